@@ -1,0 +1,29 @@
+//! The error of the whole library: one variant a room, each with that room's own typed error.
+
+/// Any error of the library. Every message names the file or setting, what was found, and what
+/// to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A frame could not be read or decoded.
+    #[error(transparent)]
+    Frame(#[from] crate::frame::FrameError),
+    /// A frame could not be prepared, or the preprocessing settings are impossible.
+    #[error(transparent)]
+    Preprocess(#[from] crate::preprocess::PreprocessError),
+    /// An engine could not be opened, or a graph could not be loaded or run.
+    #[error(transparent)]
+    Backend(#[from] crate::backend::BackendError),
+    /// The model or its values were unusable.
+    #[error(transparent)]
+    Vae(#[from] crate::vae::VaeError),
+    /// A score or a calibration could not be computed.
+    #[error(transparent)]
+    Anomaly(#[from] crate::anomaly::AnomalyError),
+    /// A bundle could not be opened, verified or written.
+    #[error(transparent)]
+    Bundle(#[from] crate::bundle::BundleError),
+    /// A data set could not be read.
+    #[error(transparent)]
+    Dataset(#[from] crate::dataset::DatasetError),
+}

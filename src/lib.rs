@@ -1,0 +1,28 @@
+//! Tells on the device, in real time and with a known false-alarm rate, whether a camera frame is
+//! normal.
+//!
+//! A picture enters as bytes and leaves as a verdict; each module hands it to the next:
+//!
+//! ```text
+//! bytes ─▶ Frame ─▶ Preprocessor ─▶ tensor ─▶ Vae (encode ─▶ decode) ─▶ anomaly map ─▶ score ─▶ Verdict
+//!          frame     preprocess                vae    on  backend        anomaly
+//! ```
+//!
+//! [`Detector`] is the whole way in one object; a model lives in a folder, the [`bundle`].
+
+pub mod anomaly;
+pub mod backend;
+pub mod bundle;
+pub mod dataset;
+mod detector;
+mod error;
+pub mod frame;
+pub mod metrics;
+pub mod preprocess;
+pub mod render;
+pub mod synth;
+pub mod vae;
+
+pub use detector::{Detector, DetectorOptions, Judgement};
+pub use error::Error;
+pub use frame::Frame;

@@ -1,0 +1,1 @@
+//! Detection metrics: AUROC, average precision, F1-max.

@@ -1,0 +1,1 @@
+//! Procedural frames of a machined surface, with and without defects.
