@@ -1,10 +1,7 @@
 //! The prepared training frames in memory.
 
-use anyhow::{Result, bail};
-use edge_vae::{
-    dataset::Sample,
-    preprocess::{Normalise, PreprocessSettings, Preprocessor},
-};
+use anyhow::Result;
+use edge_vae::preprocess::Normalise;
 
 /// Most bytes that the prepared frames may take.
 const MEMORY: usize = 8 << 30;

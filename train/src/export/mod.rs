@@ -1,0 +1,4 @@
+//! From a trained network to a bundle.
+
+pub mod graphs;
+pub mod onnx;
