@@ -1,6 +1,25 @@
 //! The engines that run a graph: `tract` (built in) and `ort` (ONNX Runtime, opened at run time).
+//!
+//! An [`Engine`] is one back end on one device; it loads ONNX files into [`Graph`]s of a fixed
+//! batch size. A device that was asked for runs, or opening fails and says what is missing; only
+//! [`Device::Auto`] chooses, and [`Engine::description`] and [`Engine::notices`] say what it chose.
 
+mod engine;
+mod error;
+mod library;
+mod model_file;
+mod ort;
+#[cfg(test)]
+pub(crate) mod test_graphs;
+mod tract;
+
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
+
+pub use engine::Engine;
+pub use error::BackendError;
+pub use library::find_ort_library;
 
 /// A named, dense `f32` input or output of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +69,40 @@ pub enum BackendKind {
     Ort,
 }
 
+impl BackendKind {
+    /// Every back end.
+    pub const ALL: [Self; 2] = [Self::Tract, Self::Ort];
+
+    /// The name used in flags and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tract => "tract",
+            Self::Ort => "ort",
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = BackendError;
+
+    fn from_str(text: &str) -> Result<Self, BackendError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| BackendError::UnknownName {
+                what: "back end",
+                found: text.to_owned(),
+                known: "tract, ort",
+            })
+    }
+}
+
 /// Where a graph runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
@@ -59,8 +112,45 @@ pub enum Device {
     Cpu,
     /// NVIDIA GPU by ONNX Runtime's CUDA provider.
     Cuda,
-    /// NVIDIA GPU by ONNX Runtime's TensorRT provider.
+    /// NVIDIA GPU by ONNX Runtime's TensorRT provider. Nodes that TensorRT does not know run on
+    /// its CUDA provider.
     TensorRt,
+}
+
+impl Device {
+    /// Every device.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Cpu, Self::Cuda, Self::TensorRt];
+
+    /// The name used in flags and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Device {
+    type Err = BackendError;
+
+    fn from_str(text: &str) -> Result<Self, BackendError> {
+        Self::ALL
+            .into_iter()
+            .find(|device| device.name() == text)
+            .ok_or_else(|| BackendError::UnknownName {
+                what: "device",
+                found: text.to_owned(),
+                known: "auto, cpu, cuda, tensorrt",
+            })
+    }
 }
 
 /// How to open an engine.
@@ -72,8 +162,11 @@ pub struct EngineOptions {
     pub device: Device,
     /// ONNX Runtime's shared library; without it `ORT_DYLIB_PATH`, then the usual places.
     pub ort_library: Option<PathBuf>,
-    /// Threads within a graph; 1 or more.
+    /// Threads within a graph; 1 or more. `tract` always runs on one.
     pub threads: usize,
+    /// Folder in which TensorRT keeps the engines that it built; without it
+    /// `$XDG_CACHE_HOME/edge-vae/tensorrt`, else `~/.cache/edge-vae/tensorrt`.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for EngineOptions {
@@ -83,22 +176,77 @@ impl Default for EngineOptions {
             device: Device::Auto,
             ort_library: None,
             threads: 1,
+            cache: None,
         }
     }
 }
 
-/// Why an engine could not be opened, or a graph not be loaded or run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BackendError {
-    /// The engine said so.
-    #[error("{engine}: cannot load {graph}: {message}")]
-    Load {
-        /// Engine.
-        engine: &'static str,
-        /// Path or name of the graph.
-        graph: String,
-        /// What the engine said.
-        message: String,
-    },
+/// Checks the caller's buffers against the inputs and outputs of `graph`.
+fn check_buffers(
+    graph: &str,
+    (input_infos, inputs): (&[TensorInfo], &[&[f32]]),
+    (output_infos, outputs): (&[TensorInfo], &[&mut [f32]]),
+) -> Result<(), BackendError> {
+    let check_count = |direction, found, expected| {
+        if found == expected {
+            return Ok(());
+        }
+        Err(BackendError::BufferCount {
+            graph: graph.to_owned(),
+            direction,
+            found,
+            expected,
+        })
+    };
+    let check_length = |direction, info: &TensorInfo, found| {
+        if found == info.len() {
+            return Ok(());
+        }
+        Err(BackendError::BufferLength {
+            graph: graph.to_owned(),
+            direction,
+            name: info.name.clone(),
+            found,
+            expected: info.shape.clone(),
+        })
+    };
+    check_count("inputs", inputs.len(), input_infos.len())?;
+    check_count("outputs", outputs.len(), output_infos.len())?;
+    for (info, buffer) in input_infos.iter().zip(inputs) {
+        check_length("input", info, buffer.len())?;
+    }
+    for (info, buffer) in output_infos.iter().zip(outputs) {
+        check_length("output", info, buffer.len())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_as_themselves() {
+        for kind in BackendKind::ALL {
+            assert_eq!(kind.to_string().parse::<BackendKind>().unwrap(), kind);
+        }
+        for device in Device::ALL {
+            assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
+        }
+        assert_eq!(
+            format!("{:>6}|{:<9}|", Device::Cpu, Device::TensorRt),
+            "   cpu|tensorrt |"
+        );
+    }
+
+    #[test]
+    fn unknown_names_list_the_known_ones() {
+        let error = "gpu".parse::<Device>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown device `gpu`; known: auto, cpu, cuda, tensorrt"
+        );
+        let error = "Tract".parse::<BackendKind>().unwrap_err().to_string();
+        assert_eq!(error, "unknown back end `Tract`; known: tract, ort");
+    }
 }

@@ -1,1 +1,10 @@
-//! x
+//! Trains variational autoencoders on normal frames and exports them to ONNX inside a bundle that
+//! `edge-vae` runs.
+
+pub mod cli;
+pub mod export;
+pub mod fit;
+pub mod network;
+pub mod ops;
+pub mod optimiser;
+pub mod random;

@@ -1,0 +1,342 @@
+//! `fit`: from flags to a training run.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, ValueEnum};
+use edge_vae::{
+    dataset::{Dataset, DatasetOptions},
+    preprocess::{Colour, Crop, Denoise, ResizeFilter},
+    vae::Likelihood,
+};
+
+use crate::{
+    fit::{self, Augmentation, Budget, FitOptions, Golden, Job},
+    network::{LatentChoice, Preset},
+};
+
+/// Flags of `fit`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  edge-vae-train fit frames/good --out models/part --minutes 20
+  edge-vae-train fit mvtec/screw --preset 256x256 --colour grey --out models/screw
+  edge-vae-train fit mnist --preset 28x28 --likelihood bernoulli --out models/digits
+  edge-vae-train fit frames/good --out models/part --resume
+
+DATASET is a folder of normal pictures, a folder in MVTec AD layout (train/good, test/KIND,
+ground_truth/KIND), or a folder of IDX files (MNIST). Only normal frames are looked at.
+Beside the bundle OUT, the folder OUT.training keeps the checkpoint, the metrics and the loss
+curve.")]
+pub(super) struct FitArgs {
+    /// Folder with the training frames.
+    dataset: PathBuf,
+    /// The bundle to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Continue the run whose checkpoint lies beside OUT, bit for bit.
+    #[arg(long)]
+    resume: bool,
+    /// Where to train.
+    #[arg(long, value_enum, default_value_t = TrainDevice::Cpu)]
+    device: TrainDevice,
+    /// Picture with known expected outputs that every engine must reproduce: a PNG file, or
+    /// «glyph» for a drawn digit; by default one of the calibration frames.
+    #[arg(long, value_name = "FILE|glyph")]
+    golden: Option<String>,
+    #[command(flatten)]
+    training: TrainingArgs,
+}
+
+/// The flags that decide the bits of the model.
+#[derive(Debug, Args, Parser)]
+struct TrainingArgs {
+    /// Network and input size [default: 28x28 for frames of at most 32 pixels, else 128x128]
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
+    /// Colour of the input [default: grey where the training frames are grey]
+    #[arg(long, value_enum)]
+    colour: Option<ColourArg>,
+    /// Latent: vector:LENGTH or map:CHANNELS [default: the preset's]
+    #[arg(long, value_name = "KIND:SIZE", value_parser = parse_latent)]
+    latent: Option<LatentChoice>,
+    /// Observation model p(x|z); «gaussian» learns a variance for each pixel,
+    /// «gaussian:SIGMA» fixes it (in units of the normalised input)
+    #[arg(long, value_name = "MODEL", default_value = "gaussian", value_parser = parse_likelihood)]
+    likelihood: Likelihood,
+    /// Weight of the KL divergence (β-VAE).
+    #[arg(long, default_value_t = 1.0, value_parser = non_negative)]
+    beta: f64,
+    /// Share of the run over which the KL weight rises from 0.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
+    kl_warm_up: f64,
+    /// Nats of KL divergence that each latent channel may spend for nothing.
+    #[arg(long, value_name = "NATS", default_value_t = 0.0, value_parser = non_negative)]
+    free_bits: f64,
+    /// Stop after this many minutes of the whole command [default: 20, or the preset's epochs]
+    #[arg(long, group = "budget", value_parser = positive)]
+    minutes: Option<f64>,
+    /// Stop after this many passes over the training frames.
+    #[arg(long, group = "budget", value_parser = positive)]
+    epochs: Option<f64>,
+    /// Stop after this many optimiser steps.
+    #[arg(long, group = "budget", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// Frames in a step [default: the preset's]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    batch: Option<u64>,
+    /// Peak learning rate of AdamW.
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
+    learning_rate: f64,
+    /// Decoupled weight decay.
+    #[arg(long, value_name = "DECAY", default_value_t = 1e-4, value_parser = non_negative)]
+    weight_decay: f64,
+    /// Largest norm of the gradient.
+    #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive)]
+    clip: f64,
+    /// Decay of the exponential moving average of the weights.
+    #[arg(long, value_name = "DECAY", default_value_t = 0.998, value_parser = share)]
+    average: f64,
+    /// Mirrored copies in training [default: none for 28x28, else both]
+    #[arg(long, value_enum)]
+    flip: Option<Flip>,
+    /// Largest random shift as a share of the side [default: 0 for 28x28, else 0.03]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    shift: Option<f64>,
+    /// Largest random change of brightness, relative [default: 0 for 28x28, else 0.1]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    brightness: Option<f64>,
+    /// Validations without improvement after which training stops early.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..))]
+    patience: u64,
+    /// Region of interest as fractions of the frame: LEFT,TOP,RIGHT,BOTTOM
+    #[arg(long, value_name = "L,T,R,B", value_parser = parse_crop)]
+    crop: Option<Crop>,
+    /// Noise filter before resizing: median:RADIUS or gaussian:SIGMA, in frame pixels
+    #[arg(long, value_name = "KIND:SIZE", value_parser = parse_denoise)]
+    denoise: Option<Denoise>,
+    /// Resampling filter.
+    #[arg(long, value_enum, default_value_t = FilterArg::Area)]
+    filter: FilterArg,
+    /// Take this class of an IDX data set for normal, all others for anomalous.
+    #[arg(long, value_name = "LABEL")]
+    class: Option<u8>,
+    /// Promised probability that a normal frame is called anomalous.
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
+    false_alarm_rate: f64,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TrainDevice {
+    Cpu,
+    /// An NVIDIA GPU; needs a build with `--features cuda`.
+    Cuda,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ColourArg {
+    Grey,
+    Rgb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Flip {
+    None,
+    Horizontal,
+    Vertical,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FilterArg {
+    Area,
+    Bilinear,
+    Cubic,
+    Lanczos3,
+}
+
+/// Minutes of a run whose user names no budget.
+const MINUTES: f64 = 20.0;
+/// Epochs of such a run at 28×28, where frames are many and steps short.
+const SMALL_EPOCHS: f64 = 40.0;
+
+pub(super) fn run(args: &FitArgs) -> Result<()> {
+    let dataset = Dataset::open(
+        &args.dataset,
+        &DatasetOptions {
+            class: args.training.class,
+            ..DatasetOptions::default()
+        },
+    )?;
+    let small = match args.training.preset {
+        Some(preset) => preset == Preset::Small28,
+        None => fit::is_small(&dataset),
+    };
+    let options = resolve(&args.training, small);
+    let untouched = TrainingArgs::try_parse_from(["fit"]).context("the defaults do not parse")?;
+    let job = Job {
+        out: args.out.clone(),
+        resume: args.resume,
+        untouched: options == resolve(&untouched, small),
+        golden: match args.golden.as_deref() {
+            None => Golden::CalibrationFrame,
+            Some("glyph") => Golden::Glyph,
+            Some(path) => Golden::File(path.into()),
+        },
+        device: device(args.device)?,
+        options,
+    };
+    fit::fit(&dataset, &job)
+}
+
+fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
+    let preset = args.preset.unwrap_or(if small {
+        Preset::Small28
+    } else {
+        Preset::Medium128
+    });
+    let small = preset == Preset::Small28;
+    let budget = match (args.minutes, args.epochs, args.steps) {
+        (Some(minutes), _, _) => Budget::Minutes(minutes),
+        (_, Some(epochs), _) => Budget::Epochs(epochs),
+        (_, _, Some(steps)) => Budget::Steps(steps),
+        _ if small => Budget::Epochs(SMALL_EPOCHS),
+        _ => Budget::Minutes(MINUTES),
+    };
+    let flip = args.flip.unwrap_or(if small { Flip::None } else { Flip::Both });
+    let unless_small = |value| if small { 0.0 } else { value };
+    FitOptions {
+        preset,
+        latent: args.latent,
+        likelihood: args.likelihood,
+        colour: args.colour.map(|colour| match colour {
+            ColourArg::Grey => Colour::Grey,
+            ColourArg::Rgb => Colour::Rgb,
+        }),
+        crop: args.crop,
+        denoise: args.denoise,
+        filter: match args.filter {
+            FilterArg::Area => ResizeFilter::Area,
+            FilterArg::Bilinear => ResizeFilter::Bilinear,
+            FilterArg::Cubic => ResizeFilter::Cubic,
+            FilterArg::Lanczos3 => ResizeFilter::Lanczos3,
+        },
+        class: args.class,
+        budget,
+        batch: args.batch.map_or(preset.batch(), |batch| batch as usize),
+        learning_rate: args.learning_rate,
+        weight_decay: args.weight_decay,
+        clip: args.clip,
+        average: args.average,
+        beta: args.beta,
+        kl_warm_up: args.kl_warm_up,
+        free_bits: args.free_bits,
+        augmentation: Augmentation {
+            flip_horizontal: matches!(flip, Flip::Horizontal | Flip::Both),
+            flip_vertical: matches!(flip, Flip::Vertical | Flip::Both),
+            shift: args.shift.unwrap_or(unless_small(0.03)),
+            brightness: args.brightness.unwrap_or(unless_small(0.1)),
+            binarise: args.likelihood == Likelihood::Bernoulli,
+        },
+        patience: args.patience as usize,
+        seed: args.seed,
+        false_alarm_rate: args.false_alarm_rate,
+    }
+}
+
+fn device(device: TrainDevice) -> Result<candle_core::Device> {
+    match device {
+        TrainDevice::Cpu => Ok(candle_core::Device::Cpu),
+        TrainDevice::Cuda if cfg!(feature = "cuda") => {
+            candle_core::Device::new_cuda(0).context("--device cuda: cannot open the GPU")
+        }
+        TrainDevice::Cuda => bail!(
+            "--device cuda: this program was built without CUDA; \
+             build it with `cargo build --release -p edge-vae-train --features cuda`"
+        ),
+    }
+}
+
+fn parse_latent(text: &str) -> Result<LatentChoice, String> {
+    let size = |size: &str| match size.parse::<usize>() {
+        Ok(size) if (1..=4096).contains(&size) => Ok(size),
+        _ => Err(format!("{size:?} is not a size from 1 to 4096")),
+    };
+    match text.split_once(':') {
+        Some(("vector", length)) => Ok(LatentChoice::Vector(size(length)?)),
+        Some(("map", channels)) => Ok(LatentChoice::Map(size(channels)?)),
+        _ => Err("wanted vector:LENGTH or map:CHANNELS".to_owned()),
+    }
+}
+
+fn parse_likelihood(text: &str) -> Result<Likelihood, String> {
+    match text.split_once(':') {
+        None if text == "gaussian" => Ok(Likelihood::GaussianLearned),
+        None if text == "bernoulli" => Ok(Likelihood::Bernoulli),
+        Some(("gaussian", sigma)) => match sigma.parse::<f32>() {
+            Ok(sigma) if (1e-3..=1e3).contains(&sigma) => Ok(Likelihood::Gaussian { sigma }),
+            _ => Err(format!("{sigma:?} is not a deviation from 0.001 to 1000")),
+        },
+        _ => Err("wanted gaussian, gaussian:SIGMA or bernoulli".to_owned()),
+    }
+}
+
+fn parse_crop(text: &str) -> Result<Crop, String> {
+    let numbers: Vec<f64> = text
+        .split(',')
+        .map(|part| part.trim().parse().map_err(|_| format!("{part:?} is not a number")))
+        .collect::<Result<_, _>>()?;
+    match numbers[..] {
+        [left, top, right, bottom]
+            if 0.0 <= left && left < right && right <= 1.0 && 0.0 <= top && top < bottom && bottom <= 1.0 =>
+        {
+            Ok(Crop {
+                left,
+                top,
+                right,
+                bottom,
+            })
+        }
+        _ => Err("wanted LEFT,TOP,RIGHT,BOTTOM with 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1".to_owned()),
+    }
+}
+
+fn parse_denoise(text: &str) -> Result<Denoise, String> {
+    match text.split_once(':') {
+        Some(("median", radius)) => match radius.parse() {
+            Ok(radius) if (1..=16).contains(&radius) => Ok(Denoise::Median { radius }),
+            _ => Err(format!("{radius:?} is not a radius from 1 to 16")),
+        },
+        Some(("gaussian", sigma)) => match sigma.parse::<f32>() {
+            Ok(sigma) if sigma > 0.0 && sigma <= 32.0 => Ok(Denoise::Gaussian { sigma }),
+            _ => Err(format!("{sigma:?} is not a deviation above 0 and at most 32")),
+        },
+        _ => Err("wanted median:RADIUS or gaussian:SIGMA".to_owned()),
+    }
+}
+
+fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && fits(value) => Ok(value),
+        _ => Err(format!("wanted {wanted}")),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0", |v| v > 0.0)
+}
+
+fn non_negative(text: &str) -> Result<f64, String> {
+    number(text, "a number of 0 or more", |v| v >= 0.0)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, "a number from 0 to 1, 1 excluded", |v| (0.0..1.0).contains(&v))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number(text, "a number between 0 and 1", |v| v > 0.0 && v < 1.0)
+}

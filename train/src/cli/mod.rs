@@ -1,0 +1,48 @@
+//! The command line: flags are resolved into plain options here, once.
+
+//mod fit;
+mod man;
+mod synth;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Trains variational autoencoders on normal frames and exports them as bundles for edge-vae.
+#[derive(Debug, Parser)]
+#[command(name = "edge-vae-train", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Trains a model on normal frames and writes a bundle.
+    //Fit(Box<fit::FitArgs>),
+    /// Draws a data set of machined-surface frames with defects and exact masks.
+    Synth(synth::SynthArgs),
+    /// Prints shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages.
+    Man(man::ManArgs),
+}
+
+/// Reads the command line and does what it says.
+///
+/// # Errors
+/// Whatever went wrong, in one line.
+pub fn run() -> Result<()> {
+    match Cli::parse().verb {
+        //Verb::Fit(args) => fit::run(&args),
+        Verb::Synth(args) => synth::run(&args),
+        Verb::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "edge-vae-train", &mut std::io::stdout());
+            Ok(())
+        }
+        Verb::Man(args) => man::run(&args, Cli::command()),
+    }
+}

@@ -1,0 +1,407 @@
+//! The encoder and the decoder as ONNX graphs, batch normalisation folded into the convolutions.
+
+use candle_core::{Result, bail};
+use edge_vae::vae::{Latent, Likelihood, VaeSpec};
+
+use super::onnx::{Attribute, GraphBuilder, Value};
+use crate::{
+    network::{LOG_VARIANCE_BOUNDS, Layer, NORM_EPSILON, Network, Snapshot},
+    ops::{Activation, LEAKY_SLOPE},
+};
+
+/// `encoder.onnx`: `input` N×C×H×W → `mean`, `log_variance` N×L or N×L×h×w.
+///
+/// # Errors
+/// A value is missing in `values`.
+pub fn encoder(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<u8>> {
+    let spec = network.spec();
+    let mut graph = GraphBuilder::new("encoder");
+    let input = graph.input("input", &spec.input_shape());
+    let posterior = walk(&mut graph, network.encoder(), values, input)?;
+    let shape = spec.latent.shape();
+    let length = shape[0];
+    let mean = slice(&mut graph, &posterior, "posterior_mean", 0, length);
+    let raw = slice(&mut graph, &posterior, "posterior_raw", length, 2 * length);
+    let log_variance = soft_clamp(&mut graph, &raw, "posterior_log_variance");
+    graph.output(&mean, "mean", &shape);
+    graph.output(&log_variance, "log_variance", &shape);
+    Ok(graph.finish(&metadata(spec, model, "encoder")))
+}
+
+/// `decoder.onnx`: `latent` → `reconstruction`, and `logits` or `log_variance`.
+///
+/// # Errors
+/// A value is missing in `values`.
+pub fn decoder(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<u8>> {
+    let spec = network.spec();
+    let mut graph = GraphBuilder::new("decoder");
+    let latent = graph.input("latent", &spec.latent.shape());
+    let planes = walk(&mut graph, network.decoder(), values, latent)?;
+    let shape = spec.input_shape();
+    let channels = spec.channels;
+    match spec.likelihood {
+        Likelihood::Gaussian { .. } => graph.output(&planes, "reconstruction", &shape),
+        Likelihood::Bernoulli => {
+            let probability = graph.node("Sigmoid", "probability", &[&planes], &[]);
+            graph.output(&probability, "reconstruction", &shape);
+            graph.output(&planes, "logits", &shape);
+        }
+        Likelihood::GaussianLearned => {
+            let mean = slice(&mut graph, &planes, "observation_mean", 0, channels);
+            let raw = slice(&mut graph, &planes, "observation_raw", channels, 2 * channels);
+            let log_variance = soft_clamp(&mut graph, &raw, "observation_log_variance");
+            graph.output(&mean, "reconstruction", &shape);
+            graph.output(&log_variance, "log_variance", &shape);
+        }
+    }
+    Ok(graph.finish(&metadata(spec, model, "decoder")))
+}
+
+fn metadata(spec: &VaeSpec, model: &str, graph: &str) -> Vec<(&'static str, String)> {
+    let latent = match spec.latent {
+        Latent::Vector { length } => format!("vector {length}"),
+        Latent::Map {
+            channels,
+            height,
+            width,
+        } => format!("map {channels}x{height}x{width}"),
+    };
+    let likelihood = match spec.likelihood {
+        Likelihood::Bernoulli => "bernoulli".to_owned(),
+        Likelihood::Gaussian { sigma } => format!("gaussian sigma {sigma}"),
+        Likelihood::GaussianLearned => "gaussian-learned".to_owned(),
+    };
+    vec![
+        ("edge_vae.graph", graph.to_owned()),
+        ("edge_vae.model", model.to_owned()),
+        ("edge_vae.latent", latent),
+        ("edge_vae.likelihood", likelihood),
+    ]
+}
+
+fn walk(
+    graph: &mut GraphBuilder,
+    layers: &[Layer],
+    values: &Snapshot,
+    input: Value,
+) -> Result<Value> {
+    let mut x = input;
+    for layer in layers {
+        x = export_layer(graph, layer, values, &x)?;
+    }
+    Ok(x)
+}
+
+fn export_layer(
+    graph: &mut GraphBuilder,
+    layer: &Layer,
+    values: &Snapshot,
+    x: &Value,
+) -> Result<Value> {
+    match layer {
+        Layer::Conv {
+            name,
+            input,
+            output,
+            kernel,
+            stride,
+            padding,
+            norm,
+            activation,
+        } => {
+            let fold = Fold::of(values, name, *output, *norm)?;
+            let stored = values.values(&format!("{name}.weight"))?;
+            let weight = permute_ohwi_to_oihw(&stored, *output, *kernel, *input, &fold.factor);
+            let window = Window::new(*kernel, *stride, *padding);
+            let y = convolve(
+                graph,
+                "Conv",
+                name,
+                x,
+                (&[*output, *input, *kernel, *kernel], &weight),
+                &fold.offset,
+                &window,
+            );
+            Ok(activate(graph, name, y, *activation))
+        }
+        Layer::ConvTranspose {
+            name,
+            input,
+            output,
+            kernel,
+            stride,
+            padding,
+            norm,
+            activation,
+        } => {
+            let fold = Fold::of(values, name, *output, *norm)?;
+            let stored = values.values(&format!("{name}.weight"))?;
+            let weight = permute_ihwo_to_iohw(&stored, *input, *kernel, *output, &fold.factor);
+            let window = Window::new(*kernel, *stride, *padding);
+            let y = convolve(
+                graph,
+                "ConvTranspose",
+                name,
+                x,
+                (&[*input, *output, *kernel, *kernel], &weight),
+                &fold.offset,
+                &window,
+            );
+            Ok(activate(graph, name, y, *activation))
+        }
+        Layer::Residual {
+            name,
+            channels,
+            norm,
+            activation,
+        } => {
+            let fold = Fold::of(values, name, *channels, *norm)?;
+            let stored = values.values(&format!("{name}.weight"))?;
+            let weight = permute_ohwi_to_oihw(&stored, *channels, 3, *channels, &fold.factor);
+            let window = Window::new(3, 1, 1);
+            let y = convolve(
+                graph,
+                "Conv",
+                name,
+                x,
+                (&[*channels, *channels, 3, 3], &weight),
+                &fold.offset,
+                &window,
+            );
+            let sum = graph.node("Add", &format!("{name}.sum"), &[x, &y], &[]);
+            Ok(activate(graph, name, sum, *activation))
+        }
+        Layer::Dense {
+            name,
+            input: [height, width, channels],
+            output,
+            activation,
+        } => {
+            let flat = graph.node("Flatten", &format!("{name}.flat"), &[x], &[]);
+            // Training flattens height, width, channels; the graph channels, height, width.
+            let stored = values.values(&format!("{name}.weight"))?;
+            let length = height * width * channels;
+            let mut weight = vec![0.0; stored.len()];
+            for o in 0..*output {
+                for place in 0..height * width {
+                    for c in 0..*channels {
+                        weight[o * length + c * height * width + place] =
+                            stored[o * length + place * channels + c];
+                    }
+                }
+            }
+            let bias = values.values(&format!("{name}.bias"))?;
+            let y = dense(graph, name, &flat, [*output, length], &weight, &bias);
+            Ok(activate(graph, name, y, *activation))
+        }
+        Layer::DenseToMap {
+            name,
+            input,
+            output: [height, width, channels],
+            activation,
+        } => {
+            let stored = values.values(&format!("{name}.weight"))?;
+            let stored_bias = values.values(&format!("{name}.bias"))?;
+            let places = height * width;
+            let mut weight = vec![0.0; stored.len()];
+            let mut bias = vec![0.0; stored_bias.len()];
+            for c in 0..*channels {
+                for place in 0..places {
+                    let (to, from) = (c * places + place, place * channels + c);
+                    bias[to] = stored_bias[from];
+                    weight[to * input..(to + 1) * input]
+                        .copy_from_slice(&stored[from * input..(from + 1) * input]);
+                }
+            }
+            let y = dense(graph, name, x, [channels * places, *input], &weight, &bias);
+            let shape = [0, *channels as i64, *height as i64, *width as i64];
+            let shape = graph.integers(&format!("{name}.shape"), &shape);
+            let map = graph.node("Reshape", &format!("{name}.map"), &[&y, &shape], &[]);
+            Ok(activate(graph, name, map, *activation))
+        }
+        Layer::PixelShuffle { factor } => Ok(graph.node(
+            "DepthToSpace",
+            "pixel_shuffle",
+            &[x],
+            &[
+                ("blocksize", Attribute::Int(*factor as i64)),
+                ("mode", Attribute::Text("CRD")),
+            ],
+        )),
+    }
+}
+
+/// Batch normalisation as a factor and an offset for each output channel of the convolution
+/// before it.
+struct Fold {
+    factor: Vec<f32>,
+    offset: Vec<f32>,
+}
+
+impl Fold {
+    fn of(values: &Snapshot, name: &str, channels: usize, norm: bool) -> Result<Self> {
+        let bias = values.values(&format!("{name}.bias"))?;
+        if bias.len() != channels {
+            bail!("{name}.bias has {} values, not {channels}", bias.len());
+        }
+        if !norm {
+            return Ok(Self {
+                factor: vec![1.0; channels],
+                offset: bias,
+            });
+        }
+        let scale = values.values(&format!("{name}.scale"))?;
+        let mean = values.values(&format!("{name}.running_mean"))?;
+        let variance = values.values(&format!("{name}.running_variance"))?;
+        let factor: Vec<f64> = scale
+            .iter()
+            .zip(&variance)
+            .map(|(&s, &v)| f64::from(s) / (f64::from(v) + NORM_EPSILON).sqrt())
+            .collect();
+        let offset = (0..channels)
+            .map(|c| (f64::from(bias[c]) - f64::from(mean[c]) * factor[c]) as f32)
+            .collect();
+        Ok(Self {
+            factor: factor.iter().map(|&f| f as f32).collect(),
+            offset,
+        })
+    }
+}
+
+/// Geometry of a convolution, as ONNX attributes.
+struct Window {
+    kernel: [i64; 2],
+    strides: [i64; 2],
+    pads: [i64; 4],
+}
+
+impl Window {
+    fn new(kernel: usize, stride: usize, padding: usize) -> Self {
+        Self {
+            kernel: [kernel as i64; 2],
+            strides: [stride as i64; 2],
+            pads: [padding as i64; 4],
+        }
+    }
+}
+
+fn convolve(
+    graph: &mut GraphBuilder,
+    operator: &str,
+    name: &str,
+    x: &Value,
+    (shape, weight): (&[usize], &[f32]),
+    bias: &[f32],
+    window: &Window,
+) -> Value {
+    let weight = graph.floats(&format!("{name}.weight"), shape, weight);
+    let bias = graph.floats(&format!("{name}.bias"), &[bias.len()], bias);
+    graph.node(
+        operator,
+        &format!("{name}.conv"),
+        &[x, &weight, &bias],
+        &[
+            ("kernel_shape", Attribute::Ints(&window.kernel)),
+            ("strides", Attribute::Ints(&window.strides)),
+            ("pads", Attribute::Ints(&window.pads)),
+        ],
+    )
+}
+
+fn dense(
+    graph: &mut GraphBuilder,
+    name: &str,
+    x: &Value,
+    shape: [usize; 2],
+    weight: &[f32],
+    bias: &[f32],
+) -> Value {
+    let weight = graph.floats(&format!("{name}.weight"), &shape, weight);
+    let bias = graph.floats(&format!("{name}.bias"), &[bias.len()], bias);
+    graph.node(
+        "Gemm",
+        &format!("{name}.dense"),
+        &[x, &weight, &bias],
+        &[("transB", Attribute::Int(1))],
+    )
+}
+
+fn activate(graph: &mut GraphBuilder, name: &str, x: Value, activation: Activation) -> Value {
+    let out = format!("{name}.out");
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => graph.node("Relu", &out, &[&x], &[]),
+        Activation::LeakyRelu => graph.node(
+            "LeakyRelu",
+            &out,
+            &[&x],
+            &[("alpha", Attribute::Float(LEAKY_SLOPE as f32))],
+        ),
+        Activation::Silu => {
+            let gate = graph.node("Sigmoid", &format!("{name}.gate"), &[&x], &[]);
+            graph.node("Mul", &out, &[&x, &gate], &[])
+        }
+    }
+}
+
+/// Channels `from..to` of `x`.
+fn slice(graph: &mut GraphBuilder, x: &Value, name: &str, from: usize, to: usize) -> Value {
+    let starts = graph.integers(&format!("{name}.from"), &[from as i64]);
+    let ends = graph.integers(&format!("{name}.to"), &[to as i64]);
+    let axes = graph.integers(&format!("{name}.axis"), &[1]);
+    graph.node("Slice", name, &[x, &starts, &ends, &axes], &[])
+}
+
+/// The smooth bounds of [`crate::ops::soft_clamp`]: `m + s·tanh((x − m)/s)`.
+fn soft_clamp(graph: &mut GraphBuilder, x: &Value, name: &str) -> Value {
+    let (low, high) = LOG_VARIANCE_BOUNDS;
+    let middle = ((low + high) / 2.0) as f32;
+    let half = ((high - low) / 2.0) as f32;
+    let middle = graph.floats(&format!("{name}.middle"), &[1], &[middle]);
+    let half = graph.floats(&format!("{name}.half"), &[1], &[half]);
+    let centred = graph.node("Sub", &format!("{name}.centred"), &[x, &middle], &[]);
+    let scaled = graph.node("Div", &format!("{name}.scaled"), &[&centred, &half], &[]);
+    let bounded = graph.node("Tanh", &format!("{name}.bounded"), &[&scaled], &[]);
+    let wide = graph.node("Mul", &format!("{name}.wide"), &[&bounded, &half], &[]);
+    graph.node("Add", name, &[&wide, &middle], &[])
+}
+
+fn permute_ohwi_to_oihw(
+    stored: &[f32],
+    output: usize,
+    kernel: usize,
+    input: usize,
+    factor: &[f32],
+) -> Vec<f32> {
+    let area = kernel * kernel;
+    let mut weight = vec![0.0; stored.len()];
+    for o in 0..output {
+        for place in 0..area {
+            for i in 0..input {
+                weight[(o * input + i) * area + place] =
+                    stored[(o * area + place) * input + i] * factor[o];
+            }
+        }
+    }
+    weight
+}
+
+fn permute_ihwo_to_iohw(
+    stored: &[f32],
+    input: usize,
+    kernel: usize,
+    output: usize,
+    factor: &[f32],
+) -> Vec<f32> {
+    let area = kernel * kernel;
+    let mut weight = vec![0.0; stored.len()];
+    for i in 0..input {
+        for place in 0..area {
+            for o in 0..output {
+                weight[(i * output + o) * area + place] =
+                    stored[(i * area + place) * output + o] * factor[o];
+            }
+        }
+    }
+    weight
+}

@@ -1,0 +1,189 @@
+//! A small writer of ONNX files: opset 17, IR version 8, a symbolic batch dimension `N`.
+
+use prost::Message;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto::AttributeType,
+    tensor_proto::DataType,
+    tensor_shape_proto::{Dimension, dimension},
+    type_proto,
+};
+
+/// The opset of every exported graph.
+const OPSET: i64 = 17;
+
+/// A value in the graph under construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value(String);
+
+/// A graph under construction.
+#[derive(Debug, Default)]
+pub struct GraphBuilder {
+    graph: GraphProto,
+}
+
+/// An attribute of a node.
+pub enum Attribute<'a> {
+    /// An integer; never 0, which these message types can't tell from «absent».
+    Int(i64),
+    /// Integers.
+    Ints(&'a [i64]),
+    /// A number; never 0.
+    Float(f32),
+    /// Text.
+    Text(&'a str),
+}
+
+impl GraphBuilder {
+    /// An empty graph.
+    pub fn new(name: &str) -> Self {
+        Self {
+            graph: GraphProto {
+                name: name.to_owned(),
+                ..GraphProto::default()
+            },
+        }
+    }
+
+    /// Declares an `f32` input of shape `N×shape`.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Value {
+        self.graph.input.push(value_info(name, shape));
+        Value(name.to_owned())
+    }
+
+    /// Declares `value` an output called `name` of shape `N×shape`.
+    pub fn output(&mut self, value: &Value, name: &str, shape: &[usize]) {
+        self.push("Identity", name, &[value], &[]);
+        self.graph.output.push(value_info(name, shape));
+    }
+
+    /// A constant of `f32` values.
+    pub fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(name, shape, DataType::Float, raw)
+    }
+
+    /// A constant vector of integers.
+    pub fn integers(&mut self, name: &str, values: &[i64]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(name, &[values.len()], DataType::Int64, raw)
+    }
+
+    /// A node with one output, which carries the node's name.
+    pub fn node(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute)],
+    ) -> Value {
+        self.push(operator, name, inputs, attributes);
+        Value(name.to_owned())
+    }
+
+    /// The finished file.
+    pub fn finish(self, metadata: &[(&str, String)]) -> Vec<u8> {
+        let model = ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: OPSET,
+            }],
+            producer_name: "edge-vae-train".to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            graph: Some(self.graph),
+            metadata_props: metadata
+                .iter()
+                .map(|(key, value)| StringStringEntryProto {
+                    key: (*key).to_owned(),
+                    value: value.clone(),
+                })
+                .collect(),
+            ..ModelProto::default()
+        };
+        model.encode_to_vec()
+    }
+
+    fn constant(&mut self, name: &str, shape: &[usize], kind: DataType, raw: Vec<u8>) -> Value {
+        self.graph.initializer.push(TensorProto {
+            name: name.to_owned(),
+            dims: shape.iter().map(|&d| d as i64).collect(),
+            data_type: kind as i32,
+            raw_data: raw,
+            ..TensorProto::default()
+        });
+        Value(name.to_owned())
+    }
+
+    fn push(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute)],
+    ) {
+        self.graph.node.push(NodeProto {
+            op_type: operator.to_owned(),
+            name: name.to_owned(),
+            input: inputs.iter().map(|v| v.0.clone()).collect(),
+            output: vec![name.to_owned()],
+            attribute: attributes
+                .iter()
+                .map(|(key, value)| attribute(key, value))
+                .collect(),
+            ..NodeProto::default()
+        });
+    }
+}
+
+fn attribute(name: &str, value: &Attribute) -> AttributeProto {
+    let mut proto = AttributeProto {
+        name: name.to_owned(),
+        ..AttributeProto::default()
+    };
+    let kind = match value {
+        Attribute::Int(i) => {
+            proto.i = *i;
+            AttributeType::Int
+        }
+        Attribute::Ints(values) => {
+            proto.ints = values.to_vec();
+            AttributeType::Ints
+        }
+        Attribute::Float(f) => {
+            proto.f = *f;
+            AttributeType::Float
+        }
+        Attribute::Text(text) => {
+            proto.s = text.as_bytes().to_vec();
+            AttributeType::String
+        }
+    };
+    proto.r#type = kind as i32;
+    proto
+}
+
+fn value_info(name: &str, shape: &[usize]) -> ValueInfoProto {
+    let dimension = |value| Dimension {
+        denotation: String::new(),
+        value: Some(value),
+    };
+    let mut dim = vec![dimension(dimension::Value::DimParam("N".to_owned()))];
+    dim.extend(
+        shape
+            .iter()
+            .map(|&d| dimension(dimension::Value::DimValue(d as i64))),
+    );
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            denotation: String::new(),
+            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                elem_type: DataType::Float as i32,
+                shape: Some(TensorShapeProto { dim }),
+            })),
+        }),
+        doc_string: String::new(),
+    }
+}

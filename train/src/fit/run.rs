@@ -1,0 +1,484 @@
+//! The training loop: from prepared frames to the best average of the weights.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use candle_core::{Device, Tensor};
+use edge_vae::preprocess::Normalise;
+use rand::seq::SliceRandom;
+use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
+
+use super::{
+    augment::Batches,
+    checkpoint::{Checkpoint, State},
+    frames::Frames,
+    objective::{self, Weights},
+    options::{Budget, FitOptions},
+    progress::Progress,
+    record::Record,
+    report, schedule,
+};
+use crate::{
+    network::{Mode, Network, Parameters, Snapshot},
+    optimiser::{AdamW, AdamWSettings},
+    random::{Purpose, stream},
+};
+
+/// Validations in a run.
+const VALIDATIONS: u64 = 40;
+/// Most frames of one validation.
+const VALIDATION_FRAMES: usize = 1000;
+/// Frames that go through the network at once in validation.
+const VALIDATION_BATCH: usize = 50;
+/// Seconds between two checkpoints.
+const CHECKPOINT_SECONDS: f64 = 60.0;
+/// Share of the time that is kept for export and calibration.
+const RESERVE: f64 = 0.06;
+
+/// What training works on.
+#[derive(Debug)]
+pub struct Material<'a> {
+    /// All prepared frames.
+    pub frames: &'a Frames,
+    /// Their normalisation.
+    pub normalise: &'a Normalise,
+    /// Frames trained on.
+    pub train: &'a [usize],
+    /// Frames watched for early stopping.
+    pub validation: &'a [usize],
+    /// When the command began.
+    pub began: Instant,
+    /// Set by Ctrl-C.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// A trained network.
+#[derive(Debug)]
+pub struct Trained {
+    /// Weights and running statistics of the best validation.
+    pub best: Snapshot,
+    /// Where the run ended.
+    pub state: State,
+}
+
+/// Trains until the budget is spent or validation no longer improves, from `checkpoint` on where
+/// there is one; writes checkpoints, metrics and the loss curve into `folder`.
+///
+/// # Errors
+/// Ctrl-C (the checkpoint is then written), a loss that is not finite, a full disk.
+pub fn train(
+    network: &Network,
+    material: &Material,
+    state: State,
+    checkpoint: Option<Checkpoint>,
+    folder: &Path,
+    device: &Device,
+) -> Result<Trained> {
+    let options = state.options.clone();
+    let fresh = network.parameters(options.seed, device)?;
+    let mut run = match checkpoint {
+        Some(checkpoint) => Run::resume(network, material, checkpoint, &fresh, device)?,
+        None => Run::start(network, material, state, fresh, device)?,
+    };
+    if !run.state.finished {
+        run.go(folder)?;
+    }
+    Ok(Trained {
+        best: run.best,
+        state: run.state,
+    })
+}
+
+struct Run<'a> {
+    network: &'a Network,
+    material: &'a Material<'a>,
+    device: &'a Device,
+    state: State,
+    parameters: Parameters,
+    optimiser: AdamW,
+    best: Snapshot,
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        network: &'a Network,
+        material: &'a Material<'a>,
+        state: State,
+        parameters: Parameters,
+        device: &'a Device,
+    ) -> Result<Self> {
+        let optimiser = optimiser(&parameters, &state.options)?;
+        let mut run = Self {
+            network,
+            material,
+            device,
+            best: parameters.snapshot()?,
+            state,
+            parameters,
+            optimiser,
+        };
+        run.state.total = run.plan()?;
+        Ok(run)
+    }
+
+    fn resume(
+        network: &'a Network,
+        material: &'a Material<'a>,
+        checkpoint: Checkpoint,
+        fresh: &Parameters,
+        device: &'a Device,
+    ) -> Result<Self> {
+        let parameters = fresh.with(&checkpoint.values)?;
+        // Through `with`, so that a value missing in the file is found out now.
+        let best = fresh.with(&checkpoint.best)?.snapshot()?;
+        let mut optimiser = optimiser(&parameters, &checkpoint.state.options)?;
+        optimiser.restore(&checkpoint.optimiser)?;
+        Ok(Self {
+            network,
+            material,
+            device,
+            state: checkpoint.state,
+            parameters,
+            optimiser,
+            best,
+        })
+    }
+
+    /// Steps that the budget allows. For a budget of minutes a few steps are timed, whose results
+    /// are thrown away.
+    fn plan(&mut self) -> Result<u64> {
+        let per_epoch = self.steps_per_epoch() as f64;
+        match self.state.options.budget {
+            Budget::Steps(steps) => Ok(steps.max(1)),
+            Budget::Epochs(epochs) => Ok((epochs * per_epoch).ceil().max(1.0) as u64),
+            Budget::Minutes(_) => {
+                let trials = 4;
+                self.gradients(0)?;
+                let began = Instant::now();
+                for step in 0..trials {
+                    self.gradients(step)?;
+                }
+                // The optimiser adds a little to each step.
+                let each = 1.1 * began.elapsed().as_secs_f64() / trials as f64;
+                Ok((self.seconds_left() / each).max(1.0) as u64)
+            }
+        }
+    }
+
+    fn seconds_left(&self) -> f64 {
+        match self.state.options.budget {
+            Budget::Minutes(minutes) => {
+                let before = self.state.seconds;
+                let whole = 60.0 * minutes * (1.0 - RESERVE);
+                whole - before - self.material.began.elapsed().as_secs_f64()
+            }
+            Budget::Epochs(_) | Budget::Steps(_) => f64::INFINITY,
+        }
+    }
+
+    fn go(&mut self, folder: &Path) -> Result<()> {
+        let before = self.state.seconds;
+        let began = Instant::now();
+        let mut saved = Instant::now();
+        let mut progress = Progress::new(self.state.total, self.state.step);
+        while self.state.step < self.state.total {
+            self.step()?;
+            self.state.seconds = before + began.elapsed().as_secs_f64();
+            progress.step(&self.state);
+            let validate = self.state.step % self.interval() == 0
+                || self.state.step == self.state.total;
+            if validate {
+                let record = self.validate()?;
+                let stop = self.judge(record)?;
+                self.replan(began.elapsed().as_secs_f64());
+                progress.validated(&self.state);
+                report::write(folder, &self.state)?;
+                if stop {
+                    progress.note(&format!(
+                        "no improvement in {} validations: stopping early",
+                        self.state.options.patience
+                    ));
+                    break;
+                }
+            }
+            let interrupted = self.material.interrupted.load(Ordering::Relaxed);
+            if interrupted || validate || saved.elapsed().as_secs_f64() > CHECKPOINT_SECONDS {
+                self.checkpoint()?.save(folder)?;
+                saved = Instant::now();
+            }
+            if interrupted {
+                progress.finish();
+                bail!(
+                    "interrupted at step {} of {}: the checkpoint is in {}; --resume continues",
+                    self.state.step,
+                    self.state.total,
+                    folder.display()
+                );
+            }
+        }
+        progress.finish();
+        self.state.finished = true;
+        self.checkpoint()?.save(folder)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let step = self.state.step;
+        let (gradients, statistics, nll, divergence) = self.gradients(step)?;
+        if !(nll.is_finite() && divergence.is_finite()) {
+            bail!(
+                "step {step}: the loss is not finite (log-likelihood {nll}, KL {divergence}): \
+                 try a lower --learning-rate"
+            );
+        }
+        let options = &self.state.options;
+        let warm_up = warm_up_steps(self.state.total);
+        let rate = schedule::learning_rate(step, self.state.total, warm_up, options.learning_rate);
+        let decay = schedule::average_decay(step, options.average);
+        let norm = self.optimiser.step(&gradients, rate)?;
+        if !norm.is_finite() {
+            bail!("step {step}: the gradient is not finite: try a lower --learning-rate");
+        }
+        self.parameters.absorb(statistics, decay)?;
+        let (count, nlls, divergences) = self.state.running;
+        self.state.running = (count + 1, nlls + nll, divergences + divergence);
+        self.state.step += 1;
+        Ok(())
+    }
+
+    /// Gradients of step `step`, the batch statistics, and the batch's negative log-likelihood
+    /// and KL divergence. Changes nothing.
+    #[expect(clippy::type_complexity, reason = "used twice, here")]
+    fn gradients(
+        &self,
+        step: u64,
+    ) -> Result<(
+        candle_core::backprop::GradStore,
+        Vec<(String, Tensor, Tensor)>,
+        f64,
+        f64,
+    )> {
+        let options = &self.state.options;
+        let indices = self.batch_indices(step);
+        let counter = step * indices.len() as u64;
+        let batches = self.batches();
+        let x = batches.train(&indices, &options.augmentation, counter, self.device)?;
+        let noise = self.noise(Purpose::Noise, counter, indices.len())?;
+        let weights = Weights {
+            kl: schedule::kl_weight(
+                step,
+                self.state.total.max(1),
+                options.kl_warm_up,
+                options.beta,
+            ),
+            free_bits: options.free_bits,
+        };
+        let mut mode = Mode::Train(Vec::new());
+        let loss = objective::loss(
+            self.network,
+            &self.parameters,
+            &mut mode,
+            &x,
+            &noise,
+            weights,
+        )?;
+        let gradients = loss.objective.backward()?;
+        let statistics = match mode {
+            Mode::Train(statistics) => statistics,
+            Mode::Evaluate => Vec::new(),
+        };
+        Ok((
+            gradients,
+            statistics,
+            scalar(&loss.negative_log_likelihood)?,
+            scalar(&loss.divergence)?,
+        ))
+    }
+
+    /// The frames of a step: each epoch is a permutation of its own, a rest shorter than a batch
+    /// is left out.
+    fn batch_indices(&self, step: u64) -> Vec<usize> {
+        let per_epoch = self.steps_per_epoch();
+        let (epoch, place) = (step / per_epoch, (step % per_epoch) as usize);
+        let mut order = self.material.train.to_vec();
+        order.shuffle(&mut stream(self.state.options.seed, Purpose::Order, epoch));
+        let batch = self.batch();
+        order[place * batch..(place + 1) * batch].to_vec()
+    }
+
+    fn batch(&self) -> usize {
+        self.state.options.batch.min(self.material.train.len())
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        (self.material.train.len() / self.batch()) as u64
+    }
+
+    fn interval(&self) -> u64 {
+        (self.state.total / VALIDATIONS).max(1)
+    }
+
+    fn batches(&self) -> Batches<'_> {
+        Batches {
+            frames: self.material.frames,
+            normalise: self.material.normalise,
+            seed: self.state.options.seed,
+        }
+    }
+
+    /// Standard normal noise for `count` frames, N×L or N×h×w×L.
+    fn noise(&self, purpose: Purpose, counter: u64, count: usize) -> Result<Tensor> {
+        let mut shape = self.network.spec().latent.shape();
+        let length: usize = shape.iter().product();
+        // Channels come last in training.
+        shape.rotate_left(1);
+        shape.insert(0, count);
+        let seed = self.state.options.seed;
+        let mut values = vec![0.0_f32; count * length];
+        values
+            .par_chunks_mut(length)
+            .enumerate()
+            .for_each(|(place, out)| {
+                let mut random = stream(seed, purpose, counter + place as u64);
+                out.fill_with(|| StandardNormal.sample(&mut random));
+            });
+        Ok(Tensor::from_vec(values, shape, self.device)?)
+    }
+
+    /// Negative log-likelihood and KL divergence of the held-out frames under the averaged
+    /// weights, with the same noise each time.
+    fn validate(&mut self) -> Result<Record> {
+        let averaged = self.parameters.with(&self.averaged()?)?;
+        let frames = self.material.validation;
+        let frames = &frames[..frames.len().min(VALIDATION_FRAMES)];
+        let (mut nll, mut divergence) = (0.0, 0.0);
+        let weights = Weights {
+            kl: 1.0,
+            free_bits: 0.0,
+        };
+        let binarise = self.state.options.augmentation.binarise;
+        for (batch, indices) in frames.chunks(VALIDATION_BATCH).enumerate() {
+            let x = self.batches().validate(indices, binarise, self.device)?;
+            // Beyond the counters that binarisation uses.
+            let counter = (1 << 40) + (batch * VALIDATION_BATCH) as u64;
+            let noise = self.noise(Purpose::Validate, counter, indices.len())?;
+            let loss = objective::loss(
+                self.network,
+                &averaged,
+                &mut Mode::Evaluate,
+                &x,
+                &noise,
+                weights,
+            )?;
+            nll += scalar(&loss.negative_log_likelihood)? * indices.len() as f64;
+            divergence += scalar(&loss.divergence)? * indices.len() as f64;
+        }
+        let (count, nlls, divergences) = std::mem::take(&mut self.state.running);
+        let options = &self.state.options;
+        let last = self.state.step - 1;
+        let total = self.state.total;
+        Ok(Record {
+            step: self.state.step,
+            epoch: self.state.step as f64 / self.steps_per_epoch() as f64,
+            seconds: self.state.seconds,
+            learning_rate: schedule::learning_rate(
+                last,
+                total,
+                warm_up_steps(total),
+                options.learning_rate,
+            ),
+            kl_weight: schedule::kl_weight(last, total, options.kl_warm_up, options.beta),
+            train_nll: nlls / count as f64,
+            train_kl: divergences / count as f64,
+            validation_nll: nll / frames.len() as f64,
+            validation_kl: divergence / frames.len() as f64,
+        })
+    }
+
+    /// Keeps the average when `record` is the best so far; whether it is time to stop.
+    fn judge(&mut self, record: Record) -> Result<bool> {
+        let beta = self.state.options.beta;
+        let loss = record.validation_loss(beta);
+        if !loss.is_finite() {
+            bail!(
+                "step {}: the validation loss is not finite: try a lower --learning-rate",
+                record.step
+            );
+        }
+        let best = self
+            .state
+            .records
+            .iter()
+            .map(|r| r.validation_loss(beta))
+            .fold(f64::INFINITY, f64::min);
+        self.state.records.push(record);
+        if loss < best {
+            self.best = self.averaged()?;
+            self.state.best_step = self.state.step;
+        }
+        let since = self
+            .state
+            .records
+            .iter()
+            .filter(|r| r.step > self.state.best_step)
+            .count();
+        Ok(since >= self.state.options.patience)
+    }
+
+    /// Under a budget of minutes: plans anew when the measured speed differs from the planned one
+    /// by more than a twentieth.
+    fn replan(&mut self, elapsed: f64) {
+        if !matches!(self.state.options.budget, Budget::Minutes(_)) || elapsed <= 0.0 {
+            return;
+        }
+        let rate = self.state.step as f64 / self.state.seconds;
+        let left = (self.seconds_left().max(0.0) * rate) as u64;
+        let planned = self.state.total - self.state.step;
+        let slip = left.abs_diff(planned) as f64;
+        if slip > 0.05 * planned as f64 && planned > self.interval() {
+            self.state.total = self.state.step + left.max(1);
+        }
+    }
+
+    fn averaged(&self) -> Result<Snapshot> {
+        Ok(self.parameters.averaged(self.optimiser.averages()?))
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(Checkpoint {
+            state: self.state.clone(),
+            values: self.parameters.snapshot()?,
+            best: self.best.clone(),
+            optimiser: self.optimiser.state()?,
+        })
+    }
+}
+
+fn warm_up_steps(total: u64) -> u64 {
+    (total / 20).clamp(1, 100)
+}
+
+fn scalar(t: &Tensor) -> Result<f64> {
+    let value = t
+        .to_dtype(candle_core::DType::F32)?
+        .to_scalar::<f32>()
+        .context("cannot read the loss")?;
+    Ok(f64::from(value))
+}
+
+fn optimiser(parameters: &Parameters, options: &FitOptions) -> Result<AdamW> {
+    let settings = AdamWSettings {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: options.weight_decay,
+        max_gradient_norm: Some(options.clip),
+        average_decay: Some(options.average),
+    };
+    let decays = |name: &str| name.ends_with(".weight");
+    Ok(AdamW::new(parameters.weights(), decays, settings)?)
+}

@@ -1,0 +1,200 @@
+//! The values of a network by name, in an order that never changes.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use rand_distr::{Distribution, StandardNormal};
+
+use super::layer::{Layer, Start};
+use crate::random::{Purpose, stream};
+
+/// Whether batch normalisation uses the batch's statistics or the running ones.
+#[derive(Debug)]
+pub enum Mode {
+    /// The batch's; each layer's name, mean and biased variance are handed out here.
+    Train(Vec<(String, Tensor, Tensor)>),
+    /// The running ones.
+    Evaluate,
+}
+
+/// Weights, which the optimiser changes, and running statistics, which it does not.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    weights: BTreeMap<String, Var>,
+    /// `<layer>.running_mean` and `<layer>.running_variance`.
+    running: BTreeMap<String, Tensor>,
+}
+
+impl Parameters {
+    /// Fresh parameters for `layers`, drawn under `seed`.
+    ///
+    /// # Errors
+    /// The device has no memory left.
+    pub fn new<'a>(
+        layers: impl Iterator<Item = &'a Layer>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut weights = BTreeMap::new();
+        let mut running = BTreeMap::new();
+        let mut failure = None;
+        let mut index = 0;
+        for layer in layers {
+            layer.declare(&mut |name, shape, start| {
+                let count = shape.iter().product();
+                let values: Vec<f32> = match start {
+                    Start::Constant(value) => vec![value as f32; count],
+                    Start::Normal(std) => {
+                        let mut random = stream(seed, Purpose::Weights, index);
+                        (0..count)
+                            .map(|_| {
+                                let x: f64 = StandardNormal.sample(&mut random);
+                                (x * std) as f32
+                            })
+                            .collect()
+                    }
+                };
+                index += 1;
+                match Tensor::from_vec(values, shape, device).and_then(|t| Var::from_tensor(&t)) {
+                    Ok(var) => {
+                        weights.insert(name, var);
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            });
+            layer.declare_norms(&mut |name, channels| {
+                let fresh = |value: f32| Tensor::from_vec(vec![value; channels], channels, device);
+                match (fresh(0.0), fresh(1.0)) {
+                    (Ok(mean), Ok(variance)) => {
+                        running.insert(format!("{name}.running_mean"), mean);
+                        running.insert(format!("{name}.running_variance"), variance);
+                    }
+                    (Err(error), _) | (_, Err(error)) => failure = Some(error),
+                }
+            });
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Self { weights, running }),
+        }
+    }
+
+    /// A weight of a layer.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn get(&self, layer: &str, part: &str) -> Result<&Tensor> {
+        let name = format!("{layer}.{part}");
+        match self.weights.get(&name) {
+            Some(var) => Ok(var.as_tensor()),
+            None => candle_core::bail!("the network has no parameter {name}"),
+        }
+    }
+
+    /// Running mean and variance of a normalised layer.
+    ///
+    /// # Errors
+    /// There is no such layer.
+    pub fn running(&self, layer: &str) -> Result<(&Tensor, &Tensor)> {
+        let find = |part: &str| self.running.get(&format!("{layer}.{part}"));
+        match (find("running_mean"), find("running_variance")) {
+            (Some(mean), Some(variance)) => Ok((mean, variance)),
+            _ => candle_core::bail!("the network has no batch normalisation {layer}"),
+        }
+    }
+
+    /// The trainable weights by name.
+    pub fn weights(&self) -> &BTreeMap<String, Var> {
+        &self.weights
+    }
+
+    /// Number of trainable values.
+    pub fn count(&self) -> usize {
+        self.weights.values().map(|var| var.elem_count()).sum()
+    }
+
+    /// Moves the running statistics towards those of a batch: `old·decay + new·(1 − decay)`. They
+    /// only ever serve the averaged weights, so `decay` is that of the weights' average.
+    ///
+    /// # Errors
+    /// Statistics of a layer that is not there.
+    pub fn absorb(&mut self, statistics: Vec<(String, Tensor, Tensor)>, decay: f64) -> Result<()> {
+        for (layer, mean, variance) in statistics {
+            for (part, new) in [("running_mean", mean), ("running_variance", variance)] {
+                let name = format!("{layer}.{part}");
+                let Some(old) = self.running.get_mut(&name) else {
+                    candle_core::bail!("the network has no {name}");
+                };
+                *old = ((old.detach() * decay)? + (new.detach() * (1.0 - decay))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies of all values, weights and running statistics, by name.
+    ///
+    /// # Errors
+    /// The device has no memory left.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let mut values = BTreeMap::new();
+        for (name, var) in &self.weights {
+            values.insert(name.clone(), var.as_detached_tensor().copy()?);
+        }
+        self.add_running(&mut values);
+        Ok(Snapshot(values))
+    }
+
+    /// `averages` of the weights together with the running statistics.
+    pub fn averaged(&self, averages: BTreeMap<String, Tensor>) -> Snapshot {
+        let mut values = averages;
+        self.add_running(&mut values);
+        Snapshot(values)
+    }
+
+    fn add_running(&self, values: &mut BTreeMap<String, Tensor>) {
+        // They are replaced, never changed in place, so a shared handle is a copy.
+        values.extend(self.running.iter().map(|(name, t)| (name.clone(), t.clone())));
+    }
+
+    /// A copy of its own with the values of `snapshot`.
+    ///
+    /// # Errors
+    /// A value is missing or has another shape.
+    pub fn with(&self, snapshot: &Snapshot) -> Result<Self> {
+        let find = |name: &str, like: &Tensor| match snapshot.0.get(name) {
+            Some(t) if t.dims() == like.dims() => t.to_device(like.device())?.copy(),
+            Some(t) => candle_core::bail!(
+                "{name} has shape {:?}, the network needs {:?}",
+                t.dims(),
+                like.dims()
+            ),
+            None => candle_core::bail!("{name} is missing"),
+        };
+        let mut weights = BTreeMap::new();
+        for (name, var) in &self.weights {
+            weights.insert(name.clone(), Var::from_tensor(&find(name, var)?)?);
+        }
+        let mut running = BTreeMap::new();
+        for (name, old) in &self.running {
+            running.insert(name.clone(), find(name, old)?);
+        }
+        Ok(Self { weights, running })
+    }
+}
+
+/// Values by name, without the ability to be trained: an average, a checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot(pub BTreeMap<String, Tensor>);
+
+impl Snapshot {
+    /// The values of one tensor, row by row.
+    ///
+    /// # Errors
+    /// There is no tensor of that name.
+    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        match self.0.get(name) {
+            Some(t) => t.to_dtype(DType::F32)?.flatten_all()?.to_vec1(),
+            None => candle_core::bail!("the network has no {name}"),
+        }
+    }
+}

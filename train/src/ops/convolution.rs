@@ -1,0 +1,617 @@
+//! Convolution and transposed convolution, `N×H×W×C`, as matrix products.
+//!
+//! Both are one operation seen from two sides. Between a *fine* picture (`H×W×C`) and a *coarse*
+//! one (`h×w×D`) stand weights `D×Kh×Kw×C`, and with `patches` being the matrix whose rows are the
+//! `Kh·Kw·C` numbers of the fine picture under each position of the coarse one,
+//!
+//! - gather: `coarse = patches(fine) · weightsᵀ` — convolution, and the input gradient of the
+//!   transposed convolution;
+//! - scatter: `fine = patchesᵀ(coarse · weights)`, overlapping patches added — transposed
+//!   convolution, and the input gradient of the convolution;
+//! - correlate: `weights = coarseᵀ · patches(fine)` — the weight gradient of both.
+
+use super::activation::{Activation, activate, through_result};
+use super::matmul::{Before, Matrix, multiply_in_parallel};
+use super::real::{Real, numbers, read, with_scratch};
+use super::{by_type, reference};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+/// Convolution of `x` (`N×H×W×I`) with `w` (`O×Kh×Kw×I`) and bias `b` (`O`), zeros around the
+/// picture, then `act`: `N×H'×W'×O` with `H' = (H + 2·padding − Kh) / stride + 1`.
+///
+/// # Errors
+/// Shapes that don't fit together, a kernel larger than the padded picture, a stride of 0.
+pub fn conv2d(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+    act: Activation,
+) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return reference::conv2d(x, w, b, stride, padding, act);
+    }
+    let (images, height, width, channels) = x.dims4()?;
+    let (depth, kernel_height, kernel_width, kernel_channels) = w.dims4()?;
+    let fits = stride > 0
+        && kernel_channels == channels
+        && x.elem_count() > 0
+        && w.elem_count() > 0
+        && height + 2 * padding >= kernel_height
+        && width + 2 * padding >= kernel_width;
+    if !fits {
+        bail!(
+            "conv2d: picture {:?} does not go with kernel {:?} at stride {stride}, padding {padding}",
+            x.dims(),
+            w.dims()
+        );
+    }
+    let geometry = Geometry {
+        images,
+        fine: [height, width, channels],
+        coarse: [
+            (height + 2 * padding - kernel_height) / stride + 1,
+            (width + 2 * padding - kernel_width) / stride + 1,
+            depth,
+        ],
+        kernel: [kernel_height, kernel_width],
+        stride,
+        padding,
+    };
+    apply(
+        Convolution {
+            geometry,
+            direction: Direction::Gather,
+            act: act.fusible().0,
+        },
+        x,
+        w,
+        b,
+        act,
+    )
+}
+
+/// Transposed convolution of `x` (`N×H×W×I`) with `w` (`I×Kh×Kw×O`) and bias `b` (`O`), then
+/// `act`: `N×H'×W'×O` with `H' = (H − 1)·stride − 2·padding + Kh`.
+///
+/// # Errors
+/// Shapes that don't fit together, nothing left after taking the padding away, a stride of 0.
+pub fn conv_transpose2d(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+    act: Activation,
+) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return reference::conv_transpose2d(x, w, b, stride, padding, act);
+    }
+    let (images, height, width, depth) = x.dims4()?;
+    let (kernel_depth, kernel_height, kernel_width, channels) = w.dims4()?;
+    let fits = stride > 0
+        && kernel_depth == depth
+        && x.elem_count() > 0
+        && w.elem_count() > 0
+        && (height - 1) * stride + kernel_height > 2 * padding
+        && (width - 1) * stride + kernel_width > 2 * padding;
+    if !fits {
+        bail!(
+            "conv_transpose2d: picture {:?} does not go with kernel {:?} at stride {stride}, padding {padding}",
+            x.dims(),
+            w.dims()
+        );
+    }
+    let geometry = Geometry {
+        images,
+        fine: [
+            (height - 1) * stride + kernel_height - 2 * padding,
+            (width - 1) * stride + kernel_width - 2 * padding,
+            channels,
+        ],
+        coarse: [height, width, depth],
+        kernel: [kernel_height, kernel_width],
+        stride,
+        padding,
+    };
+    apply(
+        Convolution {
+            geometry,
+            direction: Direction::Scatter,
+            act: act.fusible().0,
+        },
+        x,
+        w,
+        b,
+        act,
+    )
+}
+
+fn apply(
+    operation: Convolution,
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    act: Activation,
+) -> Result<Tensor> {
+    let name = operation.name();
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    let y = match b {
+        None => x.apply_op2(&w, operation)?,
+        Some(b) => {
+            let outputs = operation.outputs();
+            if b.dims() != [outputs] {
+                bail!(
+                    "{name}: the bias has shape {:?}, wanted [{outputs}]",
+                    b.dims()
+                );
+            }
+            x.apply_op3(&w, &b.contiguous()?, operation)?
+        }
+    };
+    activate(&y, act.fusible().1)
+}
+
+/// Sizes of the two pictures and how a kernel moves over the fine one.
+#[derive(Clone, Copy, Debug)]
+struct Geometry {
+    images: usize,
+    /// Height, width, channels of the fine picture.
+    fine: [usize; 3],
+    /// Height, width, channels of the coarse picture.
+    coarse: [usize; 3],
+    /// Height and width of the kernel.
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+}
+
+/// Rows of the patch matrix made at a time: enough for a well-shaped product, few enough that the
+/// patches are still in the cache when the product reads them.
+const ROWS_AT_A_TIME: usize = 2048;
+
+impl Geometry {
+    fn fine_size(&self) -> usize {
+        self.fine.iter().product()
+    }
+
+    fn positions(&self) -> usize {
+        self.coarse[0] * self.coarse[1]
+    }
+
+    fn coarse_size(&self) -> usize {
+        self.coarse.iter().product()
+    }
+
+    /// Numbers in a patch.
+    fn patch(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.fine[2]
+    }
+
+    /// Whether the patches are the fine picture itself.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == 1 && self.padding == 0
+    }
+
+    /// Images whose patches are made at a time.
+    fn images_at_a_time(&self) -> usize {
+        (ROWS_AT_A_TIME / self.positions().max(1)).max(1)
+    }
+
+    /// Where row `kernel_row` of the patch at coarse position (`row`, `column`) lies: `None` if
+    /// outside the picture, else the number's index in the fine picture, its index in the row of
+    /// the patch, and the count.
+    #[inline]
+    fn overlap(
+        &self,
+        row: usize,
+        column: usize,
+        kernel_row: usize,
+    ) -> Option<(usize, usize, usize)> {
+        let [height, width, channels] = self.fine;
+        let fine_row = (row * self.stride + kernel_row).checked_sub(self.padding)?;
+        if fine_row >= height {
+            return None;
+        }
+        let left = column * self.stride;
+        let skipped = self.padding.saturating_sub(left);
+        let start = left.saturating_sub(self.padding);
+        let end = (left + self.kernel[1])
+            .saturating_sub(self.padding)
+            .min(width);
+        if end <= start {
+            return None;
+        }
+        Some((
+            (fine_row * width + start) * channels,
+            skipped * channels,
+            (end - start) * channels,
+        ))
+    }
+
+    /// Copies the patches of one image: `positions × patch`.
+    fn unfold<T: Real>(&self, fine: &[T], patches: &mut [T]) {
+        let row_length = self.kernel[1] * self.fine[2];
+        for row in 0..self.coarse[0] {
+            for column in 0..self.coarse[1] {
+                let position = row * self.coarse[1] + column;
+                let patch = &mut patches[position * self.patch()..][..self.patch()];
+                for (kernel_row, part) in patch.chunks_exact_mut(row_length).enumerate() {
+                    match self.overlap(row, column, kernel_row) {
+                        None => part.fill(T::ZERO),
+                        Some((from, to, count)) => {
+                            part[..to].fill(T::ZERO);
+                            part[to..to + count].copy_from_slice(&fine[from..from + count]);
+                            part[to + count..].fill(T::ZERO);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the patches of one image onto the fine picture.
+    fn fold<T: Real>(&self, patches: &[T], fine: &mut [T]) {
+        let row_length = self.kernel[1] * self.fine[2];
+        for row in 0..self.coarse[0] {
+            for column in 0..self.coarse[1] {
+                let position = row * self.coarse[1] + column;
+                let patch = &patches[position * self.patch()..][..self.patch()];
+                for (kernel_row, part) in patch.chunks_exact(row_length).enumerate() {
+                    if let Some((to, from, count)) = self.overlap(row, column, kernel_row) {
+                        let sums = &mut fine[to..to + count];
+                        for (sum, &number) in sums.iter_mut().zip(&part[from..from + count]) {
+                            *sum += number;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls `work` with the patch matrix of one group of images after another, and with the
+    /// index of the group's first image and the number of images in it.
+    fn for_patches<T: Real>(&self, fine: &[T], mut work: impl FnMut(&[T], usize, usize)) {
+        let step = self.images_at_a_time();
+        for first in (0..self.images).step_by(step) {
+            let count = step.min(self.images - first);
+            let pictures = &fine[first * self.fine_size()..][..count * self.fine_size()];
+            if self.is_pointwise() {
+                work(pictures, first, count);
+                continue;
+            }
+            let size = self.positions() * self.patch();
+            with_scratch(count * size, |patches: &mut [T]| {
+                patches
+                    .par_chunks_mut(size)
+                    .zip(pictures.par_chunks(self.fine_size()))
+                    .for_each(|(patches, picture)| self.unfold(picture, patches));
+                work(patches, first, count);
+            });
+        }
+    }
+
+    /// `coarse = patches(fine) · weightsᵀ` for one group of images.
+    fn gather<T: Real>(&self, patches: &[T], weights: &[T], coarse: &mut [T]) {
+        let depth = self.coarse[2];
+        multiply_in_parallel(
+            coarse,
+            Before::Replace,
+            Matrix::rows(patches, self.patch()),
+            Matrix::rows(weights, self.patch()).transposed(),
+            [coarse.len() / depth, self.patch(), depth],
+        );
+    }
+
+    /// `fine = patchesᵀ(coarse · weights)` for all images.
+    fn scatter<T: Real>(
+        &self,
+        coarse: &[T],
+        weights: &[T],
+        fine: &mut [T],
+        finish: impl Fn(&mut [T]) + Sync,
+    ) {
+        let depth = self.coarse[2];
+        let step = self.images_at_a_time();
+        let size = self.positions() * self.patch();
+        let groups = fine
+            .chunks_mut(step * self.fine_size())
+            .zip(coarse.chunks(step * self.coarse_size()));
+        for (fine, coarse) in groups {
+            let rows = coarse.len() / depth;
+            let product = |out: &mut [T]| {
+                multiply_in_parallel(
+                    out,
+                    Before::Replace,
+                    Matrix::rows(coarse, depth),
+                    Matrix::rows(weights, self.patch()),
+                    [rows, depth, self.patch()],
+                );
+            };
+            if self.is_pointwise() {
+                product(fine);
+                fine.par_chunks_mut(self.fine_size()).for_each(&finish);
+                continue;
+            }
+            with_scratch(rows * self.patch(), |patches: &mut [T]| {
+                product(patches);
+                fine.par_chunks_mut(self.fine_size())
+                    .zip(patches.par_chunks(size))
+                    .for_each(|(picture, patches)| {
+                        self.fold(patches, picture);
+                        finish(picture);
+                    });
+            });
+        }
+    }
+
+    /// `weights = coarseᵀ · patches(fine)`, added up over the groups of images.
+    fn correlate<T: Real>(&self, patches: &[T], coarse: &[T], weights: &mut [T]) {
+        let depth = self.coarse[2];
+        multiply_in_parallel(
+            weights,
+            Before::Add,
+            Matrix::rows(coarse, depth).transposed(),
+            Matrix::rows(patches, self.patch()),
+            [depth, coarse.len() / depth, self.patch()],
+        );
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    /// Convolution: the input is the fine picture.
+    Gather,
+    /// Transposed convolution: the input is the coarse picture.
+    Scatter,
+}
+
+struct Convolution {
+    geometry: Geometry,
+    direction: Direction,
+    act: Activation,
+}
+
+struct Gradients<T> {
+    input: Option<Vec<T>>,
+    weights: Vec<T>,
+    bias: Vec<T>,
+}
+
+impl Convolution {
+    fn name(&self) -> &'static str {
+        match self.direction {
+            Direction::Gather => "conv2d",
+            Direction::Scatter => "conv_transpose2d",
+        }
+    }
+
+    /// Channels of the result.
+    fn outputs(&self) -> usize {
+        match self.direction {
+            Direction::Gather => self.geometry.coarse[2],
+            Direction::Scatter => self.geometry.fine[2],
+        }
+    }
+
+    fn result_shape(&self) -> Shape {
+        let [height, width, channels] = match self.direction {
+            Direction::Gather => self.geometry.coarse,
+            Direction::Scatter => self.geometry.fine,
+        };
+        Shape::from((self.geometry.images, height, width, channels))
+    }
+
+    fn forward<T: Real>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> Vec<T> {
+        let geometry = &self.geometry;
+        let mut y = vec![T::ZERO; self.result_shape().elem_count()];
+        let finish = |picture: &mut [T]| finish(picture, b, self.outputs(), self.act);
+        match self.direction {
+            Direction::Gather => {
+                let size = geometry.coarse_size();
+                geometry.for_patches(x, |patches, first, count| {
+                    let coarse = &mut y[first * size..][..count * size];
+                    geometry.gather(patches, w, coarse);
+                    coarse.par_chunks_mut(size).for_each(finish);
+                });
+            }
+            Direction::Scatter => geometry.scatter(x, w, &mut y, finish),
+        }
+        y
+    }
+
+    fn backward<T: Real>(
+        &self,
+        x: &[T],
+        w: &[T],
+        y: &[T],
+        grad: &[T],
+        wants_input: bool,
+    ) -> Gradients<T> {
+        let geometry = &self.geometry;
+        let mut before_activation = Vec::new();
+        let grad = if self.act == Activation::Identity {
+            grad
+        } else {
+            before_activation.resize(grad.len(), T::ZERO);
+            let size = self.result_shape().elem_count() / geometry.images.max(1);
+            before_activation
+                .par_chunks_mut(size)
+                .zip(y.par_chunks(size).zip(grad.par_chunks(size)))
+                .for_each(|(out, (y, grad))| through_result(self.act, y, grad, out));
+            &before_activation
+        };
+        let mut weights = vec![T::ZERO; w.len()];
+        let mut input = wants_input.then(|| vec![T::ZERO; x.len()]);
+        match self.direction {
+            Direction::Gather => {
+                let size = geometry.coarse_size();
+                geometry.for_patches(x, |patches, first, count| {
+                    geometry.correlate(
+                        patches,
+                        &grad[first * size..][..count * size],
+                        &mut weights,
+                    );
+                });
+                if let Some(input) = &mut input {
+                    geometry.scatter(grad, w, input, |_| {});
+                }
+            }
+            Direction::Scatter => {
+                let size = geometry.coarse_size();
+                geometry.for_patches(grad, |patches, first, count| {
+                    let range = first * size..(first + count) * size;
+                    geometry.correlate(patches, &x[range.clone()], &mut weights);
+                    if let Some(input) = &mut input {
+                        geometry.gather(patches, w, &mut input[range]);
+                    }
+                });
+            }
+        }
+        Gradients {
+            input,
+            weights,
+            bias: column_sums(grad, self.outputs()),
+        }
+    }
+
+    fn run(
+        &self,
+        x: (&CpuStorage, &Layout),
+        w: (&CpuStorage, &Layout),
+        b: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        by_type!(x.0, self.name(), T => {
+            let y = self.forward::<T>(
+                numbers(x.0, x.1, self.name())?,
+                numbers(w.0, w.1, self.name())?,
+                b.map(|(storage, layout)| numbers(storage, layout, self.name())).transpose()?,
+            );
+            Ok((T::to_cpu_storage_owned(y), self.result_shape()))
+        })
+    }
+
+    fn gradients(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        by_type!(x, self.name(), T => {
+            let gradients = read::<T, _>(x, self.name(), |x_numbers| {
+                read::<T, _>(w, self.name(), |w| read::<T, _>(y, self.name(), |y| {
+                    read::<T, _>(grad, self.name(), |grad| {
+                        Ok(self.backward(x_numbers, w, y, grad, x.track_op()))
+                    })
+                }))
+            })?;
+            let device = x.device();
+            Ok((
+                gradients.input.map(|g| Tensor::from_vec(g, x.shape(), device)).transpose()?,
+                Some(Tensor::from_vec(gradients.weights, w.shape(), device)?),
+                Some(Tensor::from_vec(gradients.bias, self.outputs(), device)?),
+            ))
+        })
+    }
+}
+
+/// Adds the bias and applies the activation, in place.
+pub(crate) fn finish<T: Real>(y: &mut [T], bias: Option<&[T]>, channels: usize, act: Activation) {
+    match bias {
+        Some(bias) => {
+            for y in y.chunks_exact_mut(channels) {
+                for (y, &b) in y.iter_mut().zip(bias) {
+                    *y = act.apply(*y + b);
+                }
+            }
+        }
+        None if act == Activation::Identity => {}
+        None => {
+            for y in y {
+                *y = act.apply(*y);
+            }
+        }
+    }
+}
+
+/// Sums over all rows of a matrix of `columns` columns, in parts of a fixed number of rows.
+pub(crate) fn column_sums<T: Real>(numbers: &[T], columns: usize) -> Vec<T> {
+    const ROWS: usize = 1024;
+    let parts: Vec<Vec<T>> = numbers
+        .par_chunks(ROWS * columns)
+        .map(|part| {
+            let mut sums = vec![T::ZERO; columns];
+            for row in part.chunks_exact(columns) {
+                for (sum, &number) in sums.iter_mut().zip(row) {
+                    *sum += number;
+                }
+            }
+            sums
+        })
+        .collect();
+    let mut sums = vec![T::ZERO; columns];
+    for part in parts {
+        for (sum, number) in sums.iter_mut().zip(part) {
+            *sum += number;
+        }
+    }
+    sums
+}
+
+impl CustomOp2 for Convolution {
+    fn name(&self) -> &'static str {
+        self.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.run((x, x_layout), (w, w_layout), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.gradients(x, w, y, grad).map(|(x, w, _)| (x, w))
+    }
+}
+
+impl CustomOp3 for Convolution {
+    fn name(&self) -> &'static str {
+        self.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.run((x, x_layout), (w, w_layout), Some((b, b_layout)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        self.gradients(x, w, y, grad)
+    }
+}
