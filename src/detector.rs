@@ -1,8 +1,201 @@
 //! `Detector`: bundle, engine and calibration in one object.
 
-/// Bundle, engine and calibration in one object.
-pub struct Detector {}
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use ndarray::{Array2, ArrayView2};
+
+use crate::{
+    Error, Reconstructor,
+    anomaly::{Calibration, Label, ResidualScorer, Verdict, regions},
+    backend::{Engine, EngineOptions},
+    bundle::{Bundle, BundleError, Manifest, Proof},
+    frame::Frame,
+    preprocess::Geometry,
+    vae::Decoded,
+};
+
 /// How to open a [`Detector`].
-pub struct DetectorOptions {}
+#[derive(Clone, Debug, Default)]
+pub struct DetectorOptions {
+    /// The engine and where it runs.
+    pub engine: EngineOptions,
+}
+
+/// Bundle, engine and calibration in one object: judges frames one after the other.
+///
+/// All buffers are its own, so that judging allocates next to nothing.
+pub struct Detector {
+    manifest: Manifest,
+    calibration: Calibration,
+    reconstructor: Reconstructor,
+    scorer: ResidualScorer,
+    proof: Proof,
+    scored: bool,
+}
+
 /// What a [`Detector`] says of one frame.
-pub struct Judgement {}
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// Normal, anomalous or invalid; why; and where.
+    pub verdict: Verdict,
+    /// What the tensor covers of the frame; absent for a frame that was not scored.
+    pub geometry: Option<Geometry>,
+    /// How long it took.
+    pub latency: Latency,
+}
+
+/// How long the stages of one frame took; zero for stages that an invalid frame did not reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// From frame to tensor, the check for defects of the frame included.
+    pub prepare: Duration,
+    /// The encoder.
+    pub encode: Duration,
+    /// The decoder.
+    pub decode: Duration,
+    /// Map, score, verdict and regions.
+    pub judge: Duration,
+    /// All of it.
+    pub total: Duration,
+}
+
+impl Detector {
+    /// Opens a bundle and an engine, and proves that this engine computes for the golden frame
+    /// what the trainer saw.
+    ///
+    /// # Errors
+    /// Those of [`Bundle::open`], [`Engine::open`] and [`Bundle::prove`], and a bundle without
+    /// scoring or calibration, which can give no verdict.
+    pub fn open(path: &Path, options: &DetectorOptions) -> Result<Self, Error> {
+        Self::new(&Bundle::open(path)?, &Engine::open(&options.engine)?)
+    }
+
+    /// [`Detector::open`] with a bundle and an engine that are open already. The bundle's files
+    /// are not needed afterwards.
+    ///
+    /// # Errors
+    /// Those of [`Detector::open`].
+    pub fn new(bundle: &Bundle, engine: &Engine) -> Result<Self, Error> {
+        let lacks = |problem: &str| BundleError::Lacks {
+            path: bundle.path().to_owned(),
+            problem: problem.to_owned(),
+        };
+        let mut scorer = bundle.scorer()?.ok_or_else(|| {
+            lacks("has no [scoring]: it can encode, reconstruct and sample, but not judge frames; train it with a scoring")
+        })?;
+        let calibration = bundle.manifest().calibration.clone().ok_or_else(|| {
+            lacks("has no [calibration], so there is no threshold: calibrate it on normal frames")
+        })?;
+        let mut reconstructor = Reconstructor::new(bundle, engine)?;
+        let proof = bundle.compare_with(&mut reconstructor, Some(&mut scorer))?;
+        proof.check(bundle)?;
+        Ok(Self {
+            manifest: bundle.manifest().clone(),
+            calibration,
+            reconstructor,
+            scorer,
+            proof,
+            scored: false,
+        })
+    }
+
+    /// Judges a frame.
+    ///
+    /// A frame without a picture (black, saturated, uniform), or for which the model gives no
+    /// finite score, is invalid: that is a verdict, not an error.
+    ///
+    /// # Errors
+    /// A frame that the preprocessing can't take, and failures of the engine.
+    pub fn score(&mut self, frame: &Frame) -> Result<Judgement, Error> {
+        let begin = Instant::now();
+        self.scored = false;
+        if let Some(defect) = frame.defect() {
+            let took = begin.elapsed();
+            return Ok(Judgement {
+                verdict: Verdict::invalid(format!("the frame is {defect}")),
+                geometry: None,
+                latency: Latency {
+                    prepare: took,
+                    total: took,
+                    ..Latency::default()
+                },
+            });
+        }
+        let checked = begin.elapsed();
+        let (geometry, stages) = self.reconstructor.run_timed(frame)?;
+        let ran = Instant::now();
+        let score = self.scorer.score(&self.reconstructor)?;
+        let verdict = self.judge(score, &geometry);
+        Ok(Judgement {
+            geometry: self.scored.then_some(geometry),
+            verdict,
+            latency: Latency {
+                prepare: checked + stages.prepare,
+                encode: stages.encode,
+                decode: stages.decode,
+                judge: ran.elapsed(),
+                total: begin.elapsed(),
+            },
+        })
+    }
+
+    fn judge(&mut self, score: f64, geometry: &Geometry) -> Verdict {
+        // NaN is above no threshold: without this, a broken model would call everything normal.
+        if !score.is_finite() || self.scorer.map().iter().any(|value| !value.is_finite()) {
+            return Verdict::invalid("the model gives no finite score for the frame".to_owned());
+        }
+        self.scored = true;
+        todo!()
+    }
+
+    /// The anomaly map of the last frame, `H×W` of the tensor, higher is stranger, in standard
+    /// deviations; `None` if that frame was invalid.
+    pub fn anomaly_map(&self) -> Option<ArrayView2<'_, f32>> {
+        self.scored.then(|| self.scorer.map_view())
+    }
+
+    /// The anomaly map of the last frame in the frame's own geometry; `None` if that frame was
+    /// invalid. `judgement` is what [`Detector::score`] gave for it.
+    pub fn frame_map(&self, judgement: &Judgement) -> Option<Array2<f32>> {
+        let map = self.anomaly_map()?;
+        Some(judgement.geometry.as_ref()?.map_to_frame(map))
+    }
+
+    /// The prepared frame, `C×H×W`.
+    pub fn input(&self) -> &[f32] {
+        self.reconstructor.input()
+    }
+
+    /// What the decoder made of the last frame that was not invalid; `C×H×W`.
+    pub fn reconstruction(&self) -> &Decoded {
+        self.reconstructor.decoded()
+    }
+
+    /// The manifest of the bundle.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The calibration of the bundle.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// The model's id.
+    pub fn model_id(&self) -> &str {
+        &self.manifest.model_id
+    }
+
+    /// The engine and where it runs: `tract 0.23.9 on cpu`.
+    pub fn description(&self) -> &str {
+        self.reconstructor.description()
+    }
+
+    /// How well the engine agreed on the golden frame.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+}

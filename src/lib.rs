@@ -19,10 +19,12 @@ mod error;
 pub mod frame;
 pub mod metrics;
 pub mod preprocess;
+mod reconstructor;
 pub mod render;
 pub mod synth;
 pub mod vae;
 
-pub use detector::{Detector, DetectorOptions, Judgement};
+pub use detector::{Detector, DetectorOptions, Judgement, Latency};
 pub use error::Error;
 pub use frame::Frame;
+pub use reconstructor::Reconstructor;

@@ -40,7 +40,7 @@ impl ModelFile {
     /// Reads an ONNX file whose inputs' first dimension becomes `batch`.
     ///
     /// # Errors
-    /// [`BackendError::Model`] on bytes that are no ONNX, control flow, external or sparse weights,
+    /// [`BackendError::Model`] on bytes that are no ONNX, control flow, external, sparse or NaN weights,
     /// inputs or outputs other than `f32` tensors, dimensions that are not fixed beside the batch,
     /// another fixed batch, and tensors of more than [`MAX_ELEMENTS`].
     pub(super) fn read(onnx: &[u8], name: &str, batch: usize) -> Result<Self, BackendError> {
@@ -141,6 +141,11 @@ fn check_weights(graph: &pb::GraphProto) -> Result<(), String> {
                 tensor.dims
             )
         })?;
+        if tensor.data_type == DataType::Float as i32 && holds_nan(tensor) {
+            return Err(format!(
+                "the weights {name:?} hold NaN: the file is damaged"
+            ));
+        }
         let Some(size) = element_size(tensor.data_type) else {
             continue;
         };
@@ -154,6 +159,13 @@ fn check_weights(graph: &pb::GraphProto) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Infinite weights are left to the engine: a mask may be made of them.
+fn holds_nan(tensor: &pb::TensorProto) -> bool {
+    let (raw, _) = tensor.raw_data.as_chunks::<4>();
+    raw.iter().any(|bytes| f32::from_le_bytes(*bytes).is_nan())
+        || tensor.float_data.iter().any(|value| value.is_nan())
 }
 
 /// No graphs inside of nodes: control flow has no place in a network of fixed shapes.
@@ -467,6 +479,13 @@ mod tests {
         let mut proto = two_heads();
         graph(&mut proto).initializer[0].dims = vec![1 << 40, 1 << 40];
         assert!(refusal(&proto).starts_with("the weights \"w1\" have an impossible shape"));
+
+        let mut proto = two_heads();
+        graph(&mut proto).initializer[2].raw_data[8..12].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert_eq!(
+            refusal(&proto),
+            "the weights \"w_mean\" hold NaN: the file is damaged"
+        );
 
         let mut proto = two_heads();
         graph(&mut proto).initializer[0].data_location = Some(DataLocation::External as i32);

@@ -105,7 +105,17 @@ impl Graph for TractGraph {
 }
 
 fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimpleState)> {
-    let mut model = onnx().model_for_proto_model(&file.proto)?;
+    let onnx = onnx();
+    let nodes = file.proto.graph.iter().flat_map(|graph| &graph.node);
+    for node in nodes {
+        if !onnx.op_register.0.contains_key(&node.op_type) {
+            return Err(TractError::msg(format!(
+                "it does not know the operator {:?} of node {:?}; back end `ort` may",
+                node.op_type, node.name
+            )));
+        }
+    }
+    let mut model = onnx.model_for_proto_model(&file.proto)?;
     model.analyse(false)?;
     for node in model.nodes() {
         for output in &node.outputs {

@@ -1,21 +1,20 @@
 //! A model folder: manifest, graphs, golden frame. Documented for users in `docs/bundle.md`.
 
+mod arrays;
+mod error;
+mod golden;
 mod manifest;
+mod open;
+mod write;
 
-pub use manifest::{FileEntry, Golden, Manifest, ModelCard, SCHEMA_VERSION};
+pub use arrays::write_npy;
+pub use error::BundleError;
+pub use golden::{Difference, GoldenValues, Proof};
+pub use manifest::{
+    DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,
+};
+pub use open::Bundle;
+pub use write::BundleWriter;
 
-use std::path::PathBuf;
-
-/// Why a bundle could not be opened, verified or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// A file could not be read.
-    #[error("{path}: cannot read: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,33 @@
 //! Frames: one picture with its size, pixel format, time of capture and source.
 
-use std::{path::PathBuf, time::SystemTime};
+mod container;
+mod decode;
+mod defect;
+mod error;
+
+use std::{path::Path, time::SystemTime};
+
+pub use decode::DecodeLimits;
+pub use defect::FrameDefect;
+pub use error::FrameError;
+
+/// Extensions of the files that folders are searched for, in lower case. Only the search goes by
+/// the name: [`Frame::open`] goes by the content.
+pub const PICTURE_EXTENSIONS: &[&str] = &[
+    "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "qoi",
+    "tif", "tiff", "webp",
+];
+
+/// Whether the name of a file ends in one of [`PICTURE_EXTENSIONS`], in upper or lower case.
+pub fn is_picture(path: &Path) -> bool {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| {
+            PICTURE_EXTENSIONS
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
+        })
+}
 
 /// How the samples of a frame are laid out: interleaved, row by row, no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +50,14 @@ impl PixelFormat {
             Self::Rgb8 | Self::Rgb16 => 3,
         }
     }
+
+    /// The sample that stands for white: 255 or 65535.
+    pub fn white(self) -> u16 {
+        match self {
+            Self::Gray8 | Self::Rgb8 => 0xff,
+            Self::Gray16 | Self::Rgb16 => 0xffff,
+        }
+    }
 }
 
 /// The samples of a frame, `height × width × channels`.
@@ -34,7 +69,26 @@ pub enum Samples {
     U16(Vec<u16>),
 }
 
+impl Samples {
+    fn len(&self) -> usize {
+        match self {
+            Self::U8(samples) => samples.len(),
+            Self::U16(samples) => samples.len(),
+        }
+    }
+
+    fn bits(&self) -> u32 {
+        match self {
+            Self::U8(_) => 8,
+            Self::U16(_) => 16,
+        }
+    }
+}
+
 /// One picture with its size, pixel format, time of capture and source.
+///
+/// Width and height are at least 1, and the number of samples is always
+/// `height × width × channels`.
 #[derive(Clone, Debug)]
 pub struct Frame {
     width: u32,
@@ -45,16 +99,211 @@ pub struct Frame {
     captured: SystemTime,
 }
 
-/// Why a frame could not be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// The file could not be opened or read.
-    #[error("{path}: cannot read the file: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+impl Frame {
+    /// Reads and decodes a picture file within the default [`DecodeLimits`].
+    ///
+    /// The format is recognised by the content, never by the name. EXIF orientation is applied,
+    /// alpha is dropped (not blended), palettes and 1-, 2- and 4-bit samples are expanded to 8
+    /// bits, CMYK is converted to RGB without a colour profile, colour profiles are ignored, and
+    /// of a TIFF with several pages the first is taken. The time of capture is the file's time of
+    /// modification.
+    ///
+    /// # Errors
+    ///
+    /// A [`FrameError`] for anything but a whole, single picture with 8- or 16-bit samples.
+    pub fn open(path: &Path) -> Result<Self, FrameError> {
+        Self::open_with(path, &DecodeLimits::default())
+    }
+
+    /// As [`open`](Self::open), with limits of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(path: &Path, limits: &DecodeLimits) -> Result<Self, FrameError> {
+        decode::open(path, limits)
+    }
+
+    /// Decodes a picture from memory; `source` names it in messages. The time of capture is now.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn decode(bytes: &[u8], source: &str, limits: &DecodeLimits) -> Result<Self, FrameError> {
+        decode::decode(bytes, source, limits)
+    }
+
+    /// A frame of 8-bit samples, `height × width × channels`, captured now.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Samples`] if a side is 0, the format is not an 8-bit one, or the number of
+    /// samples is not the one that size and format ask for.
+    pub fn from_u8(
+        width: u32,
+        height: u32,
+        format: PixelFormat,
+        samples: Vec<u8>,
+        source: impl Into<String>,
+    ) -> Result<Self, FrameError> {
+        Self::from_samples(width, height, format, Samples::U8(samples), source.into())
+    }
+
+    /// A frame of 16-bit samples, `height × width × channels`, captured now. Samples of cameras
+    /// with fewer bits have to be scaled to the full range before.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Samples`] if a side is 0, the format is not a 16-bit one, or the number of
+    /// samples is not the one that size and format ask for.
+    pub fn from_u16(
+        width: u32,
+        height: u32,
+        format: PixelFormat,
+        samples: Vec<u16>,
+        source: impl Into<String>,
+    ) -> Result<Self, FrameError> {
+        Self::from_samples(width, height, format, Samples::U16(samples), source.into())
+    }
+
+    fn from_samples(
+        width: u32,
+        height: u32,
+        format: PixelFormat,
+        samples: Samples,
+        source: String,
+    ) -> Result<Self, FrameError> {
+        let bits = if format.white() == 0xff { 8 } else { 16 };
+        let expected = u128::from(width) * u128::from(height) * format.channels() as u128;
+        if expected == 0 || samples.bits() != bits || samples.len() as u128 != expected {
+            return Err(FrameError::Samples {
+                name: source,
+                width,
+                height,
+                format,
+                bits: samples.bits(),
+                found: samples.len(),
+            });
+        }
+        Ok(Self {
+            width,
+            height,
+            format,
+            samples,
+            source,
+            captured: SystemTime::now(),
+        })
+    }
+
+    /// The same frame with another time of capture.
+    pub fn with_captured(self, captured: SystemTime) -> Self {
+        Self { captured, ..self }
+    }
+
+    /// Width in pixels, at least 1.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels, at least 1.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Layout of the samples.
+    pub fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// The samples, `height × width × channels`.
+    pub fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// Where the frame came from: the path of its file, or what its maker called it.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// When the frame was captured, as far as known.
+    pub fn captured(&self) -> SystemTime {
+        self.captured
+    }
+
+    /// Why the frame carries no picture, or `None` for a frame that can be judged.
+    ///
+    /// A frame is without a picture if in each of its channels no two samples differ by more than
+    /// 2/255 of the full range, which is what a covered, blinded or dead camera delivers beneath
+    /// its noise. A mostly black picture with something bright in it has no defect.
+    pub fn defect(&self) -> Option<FrameDefect> {
+        defect::of(self)
+    }
+
+    /// An 8-bit RGB copy for drawing: grey is repeated, 16-bit samples are rounded to 8.
+    pub fn to_rgb8(&self) -> image::RgbImage {
+        let mut rgb: Vec<u8> = match &self.samples {
+            Samples::U8(samples) => samples.clone(),
+            // v·255/65535 = v/257, rounded to the nearest
+            Samples::U16(samples) => samples
+                .iter()
+                .map(|&v| ((u32::from(v) + 128) / 257) as u8)
+                .collect(),
+        };
+        if self.format.channels() == 1 {
+            rgb = rgb.iter().flat_map(|&v| [v; 3]).collect();
+        }
+        image::RgbImage::from_raw(self.width, self.height, rgb)
+            .expect("every constructor checks the number of samples")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_must_fit_size_and_format() {
+        let ok = Frame::from_u8(3, 2, PixelFormat::Gray8, vec![0; 6], "camera");
+        assert_eq!(ok.unwrap().source(), "camera");
+        assert!(Frame::from_u16(2, 2, PixelFormat::Rgb16, vec![0; 12], "camera").is_ok());
+
+        for (width, height, format, count) in [
+            (3, 2, PixelFormat::Gray8, 5),
+            (3, 2, PixelFormat::Gray8, 7),
+            (3, 2, PixelFormat::Rgb8, 6),
+            (0, 2, PixelFormat::Gray8, 0),
+            (2, 0, PixelFormat::Rgb8, 0),
+            (2, 2, PixelFormat::Gray16, 4),
+            (u32::MAX, u32::MAX, PixelFormat::Rgb8, 4),
+        ] {
+            let error = Frame::from_u8(width, height, format, vec![0; count], "camera")
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with("camera: "), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+        assert!(Frame::from_u16(2, 2, PixelFormat::Gray8, vec![0; 4], "camera").is_err());
+    }
+
+    #[test]
+    fn rgb8_copy_rounds_and_repeats() {
+        let samples = vec![0, 128, 129, 257, 385, 386, 32896, 65406, 65407, 65535];
+        let frame = Frame::from_u16(10, 1, PixelFormat::Gray16, samples.clone(), "x").unwrap();
+        for (pixel, &v) in frame.to_rgb8().pixels().zip(&samples) {
+            let nearest = (f64::from(v) / 65535.0 * 255.0).round() as u8;
+            assert_eq!(pixel.0, [nearest; 3], "{v}");
+        }
+        let frame = Frame::from_u8(1, 1, PixelFormat::Rgb8, vec![1, 2, 3], "x").unwrap();
+        assert_eq!(frame.to_rgb8().into_raw(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn pictures_are_searched_by_extension() {
+        for name in ["a.png", "b.JPG", "c.d.TiFF", "/x/y.webp"] {
+            assert!(is_picture(Path::new(name)), "{name}");
+        }
+        for name in ["png", "a.txt", "a.png.txt", ".png", "a.", ""] {
+            assert!(!is_picture(Path::new(name)), "{name}");
+        }
+    }
 }

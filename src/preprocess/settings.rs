@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PreprocessError;
+
+/// Longest side of a tensor, far beyond what an edge device runs; it keeps products of sides
+/// within range.
+const MAX_SIDE: usize = 8192;
+
 /// Everything between a decoded frame and the tensor a network sees, in the order in which it is
 /// done: crop, colour, denoise, resize, normalise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +40,59 @@ impl PreprocessSettings {
     /// Shape of the tensor for one frame: `C×H×W`.
     pub fn shape(&self) -> [usize; 3] {
         [self.channels(), self.height, self.width]
+    }
+
+    /// Refuses settings that can't be carried out, naming the first such.
+    pub(super) fn validate(&self) -> Result<(), PreprocessError> {
+        let refuse = |message: String| Err(PreprocessError::Settings(message));
+        for (name, side) in [("width", self.width), ("height", self.height)] {
+            if !(1..=MAX_SIDE).contains(&side) {
+                return refuse(format!("{name} is {side}; it has to be 1–{MAX_SIDE}"));
+            }
+        }
+        if let Some(crop) = self.crop {
+            for (names, from, to) in [
+                (["left", "right"], crop.left, crop.right),
+                (["top", "bottom"], crop.top, crop.bottom),
+            ] {
+                if !(0.0 <= from && from < to && to <= 1.0) {
+                    let [low, high] = names;
+                    return refuse(format!(
+                        "crop has {low} = {from} and {high} = {to}; it has to be 0 ≤ {low} < {high} ≤ 1"
+                    ));
+                }
+            }
+        }
+        match self.denoise {
+            Some(Denoise::Median { radius }) if !(1..=16).contains(&radius) => {
+                return refuse(format!("denoise radius is {radius}; it has to be 1–16"));
+            }
+            Some(Denoise::Gaussian { sigma }) if !(sigma > 0.0 && sigma <= 32.0) => {
+                return refuse(format!(
+                    "denoise sigma is {sigma}; it has to be above 0 and at most 32"
+                ));
+            }
+            _ => {}
+        }
+        let Normalise { mean, std } = &self.normalise;
+        for (name, values) in [("mean", mean), ("std", std)] {
+            if values.len() != self.channels() {
+                return refuse(format!(
+                    "normalise {name} has {} values; colour asks for {}",
+                    values.len(),
+                    self.channels()
+                ));
+            }
+        }
+        if let Some(mean) = mean.iter().find(|mean| !mean.is_finite()) {
+            return refuse(format!("normalise mean has {mean}; it has to be finite"));
+        }
+        if let Some(std) = std.iter().find(|std| !(std.is_normal() && **std > 0.0)) {
+            return refuse(format!(
+                "normalise std has {std}; it has to be positive and finite"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -89,10 +148,12 @@ pub enum Denoise {
 }
 
 /// Resampling filter; each widens its support when shrinking, so every frame pixel counts.
+/// Weights are those of Pillow's `resize`, in floating point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResizeFilter {
-    /// Box filter: the mean over the area that a tensor pixel covers.
+    /// Box filter: the mean of the frame pixels whose centres lie in the area that a tensor pixel
+    /// covers; when enlarging, the nearest pixel.
     Area,
     /// Triangle filter.
     Bilinear,

@@ -8,8 +8,11 @@ mod bound;
 mod divergence;
 mod interpolation;
 mod likelihood;
+mod model;
 mod posterior;
 mod spec;
+
+use crate::backend::BackendError;
 
 pub use bound::{
     ImportanceBound, beta_vae_loss, bits_per_dimension, bits_per_dimension_bernoulli, elbo,
@@ -25,6 +28,7 @@ pub use likelihood::{
     gaussian_log_likelihood_fixed, gaussian_log_likelihood_fixed_map, gaussian_log_likelihood_map,
     standard_normal_log_density,
 };
+pub use model::{Decoded, Vae};
 pub use posterior::{Posterior, sample_prior};
 pub use spec::{Latent, Likelihood, VaeSpec};
 
@@ -72,6 +76,55 @@ pub enum VaeError {
         /// Its domain.
         expected: &'static str,
     },
+    /// A graph whose inputs or outputs are not those of a VAE's encoder or decoder.
+    #[error("the {graph} has the {direction} {found:?}, expected {expected:?}")]
+    Names {
+        /// `encoder` or `decoder`.
+        graph: &'static str,
+        /// `inputs` or `outputs`.
+        direction: &'static str,
+        /// Names in the file.
+        found: Vec<String>,
+        /// Names that the specification asks for.
+        expected: Vec<&'static str>,
+    },
+
+    /// A buffer of the wrong length.
+    #[error("the buffer for `{name}` holds {found} values, {expected} are needed")]
+    Buffer {
+        /// The tensor.
+        name: &'static str,
+        /// Length of the buffer.
+        found: usize,
+        /// Length of the tensor.
+        expected: usize,
+    },
+
+    /// NaN or an infinite value out of a graph whose input was finite.
+    #[error("the {graph}'s output `{output}` holds {value}: the weights are damaged")]
+    OutputNotFinite {
+        /// `encoder` or `decoder`.
+        graph: &'static str,
+        /// Name of the output.
+        output: &'static str,
+        /// `NaN` or `an infinite value`.
+        value: &'static str,
+    },
+
+    /// NaN or an infinite value given to a graph.
+    #[error("the values for the {graph}'s input `{input}` hold {value}")]
+    InputNotFinite {
+        /// `encoder` or `decoder`.
+        graph: &'static str,
+        /// Name of the input.
+        input: &'static str,
+        /// `NaN` or `an infinite value`.
+        value: &'static str,
+    },
+
+    /// The engine failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
 }
 
 /// Refuses slices of different lengths.

@@ -1,0 +1,188 @@
+//! Why a bundle could not be opened, proved or written.
+
+use std::{io, path::PathBuf};
+
+/// Why a bundle could not be opened, proved or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// Nothing is there.
+    #[error(
+        "{path}: no such folder; a bundle is a folder with a manifest.toml, as `edge-vae-train fit` writes it",
+        path = path.display()
+    )]
+    Missing {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// A file was given where the folder was meant.
+    #[error(
+        "{path}: is not a folder; a bundle is a folder with a manifest.toml: give the folder",
+        path = path.display()
+    )]
+    NotAFolder {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// A folder that is no bundle.
+    #[error(
+        "{path}: holds no manifest.toml, so it is not a bundle; `edge-vae-train fit DATASET --out BUNDLE` makes one, `edge-vae model info BUNDLE` shows one",
+        path = path.display()
+    )]
+    NoManifest {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file could not be read.
+    #[error("{path}: cannot read: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A symbolic link, folder or device in place of a file.
+    #[error(
+        "{path}: is {found}, not a plain file; copy the file itself into the bundle",
+        path = path.display()
+    )]
+    NotPlain {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Not TOML, or not of the manifest's form.
+    #[error("{path}:{line}: {message}", path = path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// Written by a newer program.
+    #[error(
+        "{path}: schema {found} is newer than this program reads ({supported}): update edge-vae",
+        path = path.display()
+    )]
+    NewerSchema {
+        /// The manifest.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+        supported: u32,
+    },
+    /// A schema that never was.
+    #[error(
+        "{path}: there is no schema {found}; this program reads {supported}",
+        path = path.display()
+    )]
+    UnknownSchema {
+        /// The manifest.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+        supported: u32,
+    },
+    /// A value of the manifest is impossible, or contradicts another.
+    #[error("{path}: {key}: {problem}", path = path.display())]
+    Setting {
+        /// The manifest.
+        path: PathBuf,
+        /// The key, dotted.
+        key: String,
+        /// What was found and what is possible.
+        problem: String,
+    },
+    /// A file that the manifest lists is not there.
+    #[error(
+        "{path}: missing, but the manifest lists it; copy the whole bundle again",
+        path = path.display()
+    )]
+    MissingFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file has another size than the manifest says.
+    #[error(
+        "{path}: has {found} bytes, the manifest says {expected}; the file was cut short or changed: copy the bundle again",
+        path = path.display()
+    )]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        found: u64,
+        /// The manifest's size in bytes.
+        expected: u64,
+    },
+    /// A file has another content than the manifest says.
+    #[error(
+        "{path}: SHA-256 is {found}, the manifest says {expected}; the file was damaged or changed: copy the bundle again",
+        path = path.display()
+    )]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// Its digest.
+        found: String,
+        /// The manifest's digest.
+        expected: String,
+    },
+    /// An NPY or NPZ file of the bundle is not what it should be.
+    #[error("{path}: {problem}", path = path.display())]
+    Array {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// The bundle lacks what was asked for.
+    #[error("{path}: {problem}", path = path.display())]
+    Lacks {
+        /// The bundle.
+        path: PathBuf,
+        /// What it lacks and what to do.
+        problem: String,
+    },
+    /// An engine computes something else for the golden frame than the trainer did.
+    #[error(
+        "{path}: {engine} disagrees on the golden frame: `{array}` differs by {largest:.3e}, allowed is {tolerance:.1e}; use another --backend or --device, and report it",
+        path = path.display()
+    )]
+    Disagrees {
+        /// The bundle.
+        path: PathBuf,
+        /// The engine.
+        engine: String,
+        /// The first array that differs too much.
+        array: &'static str,
+        /// Its largest difference; NaN where a value was not a number.
+        largest: f64,
+        /// The largest difference allowed.
+        tolerance: f64,
+    },
+    /// A bundle could not be written.
+    #[error("{path}: cannot write: {source}", path = path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder that holds something else would have been replaced.
+    #[error(
+        "{path}: holds `{entry}`, which is no part of a bundle, so the folder is not replaced; remove it or choose another folder",
+        path = path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// One of the entries.
+        entry: String,
+    },
+}

@@ -1,0 +1,270 @@
+//! Opening a bundle: every byte that will be used is read once, checked, and kept in memory.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    BundleError, Manifest,
+    arrays::read_npy,
+    manifest::{DECODER, ENCODER, MANIFEST},
+};
+use crate::{
+    Error,
+    anomaly::{ResidualScorer, Scoring},
+    backend::Engine,
+    frame::{DecodeLimits, Frame},
+    vae::Vae,
+};
+
+/// Largest manifest read, in bytes.
+const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+
+/// A model: its manifest, and its files by name, checked against the manifest and held in memory,
+/// so that what was checked is what runs.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    pub(super) path: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Bundle {
+    /// Opens the folder of a bundle: parses and checks the manifest, then reads every file that it
+    /// lists and checks size and SHA-256. Other files in the folder are not looked at.
+    ///
+    /// # Errors
+    /// No bundle at `path`, an unknown schema, an impossible manifest, and a file that is missing,
+    /// not a plain file, or not what the manifest says.
+    pub fn open(path: &Path) -> Result<Self, BundleError> {
+        let manifest = read_manifest(path)?;
+        let mut files = BTreeMap::new();
+        for (name, entry) in &manifest.files {
+            let file = path.join(name);
+            let bytes = read_plain(&file, entry.bytes)?;
+            if bytes.len() as u64 != entry.bytes {
+                // A longer file was read only up to one byte too many.
+                let found = fs::metadata(&file).map_or(bytes.len() as u64, |found| found.len());
+                return Err(BundleError::Size {
+                    path: file,
+                    found,
+                    expected: entry.bytes,
+                });
+            }
+            let found = sha256([bytes.as_slice()]);
+            if found != entry.sha256 {
+                return Err(BundleError::Digest {
+                    path: file,
+                    found,
+                    expected: entry.sha256.clone(),
+                });
+            }
+            files.insert(name.clone(), bytes);
+        }
+        let bundle = Self {
+            path: path.to_owned(),
+            manifest,
+            files,
+        };
+        bundle.check_model_id()?;
+        Ok(bundle)
+    }
+
+    /// Where the bundle lies; the model's id before it was saved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The model's id.
+    pub fn model_id(&self) -> &str {
+        &self.manifest.model_id
+    }
+
+    /// The bytes of a file that the manifest lists.
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// The model on an engine, for `batch` frames at a time.
+    ///
+    /// # Errors
+    /// A graph that the engine can't load, or whose names or shapes are not those of the manifest.
+    pub fn vae(&self, engine: &Engine, batch: usize) -> Result<Vae, Error> {
+        let load = |name| -> Result<_, Error> {
+            let shown = self.path.join(name).display().to_string();
+            Ok(engine.load(self.listed(name), &shown, batch)?)
+        };
+        Ok(Vae::new(
+            self.manifest.vae.clone(),
+            load(ENCODER)?,
+            load(DECODER)?,
+        )?)
+    }
+
+    /// The scorer with the bundle's statistics; `None` for a model that only reconstructs.
+    ///
+    /// # Errors
+    /// Statistics of another shape than `2×H×W`, or impossible ones.
+    pub fn scorer(&self) -> Result<Option<ResidualScorer>, Error> {
+        let Some(scoring) = &self.manifest.scoring else {
+            return Ok(None);
+        };
+        let Scoring::ResidualZ { statistics, .. } = scoring;
+        let spec = &self.manifest.vae;
+        let values = read_npy(self.listed(statistics), &[2, spec.height, spec.width]).map_err(
+            |problem| BundleError::Array {
+                path: self.path.join(statistics),
+                problem,
+            },
+        )?;
+        Ok(Some(ResidualScorer::new(spec, scoring, &values)?))
+    }
+
+    /// The golden frame.
+    ///
+    /// # Errors
+    /// A picture that can't be decoded.
+    pub fn golden_frame(&self) -> Result<Frame, Error> {
+        let name = &self.manifest.golden.frame;
+        let shown = self.path.join(name).display().to_string();
+        Ok(Frame::decode(
+            self.listed(name),
+            &shown,
+            &DecodeLimits::default(),
+        )?)
+    }
+
+    /// Bytes of a file that the manifest's check found listed; empty can't happen for an open
+    /// bundle, and would only fail to decode.
+    pub(super) fn listed(&self, name: &str) -> &[u8] {
+        self.file(name).unwrap_or_default()
+    }
+
+    pub(super) fn check_model_id(&self) -> Result<(), BundleError> {
+        let digits = weight_digits(&self.manifest, &self.files);
+        if self.manifest.model_id.ends_with(&format!("-{digits}")) {
+            return Ok(());
+        }
+        Err(BundleError::Setting {
+            path: self.path.join(MANIFEST),
+            key: "model_id".into(),
+            problem: format!(
+                "is `{}`, but the SHA-256 of its weights begins with {digits}",
+                self.manifest.model_id
+            ),
+        })
+    }
+}
+
+/// Reads and checks the manifest of a bundle's folder, without its files.
+pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, BundleError> {
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => {
+            return Err(BundleError::NotAFolder {
+                path: folder.into(),
+            });
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(BundleError::Missing {
+                path: folder.into(),
+            });
+        }
+        Err(source) => {
+            return Err(BundleError::Read {
+                path: folder.into(),
+                source,
+            });
+        }
+    }
+    let path = folder.join(MANIFEST);
+    let bytes = read_plain(&path, MAX_MANIFEST_BYTES).map_err(|error| match error {
+        BundleError::MissingFile { .. } => BundleError::NoManifest {
+            path: folder.into(),
+        },
+        other => other,
+    })?;
+    let malformed = |message: String| BundleError::Manifest {
+        path: path.clone(),
+        line: 1,
+        message,
+    };
+    if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+        return Err(malformed(format!(
+            "is longer than {MAX_MANIFEST_BYTES} bytes"
+        )));
+    }
+    let text =
+        String::from_utf8(bytes).map_err(|error| malformed(format!("is not text: {error}")))?;
+    Manifest::parse(&text, &path)
+}
+
+/// Reads a plain file up to one byte beyond `limit`, so that a longer one shows.
+fn read_plain(path: &Path, limit: u64) -> Result<Vec<u8>, BundleError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => BundleError::MissingFile { path: path.into() },
+        _ => BundleError::Read {
+            path: path.into(),
+            source,
+        },
+    };
+    let kind = fs::symlink_metadata(path).map_err(failed)?.file_type();
+    if !kind.is_file() {
+        return Err(BundleError::NotPlain {
+            path: path.into(),
+            found: if kind.is_symlink() {
+                "a symbolic link"
+            } else if kind.is_dir() {
+                "a folder"
+            } else {
+                "a device or pipe"
+            },
+        });
+    }
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(limit)).unwrap_or(0) + 1);
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Lower-case hexadecimal SHA-256 of the parts, one after the other.
+pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part);
+    }
+    digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The digits of the model's id: what decides scores, so neither golden frame nor calibration.
+pub(super) fn weight_digits(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> String {
+    let statistics = manifest.scoring.as_ref().map(|scoring| match scoring {
+        Scoring::ResidualZ { statistics, .. } => statistics.as_str(),
+    });
+    let mut digits = sha256(
+        [ENCODER, DECODER]
+            .into_iter()
+            .chain(statistics)
+            .filter_map(|name| files.get(name))
+            .map(Vec::as_slice),
+    );
+    digits.truncate(8);
+    digits
+}

@@ -1,0 +1,477 @@
+//! Bundles on disk: whole, damaged and hostile. No graph is run here.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::*;
+use crate::{
+    preprocess::{Colour, Normalise, PreprocessSettings, ResizeFilter},
+    vae::{Latent, Likelihood, VaeSpec},
+};
+
+/// A reconstruct-only model whose graphs are arbitrary bytes: opening does not parse them.
+fn writer() -> BundleWriter {
+    BundleWriter {
+        name: "tiny-model".into(),
+        preprocess: PreprocessSettings {
+            width: 4,
+            height: 2,
+            colour: Colour::Grey,
+            crop: None,
+            denoise: None,
+            filter: ResizeFilter::Area,
+            normalise: Normalise::identity(1),
+        },
+        vae: VaeSpec {
+            channels: 1,
+            height: 2,
+            width: 4,
+            latent: Latent::Vector { length: 3 },
+            likelihood: Likelihood::Gaussian { sigma: 0.1 },
+        },
+        scoring: None,
+        calibration: None,
+        golden: Golden {
+            frame: "golden.png".into(),
+            expected: "golden.npz".into(),
+            score: None,
+            tolerance: 1e-4,
+            map_tolerance: 1e-2,
+        },
+        card: ModelCard {
+            dataset: "drawn \"by hand\"".into(),
+            seed: 7,
+            seconds: 1.5,
+            figures: BTreeMap::from([("elbo".to_owned(), -86.8)]),
+            ..ModelCard::default()
+        },
+        files: [
+            ("encoder.onnx", &b"abc"[..]),
+            ("decoder.onnx", b"decoder"),
+            ("golden.png", b"png"),
+            ("golden.npz", b"npz"),
+        ]
+        .into_iter()
+        .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
+        .collect(),
+    }
+}
+
+fn saved() -> (tempfile::TempDir, PathBuf) {
+    let room = tempfile::tempdir().unwrap();
+    let folder = room.path().join("models").join("tiny");
+    writer().finish().unwrap().save(&folder).unwrap();
+    (room, folder)
+}
+
+fn refusal(folder: &Path) -> String {
+    let message = Bundle::open(folder)
+        .expect_err("the bundle opens")
+        .to_string();
+    assert!(!message.contains('\n'), "not one line: {message:?}");
+    message
+}
+
+/// The refusal of a bundle whose manifest has `from` replaced by `to`.
+fn refusal_with(from: &str, to: &str) -> String {
+    let (_room, folder) = saved();
+    let path = folder.join(MANIFEST);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from:?} is not in\n{text}");
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    refusal(&folder)
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let (room, folder) = saved();
+    let bundle = Bundle::open(&folder).unwrap();
+    assert_eq!(bundle.path(), folder);
+    assert_eq!(bundle.file("encoder.onnx"), Some(&b"abc"[..]));
+    assert_eq!(bundle.file("nothing"), None);
+    assert_eq!(bundle.manifest().card, writer().card);
+    assert_eq!(bundle.manifest().vae, writer().vae);
+    assert_eq!(bundle.manifest().preprocess, writer().preprocess);
+    assert_eq!(bundle.manifest().golden, writer().golden);
+    // FIPS 180-2, the digest of "abc".
+    assert_eq!(
+        bundle.manifest().files["encoder.onnx"].sha256,
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+    // printf abcdecoder | sha256sum
+    assert_eq!(bundle.model_id(), "tiny-model-0c83683a");
+    assert_eq!(bundle.manifest().model_name(), "tiny-model");
+    assert_eq!(entries(&room.path().join("models")), ["tiny"]);
+}
+
+#[test]
+fn the_manifest_is_plain_toml() {
+    let (_room, folder) = saved();
+    let text = fs::read_to_string(folder.join(MANIFEST)).unwrap();
+    for line in [
+        "schema_version = 1",
+        "[preprocess]",
+        "colour = \"grey\"",
+        "[vae.latent]",
+        "kind = \"vector\"",
+        "map-tolerance = 0.01",
+        "[card.figures]",
+        "[files.\"encoder.onnx\"]",
+        "bytes = 3",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "no {line:?} in\n{text}"
+        );
+    }
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let (_room, folder) = saved();
+    let file = folder.join("decoder.onnx");
+    for (bytes, part) in [
+        (&b"decodeR"[..], "SHA-256 is"),
+        (b"decode", "has 6 bytes, the manifest says 7"),
+        (
+            b"decoder, and more of it",
+            "has 23 bytes, the manifest says 7",
+        ),
+        (b"", "has 0 bytes"),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        let message = refusal(&folder);
+        assert!(message.contains(part), "{message}");
+        assert!(message.contains("decoder.onnx: "), "{message}");
+    }
+    fs::remove_file(&file).unwrap();
+    assert!(refusal(&folder).contains("decoder.onnx: missing"));
+    fs::create_dir(&file).unwrap();
+    assert!(refusal(&folder).contains("is a folder, not a plain file"));
+}
+
+#[test]
+fn no_bundle_is_said() {
+    let (room, folder) = saved();
+    assert!(refusal(&room.path().join("nowhere")).contains("no such folder"));
+    assert!(refusal(&folder.join("encoder.onnx")).contains("is not a folder"));
+    assert!(refusal(&folder.join(MANIFEST)).contains("give the folder"));
+    assert!(refusal(room.path()).contains("holds no manifest.toml"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_not_followed() {
+    let (room, folder) = saved();
+    let outside = room.path().join("outside");
+    fs::rename(folder.join("golden.png"), &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, folder.join("golden.png")).unwrap();
+    assert!(refusal(&folder).contains("golden.png: is a symbolic link"));
+}
+
+#[test]
+fn the_schema_is_looked_at_first() {
+    // A key that only schema 7 has must not be what is complained about.
+    let message = refusal_with("schema_version = 1", "schema_version = 7\nnew = 1");
+    assert!(
+        message.ends_with("schema 7 is newer than this program reads (1): update edge-vae"),
+        "{message}"
+    );
+    assert!(refusal_with("schema_version = 1", "schema_version = 0").contains("no schema 0"));
+    assert!(refusal_with("schema_version = 1\n", "").contains("schema_version"));
+    assert!(refusal_with("schema_version = 1", "schema_version = \"1\"").contains(":1: "));
+}
+
+#[test]
+fn hostile_manifests_are_refused() {
+    for (from, to, part) in [
+        (
+            "width = 4",
+            "width = 4294967296",
+            "preprocess.width: is 4294967296",
+        ),
+        ("width = 4", "width = -1", "invalid value"),
+        ("width = 4", "width = 99999999999999999999", ":"),
+        ("width = 4", "width = 4.5", "invalid type"),
+        ("width = 4", "width = 5", "its input is [1, 2, 4]"),
+        ("length = 3", "length = 0", "vae.latent: is [0]"),
+        ("length = 3", "length = 9000000000000000000", "vae.latent"),
+        (
+            "sigma = 0.1",
+            "sigma = nan # ",
+            "vae.likelihood.sigma: is NaN",
+        ),
+        ("sigma = 0.1", "sigma = -0.1 # ", "vae.likelihood.sigma"),
+        ("sigma = 0.1", "sigma = inf # ", "vae.likelihood.sigma"),
+        (
+            "\ntolerance = 0.0001",
+            "\ntolerance = 1e9",
+            "golden.tolerance",
+        ),
+        (
+            "\ntolerance = 0.0001",
+            "\ntolerance = nan",
+            "golden.tolerance",
+        ),
+        (
+            "map-tolerance = 0.01",
+            "map-tolerance = 0.0",
+            "golden.map-tolerance",
+        ),
+        (
+            "elbo = -86.8",
+            "elbo = nan",
+            "card.figures.\"elbo\": is NaN",
+        ),
+        ("seconds = 1.5", "seconds = -1.0", "card.seconds"),
+        ("seed = 7", "sead = 7", "unknown field `sead`"),
+        ("seed = 7\n", "", "missing field `seed`"),
+        ("mean = [0.0]", "mean = [0.0, 0.0]", "preprocess"),
+        ("std = [1.0]", "std = [0.0]", "preprocess"),
+        (
+            "frame = \"golden.png\"",
+            "frame = \"other.png\"",
+            "golden.frame: `other.png` is not listed",
+        ),
+        (
+            "[files.\"encoder.onnx\"]",
+            "[files.\"other.onnx\"]",
+            "`encoder.onnx` is not listed",
+        ),
+        (
+            "[files.\"golden.png\"]",
+            "[files.\"../golden.png\"]",
+            "not a plain file name",
+        ),
+        (
+            "[files.\"golden.png\"]",
+            "[files.\"/etc/passwd\"]",
+            "not a plain file name",
+        ),
+        (
+            "[files.\"golden.png\"]",
+            "[files.\"a\\\\b\"]",
+            "not a plain file name",
+        ),
+        (
+            "[files.\"golden.png\"]",
+            "[files.\"..\"]",
+            "not a plain file name",
+        ),
+        (
+            "[files.\"golden.png\"]",
+            "[files.\"\"]",
+            "not a plain file name",
+        ),
+        (
+            "[files.\"golden.png\"]",
+            "[files.\"a\\u0000\\nb\"]",
+            "not a plain file name",
+        ),
+        (
+            "[files.\"golden.png\"]",
+            "[files.\"Manifest.TOML\"]",
+            "can't list itself",
+        ),
+        ("bytes = 3", "bytes = 9223372036854775807", "files: have"),
+        ("sha256 = \"ba78", "sha256 = \"BA78", "64 lower-case"),
+        (
+            "model_id = \"tiny-model-",
+            "model_id = \"tiny\\nmodel-",
+            "model_id: is `tiny?model-",
+        ),
+        ("[golden]", "[golden", "manifest.toml:"),
+        (
+            "[golden]",
+            "[golden]\nscore = 1.0",
+            "golden.score: is given",
+        ),
+    ] {
+        let message = refusal_with(from, to);
+        assert!(message.contains(part), "{to:?} gave {message:?}");
+        assert!(message.contains("manifest.toml:"), "{message:?}");
+    }
+    let nested = format!("x = {}", "[".repeat(100_000));
+    assert!(refusal_with("schema_version = 1", &nested).contains("manifest.toml:1:"));
+}
+
+#[test]
+fn syntax_errors_have_their_line() {
+    let message = refusal_with("[preprocess]\n", "[preprocess]\n= 1\n");
+    // schema_version, model_id, an empty line, [preprocess], then the error.
+    assert!(message.contains("manifest.toml:5: "), "{message}");
+}
+
+#[test]
+fn the_id_names_the_weights() {
+    let message = refusal_with(
+        "model_id = \"tiny-model-",
+        "model_id = \"tiny-model-0123abcd\" #",
+    );
+    assert!(
+        message.contains("SHA-256 of its weights begins with"),
+        "{message}"
+    );
+    let mut other = writer();
+    other
+        .files
+        .insert("decoder.onnx".into(), b"Decoder".to_vec());
+    let id = |writer: BundleWriter| writer.finish().unwrap().model_id().to_owned();
+    assert_ne!(id(other), id(writer()));
+    let mut golden = writer();
+    golden.files.insert("golden.png".into(), b"PNG".to_vec());
+    assert_eq!(id(golden), id(writer()));
+}
+
+#[test]
+fn a_manifest_that_is_no_text_is_refused() {
+    let (_room, folder) = saved();
+    fs::write(folder.join(MANIFEST), [0xff, 0xfe, 0]).unwrap();
+    assert!(refusal(&folder).contains("is not text"));
+}
+
+#[test]
+fn writer_refuses_what_opening_would() {
+    let refused = |change: fn(&mut BundleWriter)| {
+        let mut writer = writer();
+        change(&mut writer);
+        writer.finish().unwrap_err().to_string()
+    };
+    assert!(refused(|w| w.name = "a/b".into()).contains("model_id"));
+    assert!(refused(|w| w.name = String::new()).contains("model_id"));
+    assert!(refused(|w| w.card.seconds = f64::NAN).contains("card.seconds"));
+    assert!(refused(|w| drop(w.files.remove("golden.npz"))).contains("golden.npz"));
+    assert!(refused(|w| drop(w.files.insert("../x".into(), vec![]))).contains("plain"));
+}
+
+#[test]
+fn the_largest_seed_survives() {
+    let room = tempfile::tempdir().unwrap();
+    let folder = room.path().join("tiny");
+    let mut writer = writer();
+    writer.card.seed = u64::MAX;
+    writer.finish().unwrap().save(&folder).unwrap();
+    assert_eq!(
+        Bundle::open(&folder).unwrap().manifest().card.seed,
+        u64::MAX
+    );
+}
+
+#[test]
+fn a_bundle_is_replaced_whole() {
+    let (room, folder) = saved();
+    let mut next = writer();
+    next.files.insert("notes.txt".into(), b"kept".to_vec());
+    let mut next = next.finish().unwrap();
+    next.save(&folder).unwrap();
+    assert_eq!(
+        Bundle::open(&folder).unwrap().file("notes.txt"),
+        Some(&b"kept"[..])
+    );
+    // Without the file again: it belonged to the bundle, so it goes.
+    writer().finish().unwrap().save(&folder).unwrap();
+    assert_eq!(
+        entries(&folder),
+        [
+            "decoder.onnx",
+            "encoder.onnx",
+            "golden.npz",
+            "golden.png",
+            MANIFEST
+        ]
+    );
+    assert_eq!(entries(&room.path().join("models")), ["tiny"]);
+}
+
+#[test]
+fn an_unreadable_bundle_is_replaced_and_an_empty_folder_filled() {
+    let (_room, folder) = saved();
+    let path = folder.join(MANIFEST);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(
+        &path,
+        text.replace("schema_version = 1", "schema_version = 99"),
+    )
+    .unwrap();
+    writer().finish().unwrap().save(&folder).unwrap();
+    Bundle::open(&folder).unwrap();
+
+    let empty = tempfile::tempdir().unwrap();
+    writer().finish().unwrap().save(empty.path()).unwrap();
+    Bundle::open(empty.path()).unwrap();
+}
+
+#[test]
+fn foreign_files_are_never_removed() {
+    let (room, folder) = saved();
+    let refused = |folder: &Path| {
+        let message = writer()
+            .finish()
+            .unwrap()
+            .save(folder)
+            .unwrap_err()
+            .to_string();
+        assert!(!message.contains('\n'), "{message}");
+        message
+    };
+    let before = entries(&folder);
+    let foreign = folder.join("thesis.odt");
+    fs::write(&foreign, "years").unwrap();
+    assert!(refused(&folder).contains("holds `thesis.odt`"));
+    fs::remove_file(&foreign).unwrap();
+    // A folder in the place of one of the bundle's files is as foreign.
+    fs::remove_file(folder.join("golden.png")).unwrap();
+    fs::create_dir(folder.join("golden.png")).unwrap();
+    assert!(refused(&folder).contains("holds `golden.png`"));
+    assert_eq!(entries(&folder), before);
+    assert!(refused(room.path()).contains("holds `models`"));
+    assert!(refused(&folder.join(MANIFEST)).contains("is not a folder"));
+    assert_eq!(entries(&room.path().join("models")), ["tiny"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_bundle_stays_a_link_and_permissions_are_ordinary() {
+    use std::os::unix::fs::PermissionsExt;
+    let (room, folder) = saved();
+    let link = room.path().join("current");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    writer().finish().unwrap().save(&link).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let ordinary = room.path().join("ordinary");
+    fs::create_dir(&ordinary).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&folder), mode(&ordinary));
+}
+
+#[test]
+fn the_manifest_alone_is_rewritten() {
+    let (_room, folder) = saved();
+    let mut bundle = Bundle::open(&folder).unwrap();
+    let mut manifest = bundle.manifest().clone();
+    manifest.card.figures.insert("auroc".into(), 0.75);
+    bundle.rewrite_manifest(manifest.clone()).unwrap();
+    assert_eq!(*bundle.manifest(), manifest);
+    assert_eq!(*Bundle::open(&folder).unwrap().manifest(), manifest);
+
+    let mut broken = manifest.clone();
+    broken.golden.tolerance = f64::NAN;
+    bundle.rewrite_manifest(broken).unwrap_err();
+    let mut others = manifest.clone();
+    others.files.remove("golden.npz");
+    bundle.rewrite_manifest(others).unwrap_err();
+    assert_eq!(*Bundle::open(&folder).unwrap().manifest(), manifest);
+    assert_eq!(bundle.file("encoder.onnx"), Some(&b"abc"[..]));
+}

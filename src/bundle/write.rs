@@ -1,0 +1,315 @@
+//! Writing a bundle: made whole in memory, written beside, flushed, renamed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Bundle, BundleError, FileEntry, Golden, Manifest, ModelCard, SCHEMA_VERSION,
+    manifest::{MANIFEST, is_model_name},
+    open::{sha256, weight_digits},
+};
+use crate::{
+    anomaly::{Calibration, Scoring},
+    preprocess::PreprocessSettings,
+    vae::VaeSpec,
+};
+
+/// What a bundle is made of; [`BundleWriter::finish`] adds sizes, digests and the model's id.
+#[derive(Clone, Debug)]
+pub struct BundleWriter {
+    /// Name of the model: letters, digits, `.`, `_`, `-`; at most 64, no leading dot.
+    pub name: String,
+    /// From frame to tensor.
+    pub preprocess: PreprocessSettings,
+    /// Shapes and likelihood.
+    pub vae: VaeSpec,
+    /// How map and score are computed.
+    pub scoring: Option<Scoring>,
+    /// Threshold and promised false-alarm rate.
+    pub calibration: Option<Calibration>,
+    /// The golden frame's files, score and tolerances.
+    pub golden: Golden,
+    /// What the model was made of.
+    pub card: ModelCard,
+    /// Every file but the manifest, by name: [`ENCODER`](super::ENCODER),
+    /// [`DECODER`](super::DECODER), and those that `scoring` and `golden` name.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl BundleWriter {
+    /// Makes the bundle in memory, ready to be proved and saved.
+    ///
+    /// # Errors
+    /// Any value that [`Bundle::open`] would refuse.
+    pub fn finish(self) -> Result<Bundle, BundleError> {
+        if !is_model_name(&self.name) {
+            return Err(BundleError::Setting {
+                path: MANIFEST.into(),
+                key: "model_id".into(),
+                problem: format!(
+                    "a model can't be named {:?}: letters, digits, `.`, `_`, `-`; at most 64, no leading dot",
+                    self.name
+                ),
+            });
+        }
+        let entries = self
+            .files
+            .iter()
+            .map(|(name, bytes)| {
+                let entry = FileEntry {
+                    sha256: sha256([bytes.as_slice()]),
+                    bytes: bytes.len() as u64,
+                };
+                (name.clone(), entry)
+            })
+            .collect();
+        let mut manifest = Manifest {
+            schema_version: SCHEMA_VERSION,
+            model_id: String::new(),
+            preprocess: self.preprocess,
+            vae: self.vae,
+            scoring: self.scoring,
+            calibration: self.calibration,
+            golden: self.golden,
+            card: self.card,
+            files: entries,
+        };
+        manifest.model_id = format!("{}-{}", self.name, weight_digits(&manifest, &self.files));
+        // Also proves that the manifest can be written.
+        manifest.to_toml(Path::new(MANIFEST))?;
+        Ok(Bundle {
+            path: PathBuf::from(&manifest.model_id),
+            manifest,
+            files: self.files,
+        })
+    }
+}
+
+impl Bundle {
+    /// Writes the bundle to a folder, which appears whole or not at all; folders above it are
+    /// made. A bundle that is there already is replaced, an empty folder too, anything else not.
+    ///
+    /// Between moving the old bundle aside and the new one in, a power cut leaves the old one
+    /// beside, as `.NAME.….replaced`.
+    ///
+    /// # Errors
+    /// A folder that holds anything but a bundle's files, and failures of the file system.
+    pub fn save(&mut self, folder: &Path) -> Result<(), BundleError> {
+        let text = self.manifest.to_toml(&folder.join(MANIFEST))?;
+        // A link to a bundle is followed: the bundle is replaced, not the link.
+        let target = match fs::canonicalize(folder) {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => folder.to_owned(),
+            Err(source) => return Err(failed(folder, source)),
+        };
+        let old = replaceable(&target)?;
+        let (parent, name) = parent_and_name(&target)?;
+        fs::create_dir_all(&parent).map_err(|source| failed(&parent, source))?;
+
+        let fresh = sibling(&parent, &name, ".partial")?;
+        for (file, bytes) in &self.files {
+            write_flushed(&fresh.path().join(file), bytes)?;
+        }
+        write_flushed(&fresh.path().join(MANIFEST), text.as_bytes())?;
+        flush_folder(fresh.path())?;
+
+        let aside = match &old {
+            Some(_) => {
+                let aside = sibling(&parent, &name, ".replaced")?;
+                let place = aside.path().join(&name);
+                fs::rename(&target, &place).map_err(|source| failed(&target, source))?;
+                Some((aside, place))
+            }
+            None => None,
+        };
+        // The fresh folder is now what `target` was: from here on it must not be cleaned away.
+        let fresh = fresh.keep();
+        if let Err(source) = fs::rename(&fresh, &target) {
+            let restored = aside.is_none_or(|(aside, place)| {
+                let back = fs::rename(&place, &target).is_ok();
+                if !back {
+                    // Better litter than a lost model.
+                    let _ = aside.keep();
+                }
+                back
+            });
+            if restored {
+                // What failed to move in is of no more use; a failure to remove it hides nothing.
+                let _ = fs::remove_dir_all(&fresh);
+            }
+            return Err(failed(&target, source));
+        }
+        folder.clone_into(&mut self.path);
+        let flushed = flush_folder(&parent);
+        if let (Some((aside, place)), Some(entries)) = (aside, old) {
+            // The old bundle goes only when the new one is durable, and only what was looked at
+            // is removed; what came since stays beside.
+            let aside = aside.keep();
+            flushed?;
+            entries
+                .iter()
+                .try_for_each(|entry| fs::remove_file(place.join(entry)))
+                .and_then(|()| fs::remove_dir(&place))
+                .and_then(|()| fs::remove_dir(&aside))
+                .map_err(|source| failed(&aside, source))
+        } else {
+            flushed
+        }
+    }
+
+    /// Replaces the manifest of a saved bundle, as after a new calibration; its files stay.
+    ///
+    /// # Errors
+    /// An impossible value, other `files` or another `model_id`, and failures of the file system.
+    pub fn rewrite_manifest(&mut self, manifest: Manifest) -> Result<(), BundleError> {
+        let path = self.path.join(MANIFEST);
+        if manifest.files != self.manifest.files {
+            return Err(BundleError::Setting {
+                path,
+                key: "files".into(),
+                problem: "can't change while only the manifest is rewritten".into(),
+            });
+        }
+        let text = manifest.to_toml(&path)?;
+        let changed = Self {
+            path: self.path.clone(),
+            manifest,
+            files: std::mem::take(&mut self.files),
+        };
+        let written = changed
+            .check_model_id()
+            .and_then(|()| replace_file(&path, text.as_bytes()));
+        self.files = changed.files;
+        written?;
+        self.manifest = changed.manifest;
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> BundleError {
+    BundleError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The entries of a folder that may be replaced; `None` where nothing is there.
+fn replaceable(folder: &Path) -> Result<Option<Vec<OsString>>, BundleError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(BundleError::NotAFolder {
+                path: folder.to_owned(),
+            });
+        }
+        Err(source) => return Err(failed(folder, source)),
+    };
+    let known = names_of(folder);
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| failed(folder, source))?;
+        let name = entry.file_name();
+        let plain = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !plain || !name.to_str().is_some_and(|name| known.contains(name)) {
+            return Err(BundleError::Foreign {
+                path: folder.to_owned(),
+                entry: name.to_string_lossy().into_owned(),
+            });
+        }
+        found.push(name);
+    }
+    Ok(Some(found))
+}
+
+/// The names that belong to the bundle in a folder, as far as its manifest can still be read:
+/// another schema, or a value that is impossible today, is no reason to call its files foreign.
+fn names_of(folder: &Path) -> BTreeSet<String> {
+    let Ok(text) = fs::read_to_string(folder.join(MANIFEST)) else {
+        return BTreeSet::new();
+    };
+    let files = toml::from_str::<toml::Table>(&text)
+        .ok()
+        .and_then(|mut table| table.remove("files"));
+    let mut names = BTreeSet::from([MANIFEST.to_owned()]);
+    if let Some(toml::Value::Table(files)) = files {
+        names.extend(files.into_iter().map(|(name, _)| name));
+    }
+    names
+}
+
+fn parent_and_name(target: &Path) -> Result<(PathBuf, OsString), BundleError> {
+    let name = target.file_name().ok_or_else(|| {
+        failed(
+            target,
+            io::Error::new(io::ErrorKind::InvalidInput, "has no name of its own"),
+        )
+    })?;
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    Ok((parent, name.to_owned()))
+}
+
+/// An empty folder beside, on the same file system, with the permissions of any new folder.
+fn sibling(parent: &Path, name: &OsString, suffix: &str) -> Result<tempfile::TempDir, BundleError> {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(suffix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    builder
+        .tempdir_in(parent)
+        .map_err(|source| failed(parent, source))
+}
+
+fn write_flushed(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
+    File::create_new(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .map_err(|source| failed(path, source))
+}
+
+/// Replaces one file: written beside, flushed, renamed.
+fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
+    let (parent, _) = parent_and_name(path)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".manifest.").suffix(".partial");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder
+        .tempfile_in(&parent)
+        .map_err(|source| failed(path, source))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|source| failed(path, source))?;
+    file.persist(path)
+        .map_err(|error| failed(path, error.error))?;
+    flush_folder(&parent)
+}
+
+/// Makes names in a folder durable; only Unix can.
+fn flush_folder(folder: &Path) -> Result<(), BundleError> {
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| failed(folder, source))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! From a bundle on disk to verdicts, on a model that can be worked out by hand.
+
+mod tiny;
+
+use std::path::Path;
+
+use edge_vae::{
+    Detector, DetectorOptions, Error, Frame, Reconstructor,
+    anomaly::{Aggregation, Label, Scoring},
+    backend::{BackendKind, Device, Engine, EngineOptions, find_ort_library},
+    bundle::{Bundle, BundleError, BundleWriter, DECODER, ENCODER, GoldenValues, write_npy},
+    frame::PixelFormat,
+    preprocess::{Crop, Normalise},
+};
+
+use tiny::{SIDE, STATISTICS};
+
+fn engine() -> Engine {
+    let options = EngineOptions {
+        backend: Some(BackendKind::Tract),
+        device: Device::Cpu,
+        ..EngineOptions::default()
+    };
+    Engine::open(&options).unwrap()
+}
+
+fn tiny() -> Bundle {
+    tiny::writer().finish().unwrap()
+}
+
+fn changed(change: impl FnOnce(&mut BundleWriter)) -> Bundle {
+    let mut writer = tiny::writer();
+    change(&mut writer);
+    writer.finish().unwrap()
+}
+
+fn refusal<T>(result: Result<T, Error>) -> String {
+    let Err(error) = result else {
+        panic!("nothing is refused");
+    };
+    let message = error.to_string();
+    assert!(!message.contains('\n'), "not one line: {message:?}");
+    message
+}
+
+fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(
+            (found - expected).abs() <= tolerance,
+            "{found} is not {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_bundle_on_disk_judges_frames() {
+    let room = tempfile::tempdir().unwrap();
+    let folder = room.path().join("tiny");
+    tiny().save(&folder).unwrap();
+    let mut detector = Detector::open(&folder, &DetectorOptions::default()).unwrap();
+    assert!(detector.proof().agrees());
+    assert!(detector.anomaly_map().is_none());
+
+    let dull = detector.score(&tiny::frame(1, None)).unwrap();
+    assert_eq!(dull.verdict.label, Label::Normal);
+    assert!(dull.verdict.regions.is_empty());
+
+    let spotted = tiny::frame(1, Some((5, 2)));
+    let expected = tiny::expected(&spotted);
+    let judgement = detector.score(&spotted).unwrap();
+    let verdict = &judgement.verdict;
+    assert_eq!(verdict.label, Label::Anomalous);
+    let (score, wanted) = (verdict.score.unwrap(), expected.score.unwrap());
+    assert!((score - wanted).abs() < 1e-4, "{score} is not {wanted}");
+    // Above all 100 calibration scores: (1 + 0) / (100 + 1).
+    assert!((verdict.p_value.unwrap() - 1.0 / 101.0).abs() < 1e-12);
+    assert_eq!(verdict.threshold, Some(detector.calibration().threshold));
+    let map = detector.anomaly_map().unwrap();
+    assert_eq!(map.dim(), (SIDE, SIDE));
+    assert_close(
+        map.as_standard_layout().as_slice().unwrap(),
+        &expected.anomaly_map,
+        1e-4,
+    );
+    assert_close(
+        &detector.reconstruction().reconstruction,
+        &expected.reconstruction,
+        1e-6,
+    );
+    let latency = judgement.latency;
+    assert!(
+        latency.prepare + latency.encode + latency.decode + latency.judge <= latency.total,
+        "{latency:?}"
+    );
+}
+
+#[test]
+fn regions_lie_in_the_frame() {
+    let mut detector = Detector::new(&tiny(), &engine()).unwrap();
+    // Each tensor pixel is 10×10 frame pixels: the spot covers x 50–59, y 20–29.
+    let judgement = detector.score(&tiny::frame(10, Some((5, 2)))).unwrap();
+    let map = detector.frame_map(&judgement).unwrap();
+    assert_eq!(map.dim(), (10 * SIDE, 10 * SIDE));
+    let [region] = judgement.verdict.regions.as_slice() else {
+        panic!("one spot gives {:?}", judgement.verdict.regions);
+    };
+    let [x, y, width, height] = region.bbox;
+    assert!(x <= 50 && x + width >= 60, "{region:?}");
+    assert!(y <= 20 && y + height >= 30, "{region:?}");
+    assert!(width < 30 && height < 30, "{region:?}");
+}
+
+#[test]
+fn frames_without_a_picture_are_invalid() {
+    let mut detector = Detector::new(&tiny(), &engine()).unwrap();
+    detector.score(&tiny::frame(1, Some((1, 1)))).unwrap();
+    for (grey, word) in [(0, "black"), (255, "saturated"), (90, "uniform")] {
+        let frame = Frame::from_u8(8, 8, PixelFormat::Gray8, vec![grey; 64], "camera").unwrap();
+        let judgement = detector.score(&frame).unwrap();
+        assert_eq!(judgement.verdict.label, Label::Invalid);
+        assert_eq!(judgement.verdict.score, None);
+        assert!(
+            judgement.verdict.reasons[0].contains(word),
+            "{:?}",
+            judgement.verdict.reasons
+        );
+        // The map of the frame before must not pass for this one's.
+        assert!(detector.anomaly_map().is_none());
+        assert!(detector.frame_map(&judgement).is_none());
+    }
+}
+
+#[test]
+fn an_engine_proves_itself() {
+    let proof = tiny().prove(&engine()).unwrap();
+    let names: Vec<_> = proof.differences.iter().map(|found| found.array).collect();
+    assert_eq!(
+        names,
+        [
+            "input",
+            "mean",
+            "log_variance",
+            "reconstruction",
+            "reconstruction_log_variance",
+            "anomaly_map",
+            "score"
+        ]
+    );
+    assert!(proof.engine.contains("tract"), "{}", proof.engine);
+}
+
+#[test]
+fn onnx_runtime_proves_itself_too() {
+    if find_ort_library().is_none() {
+        eprintln!("skipped: no ONNX Runtime library (set ORT_DYLIB_PATH)");
+        return;
+    }
+    let options = EngineOptions {
+        backend: Some(BackendKind::Ort),
+        device: Device::Cpu,
+        ..EngineOptions::default()
+    };
+    tiny().prove(&Engine::open(&options).unwrap()).unwrap();
+}
+
+/// One change for each step of the way; the first array after it disagrees.
+#[test]
+fn a_disagreement_is_named() {
+    let engine = engine();
+    let disagreeing = |change: fn(&mut BundleWriter), array: &str| {
+        let bundle = changed(change);
+        assert!(!bundle.compare(&engine).unwrap().agrees());
+        let message = refusal(Detector::new(&bundle, &engine));
+        assert!(message.contains(&format!("`{array}` differs by")), "{message}");
+        assert!(message.contains("tract"), "{message}");
+    };
+    disagreeing(
+        |writer| {
+            writer.preprocess.crop = Some(Crop {
+                left: 0.0,
+                top: 0.0,
+                right: 0.5,
+                bottom: 1.0,
+            });
+        },
+        "input",
+    );
+    disagreeing(
+        |writer| {
+            writer.preprocess.normalise = Normalise {
+                mean: vec![0.001],
+                std: vec![1.0],
+            };
+        },
+        "input",
+    );
+    disagreeing(
+        |writer| drop(writer.files.insert(DECODER.into(), tiny::decoder(0.11))),
+        "reconstruction_log_variance",
+    );
+    disagreeing(
+        |writer| {
+            let statistics = vec![1.0; 2 * SIDE * SIDE];
+            writer.files.insert(
+                "statistics.npy".into(),
+                write_npy(&[2, SIDE, SIDE], &statistics).unwrap(),
+            );
+        },
+        "anomaly_map",
+    );
+    disagreeing(
+        |writer| writer.golden.score = writer.golden.score.map(|score| score + 0.01),
+        "score",
+    );
+}
+
+#[test]
+fn unusable_parts_are_refused() {
+    let engine = engine();
+    let refused = |change: fn(&mut BundleWriter)| refusal(Detector::new(&changed(change), &engine));
+    let message = refused(|writer| {
+        writer.files.insert(ENCODER.into(), tiny::encoder(16));
+    });
+    assert!(message.contains("[1, 1, 16, 16]"), "{message}");
+    let message = refused(|writer| {
+        writer.files.insert(DECODER.into(), tiny::encoder(SIDE));
+    });
+    assert!(message.contains("decoder"), "{message}");
+    let message = refused(|writer| {
+        writer.files.insert(ENCODER.into(), b"not ONNX".to_vec());
+    });
+    assert!(message.contains("encoder.onnx"), "{message}");
+    let message = refused(|writer| {
+        writer.files.insert(DECODER.into(), tiny::decoder(f32::NAN));
+    });
+    assert!(message.contains("NaN"), "{message}");
+    let message = refused(|writer| {
+        writer.files.insert("golden.png".into(), b"not PNG".to_vec());
+    });
+    assert!(message.contains("golden.png"), "{message}");
+    let message = refused(|writer| {
+        writer.files.insert("golden.npz".into(), b"not NPZ".to_vec());
+    });
+    assert!(message.contains("golden.npz"), "{message}");
+    for statistics in [
+        write_npy(&[SIDE, SIDE], &[1.0; SIDE * SIDE]).unwrap(),
+        write_npy(&[2, SIDE, SIDE], &[0.0; 2 * SIDE * SIDE]).unwrap(),
+        write_npy(&[2, SIDE, SIDE], &[-1.0; 2 * SIDE * SIDE]).unwrap(),
+        write_npy(&[2, SIDE, SIDE], &[f32::NAN; 2 * SIDE * SIDE]).unwrap(),
+    ] {
+        let bundle = changed(|writer| {
+            writer.files.insert("statistics.npy".into(), statistics);
+        });
+        let message = refusal(Detector::new(&bundle, &engine));
+        assert!(message.contains("statistics"), "{message}");
+    }
+}
+
+#[test]
+fn impossible_scorings_and_calibrations_are_refused() {
+    let refused = |change: fn(&mut BundleWriter)| {
+        let mut writer = tiny::writer();
+        change(&mut writer);
+        let message = writer.finish().unwrap_err().to_string();
+        assert!(!message.contains('\n'), "{message}");
+        message
+    };
+    fn scoring(writer: &mut BundleWriter, blur: f32, how: Aggregation) {
+        writer.scoring = Some(Scoring::ResidualZ {
+            statistics: "statistics.npy".into(),
+            smoothing: blur,
+            aggregation: how,
+        });
+    }
+    for refusal in [
+        refused(|writer| scoring(writer, -1.0, Aggregation::Maximum)),
+        refused(|writer| scoring(writer, f32::NAN, Aggregation::Maximum)),
+        refused(|writer| scoring(writer, 1e9, Aggregation::Maximum)),
+        refused(|writer| scoring(writer, 1.0, Aggregation::TopFraction { fraction: 0.0 })),
+        refused(|writer| scoring(writer, 1.0, Aggregation::TopFraction { fraction: 1.5 })),
+    ] {
+        assert!(refusal.contains("scoring"), "{refusal}");
+    }
+    for refusal in [
+        refused(|writer| writer.calibration.as_mut().unwrap().threshold = f64::NAN),
+        refused(|writer| writer.calibration.as_mut().unwrap().false_alarm_rate = 1.5),
+        refused(|writer| writer.calibration.as_mut().unwrap().scores.clear()),
+        refused(|writer| writer.calibration.as_mut().unwrap().scores.reverse()),
+        refused(|writer| writer.scoring = None),
+    ] {
+        assert!(refusal.contains("calibration"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_model_without_scoring_reconstructs_but_does_not_judge() {
+    let engine = engine();
+    let bundle = changed(|writer| {
+        writer.scoring = None;
+        writer.calibration = None;
+        writer.golden.score = None;
+    });
+    bundle.prove(&engine).unwrap();
+    assert!(bundle.scorer().unwrap().is_none());
+    let message = refusal(Detector::new(&bundle, &engine));
+    assert!(message.contains("no [scoring]"), "{message}");
+
+    let spotted = tiny::frame(1, Some((0, 7)));
+    let mut reconstructor = Reconstructor::new(&bundle, &engine).unwrap();
+    reconstructor.run(&spotted).unwrap();
+    let expected = tiny::expected(&spotted);
+    assert_close(reconstructor.posterior_mean(), &expected.mean, 1e-6);
+    assert_close(
+        &reconstructor.decoded().reconstruction,
+        &expected.reconstruction,
+        1e-6,
+    );
+
+    let uncalibrated = changed(|writer| writer.calibration = None);
+    let message = refusal(Detector::new(&uncalibrated, &engine));
+    assert!(message.contains("no [calibration]"), "{message}");
+}
+
+#[test]
+fn batches_are_encoded_together() {
+    let mut vae = tiny().vae(&engine(), 2).unwrap();
+    let expected = [(0, 0), (6, 6)].map(|spot| tiny::expected(&tiny::frame(1, Some(spot))));
+    let input: Vec<f32> = expected.iter().flat_map(|one| one.input.clone()).collect();
+    let means: Vec<f32> = expected.iter().flat_map(|one| one.mean.clone()).collect();
+    let (mut mean, mut log_variance) = (vec![0.0; 8], vec![0.0; 8]);
+    vae.encode_into(&input, &mut mean, &mut log_variance)
+        .unwrap();
+    assert_close(&mean, &means, 1e-6);
+}
+
+/// What a trainer does: fit the statistics with the scorer that will judge.
+#[test]
+fn smoothing_and_the_mean_of_the_largest_values_follow_the_formula() {
+    let engine = engine();
+    let bundle = changed(|writer| {
+        writer.scoring = Some(Scoring::ResidualZ {
+            statistics: "statistics.npy".into(),
+            smoothing: 0.8,
+            aggregation: Aggregation::TopFraction { fraction: 0.05 },
+        });
+    });
+    let frame = tiny::frame(1, Some((3, 0)));
+    let mut reconstructor = Reconstructor::new(&bundle, &engine).unwrap();
+    let mut scorer = bundle.scorer().unwrap().unwrap();
+    let found = GoldenValues::compute(&frame, &mut reconstructor, Some(&mut scorer)).unwrap();
+
+    // tiny::expected has the unsmoothed z; undo the standardisation, smooth, and do it again.
+    let (mu, deviation) = STATISTICS;
+    let residual: Vec<f64> = tiny::expected(&frame)
+        .anomaly_map
+        .iter()
+        .map(|z| f64::from(z * deviation + mu))
+        .collect();
+    let smoothed = smooth(&residual, 0.8);
+    let map: Vec<f32> = smoothed
+        .iter()
+        .map(|a| ((a - f64::from(mu)) / f64::from(deviation)) as f32)
+        .collect();
+    assert_close(&found.anomaly_map, &map, 1e-4);
+    // 5 % of 64 pixels are 3.2: see docs/bundle.md for the rounding.
+    let mut sorted = map;
+    sorted.sort_by(f32::total_cmp);
+    let largest: f64 = sorted[sorted.len() - TOP..].iter().copied().map(f64::from).sum();
+    let score = found.score.unwrap();
+    assert!((score - largest / TOP as f64).abs() < 1e-4, "{score}");
+}
+
+#[test]
+fn errors_name_the_bundle() {
+    let nowhere = Path::new("no/such/bundle");
+    let result = Detector::open(nowhere, &DetectorOptions::default());
+    assert!(matches!(
+        result,
+        Err(Error::Bundle(BundleError::Missing { .. }))
+    ));
+    assert!(refusal(result).contains("no/such/bundle"));
+}

@@ -1,0 +1,315 @@
+//! A bundle small enough to work out by hand.
+//!
+//! The encoder averages squares of 4×4 pixels, the decoder paints each square in its average, so
+//! the residual of a pixel is its distance from the average of its square.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::{collections::BTreeMap, io::Cursor};
+
+use edge_vae::{
+    Frame,
+    anomaly::{Aggregation, Calibration, Scoring},
+    bundle::{BundleWriter, DECODER, ENCODER, Golden, GoldenValues, ModelCard, write_npy},
+    frame::PixelFormat,
+    preprocess::{Colour, Normalise, PreprocessSettings, ResizeFilter},
+    vae::{Latent, Likelihood, VaeSpec},
+};
+use prost::Message;
+use tract_onnx::pb::{self, attribute_proto::AttributeType, tensor_proto::DataType};
+
+/// Width and height of the tensor.
+pub const SIDE: usize = 8;
+
+/// Width and height of a square.
+pub const SQUARE: usize = 4;
+
+/// The decoder's standard deviation, the same everywhere.
+pub const SIGMA: f32 = 0.1;
+
+/// The posterior's log-variance, the same everywhere.
+pub const LOG_VARIANCE: f32 = -2.0;
+
+/// Mean and deviation of the normal residual, the same everywhere.
+pub const STATISTICS: (f32, f32) = (0.5, 2.0);
+
+/// A bundle that can judge, with golden values from plain loops, not from an engine.
+pub fn writer() -> BundleWriter {
+    let golden_frame = frame(1, None);
+    let values = expected(&golden_frame);
+    let spec = VaeSpec {
+        channels: 1,
+        height: SIDE,
+        width: SIDE,
+        latent: Latent::Map {
+            channels: 1,
+            height: SIDE / SQUARE,
+            width: SIDE / SQUARE,
+        },
+        likelihood: Likelihood::GaussianLearned,
+    };
+    let mut statistics = vec![STATISTICS.0; SIDE * SIDE];
+    statistics.extend([STATISTICS.1; SIDE * SIDE]);
+    let files = [
+        (ENCODER, encoder(SIDE)),
+        (DECODER, decoder(SIGMA)),
+        ("golden.png", png(&golden_frame)),
+        ("golden.npz", values.to_npz(&spec).unwrap()),
+        (
+            "statistics.npy",
+            write_npy(&[2, SIDE, SIDE], &statistics).unwrap(),
+        ),
+    ];
+    BundleWriter {
+        name: "tiny".into(),
+        preprocess: PreprocessSettings {
+            width: SIDE,
+            height: SIDE,
+            colour: Colour::Grey,
+            crop: None,
+            denoise: None,
+            filter: ResizeFilter::Area,
+            normalise: Normalise::identity(1),
+        },
+        vae: spec,
+        scoring: Some(Scoring::ResidualZ {
+            statistics: "statistics.npy".into(),
+            smoothing: 0.0,
+            aggregation: Aggregation::Maximum,
+        }),
+        // A hundred frames as dull as the golden one.
+        calibration: Some(
+            Calibration::fit(
+                (1..=100).map(|i| f64::from(i) * 0.01).collect(),
+                (1..=100).map(|i| f64::from(i) * 0.01).collect(),
+                0.05,
+            )
+            .unwrap(),
+        ),
+        golden: Golden {
+            frame: "golden.png".into(),
+            expected: "golden.npz".into(),
+            score: values.score,
+            tolerance: 1e-5,
+            map_tolerance: 1e-4,
+        },
+        card: ModelCard {
+            dataset: "by hand".into(),
+            ..ModelCard::default()
+        },
+        files: files
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+/// A frame of `SIDE·scale` pixels a side, in which each tensor pixel is a square of `scale`
+/// pixels: a faint chequer pattern, with a bright spot on one tensor pixel (x, y).
+pub fn frame(scale: usize, spot: Option<(usize, usize)>) -> Frame {
+    let side = SIDE * scale;
+    let samples = (0..side * side)
+        .map(|index| {
+            let (x, y) = (index % side / scale, index / side / scale);
+            match spot {
+                Some(spot) if spot == (x, y) => 250,
+                _ => 100 + 10 * ((x + y) % 2) as u8,
+            }
+        })
+        .collect();
+    let side = side as u32;
+    Frame::from_u8(side, side, PixelFormat::Gray8, samples, "tiny").unwrap()
+}
+
+/// What the model computes for a frame of `SIDE×SIDE`, by plain loops in f64.
+pub fn expected(frame: &Frame) -> GoldenValues {
+    let input: Vec<f64> = frame
+        .to_rgb8()
+        .pixels()
+        .map(|pixel| f64::from(pixel.0[0]) / 255.0)
+        .collect();
+    assert_eq!(input.len(), SIDE * SIDE);
+    let squares = SIDE / SQUARE;
+    let mut mean = vec![0.0; squares * squares];
+    let square_of = |index: usize| index / SIDE / SQUARE * squares + index % SIDE / SQUARE;
+    for (index, value) in input.iter().enumerate() {
+        mean[square_of(index)] += value / (SQUARE * SQUARE) as f64;
+    }
+    let reconstruction: Vec<f64> = (0..SIDE * SIDE).map(|index| mean[square_of(index)]).collect();
+    let map: Vec<f64> = input
+        .iter()
+        .zip(&reconstruction)
+        .map(|(x, r)| {
+            ((x - r).abs() / f64::from(SIGMA) - f64::from(STATISTICS.0)) / f64::from(STATISTICS.1)
+        })
+        .collect();
+    let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+    GoldenValues {
+        input: single(&input),
+        mean: single(&mean),
+        log_variance: vec![LOG_VARIANCE; squares * squares],
+        reconstruction: single(&reconstruction),
+        logits: Vec::new(),
+        reconstruction_log_variance: vec![2.0 * SIGMA.ln(); SIDE * SIDE],
+        anomaly_map: single(&map),
+        score: Some(map.iter().copied().fold(f64::MIN, f64::max)),
+    }
+}
+
+/// The frame as PNG.
+pub fn png(frame: &Frame) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    frame
+        .to_rgb8()
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .unwrap();
+    bytes.into_inner()
+}
+
+/// `input` N×1×side×side → `mean`, `log_variance` N×1×side/4×side/4.
+pub fn encoder(side: usize) -> Vec<u8> {
+    let latent = (side / SQUARE) as i64;
+    let square = SQUARE as i64;
+    model(
+        vec![
+            node(
+                "AveragePool",
+                &["input"],
+                "mean",
+                &[("kernel_shape", [square; 2]), ("strides", [square; 2])],
+            ),
+            node("Conv", &["mean", "zero", "constant"], "log_variance", &[]),
+        ],
+        vec![
+            tensor("zero", &[1, 1, 1, 1], &[0.0]),
+            tensor("constant", &[1], &[LOG_VARIANCE]),
+        ],
+        &[("input", [1, side as i64, side as i64])],
+        &[
+            ("mean", [1, latent, latent]),
+            ("log_variance", [1, latent, latent]),
+        ],
+    )
+}
+
+/// `latent` N×1×2×2 → `reconstruction`, `log_variance` N×1×8×8.
+pub fn decoder(sigma: f32) -> Vec<u8> {
+    let (side, squares, square) = (SIDE as i64, (SIDE / SQUARE) as i64, SQUARE as i64);
+    model(
+        vec![
+            node(
+                "ConvTranspose",
+                &["latent", "ones"],
+                "reconstruction",
+                &[("kernel_shape", [square; 2]), ("strides", [square; 2])],
+            ),
+            node(
+                "Conv",
+                &["reconstruction", "zero", "constant"],
+                "log_variance",
+                &[],
+            ),
+        ],
+        vec![
+            tensor(
+                "ones",
+                &[1, 1, square, square],
+                &[1.0; SQUARE * SQUARE],
+            ),
+            tensor("zero", &[1, 1, 1, 1], &[0.0]),
+            tensor("constant", &[1], &[2.0 * sigma.ln()]),
+        ],
+        &[("latent", [1, squares, squares])],
+        &[
+            ("reconstruction", [1, side, side]),
+            ("log_variance", [1, side, side]),
+        ],
+    )
+}
+
+fn model(
+    nodes: Vec<pb::NodeProto>,
+    weights: Vec<pb::TensorProto>,
+    inputs: &[(&str, [i64; 3])],
+    outputs: &[(&str, [i64; 3])],
+) -> Vec<u8> {
+    let values = |infos: &[(&str, [i64; 3])]| {
+        infos
+            .iter()
+            .map(|(name, shape)| value(name, shape))
+            .collect()
+    };
+    pb::ModelProto {
+        ir_version: 8,
+        opset_import: vec![pb::OperatorSetIdProto {
+            domain: String::new(),
+            version: 17,
+        }],
+        graph: Some(pb::GraphProto {
+            name: "tiny".into(),
+            node: nodes,
+            initializer: weights,
+            input: values(inputs),
+            output: values(outputs),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, [i64; 2])]) -> pb::NodeProto {
+    pb::NodeProto {
+        op_type: op.into(),
+        name: output.into(),
+        input: inputs.iter().map(|&name| name.into()).collect(),
+        output: vec![output.into()],
+        attribute: ints
+            .iter()
+            .map(|(name, values)| pb::AttributeProto {
+                name: (*name).into(),
+                r#type: AttributeType::Ints as i32,
+                ints: values.to_vec(),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+fn tensor(name: &str, dims: &[i64], values: &[f32]) -> pb::TensorProto {
+    pb::TensorProto {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: DataType::Float as i32,
+        raw_data: values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect(),
+        ..Default::default()
+    }
+}
+
+/// A value of a symbolic batch of `C×H×W`.
+fn value(name: &str, shape: &[i64; 3]) -> pb::ValueInfoProto {
+    use pb::tensor_shape_proto::{Dimension, dimension::Value};
+    let batch = Value::DimParam("N".into());
+    let dim = std::iter::once(batch)
+        .chain(shape.iter().map(|&side| Value::DimValue(side)))
+        .map(|value| Dimension {
+            value: Some(value),
+            ..Default::default()
+        })
+        .collect();
+    pb::ValueInfoProto {
+        name: name.into(),
+        r#type: Some(pb::TypeProto {
+            value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
+                elem_type: DataType::Float as i32,
+                shape: Some(pb::TensorShapeProto { dim }),
+            })),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
