@@ -25,3 +25,9 @@ pub(crate) fn watch() {
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
+
+/// An error where an end was asked for.
+pub(crate) fn check() -> anyhow::Result<()> {
+    anyhow::ensure!(!asked(), "interrupted");
+    Ok(())
+}
