@@ -268,7 +268,7 @@ impl Side {
                 input: self.input.name,
                 value,
             },
-            None => VaeError::OutputNotFinite {
+            None => VaeError::DamagedOutput {
                 graph: self.name,
                 output: port.name,
                 value,
