@@ -133,12 +133,7 @@ impl Preprocessor {
             }
         }
 
-        let Normalise { mean, std } = &self.settings.normalise;
-        for (tensor, (mean, std)) in out.chunks_exact_mut(size).zip(mean.iter().zip(std)) {
-            for value in tensor {
-                *value = (*value - mean) / std;
-            }
-        }
+        self.settings.normalise.apply(out);
         Ok(geometry)
     }
 
