@@ -1,8 +1,21 @@
 //! From reconstruction to verdict: maps, scores, regions, calibration.
 
+mod calibration;
+mod map;
+mod region;
+mod score;
 mod settings;
+mod smoothing;
+mod statistics;
+mod verdict;
 
+pub use map::ResidualMap;
+pub use region::{Region, regions};
+pub use score::Scorer;
 pub use settings::{Aggregation, Calibration, Scoring};
+pub use smoothing::GaussianSmoothing;
+pub use statistics::{PositionStatistics, Standardisation};
+pub use verdict::{Label, Verdict};
 
 /// Why a score or a calibration could not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +23,7 @@ pub use settings::{Aggregation, Calibration, Scoring};
 pub enum AnomalyError {
     /// Too few calibration frames for the promised false-alarm rate.
     #[error(
-        "{found} calibration frames cannot promise a false-alarm rate of {rate}: at least {needed} are needed"
+        "{found} calibration frames cannot promise a false-alarm rate of {rate}: at least {needed} are needed; hold out more normal frames or accept a higher rate"
     )]
     TooFewFrames {
         /// Frames given.
@@ -20,4 +33,74 @@ pub enum AnomalyError {
         /// The rate asked for.
         rate: f64,
     },
+    /// A setting outside of its domain.
+    #[error("{setting}: found {found}, expected {expected}")]
+    Setting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Its value.
+        found: f64,
+        /// Its domain.
+        expected: &'static str,
+    },
+    /// Values that belong together differ in number.
+    #[error("{what}: found {found} values, expected {expected}")]
+    Length {
+        /// The values.
+        what: &'static str,
+        /// Their number.
+        found: usize,
+        /// What it should be.
+        expected: usize,
+    },
+    /// A value that nothing can be compared with.
+    #[error(
+        "{what} {index} is {found}, not a finite number: look for such values in the model's weights or the input"
+    )]
+    NotFinite {
+        /// The kind of value.
+        what: &'static str,
+        /// Which one, from 0.
+        index: usize,
+        /// NaN or an infinity.
+        found: f64,
+    },
+    /// Statistics that cannot standardise a map.
+    #[error("statistics of the anomaly maps: {reason}")]
+    Statistics {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A calibration that [`Calibration::fit`] would not have made.
+    #[error("calibration: {reason}; calibrate again, or take the bundle from its source")]
+    InvalidCalibration {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Refuses values of another number.
+fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), AnomalyError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(AnomalyError::Length {
+            what,
+            found,
+            expected,
+        })
+    }
+}
+
+/// Refuses NaN and infinities.
+fn check_finite<T: Copy + Into<f64>>(what: &'static str, values: &[T]) -> Result<(), AnomalyError> {
+    match values
+        .iter()
+        .map(|&value| value.into())
+        .enumerate()
+        .find(|(_, value)| !value.is_finite())
+    {
+        Some((index, found)) => Err(AnomalyError::NotFinite { what, index, found }),
+        None => Ok(()),
+    }
 }

@@ -1,0 +1,198 @@
+//! `edge-vae encode`.
+
+use std::{
+    io::Cursor,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use clap::Args;
+use edge_vae::{Reconstructor, vae::Posterior};
+use ndarray::{Array1, ArrayViewD};
+use ndarray_npy::NpzWriter;
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    flags::{ModelFlags, ModelOptions},
+    frames::{self, FrameFlags},
+    interrupt,
+    messages::{Voice, one_line},
+    output::{StandardOutput, check_file_place, write_whole},
+    reconstruct::reconstruct,
+    score::no_frames,
+};
+
+/// Print or write the posterior of frames: mean, variance and standard deviation of q(z|x).
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae encode frame.png --json
+  edge-vae encode frames/ --out latents.npz
+  edge-vae decode latents.npz --out pictures/
+
+Without --json and --out, a line a frame: its KL divergence to the prior in nats, the largest
+|mean|, and the mean standard deviation. The NPZ holds f32 arrays with a row for each frame:
+mean, log_variance, variance and standard_deviation (N x L, or N x L x h x w), and frame (N), the
+place of the row's frame among the frames given, from 0.")]
+pub(crate) struct EncodeFlags {
+    #[command(flatten)]
+    frames: FrameFlags,
+
+    #[command(flatten)]
+    model: ModelFlags,
+
+    /// Print a JSON object a frame.
+    #[arg(long, conflicts_with = "out")]
+    json: bool,
+
+    /// Write all posteriors into one NPZ file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What [`EncodeFlags`] are resolved into.
+#[derive(Debug)]
+pub(crate) struct EncodeOptions {
+    frames: Vec<PathBuf>,
+    model: ModelOptions,
+    json: bool,
+    out: Option<PathBuf>,
+}
+
+impl EncodeFlags {
+    pub(crate) fn resolve(self) -> anyhow::Result<EncodeOptions> {
+        Ok(EncodeOptions {
+            frames: self.frames.resolve(),
+            model: self.model.resolve()?,
+            json: self.json,
+            out: self.out,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    path: &'a str,
+    model_id: &'a str,
+    shape: &'a [usize],
+    mean: &'a [f32],
+    log_variance: &'a [f32],
+    variance: Vec<f32>,
+    standard_deviation: Vec<f32>,
+    kl: f64,
+}
+
+/// Rows of the NPZ file.
+#[derive(Debug, Default)]
+struct Rows {
+    frame: Vec<u64>,
+    mean: Vec<f32>,
+    log_variance: Vec<f32>,
+    variance: Vec<f32>,
+    standard_deviation: Vec<f32>,
+}
+
+pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outcome> {
+    interrupt::watch();
+    let list = frames::find(&options.frames, voice)?;
+    if list.paths.is_empty() {
+        return no_frames(list.failed);
+    }
+    if let Some(file) = &options.out {
+        check_file_place(file)?;
+    }
+    let (bundle, engine) = options.model.open(voice)?;
+    bundle.prove(&engine)?;
+    let mut reconstructor = Reconstructor::new(&bundle, &engine)?;
+    let shape = bundle.manifest().vae.latent.shape();
+    let mut out = StandardOutput::new();
+    let mut rows = Rows::default();
+    let mut failed = list.failed;
+    for (index, path) in list.paths.iter().enumerate() {
+        interrupt::check()?;
+        if let Err(error) = reconstruct(&mut reconstructor, path) {
+            failed += 1;
+            voice.error(&one_line(&error));
+            continue;
+        }
+        let posterior = Posterior::new(
+            reconstructor.posterior_mean(),
+            reconstructor.posterior_log_variance(),
+        )?;
+        if options.out.is_some() {
+            rows.push(index, &posterior);
+        } else if options.json {
+            out.json(&Record {
+                path: &path.to_string_lossy(),
+                model_id: bundle.model_id(),
+                shape: &shape,
+                mean: posterior.mean(),
+                log_variance: posterior.log_variance(),
+                variance: posterior.variance().collect(),
+                standard_deviation: posterior.standard_deviation().collect(),
+                kl: posterior.kl()?,
+            })?;
+        } else {
+            print(&mut out, &posterior, path)?;
+        }
+    }
+    out.finish()?;
+    if let Some(file) = &options.out {
+        anyhow::ensure!(
+            !rows.frame.is_empty(),
+            "{}: not written, for no frame could be encoded",
+            file.display()
+        );
+        write_whole(file, &rows.npz(&shape).context("NPZ")?)?;
+    }
+    Ok(if failed > 0 {
+        Outcome::Failed
+    } else {
+        Outcome::Done
+    })
+}
+
+fn print(
+    out: &mut StandardOutput,
+    posterior: &Posterior<'_>,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let largest = posterior
+        .mean()
+        .iter()
+        .fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let deviation: f32 = posterior.standard_deviation().sum();
+    out.line(format_args!(
+        "KL {:>10.3} nats  largest |mean| {largest:>8.4}  mean standard deviation {:>8.4}  {}",
+        posterior.kl()?,
+        deviation / posterior.dimensions() as f32,
+        path.display()
+    ))
+}
+
+impl Rows {
+    fn push(&mut self, index: usize, posterior: &Posterior<'_>) {
+        self.frame.push(index as u64);
+        self.mean.extend(posterior.mean());
+        self.log_variance.extend(posterior.log_variance());
+        self.variance.extend(posterior.variance());
+        self.standard_deviation
+            .extend(posterior.standard_deviation());
+    }
+
+    fn npz(&self, shape: &[usize]) -> anyhow::Result<Vec<u8>> {
+        let shape = [&[self.frame.len()], shape].concat();
+        let mut writer = NpzWriter::new(Cursor::new(Vec::new()));
+        for (name, values) in [
+            ("mean", &self.mean),
+            ("log_variance", &self.log_variance),
+            ("variance", &self.variance),
+            ("standard_deviation", &self.standard_deviation),
+        ] {
+            writer.add_array(name, &ArrayViewD::from_shape(shape.clone(), values)?)?;
+        }
+        writer.add_array("frame", &Array1::from_vec(self.frame.clone()))?;
+        Ok(writer.finish()?.into_inner())
+    }
+}

@@ -1,0 +1,149 @@
+//! Flags of every verb that runs a model, and what they are resolved into.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use edge_vae::{
+    backend::{BackendKind, Device, Engine, EngineOptions},
+    bundle::Bundle,
+};
+
+use super::messages::Voice;
+
+/// The bundle that is taken where none is named.
+const DEFAULT_MODEL: &str = "models/surface";
+/// The variable that names a bundle.
+const MODEL_VARIABLE: &str = "EDGE_VAE_MODEL";
+
+/// Flags of every verb that runs a model.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model and engine")]
+pub(crate) struct ModelFlags {
+    /// Folder of the model [default: models/surface where it exists, else $EDGE_VAE_MODEL].
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+
+    #[command(flatten)]
+    engine: EngineFlags,
+}
+
+/// Flags that choose an engine.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model and engine")]
+pub(crate) struct EngineFlags {
+    /// The engine: `tract` is built in, `ort` is ONNX Runtime [default: `ort` where the device
+    /// needs it, else `tract`].
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(BackendKind::ALL.map(BackendKind::name)).try_map(|name| name.parse::<BackendKind>())
+    )]
+    backend: Option<BackendKind>,
+
+    /// Where the model runs: `auto`, `cpu`, `cuda` or `tensorrt`. Any but `auto` runs or fails.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "auto",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(Device::ALL.map(Device::name)).try_map(|name| name.parse::<Device>())
+    )]
+    device: Device,
+
+    /// ONNX Runtime's shared library [default: $ORT_DYLIB_PATH, else the usual places].
+    #[arg(long, value_name = "PATH")]
+    ort_library: Option<PathBuf>,
+
+    /// Threads [default: 1; all cores for `likelihood`].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl EngineFlags {
+    pub(crate) fn resolve(self) -> EngineChoice {
+        EngineChoice {
+            backend: self.backend,
+            device: self.device,
+            ort_library: self.ort_library,
+            threads: self.threads.map(usize::from),
+        }
+    }
+}
+
+/// The engine that was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineChoice {
+    pub(crate) backend: Option<BackendKind>,
+    pub(crate) device: Device,
+    pub(crate) ort_library: Option<PathBuf>,
+    /// `None` is for the verb to choose.
+    pub(crate) threads: Option<usize>,
+}
+
+impl EngineChoice {
+    /// Opens the engine with `threads` threads, and says what it has to say.
+    pub(crate) fn open(&self, threads: usize, voice: Voice) -> anyhow::Result<Engine> {
+        let engine = Engine::open(&EngineOptions {
+            backend: self.backend,
+            device: self.device,
+            ort_library: self.ort_library.clone(),
+            threads,
+            ..EngineOptions::default()
+        })?;
+        for notice in engine.notices() {
+            voice.note(notice);
+        }
+        if self.device == Device::Auto {
+            voice.note(&format_args!("runs on {}", engine.description()));
+        }
+        Ok(engine)
+    }
+}
+
+/// The model that was asked for, and the engine to run it.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelOptions {
+    pub(crate) bundle: PathBuf,
+    pub(crate) engine: EngineChoice,
+}
+
+impl ModelFlags {
+    pub(crate) fn resolve(self) -> anyhow::Result<ModelOptions> {
+        Ok(ModelOptions {
+            bundle: find_bundle(self.model)?,
+            engine: self.engine.resolve(),
+        })
+    }
+}
+
+impl ModelOptions {
+    /// Opens bundle and engine; the golden frame is not looked at.
+    pub(crate) fn open(&self, voice: Voice) -> anyhow::Result<(Bundle, Engine)> {
+        // The bundle first: of two mistakes, it is the likelier one.
+        let bundle = Bundle::open(&self.bundle)?;
+        let engine = self.engine.open(self.engine.threads.unwrap_or(1), voice)?;
+        Ok((bundle, engine))
+    }
+}
+
+/// The bundle of `--model`, else [`DEFAULT_MODEL`], else the one that [`MODEL_VARIABLE`] names.
+pub(crate) fn find_bundle(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path);
+    }
+    let default = Path::new(DEFAULT_MODEL);
+    if default.is_dir() {
+        return Ok(default.to_owned());
+    }
+    match std::env::var_os(MODEL_VARIABLE) {
+        Some(path) if !path.is_empty() => Ok(path.into()),
+        _ => bail!(
+            "no model: there is no {DEFAULT_MODEL} here and {MODEL_VARIABLE} is not set; name one with --model DIR"
+        ),
+    }
+}

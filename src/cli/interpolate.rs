@@ -1,0 +1,110 @@
+//! `edge-vae interpolate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edge_vae::{
+    Reconstructor,
+    render::{Tile, contact_sheet},
+    vae::{Interpolation, interpolate},
+};
+
+use super::{
+    Outcome,
+    decode::Painter,
+    flags::{ModelFlags, ModelOptions},
+    interrupt,
+    messages::Voice,
+    output::{StandardOutput, check_file_place, write_whole},
+    pictures,
+    reconstruct::reconstruct,
+};
+
+/// Paint the way from one frame to another through latent space, as one sheet.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  edge-vae interpolate a.png b.png --steps 9 --spherical --out way.png
+
+Both ends are posterior means, and count as steps.")]
+pub(crate) struct InterpolateFlags {
+    /// The frame to start from.
+    #[arg(value_name = "A")]
+    from: PathBuf,
+
+    /// The frame to end at.
+    #[arg(value_name = "B")]
+    to: PathBuf,
+
+    #[command(flatten)]
+    model: ModelFlags,
+
+    /// Number of pictures, both ends included.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    steps: u16,
+
+    /// Go along the great circle, not the straight line.
+    #[arg(long)]
+    spherical: bool,
+
+    /// The PNG file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// What [`InterpolateFlags`] are resolved into.
+#[derive(Debug)]
+pub(crate) struct InterpolateOptions {
+    ends: [PathBuf; 2],
+    model: ModelOptions,
+    steps: usize,
+    path: Interpolation,
+    out: PathBuf,
+}
+
+impl InterpolateFlags {
+    pub(crate) fn resolve(self) -> anyhow::Result<InterpolateOptions> {
+        Ok(InterpolateOptions {
+            ends: [self.from, self.to],
+            model: self.model.resolve()?,
+            steps: self.steps.into(),
+            path: if self.spherical {
+                Interpolation::Spherical
+            } else {
+                Interpolation::Linear
+            },
+            out: self.out,
+        })
+    }
+}
+
+/// Pictures in a row of the sheet.
+const COLUMNS: usize = 16;
+
+pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<Outcome> {
+    interrupt::watch();
+    check_file_place(&options.out)?;
+    let (bundle, engine) = options.model.open(voice)?;
+    bundle.prove(&engine)?;
+    let mut reconstructor = Reconstructor::new(&bundle, &engine)?;
+    let mut mean = |path| -> anyhow::Result<Vec<f32>> {
+        reconstruct(&mut reconstructor, path)?;
+        Ok(reconstructor.posterior_mean().to_vec())
+    };
+    let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);
+    let mut painter = Painter::new(&bundle, bundle.vae(&engine, 1)?);
+    let mut tiles = Vec::new();
+    for z in interpolate(&from, &to, options.steps, options.path)? {
+        interrupt::check()?;
+        tiles.push(Tile::new(painter.paint(&z)?, ""));
+    }
+    let rows: Vec<Vec<Tile>> = tiles.chunks(COLUMNS).map(<[Tile]>::to_vec).collect();
+    write_whole(
+        &options.out,
+        &pictures::png(&contact_sheet(&rows).into())?,
+    )?;
+    let mut out = StandardOutput::new();
+    out.line(format_args!("{}", options.out.display()))?;
+    out.finish()?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,33 @@
+//! Ctrl-C and `kill`: the first asks for an end after the current frame, the second ends at once.
+
+use std::sync::{
+    Once,
+    atomic::{AtomicBool, Ordering},
+};
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+static WATCH: Once = Once::new();
+
+/// Catches Ctrl-C and termination from now on.
+pub(crate) fn watch() {
+    WATCH.call_once(|| {
+        // Without a handler the signal ends the program, which loses the summary and nothing
+        // else: files are written beside and renamed.
+        let _ = ctrlc::set_handler(|| {
+            if ASKED.swap(true, Ordering::Relaxed) {
+                std::process::exit(2);
+            }
+        });
+    });
+}
+
+/// Whether an end was asked for.
+pub(crate) fn asked() -> bool {
+    ASKED.load(Ordering::Relaxed)
+}
+
+/// An error where an end was asked for.
+pub(crate) fn check() -> anyhow::Result<()> {
+    anyhow::ensure!(!asked(), "interrupted");
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! `edge-vae model info` and `edge-vae model verify`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use edge_vae::{
+    backend::{BackendKind, Device, Engine, find_ort_library},
+    bundle::{Bundle, Difference, Manifest, Proof},
+    preprocess::Colour,
+    vae::{Latent, Likelihood},
+};
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    flags::{EngineChoice, EngineFlags, find_bundle},
+    messages::{Voice, one_line},
+    output::StandardOutput,
+};
+
+/// Show or verify a model.
+#[derive(Args, Debug)]
+pub(crate) struct ModelVerbs {
+    #[command(subcommand)]
+    verb: ModelVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelVerb {
+    Info(InfoFlags),
+    Verify(VerifyFlags),
+}
+
+/// Show what a model is: shapes, training, calibration, files.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae model info models/surface
+  edge-vae model info --json | jq .card
+
+Sizes and digests of all files are checked; the graphs are not run (see `model verify`).")]
+struct InfoFlags {
+    /// Folder of the model [default: models/surface where it exists, else $EDGE_VAE_MODEL].
+    #[arg(value_name = "DIR")]
+    model: Option<PathBuf>,
+
+    /// Print the manifest and what follows from it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prove that an engine computes for the golden frame what the trainer saw.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae model verify models/surface
+  edge-vae model verify --all-engines
+  edge-vae model verify --backend ort --device cuda
+
+For each array: the largest difference (absolute up to 1, relative beyond) and the one allowed.")]
+struct VerifyFlags {
+    /// Folder of the model [default: models/surface where it exists, else $EDGE_VAE_MODEL].
+    #[arg(value_name = "DIR")]
+    model: Option<PathBuf>,
+
+    #[command(flatten)]
+    engine: EngineFlags,
+
+    /// Verify on tract, and on ONNX Runtime where its library is found.
+    #[arg(long, conflicts_with = "backend")]
+    all_engines: bool,
+}
+
+pub(crate) fn run(verbs: ModelVerbs, voice: Voice) -> anyhow::Result<Outcome> {
+    match verbs.verb {
+        ModelVerb::Info(flags) => {
+            let bundle = Bundle::open(&find_bundle(flags.model)?)?;
+            info(&bundle, flags.json)
+        }
+        ModelVerb::Verify(flags) => {
+            let bundle = Bundle::open(&find_bundle(flags.model)?)?;
+            verify(&bundle, &flags.engine.resolve(), flags.all_engines, voice)
+        }
+    }
+}
+
+/// The JSON of `model info`: the manifest, and what follows from it.
+#[derive(Serialize)]
+struct InfoRecord<'a> {
+    path: String,
+    bytes: u64,
+    input_shape: [usize; 3],
+    latent_shape: Vec<usize>,
+    calibration_statement: Option<String>,
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+}
+
+fn info(bundle: &Bundle, json: bool) -> anyhow::Result<Outcome> {
+    let manifest = bundle.manifest();
+    let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+    let statement = manifest
+        .calibration
+        .as_ref()
+        .map(|calibration| calibration.statement());
+    let mut out = StandardOutput::new();
+    if json {
+        out.json(&InfoRecord {
+            path: bundle.path().display().to_string(),
+            bytes,
+            input_shape: manifest.vae.input_shape(),
+            latent_shape: manifest.vae.latent.shape(),
+            calibration_statement: statement,
+            manifest,
+        })?;
+        out.finish()?;
+        return Ok(Outcome::Done);
+    }
+    let mut row = |name: &str, value: &str| out.line(format_args!("{name:<12} {value}"));
+    let card = &manifest.card;
+    row("model", &manifest.model_id)?;
+    row("folder", &bundle.path().display().to_string())?;
+    row("input", &input(manifest))?;
+    row("latent", &latent(manifest.vae.latent))?;
+    row("likelihood", &likelihood(manifest.vae.likelihood))?;
+    row(
+        "scoring",
+        if manifest.scoring.is_some() {
+            "residual in standard deviations of the normal residual at each position"
+        } else {
+            "none: the model encodes, reconstructs and samples, and judges nothing"
+        },
+    )?;
+    row(
+        "calibration",
+        statement.as_deref().unwrap_or("none, so there is no threshold"),
+    )?;
+    row(
+        "trained on",
+        &format!(
+            "{}: {} frames, and {} for validation, {} for calibration",
+            card.dataset, card.train_frames, card.validation_frames, card.calibration_frames
+        ),
+    )?;
+    row(
+        "training",
+        &format!(
+            "preset {}, seed {}, {} steps in {:.0} s, by {}",
+            card.preset, card.seed, card.steps, card.seconds, card.trainer
+        ),
+    )?;
+    row("parameters", &card.parameters.to_string())?;
+    for (name, figure) in &card.figures {
+        row("figure", &format!("{name} = {figure}"))?;
+    }
+    row("size", &format!("{bytes} bytes"))?;
+    for (name, file) in &manifest.files {
+        row(
+            "file",
+            &format!("{name}: {} bytes, SHA-256 {}", file.bytes, file.sha256),
+        )?;
+    }
+    out.finish()?;
+    Ok(Outcome::Done)
+}
+
+fn input(manifest: &Manifest) -> String {
+    let settings = &manifest.preprocess;
+    let colour = match settings.colour {
+        Colour::Grey => "grey",
+        Colour::Rgb => "RGB",
+    };
+    let crop = settings.crop.map_or_else(String::new, |crop| {
+        format!(
+            ", of the frame's part {}-{} × {}-{}",
+            crop.left, crop.right, crop.top, crop.bottom
+        )
+    });
+    format!("{}×{} pixels, {colour}{crop}", settings.width, settings.height)
+}
+
+fn latent(latent: Latent) -> String {
+    match latent {
+        Latent::Vector { length } => format!("vector of {length}"),
+        Latent::Map {
+            channels,
+            height,
+            width,
+        } => format!(
+            "map of {channels}×{height}×{width}, {} dimensions",
+            latent.dimensions()
+        ),
+    }
+}
+
+fn likelihood(likelihood: Likelihood) -> String {
+    match likelihood {
+        Likelihood::Bernoulli => "Bernoulli".to_owned(),
+        Likelihood::Gaussian { sigma } => {
+            format!("Gaussian with standard deviation {sigma}")
+        }
+        Likelihood::GaussianLearned => "Gaussian with learned variance".to_owned(),
+    }
+}
+
+fn verify(
+    bundle: &Bundle,
+    choice: &EngineChoice,
+    all: bool,
+    voice: Voice,
+) -> anyhow::Result<Outcome> {
+    let mut out = StandardOutput::new();
+    let choices = if all {
+        every_engine(choice, voice)
+    } else {
+        vec![choice.clone()]
+    };
+    let mut agree = true;
+    for choice in choices {
+        let threads = choice.threads.unwrap_or(1);
+        // With one engine its failure is the verb's; of several, each is told.
+        let proof = choice
+            .open(threads, voice)
+            .and_then(|engine: Engine| Ok(bundle.compare(&engine)?));
+        match proof {
+            Ok(proof) => {
+                print(&mut out, bundle, &proof)?;
+                if !proof.agrees() {
+                    agree = false;
+                    voice.error(&format_args!(
+                        "{}: {} disagrees with the trainer on the golden frame; use another --backend or --device",
+                        bundle.path().display(),
+                        proof.engine
+                    ));
+                }
+            }
+            Err(error) if all => {
+                agree = false;
+                voice.error(&one_line(&error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    out.finish()?;
+    Ok(if agree { Outcome::Done } else { Outcome::Failed })
+}
+
+fn every_engine(choice: &EngineChoice, voice: Voice) -> Vec<EngineChoice> {
+    let mut choices = vec![EngineChoice {
+        backend: Some(BackendKind::Tract),
+        device: Device::Cpu,
+        ..choice.clone()
+    }];
+    if choice.ort_library.is_some() || find_ort_library().is_some() {
+        choices.push(EngineChoice {
+            backend: Some(BackendKind::Ort),
+            ..choice.clone()
+        });
+    } else {
+        voice.note(&"ONNX Runtime is not verified: no library was found; name one with --ort-library");
+    }
+    choices
+}
+
+fn print(out: &mut StandardOutput, bundle: &Bundle, proof: &Proof) -> anyhow::Result<()> {
+    let says = if proof.agrees() { "agrees" } else { "disagrees" };
+    out.line(format_args!(
+        "{}  {}  {says} on the golden frame",
+        bundle.model_id(),
+        proof.engine
+    ))?;
+    for difference @ Difference {
+        array,
+        largest,
+        tolerance,
+    } in &proof.differences
+    {
+        let mark = if difference.agrees() { "" } else { "  differs" };
+        out.line(format_args!(
+            "  {array:<28} {largest:>10.2e}  allowed {tolerance:.0e}{mark}"
+        ))?;
+    }
+    Ok(())
+}

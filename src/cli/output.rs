@@ -1,0 +1,121 @@
+//! Where results go: standard output, and files that appear whole or not at all.
+
+use std::{
+    fmt,
+    fs::{self, Permissions},
+    io::{self, Write},
+    path::Path,
+};
+
+use anyhow::Context;
+
+/// Standard output, flushed after each line, so that a reader at the other end of a pipe sees a
+/// verdict when it is given.
+pub(crate) struct StandardOutput(io::StdoutLock<'static>);
+
+impl StandardOutput {
+    pub(crate) fn new() -> Self {
+        Self(io::stdout().lock())
+    }
+
+    pub(crate) fn line(&mut self, text: fmt::Arguments<'_>) -> anyhow::Result<()> {
+        self.0
+            .write_fmt(text)
+            .and_then(|()| self.0.write_all(b"\n"))
+            .context("standard output")
+    }
+
+    /// One JSON object on a line. JSON has no NaN and no infinity: they become `null`.
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> anyhow::Result<()> {
+        let text = serde_json::to_string(value).context("JSON")?;
+        self.line(format_args!("{text}"))
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.0.write_all(bytes).context("standard output")
+    }
+
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        self.0.flush().context("standard output")
+    }
+}
+
+/// Makes a folder for results, and proves that files can be made in it before any work is done.
+pub(crate) fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    fs::create_dir_all(folder).with_context(|| format!("{shown}: cannot make the folder"))?;
+    tempfile::tempfile_in(folder)
+        .map(drop)
+        .with_context(|| format!("{shown}: cannot write into the folder"))
+}
+
+/// Proves that a file can be made where `path` says, before any work is done.
+pub(crate) fn check_file_place(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    if path.is_dir() {
+        anyhow::bail!("{shown}: is a folder; name a file");
+    }
+    if path.file_name().is_none() {
+        anyhow::bail!("{shown}: is not the name of a file");
+    }
+    let folder = parent(path);
+    tempfile::tempfile_in(folder)
+        .map(drop)
+        .with_context(|| format!("{shown}: cannot write into the folder {}", folder.display()))
+}
+
+/// Writes a file beside its place, flushes it, and renames it: whoever looks sees the old file or
+/// the new one, never half of one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = || -> io::Result<()> {
+        let folder = parent(path);
+        fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".edge-vae-").suffix(".partial");
+        // The mode of any other new file; without it, of a secret one.
+        #[cfg(unix)]
+        builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(
+            0o666,
+        ));
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_data()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    written().with_context(|| format!("{}: cannot write", path.display()))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("deep/er/a.bin");
+        write_whole(&path, b"old").unwrap();
+        write_whole(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let beside = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(beside, 1);
+    }
+
+    #[test]
+    fn a_file_in_the_way_of_a_folder_is_named() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let error = prepare_folder(&path).unwrap_err();
+        assert!(format!("{error:#}").contains("file: cannot make the folder"));
+        let error = check_file_place(room.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("is a folder"));
+    }
+}

@@ -1,0 +1,184 @@
+//! `edge-vae reconstruct`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use edge_vae::{
+    Frame, Reconstructor,
+    preprocess::{PreprocessSettings, denormalise},
+    render::{MapScale, Tile, contact_sheet, heat_map},
+};
+use image::DynamicImage;
+use ndarray::{Array2, ArrayView3, Axis};
+
+use super::{
+    Outcome,
+    flags::{ModelFlags, ModelOptions},
+    frames::{self, FrameFlags},
+    interrupt,
+    messages::{Voice, one_line},
+    names::ResultNames,
+    output::{StandardOutput, prepare_folder, write_whole},
+    pictures,
+    score::no_frames,
+};
+
+/// Write what the model makes of frames: input, reconstruction and their difference.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae reconstruct frame.png --out seen/
+  edge-vae reconstruct frames/ --out seen/ --plain
+
+The reconstruction is the decoder's mean at the posterior mean, in the size of the model's input.
+The difference is the mean over channels of |input - reconstruction|, from 0 to its maximum, where
+black is 0 and white is 1. The path of each picture is printed when it is written.")]
+pub(crate) struct ReconstructFlags {
+    #[command(flatten)]
+    frames: FrameFlags,
+
+    #[command(flatten)]
+    model: ModelFlags,
+
+    /// Folder for the pictures.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Write the reconstruction alone.
+    #[arg(long)]
+    plain: bool,
+}
+
+/// What [`ReconstructFlags`] are resolved into.
+#[derive(Debug)]
+pub(crate) struct ReconstructOptions {
+    frames: Vec<PathBuf>,
+    model: ModelOptions,
+    out: PathBuf,
+    plain: bool,
+}
+
+impl ReconstructFlags {
+    pub(crate) fn resolve(self) -> anyhow::Result<ReconstructOptions> {
+        Ok(ReconstructOptions {
+            frames: self.frames.resolve(),
+            model: self.model.resolve()?,
+            out: self.out,
+            plain: self.plain,
+        })
+    }
+}
+
+pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<Outcome> {
+    interrupt::watch();
+    let list = frames::find(&options.frames, voice)?;
+    if list.paths.is_empty() {
+        return no_frames(list.failed);
+    }
+    prepare_folder(&options.out)?;
+    let (bundle, engine) = options.model.open(voice)?;
+    bundle.prove(&engine)?;
+    let mut reconstructor = Reconstructor::new(&bundle, &engine)?;
+    let settings = &bundle.manifest().preprocess;
+    let names = ResultNames::new(&list.paths);
+    let mut out = StandardOutput::new();
+    let mut failed = list.failed;
+    for path in &list.paths {
+        interrupt::check()?;
+        if let Err(error) = reconstruct(&mut reconstructor, path) {
+            failed += 1;
+            voice.error(&one_line(&error));
+            continue;
+        }
+        let picture = picture(&reconstructor, settings, options.plain)?;
+        let suffix = if options.plain {
+            ".reconstruction.png"
+        } else {
+            ".sheet.png"
+        };
+        let target = names.path(&options.out, path, suffix);
+        write_whole(&target, &pictures::png(&picture)?)?;
+        out.line(format_args!("{}", target.display()))?;
+    }
+    out.finish()?;
+    Ok(if failed > 0 {
+        Outcome::Failed
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Opens a frame and reconstructs it; the error names the frame.
+pub(crate) fn reconstruct(reconstructor: &mut Reconstructor, path: &Path) -> anyhow::Result<()> {
+    let frame = Frame::open(path)?;
+    reconstructor
+        .run(&frame)
+        .map_err(|error| anyhow::Error::from(error).context(path.display().to_string()))?;
+    Ok(())
+}
+
+fn picture(
+    reconstructor: &Reconstructor,
+    settings: &PreprocessSettings,
+    plain: bool,
+) -> anyhow::Result<DynamicImage> {
+    let reconstruction = &reconstructor.decoded().reconstruction;
+    let painted = denormalise(settings, reconstruction)?;
+    if plain {
+        return Ok(painted);
+    }
+    let difference = difference(settings, reconstructor.input(), reconstruction)?;
+    let largest = difference.iter().fold(0.0_f32, |largest, &v| largest.max(v));
+    let scale = MapScale::around(0.5 * largest, 0.0);
+    let row = vec![
+        Tile::new(denormalise(settings, reconstructor.input())?, "input"),
+        Tile::new(painted, "reconstruction"),
+        Tile::new(
+            heat_map(difference.view(), &scale),
+            format!("difference 0-{largest:.3}"),
+        ),
+    ];
+    Ok(contact_sheet(&[row]).into())
+}
+
+/// Mean over channels of |x − r|, `H×W`, in units of the full range of a frame.
+fn difference(
+    settings: &PreprocessSettings,
+    input: &[f32],
+    reconstruction: &[f32],
+) -> anyhow::Result<Array2<f32>> {
+    let view = |values| ArrayView3::from_shape(settings.shape(), values);
+    let mut distance = (&view(input)? - &view(reconstruction)?).abs();
+    for (mut channel, std) in distance.outer_iter_mut().zip(&settings.normalise.std) {
+        channel *= *std;
+    }
+    Ok(distance.sum_axis(Axis(0)) / settings.channels() as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_vae::preprocess::{Colour, Normalise, ResizeFilter};
+
+    use super::*;
+
+    #[test]
+    fn the_difference_is_in_units_of_the_full_range() {
+        let settings = PreprocessSettings {
+            width: 2,
+            height: 1,
+            colour: Colour::Rgb,
+            crop: None,
+            denoise: None,
+            filter: ResizeFilter::Area,
+            normalise: Normalise {
+                mean: vec![0.0; 3],
+                std: vec![1.0, 0.5, 0.25],
+            },
+        };
+        let difference =
+            difference(&settings, &[0.0; 6], &[0.3, 0.0, -0.6, 0.0, 1.2, 0.0]).unwrap();
+        // (0.3 · 1 + 0.6 · 0.5 + 1.2 · 0.25) / 3
+        assert!((difference[[0, 0]] - 0.3).abs() < 1e-6);
+        assert_eq!(difference[[0, 1]], 0.0);
+    }
+}

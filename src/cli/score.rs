@@ -1,0 +1,391 @@
+//! `edge-vae score`.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use clap::Args;
+use edge_vae::{
+    Detector, Frame, Judgement,
+    anomaly::{Label, Region},
+    render::{LabelView, MapScale, RegionView, VerdictView, overlay},
+};
+use ndarray::Array2;
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    flags::{ModelFlags, ModelOptions},
+    frames::{self, FrameFlags},
+    interrupt,
+    messages::{Voice, one_line},
+    names::ResultNames,
+    output::{StandardOutput, prepare_folder, write_whole},
+    pictures,
+};
+
+/// Schema of the JSON lines; it changes when a key changes its meaning or goes away.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Judge frames: normal, anomalous or invalid, a line a frame.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae score frame.png
+  edge-vae score frames/ --json > verdicts.jsonl
+  find . -name '*.png' | edge-vae score - --exit-code
+  edge-vae score --model models/surface 'frames/*.png' --overlay seen/ --map maps/
+
+A JSON line has the keys schema_version, frame_id, path, timestamp (of the file), pred_label,
+pred_score, threshold, p_value, regions (bbox is x, y, width, height in pixels of the frame),
+reasons, model_id, backend, device, latency_ms, and overlay and map where they were written.
+
+Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
+a/1.png.overlay.png and b/1.png.overlay.png. The anomaly map has the size of the frame: as NPY the
+raw values, as 16-bit PNG linear from the map's minimum (0) to its maximum (65535), both of which
+are in the PNG's text and in the JSON line.
+
+Exit codes: 0 all frames were judged; 1 with --exit-code, a frame is anomalous; 2 something failed.")]
+pub(crate) struct ScoreFlags {
+    #[command(flatten)]
+    frames: FrameFlags,
+
+    #[command(flatten)]
+    model: ModelFlags,
+
+    /// Print a JSON object a frame.
+    #[arg(long)]
+    json: bool,
+
+    /// Write each frame with its heat map, regions and gauge into this folder.
+    #[arg(long, value_name = "DIR")]
+    overlay: Option<PathBuf>,
+
+    /// Write each frame's anomaly map into this folder, as NPY (f32) and as 16-bit PNG.
+    #[arg(long, value_name = "DIR")]
+    map: Option<PathBuf>,
+
+    /// Exit with 1 when a frame is anomalous.
+    #[arg(long)]
+    exit_code: bool,
+}
+
+/// What [`ScoreFlags`] are resolved into.
+#[derive(Debug)]
+pub(crate) struct ScoreOptions {
+    frames: Vec<PathBuf>,
+    model: ModelOptions,
+    json: bool,
+    overlay: Option<PathBuf>,
+    map: Option<PathBuf>,
+    exit_code: bool,
+}
+
+impl ScoreFlags {
+    pub(crate) fn resolve(self) -> anyhow::Result<ScoreOptions> {
+        Ok(ScoreOptions {
+            frames: self.frames.resolve(),
+            model: self.model.resolve()?,
+            json: self.json,
+            overlay: self.overlay,
+            map: self.map,
+            exit_code: self.exit_code,
+        })
+    }
+}
+
+/// One JSON line.
+#[derive(Serialize)]
+struct Record<'a> {
+    schema_version: u32,
+    frame_id: usize,
+    path: &'a str,
+    timestamp: String,
+    pred_label: &'static str,
+    pred_score: Option<f64>,
+    threshold: f64,
+    p_value: Option<f64>,
+    regions: &'a [Region],
+    reasons: &'a [String],
+    model_id: &'a str,
+    backend: &'static str,
+    device: &'static str,
+    latency_ms: LatencyRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map: Option<MapRecord>,
+}
+
+#[derive(Serialize)]
+struct LatencyRecord {
+    /// Reading and decoding the picture.
+    decode: f64,
+    prepare: f64,
+    encode: f64,
+    decode_latent: f64,
+    judge: f64,
+    total: f64,
+}
+
+#[derive(Serialize)]
+struct MapRecord {
+    npy: String,
+    png: String,
+    minimum: f32,
+    maximum: f32,
+}
+
+/// What became of the frames.
+#[derive(Debug, Default)]
+struct Tally {
+    judged: usize,
+    anomalous: usize,
+    invalid: usize,
+    failed: usize,
+}
+
+/// What [`run`] keeps from frame to frame.
+struct Run<'a> {
+    options: &'a ScoreOptions,
+    detector: Detector,
+    backend: &'static str,
+    device: &'static str,
+    names: ResultNames,
+    out: StandardOutput,
+}
+
+pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcome> {
+    interrupt::watch();
+    let list = frames::find(&options.frames, voice)?;
+    if list.paths.is_empty() {
+        return no_frames(list.failed);
+    }
+    for folder in [&options.overlay, &options.map].into_iter().flatten() {
+        prepare_folder(folder)?;
+    }
+    let (bundle, engine) = options.model.open(voice)?;
+    let mut run = Run {
+        options,
+        detector: Detector::new(&bundle, &engine)?,
+        backend: engine.backend().name(),
+        device: engine.device().name(),
+        names: ResultNames::new(&list.paths),
+        out: StandardOutput::new(),
+    };
+    drop(bundle);
+
+    let begin = Instant::now();
+    let mut tally = Tally {
+        failed: list.failed,
+        ..Tally::default()
+    };
+    let mut interrupted = false;
+    for (id, path) in list.paths.iter().enumerate() {
+        if interrupt::asked() {
+            interrupted = true;
+            break;
+        }
+        let read = Instant::now();
+        let frame = match Frame::open(path) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tally.failed += 1;
+                voice.error(&one_line(&error.into()));
+                continue;
+            }
+        };
+        let decoded = read.elapsed();
+        let judgement = match run.detector.score(&frame) {
+            Ok(judgement) => judgement,
+            Err(error) => {
+                tally.failed += 1;
+                let error = anyhow::Error::from(error).context(path.display().to_string());
+                voice.error(&one_line(&error));
+                continue;
+            }
+        };
+        tally.judged += 1;
+        match judgement.verdict.label {
+            Label::Normal => {}
+            Label::Anomalous => tally.anomalous += 1,
+            Label::Invalid => tally.invalid += 1,
+        }
+        // Results that can't be written stop the run: those of the next frames could not either.
+        run.report(id, path, &frame, &judgement, decoded)?;
+    }
+    run.out.finish()?;
+
+    let seconds = begin.elapsed().as_secs_f64();
+    voice.note(&format_args!(
+        "{} judged: {} anomalous, {} invalid; {} failed; {:.1} frames/s",
+        count(tally.judged, "frame"),
+        tally.anomalous,
+        tally.invalid,
+        tally.failed,
+        tally.judged as f64 / seconds.max(1e-9)
+    ));
+    if interrupted {
+        anyhow::bail!(
+            "interrupted after {} of {} frames",
+            tally.judged + tally.failed - list.failed,
+            list.paths.len()
+        );
+    }
+    Ok(if tally.failed > 0 {
+        Outcome::Failed
+    } else if options.exit_code && tally.anomalous > 0 {
+        Outcome::Anomalous
+    } else {
+        Outcome::Done
+    })
+}
+
+/// The end of a verb that was led to no frame at all.
+pub(crate) fn no_frames(failed: usize) -> anyhow::Result<Outcome> {
+    if failed == 0 {
+        anyhow::bail!("no frames: the list on standard input is empty");
+    }
+    // Each argument was reported.
+    Ok(Outcome::Failed)
+}
+
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+impl Run<'_> {
+    fn report(
+        &mut self,
+        id: usize,
+        path: &Path,
+        frame: &Frame,
+        judgement: &Judgement,
+        decoded: Duration,
+    ) -> anyhow::Result<()> {
+        let wants_map = self.options.overlay.is_some() || self.options.map.is_some();
+        let frame_map = wants_map
+            .then(|| self.detector.frame_map(judgement))
+            .flatten();
+        let mut overlay_path = None;
+        if let Some(folder) = &self.options.overlay {
+            let target = self.names.path(folder, path, ".overlay.png");
+            write_whole(&target, &self.overlay(frame, judgement, frame_map.as_ref())?)?;
+            overlay_path = Some(target.display().to_string());
+        }
+        let mut map_record = None;
+        if let (Some(folder), Some(map)) = (&self.options.map, &frame_map) {
+            map_record = Some(self.write_map(folder, path, map)?);
+        }
+        let verdict = &judgement.verdict;
+        let threshold = self.detector.calibration().threshold;
+        if self.options.json {
+            let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+            let latency = &judgement.latency;
+            let record = Record {
+                schema_version: SCHEMA_VERSION,
+                frame_id: id,
+                path: &path.to_string_lossy(),
+                timestamp: humantime::format_rfc3339_millis(frame.captured()).to_string(),
+                pred_label: verdict.label.as_str(),
+                pred_score: verdict.score,
+                threshold,
+                p_value: verdict.p_value,
+                regions: &verdict.regions,
+                reasons: &verdict.reasons,
+                model_id: self.detector.model_id(),
+                backend: self.backend,
+                device: self.device,
+                latency_ms: LatencyRecord {
+                    decode: milliseconds(decoded),
+                    prepare: milliseconds(latency.prepare),
+                    encode: milliseconds(latency.encode),
+                    decode_latent: milliseconds(latency.decode),
+                    judge: milliseconds(latency.judge),
+                    total: milliseconds(decoded + latency.total),
+                },
+                overlay: overlay_path,
+                map: map_record,
+            };
+            return self.out.json(&record);
+        }
+        let path = path.display();
+        match (verdict.label, verdict.score, verdict.p_value) {
+            (label @ (Label::Normal | Label::Anomalous), Some(score), Some(p_value)) => {
+                self.out.line(format_args!(
+                    "{label:<9}  score {score:>10.4}  threshold {threshold:>10.4}  p {p_value:<8.2e}  {path}"
+                ))
+            }
+            (label, ..) => {
+                let reasons = verdict.reasons.join("; ");
+                self.out.line(format_args!(
+                    "{label:<9}  {reasons:<50}  {path}"
+                ))
+            }
+        }
+    }
+
+    fn overlay(
+        &self,
+        frame: &Frame,
+        judgement: &Judgement,
+        map: Option<&Array2<f32>>,
+    ) -> anyhow::Result<Vec<u8>> {
+        let verdict = &judgement.verdict;
+        let calibration = self.detector.calibration();
+        let threshold = calibration.map_threshold as f32;
+        // The cold end: the mean of normal frames, which is 0 for a standardised map.
+        let scale = MapScale::around(threshold, 0.0_f32.min(threshold - f32::EPSILON));
+        let cold = Array2::from_elem((1, 1), scale.low);
+        let view = VerdictView {
+            label: match verdict.label {
+                Label::Normal => LabelView::Normal,
+                Label::Anomalous => LabelView::Anomalous,
+                Label::Invalid => LabelView::Invalid,
+            },
+            score: verdict.score,
+            threshold: Some(calibration.threshold),
+            p_value: verdict.p_value,
+            regions: verdict
+                .regions
+                .iter()
+                .map(|region| RegionView {
+                    bbox: region.bbox,
+                    max: region.max,
+                })
+                .collect(),
+            reasons: verdict.reasons.clone(),
+            model: self.detector.model_id().to_owned(),
+        };
+        let picture = overlay(
+            &frame.to_rgb8(),
+            map.unwrap_or(&cold).view(),
+            &scale,
+            &view,
+        );
+        pictures::png(&picture.into())
+    }
+
+    fn write_map(
+        &self,
+        folder: &Path,
+        path: &Path,
+        map: &Array2<f32>,
+    ) -> anyhow::Result<MapRecord> {
+        let npy_path = self.names.path(folder, path, ".map.npy");
+        let png_path = self.names.path(folder, path, ".map.png");
+        let mut npy = Vec::new();
+        ndarray_npy::WriteNpyExt::write_npy(map, &mut npy).context("NPY")?;
+        let picture = pictures::MapPicture::of(map);
+        write_whole(&npy_path, &npy)?;
+        write_whole(&png_path, &picture.png()?)?;
+        Ok(MapRecord {
+            npy: npy_path.display().to_string(),
+            png: png_path.display().to_string(),
+            minimum: picture.minimum,
+            maximum: picture.maximum,
+        })
+    }
+}
