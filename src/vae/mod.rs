@@ -76,7 +76,6 @@ pub enum VaeError {
         /// Its domain.
         expected: &'static str,
     },
-
     /// A graph whose inputs or outputs are not those of a VAE's encoder or decoder.
     #[error("the {graph} has the {direction} {found:?}, expected {expected:?}")]
     Names {
@@ -103,7 +102,7 @@ pub enum VaeError {
 
     /// NaN or an infinite value out of a graph whose input was finite.
     #[error("the {graph}'s output `{output}` holds {value}: the weights are damaged")]
-    DamagedOutput {
+    OutputNotFinite {
         /// `encoder` or `decoder`.
         graph: &'static str,
         /// Name of the output.

@@ -268,7 +268,7 @@ impl Side {
                 input: self.input.name,
                 value,
             },
-            None => VaeError::DamagedOutput {
+            None => VaeError::OutputNotFinite {
                 graph: self.name,
                 output: port.name,
                 value,
