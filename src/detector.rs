@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::{
     Error, Reconstructor,
-    anomaly::{Calibration, Label, ResidualScorer, Verdict, regions},
+    anomaly::{Calibration, Region, Scorer, Verdict, regions},
     backend::{Engine, EngineOptions},
     bundle::{Bundle, BundleError, Manifest, Proof},
     frame::Frame,
@@ -31,8 +31,10 @@ pub struct Detector {
     manifest: Manifest,
     calibration: Calibration,
     reconstructor: Reconstructor,
-    scorer: ResidualScorer,
+    scorer: Scorer,
     proof: Proof,
+    /// `H×W`, of the last frame if that was scored.
+    map: Array2<f32>,
     scored: bool,
 }
 
@@ -92,23 +94,26 @@ impl Detector {
         let mut reconstructor = Reconstructor::new(bundle, engine)?;
         let proof = bundle.compare_with(&mut reconstructor, Some(&mut scorer))?;
         proof.check(bundle)?;
+        let spec = &bundle.manifest().vae;
         Ok(Self {
             manifest: bundle.manifest().clone(),
             calibration,
             reconstructor,
             scorer,
             proof,
+            map: Array2::zeros((spec.height, spec.width)),
             scored: false,
         })
     }
 
     /// Judges a frame.
     ///
-    /// A frame without a picture (black, saturated, uniform), or for which the model gives no
-    /// finite score, is invalid: that is a verdict, not an error.
+    /// A frame without a picture (black, saturated, uniform) is invalid: that is a verdict, not an
+    /// error.
     ///
     /// # Errors
-    /// A frame that the preprocessing can't take, and failures of the engine.
+    /// A frame that the preprocessing can't take, failures of the engine, and a model that gives
+    /// values that are not finite: the frame is then not judged, and never called normal.
     pub fn score(&mut self, frame: &Frame) -> Result<Judgement, Error> {
         let begin = Instant::now();
         self.scored = false;
@@ -127,11 +132,13 @@ impl Detector {
         let checked = begin.elapsed();
         let (geometry, stages) = self.reconstructor.run_timed(frame)?;
         let ran = Instant::now();
-        let score = self.scorer.score(&self.reconstructor)?;
-        let verdict = self.judge(score, &geometry);
+        let map = self.map.as_slice_mut().unwrap_or_default();
+        let score = self.reconstructor.score(&mut self.scorer, map)?;
+        self.scored = true;
+        let verdict = Verdict::judge(score, &self.calibration, None, self.regions(&geometry));
         Ok(Judgement {
-            geometry: self.scored.then_some(geometry),
             verdict,
+            geometry: Some(geometry),
             latency: Latency {
                 prepare: checked + stages.prepare,
                 encode: stages.encode,
@@ -142,19 +149,20 @@ impl Detector {
         })
     }
 
-    fn judge(&mut self, score: f64, geometry: &Geometry) -> Verdict {
-        // NaN is above no threshold: without this, a broken model would call everything normal.
-        if !score.is_finite() || self.scorer.map().iter().any(|value| !value.is_finite()) {
-            return Verdict::invalid("the model gives no finite score for the frame".to_owned());
+    /// Regions in the frame's geometry; most frames have none, which the small map shows.
+    fn regions(&self, geometry: &Geometry) -> Vec<Region> {
+        let threshold = not_above(self.calibration.map_threshold);
+        if self.map.iter().any(|&value| value > threshold) {
+            regions(geometry.map_to_frame(self.map.view()).view(), threshold, 1)
+        } else {
+            Vec::new()
         }
-        self.scored = true;
-        todo!()
     }
 
     /// The anomaly map of the last frame, `H×W` of the tensor, higher is stranger, in standard
     /// deviations; `None` if that frame was invalid.
     pub fn anomaly_map(&self) -> Option<ArrayView2<'_, f32>> {
-        self.scored.then(|| self.scorer.map_view())
+        self.scored.then(|| self.map.view())
     }
 
     /// The anomaly map of the last frame in the frame's own geometry; `None` if that frame was
@@ -197,5 +205,16 @@ impl Detector {
     /// How well the engine agreed on the golden frame.
     pub fn proof(&self) -> &Proof {
         &self.proof
+    }
+}
+
+/// The largest f32 that is not above `value`, so that an f32 is above the one if and only if it is
+/// above the other.
+fn not_above(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) > value {
+        nearest.next_down()
+    } else {
+        nearest
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Error,
+    anomaly::{AnomalyError, Scorer},
     backend::Engine,
     bundle::Bundle,
     frame::Frame,
@@ -75,6 +76,25 @@ impl Reconstructor {
             decode: encoded.elapsed(),
         };
         Ok((geometry, stages))
+    }
+
+    /// Scores the last frame: its anomaly map goes into `map` (`H×W`).
+    ///
+    /// # Errors
+    /// Those of [`Scorer::score`].
+    pub fn score(&self, scorer: &mut Scorer, map: &mut [f32]) -> Result<f64, AnomalyError> {
+        scorer.score(
+            &self.input,
+            &self.decoded.reconstruction,
+            &self.decoded.log_variance,
+            map,
+        )
+    }
+
+    /// Number of values of a map: H·W.
+    pub fn positions(&self) -> usize {
+        let spec = self.vae.spec();
+        spec.height * spec.width
     }
 
     /// The prepared frame, `C×H×W`.

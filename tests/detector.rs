@@ -172,7 +172,10 @@ fn a_disagreement_is_named() {
         let bundle = changed(change);
         assert!(!bundle.compare(&engine).unwrap().agrees());
         let message = refusal(Detector::new(&bundle, &engine));
-        assert!(message.contains(&format!("`{array}` differs by")), "{message}");
+        assert!(
+            message.contains(&format!("`{array}` differs by")),
+            "{message}"
+        );
         assert!(message.contains("tract"), "{message}");
     };
     disagreeing(
@@ -236,11 +239,15 @@ fn unusable_parts_are_refused() {
     });
     assert!(message.contains("NaN"), "{message}");
     let message = refused(|writer| {
-        writer.files.insert("golden.png".into(), b"not PNG".to_vec());
+        writer
+            .files
+            .insert("golden.png".into(), b"not PNG".to_vec());
     });
     assert!(message.contains("golden.png"), "{message}");
     let message = refused(|writer| {
-        writer.files.insert("golden.npz".into(), b"not NPZ".to_vec());
+        writer
+            .files
+            .insert("golden.npz".into(), b"not NPZ".to_vec());
     });
     assert!(message.contains("golden.npz"), "{message}");
     for statistics in [
@@ -366,7 +373,11 @@ fn smoothing_and_the_mean_of_the_largest_values_follow_the_formula() {
     // 5 % of 64 pixels are 3.2: see docs/bundle.md for the rounding.
     let mut sorted = map;
     sorted.sort_by(f32::total_cmp);
-    let largest: f64 = sorted[sorted.len() - TOP..].iter().copied().map(f64::from).sum();
+    let largest: f64 = sorted[sorted.len() - TOP..]
+        .iter()
+        .copied()
+        .map(f64::from)
+        .sum();
     let score = found.score.unwrap();
     assert!((score - largest / TOP as f64).abs() < 1e-4, "{score}");
 }

@@ -6,7 +6,7 @@ use super::{
     arrays::{Npz, write_npz},
 };
 use crate::{
-    Error, Reconstructor, anomaly::ResidualScorer, backend::Engine, frame::Frame, vae::Likelihood,
+    Error, Reconstructor, anomaly::Scorer, backend::Engine, frame::Frame, vae::Likelihood,
     vae::VaeSpec,
 };
 
@@ -39,13 +39,14 @@ impl GoldenValues {
     pub fn compute(
         frame: &Frame,
         reconstructor: &mut Reconstructor,
-        scorer: Option<&mut ResidualScorer>,
+        scorer: Option<&mut Scorer>,
     ) -> Result<Self, Error> {
         reconstructor.run(frame)?;
         let (anomaly_map, score) = match scorer {
             Some(scorer) => {
-                let score = scorer.score(reconstructor)?;
-                (scorer.map().to_vec(), Some(score))
+                let mut map = vec![0.0; reconstructor.positions()];
+                let score = reconstructor.score(scorer, &mut map)?;
+                (map, Some(score))
             }
             None => (Vec::new(), None),
         };
@@ -263,7 +264,7 @@ impl Bundle {
     pub(crate) fn compare_with(
         &self,
         reconstructor: &mut Reconstructor,
-        scorer: Option<&mut ResidualScorer>,
+        scorer: Option<&mut Scorer>,
     ) -> Result<Proof, Error> {
         let expected = self.golden_values()?;
         let found = GoldenValues::compute(&self.golden_frame()?, reconstructor, scorer)?;

@@ -221,7 +221,6 @@ impl Manifest {
         }
         check_model_id(&self.model_id)?;
         self.check_files()?;
-        // Sizes before settings: a preprocessor may allocate what its settings ask for.
         check_tensor("preprocess", &self.preprocess.shape())?;
         check_tensor("vae", &self.vae.input_shape())?;
         self.check_vae()?;
@@ -335,7 +334,15 @@ impl Manifest {
         };
         let Scoring::ResidualZ { statistics, .. } = scoring;
         self.require("scoring.statistics", statistics)?;
-        Ok(())
+        scoring
+            .validate(&self.vae)
+            .map_err(|error| Fault::new("scoring", error.to_string()))?;
+        match &self.calibration {
+            None => Ok(()),
+            Some(calibration) => calibration
+                .validate()
+                .map_err(|error| Fault::new("calibration", error.to_string())),
+        }
     }
 
     fn check_golden(&self) -> Result<(), Fault> {

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ndarray::ArrayView3;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     Error,
-    anomaly::{ResidualScorer, Scoring},
+    anomaly::{Scorer, Scoring},
     backend::Engine,
     frame::{DecodeLimits, Frame},
     vae::Vae,
@@ -115,19 +116,21 @@ impl Bundle {
     ///
     /// # Errors
     /// Statistics of another shape than `2×H×W`, or impossible ones.
-    pub fn scorer(&self) -> Result<Option<ResidualScorer>, Error> {
+    pub fn scorer(&self) -> Result<Option<Scorer>, Error> {
         let Some(scoring) = &self.manifest.scoring else {
             return Ok(None);
         };
         let Scoring::ResidualZ { statistics, .. } = scoring;
         let spec = &self.manifest.vae;
-        let values = read_npy(self.listed(statistics), &[2, spec.height, spec.width]).map_err(
-            |problem| BundleError::Array {
-                path: self.path.join(statistics),
-                problem,
-            },
-        )?;
-        Ok(Some(ResidualScorer::new(spec, scoring, &values)?))
+        let shape = [2, spec.height, spec.width];
+        let failed = |problem| BundleError::Array {
+            path: self.path.join(statistics),
+            problem,
+        };
+        let values = read_npy(self.listed(statistics), &shape).map_err(failed)?;
+        let view =
+            ArrayView3::from_shape(shape, &values).map_err(|error| failed(error.to_string()))?;
+        Ok(Some(Scorer::new(scoring, spec, view)?))
     }
 
     /// The golden frame.

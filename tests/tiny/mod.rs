@@ -135,7 +135,9 @@ pub fn expected(frame: &Frame) -> GoldenValues {
     for (index, value) in input.iter().enumerate() {
         mean[square_of(index)] += value / (SQUARE * SQUARE) as f64;
     }
-    let reconstruction: Vec<f64> = (0..SIDE * SIDE).map(|index| mean[square_of(index)]).collect();
+    let reconstruction: Vec<f64> = (0..SIDE * SIDE)
+        .map(|index| mean[square_of(index)])
+        .collect();
     let map: Vec<f64> = input
         .iter()
         .zip(&reconstruction)
@@ -211,11 +213,7 @@ pub fn decoder(sigma: f32) -> Vec<u8> {
             ),
         ],
         vec![
-            tensor(
-                "ones",
-                &[1, 1, square, square],
-                &[1.0; SQUARE * SQUARE],
-            ),
+            tensor("ones", &[1, 1, square, square], &[1.0; SQUARE * SQUARE]),
             tensor("zero", &[1, 1, 1, 1], &[0.0]),
             tensor("constant", &[1], &[2.0 * sigma.ln()]),
         ],
