@@ -56,7 +56,7 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     for entry in entries {
         let path = entry.map_err(|error| DatasetError::Read {
             path: error.path().to_owned(),
-            source: error.into_error(),
+            source: error.into(),
         })?;
         if is_picture(&path) && !path.is_dir() {
             frames.push(path);

@@ -50,7 +50,7 @@ pub(super) struct FitArgs {
 }
 
 /// The flags that decide the bits of the model.
-#[derive(Debug, Args, Parser)]
+#[derive(Debug, Args)]
 struct TrainingArgs {
     /// Network and input size [default: 28x28 for frames of at most 32 pixels, else 128x128]
     #[arg(long, value_enum)]
@@ -130,6 +130,13 @@ struct TrainingArgs {
     seed: u64,
 }
 
+/// The training flags alone, to learn what they are when none is given.
+#[derive(Debug, Parser)]
+struct Untouched {
+    #[command(flatten)]
+    training: TrainingArgs,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TrainDevice {
     Cpu,
@@ -177,11 +184,11 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         None => fit::is_small(&dataset),
     };
     let options = resolve(&args.training, small);
-    let untouched = TrainingArgs::try_parse_from(["fit"]).context("the defaults do not parse")?;
+    let untouched = Untouched::try_parse_from(["fit"]).context("the defaults do not parse")?;
     let job = Job {
         out: args.out.clone(),
         resume: args.resume,
-        untouched: options == resolve(&untouched, small),
+        untouched: options == resolve(&untouched.training, small),
         golden: match args.golden.as_deref() {
             None => Golden::CalibrationFrame,
             Some("glyph") => Golden::Glyph,

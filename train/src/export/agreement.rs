@@ -4,10 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use edge_vae::vae::{Decoded, Likelihood, Vae};
 
-use crate::{
-    network::{Mode, Network, Parameters, Snapshot},
-    ops,
-};
+use crate::network::{Mode, Network, Parameters, Snapshot};
 
 /// Largest difference between training and runtime that an export may have: absolute, for values
 /// beyond 1 relative.

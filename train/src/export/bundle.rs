@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Device;
 use edge_vae::{
     Frame,
@@ -140,6 +140,9 @@ impl Export<'_> {
             statistics.push(&map)?;
         }
         let statistics = statistics.finish()?.to_array();
+        let values: Vec<f32> = statistics.iter().copied().collect();
+        let statistics_file = write_npy(statistics.shape(), &values)
+            .map_err(|problem| anyhow!("cannot lay out {STATISTICS}: {problem}"))?;
 
         let mut scorer = Scorer::new(&scoring, &spec, statistics.view())?;
         let (mut scores, mut maxima) = (Vec::new(), Vec::new());
@@ -192,7 +195,7 @@ impl Export<'_> {
         let files = BTreeMap::from([
             (ENCODER.to_owned(), encoder),
             (DECODER.to_owned(), decoder),
-            (STATISTICS.to_owned(), write_npy(statistics.view())?),
+            (STATISTICS.to_owned(), statistics_file),
             (GOLDEN_FRAME.to_owned(), frame_png),
             (GOLDEN_VALUES.to_owned(), golden.to_npz(&spec)?),
         ]);

@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
         let before = self.state.seconds;
         let began = Instant::now();
         let mut saved = Instant::now();
-        let mut progress = Progress::new(self.state.total, self.state.step);
+        let progress = Progress::new(self.state.total, self.state.step);
         while self.state.step < self.state.total {
             self.step()?;
             self.state.seconds = before + began.elapsed().as_secs_f64();
