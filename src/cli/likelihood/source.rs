@@ -1,0 +1,122 @@
+//! Which frames are estimated: a data set's, or pictures.
+
+use std::path::PathBuf;
+
+use edge_vae::{
+    Frame,
+    dataset::{Dataset, DatasetOptions, Layout, Sample},
+};
+use rand::{SeedableRng, seq::index};
+use rand_pcg::Pcg64;
+
+use super::SplitChoice;
+use crate::cli::{frames, messages::Voice};
+
+/// A frame that can be had when its turn comes.
+#[derive(Debug)]
+pub(super) enum FrameSource {
+    Sample(Box<Sample>),
+    File { path: PathBuf, shown: String },
+}
+
+impl FrameSource {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Sample(sample) => sample.name(),
+            Self::File { shown, .. } => shown,
+        }
+    }
+
+    pub(super) fn frame(&self) -> anyhow::Result<Frame> {
+        Ok(match self {
+            Self::Sample(sample) => sample.frame()?,
+            Self::File { path, .. } => Frame::open(path)?,
+        })
+    }
+}
+
+/// What the arguments stand for.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) frames: Vec<FrameSource>,
+    /// Arguments without a frame; each was reported.
+    pub(super) failed: usize,
+}
+
+/// A single folder may be a data set; everything else is pictures.
+pub(super) fn find(
+    arguments: &[PathBuf],
+    split: Option<SplitChoice>,
+    voice: Voice,
+) -> anyhow::Result<Source> {
+    if let [folder] = arguments
+        && folder.is_dir()
+    {
+        let dataset = Dataset::open(folder, &DatasetOptions::default())?;
+        if dataset.layout != Layout::Folder {
+            return of(dataset, split.unwrap_or(SplitChoice::Test), folder);
+        }
+    }
+    anyhow::ensure!(
+        split.is_none(),
+        "--split: {} is no data set with parts; leave it out",
+        arguments[0].display()
+    );
+    let list = frames::find(arguments, voice)?;
+    let file = |path: PathBuf| FrameSource::File {
+        shown: path.to_string_lossy().into_owned(),
+        path,
+    };
+    Ok(Source {
+        frames: list.paths.into_iter().map(file).collect(),
+        failed: list.failed,
+    })
+}
+
+fn of(dataset: Dataset, split: SplitChoice, folder: &std::path::Path) -> anyhow::Result<Source> {
+    let samples = match split {
+        SplitChoice::Test => dataset.test,
+        SplitChoice::Train => dataset.train,
+    };
+    anyhow::ensure!(
+        !samples.is_empty(),
+        "{}: the data set has no test part; take the other with --split train",
+        folder.display()
+    );
+    Ok(Source {
+        frames: samples
+            .into_iter()
+            .map(|sample| FrameSource::Sample(Box::new(sample)))
+            .collect(),
+        failed: 0,
+    })
+}
+
+/// Indices of the frames to take, ascending: all, or `limit` of them at random.
+pub(super) fn choose(frames: usize, limit: Option<usize>, seed: u64) -> Vec<usize> {
+    match limit {
+        Some(limit) if limit < frames => {
+            let mut rng = Pcg64::seed_from_u64(seed);
+            let mut chosen = index::sample(&mut rng, frames, limit).into_vec();
+            chosen.sort_unstable();
+            chosen
+        }
+        _ => (0..frames).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subset_is_drawn_by_the_seed() {
+        let chosen = choose(1000, Some(50), 3);
+        assert_eq!(chosen, choose(1000, Some(50), 3));
+        assert_ne!(chosen, choose(1000, Some(50), 4));
+        assert_eq!(chosen.len(), 50);
+        assert!(chosen.is_sorted_by(|a, b| a < b) && chosen[49] < 1000);
+        assert_eq!(choose(3, Some(5), 0), [0, 1, 2]);
+        assert_eq!(choose(3, None, 0), [0, 1, 2]);
+    }
+}

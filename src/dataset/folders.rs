@@ -1,0 +1,133 @@
+//! Pictures in folders: the plain layout and that of MVTec AD.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::{DatasetError, GOOD, Picture, Sample};
+use crate::frame::{DecodeLimits, is_picture};
+
+/// All pictures below a folder, sorted. Hidden files and folders are left out, links are followed.
+pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let visible = |entry: &DirEntry| {
+        entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
+    };
+    let mut found = Vec::new();
+    for entry in WalkDir::new(folder)
+        .follow_links(true)
+        .into_iter()
+        .filter_entry(visible)
+    {
+        let entry = entry.map_err(|error| DatasetError::Read {
+            path: error.path().unwrap_or(folder).to_owned(),
+            source: error.into(),
+        })?;
+        if entry.file_type().is_file() && is_picture(entry.path()) {
+            found.push(entry.into_path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub(super) fn open_plain(root: &Path, limits: DecodeLimits) -> Result<Vec<Sample>, DatasetError> {
+    // Else the masks would be trained on.
+    for found in ["ground_truth", "train", "test"] {
+        if root.join(found).is_dir() {
+            return Err(DatasetError::NoTrainGood {
+                path: root.to_owned(),
+                found,
+            });
+        }
+    }
+    Ok(samples(root, root, GOOD, limits, &HashMap::new())?.collect())
+}
+
+pub(super) fn open_mvtec(
+    root: &Path,
+    limits: DecodeLimits,
+) -> Result<(Vec<Sample>, Vec<Sample>), DatasetError> {
+    let train = root.join("train").join(GOOD);
+    let train = samples(root, &train, GOOD, limits, &HashMap::new())?.collect();
+    let mut test = Vec::new();
+    for kind in folder_names(&root.join("test"))? {
+        let folder = root.join("test").join(&kind);
+        let masks = masks(&root.join("ground_truth").join(&kind))?;
+        test.extend(samples(root, &folder, &kind, limits, &masks)?);
+    }
+    Ok((train, test))
+}
+
+fn samples<'a>(
+    root: &'a Path,
+    folder: &Path,
+    kind: &'a str,
+    limits: DecodeLimits,
+    masks: &'a HashMap<PathBuf, PathBuf>,
+) -> Result<impl Iterator<Item = Sample> + 'a, DatasetError> {
+    let folder = folder.to_owned();
+    Ok(pictures(&folder)?.into_iter().map(move |path| {
+        let parts = path.strip_prefix(root).unwrap_or(&path).components();
+        let parts: Vec<_> = parts
+            .map(|part| part.as_os_str().to_string_lossy())
+            .collect();
+        let stem = path.strip_prefix(&folder).unwrap_or(&path);
+        Sample {
+            kind: kind.to_owned(),
+            mask: masks.get(&stem.with_extension("")).cloned(),
+            label: None,
+            name: parts.join("/"),
+            picture: Picture::File { path, limits },
+        }
+    }))
+}
+
+/// Masks of a kind by the path of their sample below its folder, without extension. `a_mask.png`
+/// goes before `a.png`.
+fn masks(folder: &Path) -> Result<HashMap<PathBuf, PathBuf>, DatasetError> {
+    let mut masks = HashMap::new();
+    if !folder.is_dir() {
+        return Ok(masks);
+    }
+    for path in pictures(folder)? {
+        let stem = path
+            .strip_prefix(folder)
+            .unwrap_or(&path)
+            .with_extension("");
+        let named = stem
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_suffix("_mask"));
+        if let Some(named) = named {
+            masks.insert(stem.with_file_name(named), path);
+        } else {
+            masks.entry(stem).or_insert(path);
+        }
+    }
+    Ok(masks)
+}
+
+/// Names of the visible folders within a folder, sorted; none if it is absent.
+fn folder_names(folder: &Path) -> Result<Vec<String>, DatasetError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let read = |source| DatasetError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        // `is_dir` of the path follows links, as the search for pictures does
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(name) = name.filter(|name| !name.starts_with('.') && path.is_dir()) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,92 @@
+//! Seeded splits of the normal samples.
+
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64;
+
+use super::DatasetError;
+
+/// Which part of the samples goes where; each at least 0, and their sum 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SplitFractions {
+    /// To fit weights.
+    pub train: f64,
+    /// For early stopping.
+    pub validation: f64,
+    /// For the threshold; seen by nothing else.
+    pub calibration: f64,
+}
+
+impl Default for SplitFractions {
+    fn default() -> Self {
+        Self {
+            train: 0.75,
+            validation: 0.05,
+            calibration: 0.20,
+        }
+    }
+}
+
+/// Indices of samples, each in exactly one part, each part in ascending order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// To fit weights.
+    pub train: Vec<usize>,
+    /// For early stopping.
+    pub validation: Vec<usize>,
+    /// For the threshold.
+    pub calibration: Vec<usize>,
+}
+
+/// Splits `n` samples at random, the same way for the same `n`, seed and fractions on every
+/// machine. Sizes are rounded, the rest is for training; from three samples on, every part whose
+/// fraction is above 0 has at least one. One or two samples are all for training.
+///
+/// # Errors
+///
+/// [`DatasetError::Fractions`] if the fractions are negative, not finite, or their sum is not 1.
+pub fn split(n: usize, seed: u64, fractions: SplitFractions) -> Result<Split, DatasetError> {
+    let found = [fractions.train, fractions.validation, fractions.calibration];
+    let valid = found.iter().all(|fraction| *fraction >= 0.0)
+        && (found.iter().sum::<f64>() - 1.0).abs() < 1e-9;
+    if !valid {
+        return Err(DatasetError::Fractions { found });
+    }
+    let size = |fraction: f64| {
+        let least = usize::from(fraction > 0.0);
+        ((n as f64 * fraction).round() as usize).max(least)
+    };
+    let (mut validation, mut calibration) = match n {
+        0..3 => (0, 0),
+        _ => (size(fractions.validation), size(fractions.calibration)),
+    };
+    let train = usize::from(fractions.train > 0.0 || n < 3).min(n);
+    while train + validation + calibration > n {
+        // rounding and the least sizes took too much: the larger one gives
+        if calibration >= validation {
+            calibration -= 1;
+        } else {
+            validation -= 1;
+        }
+    }
+
+    // Fisher–Yates by our own hand, because the generator's stream is fixed while the `rand`
+    // crate's shuffle may change. Multiply-shift: its bias is below n/2⁶⁴.
+    let mut random = Pcg64::seed_from_u64(seed);
+    let mut order: Vec<usize> = (0..n).collect();
+    for last in (1..n).rev() {
+        let other = (u128::from(random.next_u64()) * (last as u128 + 1)) >> 64;
+        order.swap(last, other as usize);
+    }
+    let mut take = |count: usize| {
+        let mut part = order.split_off(order.len() - count);
+        part.sort_unstable();
+        part
+    };
+    let train = n - validation - calibration;
+    let (validation, calibration, train) = (take(validation), take(calibration), take(train));
+    Ok(Split {
+        train,
+        validation,
+        calibration,
+    })
+}
