@@ -260,7 +260,7 @@ fn unusable_parts_are_refused() {
             writer.files.insert("statistics.npy".into(), statistics);
         });
         let message = refusal(Detector::new(&bundle, &engine));
-        assert!(message.contains("statistics"), "{message}");
+        assert!(message.contains("statistics.npy: "), "{message}");
     }
 }
 
