@@ -214,7 +214,9 @@ fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
         _ if small => Budget::Epochs(SMALL_EPOCHS),
         _ => Budget::Minutes(MINUTES),
     };
-    let flip = args.flip.unwrap_or(if small { Flip::None } else { Flip::Both });
+    let flip = args
+        .flip
+        .unwrap_or(if small { Flip::None } else { Flip::Both });
     let unless_small = |value| if small { 0.0 } else { value };
     FitOptions {
         preset,
@@ -295,11 +297,20 @@ fn parse_likelihood(text: &str) -> Result<Likelihood, String> {
 fn parse_crop(text: &str) -> Result<Crop, String> {
     let numbers: Vec<f64> = text
         .split(',')
-        .map(|part| part.trim().parse().map_err(|_| format!("{part:?} is not a number")))
+        .map(|part| {
+            part.trim()
+                .parse()
+                .map_err(|_| format!("{part:?} is not a number"))
+        })
         .collect::<Result<_, _>>()?;
     match numbers[..] {
         [left, top, right, bottom]
-            if 0.0 <= left && left < right && right <= 1.0 && 0.0 <= top && top < bottom && bottom <= 1.0 =>
+            if 0.0 <= left
+                && left < right
+                && right <= 1.0
+                && 0.0 <= top
+                && top < bottom
+                && bottom <= 1.0 =>
         {
             Ok(Crop {
                 left,
@@ -308,7 +319,10 @@ fn parse_crop(text: &str) -> Result<Crop, String> {
                 bottom,
             })
         }
-        _ => Err("wanted LEFT,TOP,RIGHT,BOTTOM with 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1".to_owned()),
+        _ => Err(
+            "wanted LEFT,TOP,RIGHT,BOTTOM with 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1"
+                .to_owned(),
+        ),
     }
 }
 
@@ -320,7 +334,9 @@ fn parse_denoise(text: &str) -> Result<Denoise, String> {
         },
         Some(("gaussian", sigma)) => match sigma.parse::<f32>() {
             Ok(sigma) if sigma > 0.0 && sigma <= 32.0 => Ok(Denoise::Gaussian { sigma }),
-            _ => Err(format!("{sigma:?} is not a deviation above 0 and at most 32")),
+            _ => Err(format!(
+                "{sigma:?} is not a deviation above 0 and at most 32"
+            )),
         },
         _ => Err("wanted median:RADIUS or gaussian:SIGMA".to_owned()),
     }
@@ -342,7 +358,9 @@ fn non_negative(text: &str) -> Result<f64, String> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to 1, 1 excluded", |v| (0.0..1.0).contains(&v))
+    number(text, "a number from 0 to 1, 1 excluded", |v| {
+        (0.0..1.0).contains(&v)
+    })
 }
 
 fn rate(text: &str) -> Result<f64, String> {

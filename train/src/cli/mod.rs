@@ -40,7 +40,12 @@ pub fn run() -> Result<()> {
         Verb::Synth(args) => synth::run(&args),
         Verb::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "edge-vae-train", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut command,
+                "edge-vae-train",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
         Verb::Man(args) => man::run(&args, Cli::command()),

@@ -136,7 +136,12 @@ impl Export<'_> {
         for &index in self.split.train.iter().take(STATISTICS_FRAMES) {
             let input = self.frames.get(index);
             let decoded = vae.reconstruct(input)?;
-            residual.compute(input, &decoded.reconstruction, &decoded.log_variance, &mut map)?;
+            residual.compute(
+                input,
+                &decoded.reconstruction,
+                &decoded.log_variance,
+                &mut map,
+            )?;
             statistics.push(&map)?;
         }
         let statistics = statistics.finish()?.to_array();
@@ -289,7 +294,11 @@ fn small_picture(frame: &Frame) -> Result<DynamicImage> {
     };
     let picture = picture.context("the golden frame's samples do not fit its size")?;
     Ok(if width.max(height) > GOLDEN_SIDE {
-        picture.resize(GOLDEN_SIDE, GOLDEN_SIDE, image::imageops::FilterType::Triangle)
+        picture.resize(
+            GOLDEN_SIDE,
+            GOLDEN_SIDE,
+            image::imageops::FilterType::Triangle,
+        )
     } else {
         picture
     })

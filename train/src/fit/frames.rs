@@ -20,7 +20,7 @@ pub struct Frames {
 
 /// Prepared frames and where they came from.
 #[derive(Debug)]
-pub struct Loaded<'a> {
+pub(super) struct Loaded<'a> {
     /// In [0, 1] until [`Frames::normalise`].
     pub frames: Frames,
     /// The sample of each frame.
@@ -34,7 +34,7 @@ pub struct Loaded<'a> {
 ///
 /// # Errors
 /// More than a tenth unreadable, too few or too many frames.
-pub fn load<'a>(samples: &'a [Sample], settings: &PreprocessSettings) -> Result<Loaded<'a>> {
+pub(super) fn load<'a>(samples: &'a [Sample], settings: &PreprocessSettings) -> Result<Loaded<'a>> {
     let shape = settings.shape();
     let length: usize = shape.iter().product();
     let needed = samples.len() * length * size_of::<f32>();
@@ -105,7 +105,7 @@ const COLOUR_SAMPLES: usize = 16;
 ///
 /// # Errors
 /// None of them can be read.
-pub fn colour_of(samples: &[Sample]) -> Result<Colour, DatasetError> {
+pub(super) fn colour_of(samples: &[Sample]) -> Result<Colour, DatasetError> {
     let mut coloured = false;
     read_frames(
         samples.iter().take(COLOUR_SAMPLES),
@@ -124,9 +124,16 @@ fn is_coloured(frame: &Frame) -> bool {
     fn count<T: Copy + Into<u32>>(samples: &[T], tolerance: u32) -> usize {
         let differs = |pixel: &[T]| {
             let values = [pixel[0].into(), pixel[1].into(), pixel[2].into()];
-            values.iter().max().zip(values.iter().min()).is_some_and(|(a, b)| a - b > tolerance)
+            values
+                .iter()
+                .max()
+                .zip(values.iter().min())
+                .is_some_and(|(a, b)| a - b > tolerance)
         };
-        samples.chunks_exact(3).filter(|pixel| differs(pixel)).count()
+        samples
+            .chunks_exact(3)
+            .filter(|pixel| differs(pixel))
+            .count()
     }
     if frame.format().channels() == 1 {
         return false;
@@ -192,7 +199,11 @@ impl Frames {
                 .sum::<f64>()
                 / count;
             mean.push(m as f32);
-            std.push(if variance > 1e-10 { variance.sqrt() as f32 } else { 1.0 });
+            std.push(if variance > 1e-10 {
+                variance.sqrt() as f32
+            } else {
+                1.0
+            });
         }
         Normalise { mean, std }
     }
