@@ -130,8 +130,7 @@ impl Bundle {
         let values = read_npy(self.listed(statistics), &shape).map_err(failed)?;
         let view =
             ArrayView3::from_shape(shape, &values).map_err(|error| failed(error.to_string()))?;
-        let scorer =
-            Scorer::new(scoring, spec, view).map_err(|error| failed(error.to_string()))?;
+        let scorer = Scorer::new(scoring, spec, view).map_err(|error| failed(error.to_string()))?;
         Ok(Some(scorer))
     }
 
