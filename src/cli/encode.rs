@@ -153,11 +153,7 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
     })
 }
 
-fn print(
-    out: &mut StandardOutput,
-    posterior: &Posterior<'_>,
-    path: &Path,
-) -> anyhow::Result<()> {
+fn print(out: &mut StandardOutput, posterior: &Posterior<'_>, path: &Path) -> anyhow::Result<()> {
     let largest = posterior
         .mean()
         .iter()

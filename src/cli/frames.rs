@@ -88,9 +88,6 @@ mod tests {
     #[test]
     fn lists_have_a_path_a_line() {
         let paths = listed(&b"a.png\r\n\nb c.png\nlast.png"[..]).unwrap();
-        assert_eq!(
-            paths,
-            ["a.png", "b c.png", "last.png"].map(PathBuf::from)
-        );
+        assert_eq!(paths, ["a.png", "b c.png", "last.png"].map(PathBuf::from));
     }
 }

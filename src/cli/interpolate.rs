@@ -99,10 +99,7 @@ pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<
         tiles.push(Tile::new(painter.paint(&z)?, ""));
     }
     let rows: Vec<Vec<Tile>> = tiles.chunks(COLUMNS).map(<[Tile]>::to_vec).collect();
-    write_whole(
-        &options.out,
-        &pictures::png(&contact_sheet(&rows).into())?,
-    )?;
+    write_whole(&options.out, &pictures::png(&contact_sheet(&rows).into())?)?;
     let mut out = StandardOutput::new();
     out.line(format_args!("{}", options.out.display()))?;
     out.finish()?;

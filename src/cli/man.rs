@@ -1,6 +1,6 @@
 //! `edge-vae man`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Command};
@@ -29,16 +29,13 @@ pub(crate) fn run(flags: &ManFlags, command: Command) -> anyhow::Result<Outcome>
     Ok(Outcome::Done)
 }
 
-fn write_pages(command: &Command, folder: &std::path::Path) -> anyhow::Result<()> {
-    let name = command
-        .get_display_name()
-        .unwrap_or_else(|| command.get_name())
-        .to_owned();
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone().name(name.clone()))
-        .render(&mut page)
-        .with_context(|| format!("manual page of {name}"))?;
-    write_whole(&folder.join(format!("{name}.1")), &page)?;
+fn write_pages(command: &Command, folder: &Path) -> anyhow::Result<()> {
+    let page = clap_mangen::Man::new(command.clone());
+    let name = page.get_filename();
+    let mut text = Vec::new();
+    page.render(&mut text)
+        .with_context(|| format!("manual page {name}"))?;
+    write_whole(&folder.join(name), &text)?;
     command
         .get_subcommands()
         .filter(|verb| !verb.is_hide_set())

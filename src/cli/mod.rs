@@ -155,10 +155,7 @@ fn usage(error: &clap::Error) -> ExitCode {
             })
             .map_or_else(String::new, |verb| format!(" {verb}")),
     };
-    Voice::new(false).error(&format!(
-        "{}; see `edge-vae{verb} --help`",
-        words.join(" ")
-    ));
+    Voice::new(false).error(&format!("{}; see `edge-vae{verb} --help`", words.join(" ")));
     ExitCode::from(2)
 }
 

@@ -133,7 +133,9 @@ fn info(bundle: &Bundle, json: bool) -> anyhow::Result<Outcome> {
     )?;
     row(
         "calibration",
-        statement.as_deref().unwrap_or("none, so there is no threshold"),
+        statement
+            .as_deref()
+            .unwrap_or("none, so there is no threshold"),
     )?;
     row(
         "trained on",
@@ -176,7 +178,10 @@ fn input(manifest: &Manifest) -> String {
             crop.left, crop.right, crop.top, crop.bottom
         )
     });
-    format!("{}×{} pixels, {colour}{crop}", settings.width, settings.height)
+    format!(
+        "{}×{} pixels, {colour}{crop}",
+        settings.width, settings.height
+    )
 }
 
 fn latent(latent: Latent) -> String {
@@ -242,7 +247,11 @@ fn verify(
         }
     }
     out.finish()?;
-    Ok(if agree { Outcome::Done } else { Outcome::Failed })
+    Ok(if agree {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
 }
 
 fn every_engine(choice: &EngineChoice, voice: Voice) -> Vec<EngineChoice> {
@@ -257,13 +266,19 @@ fn every_engine(choice: &EngineChoice, voice: Voice) -> Vec<EngineChoice> {
             ..choice.clone()
         });
     } else {
-        voice.note(&"ONNX Runtime is not verified: no library was found; name one with --ort-library");
+        voice.note(
+            &"ONNX Runtime is not verified: no library was found; name one with --ort-library",
+        );
     }
     choices
 }
 
 fn print(out: &mut StandardOutput, bundle: &Bundle, proof: &Proof) -> anyhow::Result<()> {
-    let says = if proof.agrees() { "agrees" } else { "disagrees" };
+    let says = if proof.agrees() {
+        "agrees"
+    } else {
+        "disagrees"
+    };
     out.line(format_args!(
         "{}  {}  {says} on the golden frame",
         bundle.model_id(),

@@ -65,18 +65,40 @@ mod tests {
         let names = ResultNames::new(&frames);
         frames
             .iter()
-            .map(|frame| names.path(Path::new("out"), frame, ".x").display().to_string())
+            .map(|frame| {
+                names
+                    .path(Path::new("out"), frame, ".x")
+                    .display()
+                    .to_string()
+            })
             .collect()
     }
 
     #[test]
     fn the_tree_below_the_shared_folder_is_mirrored() {
-        assert_eq!(names(&["a/1.png", "b/1.png"]), ["out/a/1.png.x", "out/b/1.png.x"]);
-        assert_eq!(names(&["a/1.png", "a/1.jpg"]), ["out/1.png.x", "out/1.jpg.x"]);
-        assert_eq!(names(&["a/1.png", "a/b/1.png"]), ["out/1.png.x", "out/b/1.png.x"]);
-        assert_eq!(names(&["../1.png", "a/../1.png"])[1].matches("1.png").count(), 1);
+        assert_eq!(
+            names(&["a/1.png", "b/1.png"]),
+            ["out/a/1.png.x", "out/b/1.png.x"]
+        );
+        assert_eq!(
+            names(&["a/1.png", "a/1.jpg"]),
+            ["out/1.png.x", "out/1.jpg.x"]
+        );
+        assert_eq!(
+            names(&["a/1.png", "a/b/1.png"]),
+            ["out/1.png.x", "out/b/1.png.x"]
+        );
+        assert_eq!(
+            names(&["../1.png", "a/../1.png"])[1]
+                .matches("1.png")
+                .count(),
+            1
+        );
         assert_eq!(names(&["/tmp/1.png"]), ["out/1.png.x"]);
         // `ab` is no folder inside of `a`.
-        assert_eq!(names(&["a/1.png", "ab/1.png"]), ["out/a/1.png.x", "out/ab/1.png.x"]);
+        assert_eq!(
+            names(&["a/1.png", "ab/1.png"]),
+            ["out/a/1.png.x", "out/ab/1.png.x"]
+        );
     }
 }

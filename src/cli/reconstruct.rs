@@ -128,7 +128,9 @@ fn picture(
         return Ok(painted);
     }
     let difference = difference(settings, reconstructor.input(), reconstruction)?;
-    let largest = difference.iter().fold(0.0_f32, |largest, &v| largest.max(v));
+    let largest = difference
+        .iter()
+        .fold(0.0_f32, |largest, &v| largest.max(v));
     let scale = MapScale::around(0.5 * largest, 0.0);
     let row = vec![
         Tile::new(denormalise(settings, reconstructor.input())?, "input"),

@@ -272,7 +272,10 @@ impl Run<'_> {
         let mut overlay_path = None;
         if let Some(folder) = &self.options.overlay {
             let target = self.names.path(folder, path, ".overlay.png");
-            write_whole(&target, &self.overlay(frame, judgement, frame_map.as_ref())?)?;
+            write_whole(
+                &target,
+                &self.overlay(frame, judgement, frame_map.as_ref())?,
+            )?;
             overlay_path = Some(target.display().to_string());
         }
         let mut map_record = None;
@@ -359,12 +362,7 @@ impl Run<'_> {
             reasons: verdict.reasons.clone(),
             model: self.detector.model_id().to_owned(),
         };
-        let picture = overlay(
-            &frame.to_rgb8(),
-            map.unwrap_or(&cold).view(),
-            &scale,
-            &view,
-        );
+        let picture = overlay(&frame.to_rgb8(), map.unwrap_or(&cold).view(), &scale, &view);
         pictures::png(&picture.into())
     }
 

@@ -77,7 +77,10 @@ mod tests {
         for step in 0..=87_000 {
             let x = -(step as f32) * 1e-3;
             let (found, exact) = (f64::from(exp_of_negative(x)), f64::from(x).exp());
-            assert!((found - exact).abs() <= 3e-7 * exact, "{x}: {found} {exact}");
+            assert!(
+                (found - exact).abs() <= 3e-7 * exact,
+                "{x}: {found} {exact}"
+            );
         }
         assert!(exp_of_negative(-1e30) < 1e-37);
     }
@@ -86,7 +89,9 @@ mod tests {
     fn the_sum_is_that_of_the_plain_formula() {
         let mut rng = Pcg64::seed_from_u64(1);
         for (pixels, reach) in [(1, 3.0), (7, 1.0), (784, 0.01), (784, 8.0), (4000, 60.0)] {
-            let logits: Vec<f32> = (0..pixels).map(|_| rng.random_range(-reach..reach)).collect();
+            let logits: Vec<f32> = (0..pixels)
+                .map(|_| rng.random_range(-reach..reach))
+                .collect();
             for grey in [false, true] {
                 let x: Vec<f32> = (0..pixels)
                     .map(|_| {

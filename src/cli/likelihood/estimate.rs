@@ -276,13 +276,19 @@ impl Worker {
             .encode_into(&self.inputs, &mut self.means, &mut self.log_variances)?;
         for (place, state) in self.states.iter_mut().enumerate() {
             let row = place * self.latent..(place + 1) * self.latent;
-            let posterior = Posterior::new(
-                &self.means[row.clone()],
-                &self.log_variances[row.clone()],
-            )?;
+            let posterior =
+                Posterior::new(&self.means[row.clone()], &self.log_variances[row.clone()])?;
             state.kl = posterior.kl()?;
-            state.log_variance = posterior.log_variance().iter().copied().map(f64::from).sum();
-            for (place, deviation) in self.deviations[row].iter_mut().zip(posterior.standard_deviation()) {
+            state.log_variance = posterior
+                .log_variance()
+                .iter()
+                .copied()
+                .map(f64::from)
+                .sum();
+            for (place, deviation) in self.deviations[row]
+                .iter_mut()
+                .zip(posterior.standard_deviation())
+            {
                 *place = deviation;
             }
         }
@@ -323,14 +329,10 @@ impl Worker {
             let x = &self.inputs[place * size..(place + 1) * size];
             let decoded = &self.decoded;
             let log_likelihood = match self.vae.spec().likelihood {
-                Likelihood::Bernoulli => {
-                    bernoulli::log_likelihood(x, &decoded.logits[row])
+                Likelihood::Bernoulli => bernoulli::log_likelihood(x, &decoded.logits[row]),
+                Likelihood::Gaussian { sigma } => {
+                    gaussian_log_likelihood_fixed(x, &decoded.reconstruction[row.clone()], sigma)?
                 }
-                Likelihood::Gaussian { sigma } => gaussian_log_likelihood_fixed(
-                    x,
-                    &decoded.reconstruction[row.clone()],
-                    sigma,
-                )?,
                 Likelihood::GaussianLearned => gaussian_log_likelihood(
                     x,
                     &decoded.reconstruction[row.clone()],

@@ -235,7 +235,13 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
             Ok(estimate) => {
                 let bits = bits(&estimate, manifest)?;
                 if options.json || options.each {
-                    each(&mut out, options.json, source.frames[index].name(), &estimate, bits)?;
+                    each(
+                        &mut out,
+                        options.json,
+                        source.frames[index].name(),
+                        &estimate,
+                        bits,
+                    )?;
                 }
                 estimates.push((estimate, bits));
             }
@@ -381,10 +387,20 @@ fn print(out: &mut StandardOutput, summary: &Summary<'_>) -> anyhow::Result<()> 
     ))?;
     for (name, value, unit) in [
         ("-log p(x)", summary.negative_log_likelihood, "nats"),
-        ("-ELBO", Mean { mean: -summary.elbo.mean, ..summary.elbo }, "nats"),
+        (
+            "-ELBO",
+            Mean {
+                mean: -summary.elbo.mean,
+                ..summary.elbo
+            },
+            "nats",
+        ),
         (
             "-reconstruction",
-            Mean { mean: -summary.reconstruction.mean, ..summary.reconstruction },
+            Mean {
+                mean: -summary.reconstruction.mean,
+                ..summary.reconstruction
+            },
             "nats",
         ),
         ("KL", summary.kl, "nats"),

@@ -58,7 +58,8 @@ impl Progress {
         } else if self.said.elapsed() >= PLAIN {
             self.said = Instant::now();
             let percent = 100.0 * self.done as f64 / self.samples as f64;
-            self.voice.note(&format_args!("{percent:.1} %  {}", self.text()));
+            self.voice
+                .note(&format_args!("{percent:.1} %  {}", self.text()));
         }
     }
 
