@@ -116,7 +116,7 @@ impl Bundle {
     ///
     /// # Errors
     /// Statistics of another shape than `2×H×W`, or impossible ones.
-    pub fn scorer(&self) -> Result<Option<Scorer>, Error> {
+    pub fn scorer(&self) -> Result<Option<Scorer>, BundleError> {
         let Some(scoring) = &self.manifest.scoring else {
             return Ok(None);
         };
@@ -130,7 +130,8 @@ impl Bundle {
         let values = read_npy(self.listed(statistics), &shape).map_err(failed)?;
         let view =
             ArrayView3::from_shape(shape, &values).map_err(|error| failed(error.to_string()))?;
-        Ok(Some(Scorer::new(scoring, spec, view)?))
+        let scorer = Scorer::new(scoring, spec, view).map_err(|error| failed(error.to_string()))?;
+        Ok(Some(scorer))
     }
 
     /// The golden frame.

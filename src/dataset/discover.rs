@@ -56,7 +56,7 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     for entry in entries {
         let path = entry.map_err(|error| DatasetError::Read {
             path: error.path().to_owned(),
-            source: error.into_error(),
+            source: error.into(),
         })?;
         if is_picture(&path) && !path.is_dir() {
             frames.push(path);
@@ -69,4 +69,62 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     }
     frames.sort();
     Ok(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_expanded_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("a/deep")).unwrap();
+        fs::create_dir(root.join("none")).unwrap();
+        for name in [
+            "a/2.png",
+            "a/1.jpg",
+            "a/deep/3.png",
+            "a/notes.txt",
+            "raw.bin",
+            "odd[1].png",
+        ] {
+            fs::write(root.join(name), "x").unwrap();
+        }
+        let found = |arguments: &[&str]| {
+            let arguments: Vec<PathBuf> = arguments.iter().map(|a| root.join(a)).collect();
+            let discovered = discover(&arguments);
+            let strip = |path: &PathBuf| path.strip_prefix(root).unwrap().display().to_string();
+            let frames: Vec<String> = discovered.frames.iter().map(strip).collect();
+            let errors: Vec<String> = discovered.errors.iter().map(ToString::to_string).collect();
+            (frames, errors)
+        };
+        let (frames, errors) = found(&["raw.bin", "a", "odd[1].png", "a/*.png", "**/deep/*"]);
+        assert!(errors.is_empty(), "{errors:?}");
+        let expected = [
+            "raw.bin",
+            "a/1.jpg",
+            "a/2.png",
+            "a/deep/3.png",
+            "odd[1].png",
+            "a/2.png",
+            "a/deep/3.png",
+        ];
+        assert_eq!(frames, expected);
+
+        let (frames, errors) = found(&["missing.png", "none", "a/1.jpg", "*.gif", "a/***x"]);
+        assert_eq!(frames, ["a/1.jpg"]);
+        let expected = [
+            "missing.png: no such file",
+            "none: no pictures found",
+            "*.gif: the pattern matches no picture",
+            "a/***x: not a pattern",
+        ];
+        assert_eq!(errors.len(), expected.len());
+        for (error, expected) in errors.iter().zip(expected) {
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }

@@ -90,3 +90,82 @@ pub fn split(n: usize, seed: u64, fractions: SplitFractions) -> Result<Split, Da
         calibration,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(n: usize, fractions: SplitFractions) -> [usize; 3] {
+        let split = split(n, 1, fractions).unwrap();
+        let mut all = [
+            split.train.clone(),
+            split.validation.clone(),
+            split.calibration.clone(),
+        ]
+        .concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..n).collect::<Vec<_>>());
+        for part in [&split.train, &split.validation, &split.calibration] {
+            assert!(part.is_sorted());
+        }
+        [
+            split.train.len(),
+            split.validation.len(),
+            split.calibration.len(),
+        ]
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_fractions() {
+        let default = SplitFractions::default();
+        assert_eq!(sizes(762, default), [572, 38, 152]);
+        assert_eq!(sizes(0, default), [0, 0, 0]);
+        assert_eq!(sizes(1, default), [1, 0, 0]);
+        assert_eq!(sizes(2, default), [2, 0, 0]);
+        assert_eq!(sizes(3, default), [1, 1, 1]);
+        assert_eq!(sizes(4, default), [2, 1, 1]);
+        let fractions = |train, validation, calibration| SplitFractions {
+            train,
+            validation,
+            calibration,
+        };
+        assert_eq!(sizes(10, fractions(0.0, 0.0, 1.0)), [0, 0, 10]);
+        assert_eq!(sizes(10, fractions(1.0, 0.0, 0.0)), [10, 0, 0]);
+        assert_eq!(sizes(3, fractions(0.02, 0.49, 0.49)), [1, 1, 1]);
+        assert_eq!(sizes(3, fractions(0.0, 0.5, 0.5)), [0, 2, 1]);
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let fractions = SplitFractions::default();
+        let first = split(100, 7, fractions).unwrap();
+        assert_eq!(first, split(100, 7, fractions).unwrap());
+        assert_ne!(first, split(100, 8, fractions).unwrap());
+        // every sample gets into the calibration part about as often as another
+        let mut times = [0; 20];
+        for seed in 0..2000 {
+            for index in split(20, seed, fractions).unwrap().calibration {
+                times[index] += 1;
+            }
+        }
+        // 4 of 20: mean 400, standard deviation √(2000·0.2·0.8) = 18
+        assert!(times.iter().all(|&t| (310..490).contains(&t)), "{times:?}");
+    }
+
+    #[test]
+    fn fractions_are_checked() {
+        for [train, validation, calibration] in [
+            [0.5, 0.5, 0.5],
+            [-0.1, 0.6, 0.5],
+            [f64::NAN, 0.5, 0.5],
+            [0.0; 3],
+        ] {
+            let fractions = SplitFractions {
+                train,
+                validation,
+                calibration,
+            };
+            assert!(split(10, 1, fractions).is_err());
+        }
+    }
+}

@@ -574,7 +574,7 @@ mod tests {
         };
         let mut random = rand_pcg::Pcg64::seed_from_u64(1);
         for (_, bytes) in all_formats() {
-            for _ in 0..60 {
+            for _ in 0..300 {
                 let mut damaged = bytes.clone();
                 for _ in 0..random.random_range(1..6) {
                     let at = random.random_range(0..damaged.len().min(600));

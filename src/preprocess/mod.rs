@@ -60,6 +60,8 @@ pub struct Preprocessor {
     resizer: Resizer,
     /// One channel of the region at the frame's resolution.
     plane: Vec<f32>,
+    /// v/255 for every 8-bit sample: to look it up is several times faster than to convert it.
+    unit: [f32; 256],
 }
 
 impl Preprocessor {
@@ -81,6 +83,7 @@ impl Preprocessor {
             options: ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)),
             resizer: Resizer::new(),
             plane: Vec::new(),
+            unit: std::array::from_fn(|v| v as f32 / 255.0),
         })
     }
 
@@ -133,12 +136,7 @@ impl Preprocessor {
             }
         }
 
-        let Normalise { mean, std } = &self.settings.normalise;
-        for (tensor, (mean, std)) in out.chunks_exact_mut(size).zip(mean.iter().zip(std)) {
-            for value in tensor {
-                *value = (*value - mean) / std;
-            }
-        }
+        self.settings.normalise.apply(out);
         Ok(geometry)
     }
 
@@ -146,22 +144,29 @@ impl Preprocessor {
     fn fill_plane(&mut self, frame: &Frame, region: PixelRect, channel: usize) {
         let grey = self.settings.colour == Colour::Grey;
         match frame.samples() {
-            Samples::U8(samples) => fill(&mut self.plane, samples, frame, region, channel, grey),
-            Samples::U16(samples) => fill(&mut self.plane, samples, frame, region, channel, grey),
+            Samples::U8(samples) => {
+                let unit = |v: u8| self.unit[usize::from(v)];
+                fill(&mut self.plane, samples, frame, region, channel, grey, unit);
+            }
+            Samples::U16(samples) => {
+                let unit = |v: u16| f32::from(v) / 65535.0;
+                fill(&mut self.plane, samples, frame, region, channel, grey, unit);
+            }
         }
     }
 }
 
-fn fill<T: Copy + Into<f32>>(
+/// `unit` brings a sample to [0, 1].
+fn fill<T: Copy>(
     plane: &mut Vec<f32>,
     samples: &[T],
     frame: &Frame,
     region: PixelRect,
     channel: usize,
     grey: bool,
+    unit: impl Fn(T) -> f32,
 ) {
     let channels = frame.format().channels();
-    let white = f32::from(frame.format().white());
     let [x, y, width, height] = region.as_usize();
     plane.resize(width * height, 0.0);
     let rows = samples
@@ -171,18 +176,17 @@ fn fill<T: Copy + Into<f32>>(
         let row = &row[x * channels..][..width * channels];
         if channels == 1 {
             for (value, &sample) in target.iter_mut().zip(row) {
-                *value = sample.into() / white;
+                *value = unit(sample);
             }
         } else if grey {
             let (pixels, _) = row.as_chunks::<3>();
             for (value, &[r, g, b]) in target.iter_mut().zip(pixels) {
-                let luma = LUMA[0] * r.into() + LUMA[1] * g.into() + LUMA[2] * b.into();
-                *value = luma / white;
+                *value = LUMA[0] * unit(r) + LUMA[1] * unit(g) + LUMA[2] * unit(b);
             }
         } else {
             let (pixels, _) = row.as_chunks::<3>();
             for (value, pixel) in target.iter_mut().zip(pixels) {
-                *value = pixel[channel].into() / white;
+                *value = unit(pixel[channel]);
             }
         }
     }
@@ -601,40 +605,6 @@ mod tests {
                     .prepare(&frame, &mut vec![0.0; length])
                     .is_err()
             );
-        }
-    }
-
-    #[test]
-    #[ignore = "prints times; run by name with --nocapture"]
-    fn times() {
-        let samples = random_bytes(1920 * 1080 * 3, 1);
-        let rgb = frame8(1920, 1080, PixelFormat::Rgb8, samples.clone());
-        let grey = frame8(
-            1920,
-            1080,
-            PixelFormat::Gray8,
-            samples[..1920 * 1080].to_vec(),
-        );
-        for (name, frame) in [("rgb", rgb), ("grey", grey)] {
-            for colour in [Colour::Grey, Colour::Rgb] {
-                for denoise in [None, Some(Denoise::Median { radius: 1 })] {
-                    let settings = PreprocessSettings {
-                        denoise,
-                        ..settings(256, 256, colour, ResizeFilter::Area)
-                    };
-                    let mut out = vec![0.0; settings.shape().iter().product()];
-                    let mut preprocessor = Preprocessor::new(settings).unwrap();
-                    let best = (0..9)
-                        .map(|_| {
-                            let start = std::time::Instant::now();
-                            preprocessor.prepare(&frame, &mut out).unwrap();
-                            start.elapsed()
-                        })
-                        .min()
-                        .unwrap();
-                    eprintln!("{name} -> {colour:?} {denoise:?}: {best:?}");
-                }
-            }
         }
     }
 }

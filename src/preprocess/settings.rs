@@ -181,4 +181,15 @@ impl Normalise {
             std: vec![1.0; channels],
         }
     }
+
+    /// Normalises a tensor C×H×W in place; C is the number of values that this holds.
+    pub fn apply(&self, tensor: &mut [f32]) {
+        let channels = self.mean.len().max(1);
+        let planes = tensor.chunks_exact_mut((tensor.len() / channels).max(1));
+        for (plane, (mean, std)) in planes.zip(self.mean.iter().zip(&self.std)) {
+            for value in plane {
+                *value = (*value - mean) / std;
+            }
+        }
+    }
 }

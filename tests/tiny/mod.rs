@@ -19,22 +19,22 @@ use prost::Message;
 use tract_onnx::pb::{self, attribute_proto::AttributeType, tensor_proto::DataType};
 
 /// Width and height of the tensor.
-pub const SIDE: usize = 8;
+pub(crate) const SIDE: usize = 8;
 
 /// Width and height of a square.
-pub const SQUARE: usize = 4;
+pub(crate) const SQUARE: usize = 4;
 
 /// The decoder's standard deviation, the same everywhere.
-pub const SIGMA: f32 = 0.1;
+pub(crate) const SIGMA: f32 = 0.1;
 
 /// The posterior's log-variance, the same everywhere.
-pub const LOG_VARIANCE: f32 = -2.0;
+pub(crate) const LOG_VARIANCE: f32 = -2.0;
 
 /// Mean and deviation of the normal residual, the same everywhere.
-pub const STATISTICS: (f32, f32) = (0.5, 2.0);
+pub(crate) const STATISTICS: (f32, f32) = (0.5, 2.0);
 
 /// A bundle that can judge, with golden values from plain loops, not from an engine.
-pub fn writer() -> BundleWriter {
+pub(crate) fn writer() -> BundleWriter {
     let golden_frame = frame(1, None);
     let values = expected(&golden_frame);
     let spec = VaeSpec {
@@ -106,7 +106,7 @@ pub fn writer() -> BundleWriter {
 
 /// A frame of `SIDE·scale` pixels a side, in which each tensor pixel is a square of `scale`
 /// pixels: a faint chequer pattern, with a bright spot on one tensor pixel (x, y).
-pub fn frame(scale: usize, spot: Option<(usize, usize)>) -> Frame {
+pub(crate) fn frame(scale: usize, spot: Option<(usize, usize)>) -> Frame {
     let side = SIDE * scale;
     let samples = (0..side * side)
         .map(|index| {
@@ -122,7 +122,7 @@ pub fn frame(scale: usize, spot: Option<(usize, usize)>) -> Frame {
 }
 
 /// What the model computes for a frame of `SIDE×SIDE`, by plain loops in f64.
-pub fn expected(frame: &Frame) -> GoldenValues {
+pub(crate) fn expected(frame: &Frame) -> GoldenValues {
     let input: Vec<f64> = frame
         .to_rgb8()
         .pixels()
@@ -159,7 +159,7 @@ pub fn expected(frame: &Frame) -> GoldenValues {
 }
 
 /// The frame as PNG.
-pub fn png(frame: &Frame) -> Vec<u8> {
+pub(crate) fn png(frame: &Frame) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     frame
         .to_rgb8()
@@ -169,7 +169,7 @@ pub fn png(frame: &Frame) -> Vec<u8> {
 }
 
 /// `input` N×1×side×side → `mean`, `log_variance` N×1×side/4×side/4.
-pub fn encoder(side: usize) -> Vec<u8> {
+pub(crate) fn encoder(side: usize) -> Vec<u8> {
     let latent = (side / SQUARE) as i64;
     let square = SQUARE as i64;
     model(
@@ -195,7 +195,7 @@ pub fn encoder(side: usize) -> Vec<u8> {
 }
 
 /// `latent` N×1×2×2 → `reconstruction`, `log_variance` N×1×8×8.
-pub fn decoder(sigma: f32) -> Vec<u8> {
+pub(crate) fn decoder(sigma: f32) -> Vec<u8> {
     let (side, squares, square) = (SIDE as i64, (SIDE / SQUARE) as i64, SQUARE as i64);
     model(
         vec![

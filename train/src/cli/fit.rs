@@ -11,7 +11,8 @@ use edge_vae::{
 };
 
 use crate::{
-    fit::{self, Augmentation, Budget, FitOptions, Golden, Job},
+    export::Golden,
+    fit::{self, Augmentation, Budget, FitOptions, Job},
     network::{LatentChoice, Preset},
 };
 
@@ -49,7 +50,7 @@ pub(super) struct FitArgs {
 }
 
 /// The flags that decide the bits of the model.
-#[derive(Debug, Args, Parser)]
+#[derive(Debug, Args)]
 struct TrainingArgs {
     /// Network and input size [default: 28x28 for frames of at most 32 pixels, else 128x128]
     #[arg(long, value_enum)]
@@ -129,6 +130,13 @@ struct TrainingArgs {
     seed: u64,
 }
 
+/// The training flags alone, to learn what they are when none is given.
+#[derive(Debug, Parser)]
+struct Untouched {
+    #[command(flatten)]
+    training: TrainingArgs,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TrainDevice {
     Cpu,
@@ -176,11 +184,11 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         None => fit::is_small(&dataset),
     };
     let options = resolve(&args.training, small);
-    let untouched = TrainingArgs::try_parse_from(["fit"]).context("the defaults do not parse")?;
+    let untouched = Untouched::try_parse_from(["fit"]).context("the defaults do not parse")?;
     let job = Job {
         out: args.out.clone(),
         resume: args.resume,
-        untouched: options == resolve(&untouched, small),
+        untouched: options == resolve(&untouched.training, small),
         golden: match args.golden.as_deref() {
             None => Golden::CalibrationFrame,
             Some("glyph") => Golden::Glyph,
@@ -206,7 +214,9 @@ fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
         _ if small => Budget::Epochs(SMALL_EPOCHS),
         _ => Budget::Minutes(MINUTES),
     };
-    let flip = args.flip.unwrap_or(if small { Flip::None } else { Flip::Both });
+    let flip = args
+        .flip
+        .unwrap_or(if small { Flip::None } else { Flip::Both });
     let unless_small = |value| if small { 0.0 } else { value };
     FitOptions {
         preset,
@@ -287,11 +297,20 @@ fn parse_likelihood(text: &str) -> Result<Likelihood, String> {
 fn parse_crop(text: &str) -> Result<Crop, String> {
     let numbers: Vec<f64> = text
         .split(',')
-        .map(|part| part.trim().parse().map_err(|_| format!("{part:?} is not a number")))
+        .map(|part| {
+            part.trim()
+                .parse()
+                .map_err(|_| format!("{part:?} is not a number"))
+        })
         .collect::<Result<_, _>>()?;
     match numbers[..] {
         [left, top, right, bottom]
-            if 0.0 <= left && left < right && right <= 1.0 && 0.0 <= top && top < bottom && bottom <= 1.0 =>
+            if 0.0 <= left
+                && left < right
+                && right <= 1.0
+                && 0.0 <= top
+                && top < bottom
+                && bottom <= 1.0 =>
         {
             Ok(Crop {
                 left,
@@ -300,7 +319,10 @@ fn parse_crop(text: &str) -> Result<Crop, String> {
                 bottom,
             })
         }
-        _ => Err("wanted LEFT,TOP,RIGHT,BOTTOM with 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1".to_owned()),
+        _ => Err(
+            "wanted LEFT,TOP,RIGHT,BOTTOM with 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1"
+                .to_owned(),
+        ),
     }
 }
 
@@ -312,7 +334,9 @@ fn parse_denoise(text: &str) -> Result<Denoise, String> {
         },
         Some(("gaussian", sigma)) => match sigma.parse::<f32>() {
             Ok(sigma) if sigma > 0.0 && sigma <= 32.0 => Ok(Denoise::Gaussian { sigma }),
-            _ => Err(format!("{sigma:?} is not a deviation above 0 and at most 32")),
+            _ => Err(format!(
+                "{sigma:?} is not a deviation above 0 and at most 32"
+            )),
         },
         _ => Err("wanted median:RADIUS or gaussian:SIGMA".to_owned()),
     }
@@ -334,7 +358,9 @@ fn non_negative(text: &str) -> Result<f64, String> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to 1, 1 excluded", |v| (0.0..1.0).contains(&v))
+    number(text, "a number from 0 to 1, 1 excluded", |v| {
+        (0.0..1.0).contains(&v)
+    })
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,6 +1,6 @@
 //! The command line: flags are resolved into plain options here, once.
 
-//mod fit;
+mod fit;
 mod man;
 mod synth;
 
@@ -18,7 +18,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Trains a model on normal frames and writes a bundle.
-    //Fit(Box<fit::FitArgs>),
+    Fit(Box<fit::FitArgs>),
     /// Draws a data set of machined-surface frames with defects and exact masks.
     Synth(synth::SynthArgs),
     /// Prints shell completions.
@@ -36,11 +36,16 @@ enum Verb {
 /// Whatever went wrong, in one line.
 pub fn run() -> Result<()> {
     match Cli::parse().verb {
-        //Verb::Fit(args) => fit::run(&args),
+        Verb::Fit(args) => fit::run(&args),
         Verb::Synth(args) => synth::run(&args),
         Verb::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "edge-vae-train", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut command,
+                "edge-vae-train",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
         Verb::Man(args) => man::run(&args, Cli::command()),

@@ -4,10 +4,7 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use edge_vae::vae::{Decoded, Likelihood, Vae};
 
-use crate::{
-    network::{Mode, Network, Parameters, Snapshot},
-    ops,
-};
+use crate::network::{Mode, Network, Parameters, Snapshot};
 
 /// Largest difference between training and runtime that an export may have: absolute, for values
 /// beyond 1 relative.
@@ -67,7 +64,11 @@ pub fn prove(
                 compare("reconstruction", &probability, &decoded.reconstruction)?;
             }
             Likelihood::Gaussian { .. } | Likelihood::GaussianLearned => {
-                compare("reconstruction", &observation.location, &decoded.reconstruction)?;
+                compare(
+                    "reconstruction",
+                    &observation.location,
+                    &decoded.reconstruction,
+                )?;
             }
         }
         if let Some(trained) = &observation.log_variance {
@@ -117,7 +118,12 @@ mod tests {
     };
 
     /// Random weights and running statistics through tract.
-    fn agree(preset: Preset, channels: usize, likelihood: Likelihood, latent: Option<LatentChoice>) {
+    fn agree(
+        preset: Preset,
+        channels: usize,
+        likelihood: Likelihood,
+        latent: Option<LatentChoice>,
+    ) {
         let device = Device::Cpu;
         let network = Network::new(preset, preset.spec(channels, likelihood, latent));
         let mut parameters = network.parameters(3, &device).unwrap();
@@ -168,7 +174,12 @@ mod tests {
     #[test]
     fn digits_with_a_map() {
         let latent = Some(LatentChoice::Map(8));
-        agree(Preset::Small28, 1, Likelihood::Gaussian { sigma: 0.5 }, latent);
+        agree(
+            Preset::Small28,
+            1,
+            Likelihood::Gaussian { sigma: 0.5 },
+            latent,
+        );
     }
 
     #[test]

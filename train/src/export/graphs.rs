@@ -48,7 +48,13 @@ pub fn decoder(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<
         }
         Likelihood::GaussianLearned => {
             let mean = slice(&mut graph, &planes, "observation_mean", 0, channels);
-            let raw = slice(&mut graph, &planes, "observation_raw", channels, 2 * channels);
+            let raw = slice(
+                &mut graph,
+                &planes,
+                "observation_raw",
+                channels,
+                2 * channels,
+            );
             let log_variance = soft_clamp(&mut graph, &raw, "observation_log_variance");
             graph.output(&mean, "reconstruction", &shape);
             graph.output(&log_variance, "log_variance", &shape);

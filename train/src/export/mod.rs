@@ -1,9 +1,9 @@
 //! From a trained network to a bundle.
 
 mod agreement;
-//mod bundle;
+mod bundle;
 pub mod graphs;
 pub mod onnx;
 
 pub use agreement::{TOLERANCE, prove};
-//pub use bundle::{Export, Golden};
+pub use bundle::{Export, Golden};

@@ -10,7 +10,7 @@ use crate::random::{Purpose, stream};
 
 /// Makes batches of frames.
 #[derive(Debug)]
-pub struct Batches<'a> {
+pub(super) struct Batches<'a> {
     /// The frames, C×H×W each.
     pub frames: &'a Frames,
     /// Their normalisation: brightness is changed before it.
@@ -25,7 +25,7 @@ impl Batches<'_> {
     ///
     /// # Errors
     /// The device has no memory left.
-    pub fn train(
+    pub(super) fn train(
         &self,
         indices: &[usize],
         augmentation: &Augmentation,
@@ -43,7 +43,12 @@ impl Batches<'_> {
     ///
     /// # Errors
     /// The device has no memory left.
-    pub fn validate(&self, indices: &[usize], binarise: bool, device: &Device) -> Result<Tensor> {
+    pub(super) fn validate(
+        &self,
+        indices: &[usize],
+        binarise: bool,
+        device: &Device,
+    ) -> Result<Tensor> {
         self.assemble(indices, device, |place, frame| {
             if binarise {
                 let counter = indices[place] as u64;
@@ -179,12 +184,18 @@ mod tests {
         let from = |shift| -> Vec<usize> { (0..4).map(|x| source(x, shift, 4, false)).collect() };
         assert_eq!(from(1), [1, 0, 1, 2]);
         assert_eq!(from(-2), [2, 3, 2, 1]);
-        assert_eq!((0..4).map(|x| source(x, 0, 4, true)).collect::<Vec<_>>(), [3, 2, 1, 0]);
+        assert_eq!(
+            (0..4).map(|x| source(x, 0, 4, true)).collect::<Vec<_>>(),
+            [3, 2, 1, 0]
+        );
     }
 
     #[test]
     fn binarised_frames_have_the_frequency_of_their_values() {
-        let binary = Augmentation { binarise: true, ..NONE };
+        let binary = Augmentation {
+            binarise: true,
+            ..NONE
+        };
         let mut sum = vec![0.0; 24];
         for counter in 0..4000 {
             for (s, v) in sum.iter_mut().zip(batch(&binary, counter)) {
@@ -199,7 +210,10 @@ mod tests {
 
     #[test]
     fn brightness_stays_in_range() {
-        let bright = Augmentation { brightness: 0.5, ..NONE };
+        let bright = Augmentation {
+            brightness: 0.5,
+            ..NONE
+        };
         let mut changed = 0;
         for counter in 0..50 {
             let values = batch(&bright, counter);

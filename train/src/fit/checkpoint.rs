@@ -16,7 +16,7 @@ use crate::network::Snapshot;
 /// Written by this version; another one is refused.
 const FORMAT: u32 = 1;
 /// Name of the file in the run's folder.
-pub const FILE: &str = "checkpoint.safetensors";
+pub(super) const FILE: &str = "checkpoint.safetensors";
 
 /// Where a run stands, all but the tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct State {
 
 /// A whole checkpoint.
 #[derive(Debug)]
-pub struct Checkpoint {
+pub(super) struct Checkpoint {
     /// Where the run stands.
     pub state: State,
     /// Weights and running statistics.
@@ -61,7 +61,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// The folder can't be written, the disk is full: the old checkpoint is then untouched.
-    pub fn save(&self, folder: &Path) -> Result<()> {
+    pub(super) fn save(&self, folder: &Path) -> Result<()> {
         let path = folder.join(FILE);
         let mut tensors: Vec<(String, Tensor)> = Vec::new();
         for (group, entries) in [
@@ -75,11 +75,9 @@ impl Checkpoint {
         }
         let state = serde_json::to_string(&self.state)?;
         let metadata = Some([("state".to_owned(), state)].into());
-        let bytes = safetensors::serialize(
-            tensors.iter().map(|(name, t)| (name.as_str(), t)),
-            metadata,
-        )
-        .context("cannot lay out the checkpoint")?;
+        let bytes =
+            safetensors::serialize(tensors.iter().map(|(name, t)| (name.as_str(), t)), metadata)
+                .context("cannot lay out the checkpoint")?;
         write_whole(&path, &bytes)
     }
 
@@ -87,7 +85,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// There is none, it is damaged, or it is another version's.
-    pub fn load(folder: &Path) -> Result<Self> {
+    pub(super) fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let bytes = std::fs::read(&path)
             .with_context(|| format!("{}: cannot read the checkpoint", path.display()))?;
@@ -103,7 +101,10 @@ impl Checkpoint {
             .context("it holds no training state")?;
         let state: State = serde_json::from_str(text)?;
         if state.format != FORMAT {
-            bail!("it has format {}, this program reads {FORMAT}", state.format);
+            bail!(
+                "it has format {}, this program reads {FORMAT}",
+                state.format
+            );
         }
         let mut groups: BTreeMap<&str, BTreeMap<String, Tensor>> = BTreeMap::new();
         let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
@@ -149,7 +150,7 @@ impl State {
 ///
 /// # Errors
 /// What the system says; `path` then holds what it held before.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder: PathBuf = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&folder)?;

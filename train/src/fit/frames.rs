@@ -1,7 +1,12 @@
 //! The prepared training frames in memory.
 
-use anyhow::Result;
-use edge_vae::preprocess::Normalise;
+use anyhow::{Result, bail};
+use edge_vae::{
+    dataset::{DatasetError, Sample, read_frames},
+    frame::{Frame, Samples},
+    preprocess::{Colour, Normalise, PreprocessSettings, Preprocessor},
+};
+use sha2::{Digest, Sha256};
 
 /// Most bytes that the prepared frames may take.
 const MEMORY: usize = 8 << 30;
@@ -11,6 +16,133 @@ const MEMORY: usize = 8 << 30;
 pub struct Frames {
     shape: [usize; 3],
     values: Vec<f32>,
+}
+
+/// Prepared frames and where they came from.
+#[derive(Debug)]
+pub(super) struct Loaded<'a> {
+    /// In [0, 1] until [`Frames::normalise`].
+    pub frames: Frames,
+    /// The sample of each frame.
+    pub samples: Vec<&'a Sample>,
+    /// SHA-256 of all values: tells whether a resumed run sees the same frames.
+    pub digest: String,
+}
+
+/// Reads and prepares `samples`; unreadable and empty (black, saturated, uniform) ones are named
+/// on the standard error and left out.
+///
+/// # Errors
+/// More than a tenth unreadable, too few or too many frames.
+pub(super) fn load<'a>(samples: &'a [Sample], settings: &PreprocessSettings) -> Result<Loaded<'a>> {
+    let shape = settings.shape();
+    let length: usize = shape.iter().product();
+    let needed = samples.len() * length * size_of::<f32>();
+    if needed > MEMORY {
+        bail!(
+            "{} frames of {shape:?} need {} GiB of memory, more than {} GiB: give fewer frames or a smaller --preset",
+            samples.len(),
+            needed >> 30,
+            MEMORY >> 30
+        );
+    }
+    let mut preprocessor = Preprocessor::new(PreprocessSettings {
+        normalise: Normalise::identity(settings.channels()),
+        ..settings.clone()
+    })?;
+    let mut values = Vec::with_capacity(samples.len() * length);
+    let mut kept = Vec::with_capacity(samples.len());
+    let mut empty = 0;
+    let summary = read_frames(
+        samples,
+        |_, sample, frame| -> Result<(), anyhow::Error> {
+            if let Some(defect) = frame.defect() {
+                eprintln!("{}: left out: {defect}", sample.name());
+                empty += 1;
+                return Ok(());
+            }
+            let start = values.len();
+            values.resize(start + length, 0.0);
+            preprocessor.prepare(&frame, &mut values[start..])?;
+            kept.push(sample);
+            Ok(())
+        },
+        |_, error| eprintln!("left out: {error}"),
+    )?;
+    if summary.skipped + empty > 0 {
+        eprintln!(
+            "{} of {} frames left out: {} unreadable, {empty} without a picture",
+            summary.skipped + empty,
+            samples.len(),
+            summary.skipped
+        );
+    }
+    if kept.len() < LEAST {
+        bail!(
+            "{} usable training frames found, at least {LEAST} are needed",
+            kept.len()
+        );
+    }
+    let mut hasher = Sha256::new();
+    for value in &values {
+        hasher.update(value.to_le_bytes());
+    }
+    let digest = hasher.finalize();
+    Ok(Loaded {
+        frames: Frames::new(shape, values),
+        samples: kept,
+        digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
+}
+
+/// Fewest frames that can be split into three parts of which each is of some use.
+const LEAST: usize = 8;
+
+/// Samples looked at to find out whether frames are coloured.
+const COLOUR_SAMPLES: usize = 16;
+
+/// Grey, unless one of the first readable frames has a colour.
+///
+/// # Errors
+/// None of them can be read.
+pub(super) fn colour_of(samples: &[Sample]) -> Result<Colour, DatasetError> {
+    let mut coloured = false;
+    read_frames(
+        samples.iter().take(COLOUR_SAMPLES),
+        |_, _, frame| {
+            coloured |= is_coloured(&frame);
+            Ok::<_, DatasetError>(())
+        },
+        |_, _| {},
+    )?;
+    Ok(if coloured { Colour::Rgb } else { Colour::Grey })
+}
+
+/// Whether more than one pixel in a thousand has channels that differ by more than 8/255: the
+/// noise of a grey picture saved as a colour JPEG stays below.
+fn is_coloured(frame: &Frame) -> bool {
+    fn count<T: Copy + Into<u32>>(samples: &[T], tolerance: u32) -> usize {
+        let differs = |pixel: &[T]| {
+            let values = [pixel[0].into(), pixel[1].into(), pixel[2].into()];
+            values
+                .iter()
+                .max()
+                .zip(values.iter().min())
+                .is_some_and(|(a, b)| a - b > tolerance)
+        };
+        samples
+            .chunks_exact(3)
+            .filter(|pixel| differs(pixel))
+            .count()
+    }
+    if frame.format().channels() == 1 {
+        return false;
+    }
+    let coloured = match frame.samples() {
+        Samples::U8(samples) => count(samples, 8),
+        Samples::U16(samples) => count(samples, 8 * 257),
+    };
+    coloured * 1000 > frame.width() as usize * frame.height() as usize
 }
 
 impl Frames {
@@ -33,6 +165,14 @@ impl Frames {
     /// Number of frames.
     pub fn count(&self) -> usize {
         self.values.len() / self.length()
+    }
+
+    /// Applies `normalise` to each frame, as preprocessing does at run time.
+    pub fn normalise(&mut self, normalise: &Normalise) {
+        let length = self.length();
+        for frame in self.values.chunks_exact_mut(length) {
+            normalise.apply(frame);
+        }
     }
 
     fn length(&self) -> usize {
@@ -59,7 +199,11 @@ impl Frames {
                 .sum::<f64>()
                 / count;
             mean.push(m as f32);
-            std.push(if variance > 1e-10 { variance.sqrt() as f32 } else { 1.0 });
+            std.push(if variance > 1e-10 {
+                variance.sqrt() as f32
+            } else {
+                1.0
+            });
         }
         Normalise { mean, std }
     }

@@ -1,4 +1,4 @@
-//! Training: options, frames, loss, loop, checkpoints.
+//! `fit`: from a data set to a bundle.
 
 mod augment;
 mod checkpoint;
@@ -10,4 +10,195 @@ mod record;
 mod report;
 mod run;
 mod schedule;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use edge_vae::{
+    dataset::{Dataset, SplitFractions, split},
+    preprocess::{Normalise, PreprocessSettings},
+    vae::Likelihood,
+};
+
+use crate::{
+    export::{Export, Golden},
+    network::Network,
+};
+use checkpoint::Checkpoint;
+pub use checkpoint::State;
+pub use frames::Frames;
 pub use options::{Augmentation, Budget, FitOptions};
+use run::Material;
+
+/// One call of `fit`.
+#[derive(Debug)]
+pub struct Job {
+    /// The bundle to write.
+    pub out: PathBuf,
+    /// Continue from the checkpoint beside it.
+    pub resume: bool,
+    /// How to train.
+    pub options: FitOptions,
+    /// Whether no flag of training was given: a resumed run then follows its checkpoint.
+    pub untouched: bool,
+    /// The golden frame.
+    pub golden: Golden,
+    /// Where to train.
+    pub device: Device,
+}
+
+/// Set by Ctrl-C and SIGTERM.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Side of the largest frames for which the 28×28 network is the default, in pixels.
+const SMALL_SIDE: u32 = 32;
+
+/// Whether the first readable frame is small enough for the 28×28 network.
+pub fn is_small(dataset: &Dataset) -> bool {
+    let first = dataset.train.iter().find_map(|sample| sample.frame().ok());
+    first.is_some_and(|frame| frame.width().max(frame.height()) <= SMALL_SIDE)
+}
+
+/// Trains on the normal frames of `dataset`, exports, calibrates, and writes the bundle.
+///
+/// # Errors
+/// Frames, checkpoints or folders that can't be used, Ctrl-C, and an export that disagrees with
+/// what was trained.
+pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
+    let began = Instant::now();
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
+        .context("cannot watch for Ctrl-C")?;
+    let folder = run_folder(&job.out)?;
+    let checkpoint = find_checkpoint(&folder, job)?;
+    let options = match &checkpoint {
+        Some(checkpoint) => checkpoint.state.options.clone(),
+        None => job.options.clone(),
+    };
+
+    let colour = match options.colour {
+        Some(colour) => colour,
+        None => frames::colour_of(&dataset.train)?,
+    };
+    let spec = options
+        .preset
+        .spec(colour.channels(), options.likelihood, options.latent);
+    let mut preprocess = PreprocessSettings {
+        width: spec.width,
+        height: spec.height,
+        colour,
+        crop: options.crop,
+        denoise: options.denoise,
+        filter: options.filter,
+        normalise: Normalise::identity(spec.channels),
+    };
+    eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
+    let mut loaded = frames::load(&dataset.train, &preprocess)?;
+    let parts = split(
+        loaded.frames.count(),
+        options.seed,
+        SplitFractions::default(),
+    )?;
+    if options.likelihood != Likelihood::Bernoulli {
+        preprocess.normalise = loaded.frames.normalisation(&parts.train);
+        loaded.frames.normalise(&preprocess.normalise);
+    }
+    if let Some(checkpoint) = &checkpoint {
+        if checkpoint.state.dataset != loaded.digest {
+            bail!(
+                "{}: the checkpoint was trained on other frames than those of {}: \
+                 resume with the same data set",
+                folder.display(),
+                dataset.name
+            );
+        }
+    }
+
+    let network = Network::new(options.preset, spec);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
+    let material = Material {
+        frames: &loaded.frames,
+        normalise: &preprocess.normalise,
+        train: &parts.train,
+        validation: &parts.validation,
+        began,
+        interrupted: &INTERRUPTED,
+    };
+    eprintln!(
+        "{} frames: {} to train, {} to stop early, {} to calibrate; {:?}, seed {}",
+        loaded.frames.count(),
+        parts.train.len(),
+        parts.validation.len(),
+        parts.calibration.len(),
+        preprocess.shape(),
+        options.seed
+    );
+    let state = State::new(options, loaded.digest.clone());
+    let trained = run::train(&network, &material, state, checkpoint, &folder, &job.device)?;
+
+    Export {
+        dataset: &dataset.name,
+        network: &network,
+        values: &trained.best,
+        state: &trained.state,
+        preprocess: &preprocess,
+        frames: &loaded.frames,
+        samples: &loaded.samples,
+        split: &parts,
+        golden: &job.golden,
+        device: &job.device,
+    }
+    .write(&job.out)
+}
+
+/// `OUT.training`, where checkpoint, metrics and loss curve of the bundle `OUT` lie.
+fn run_folder(out: &Path) -> Result<PathBuf> {
+    let Some(name) = out.file_name() else {
+        bail!("{}: not a name for a bundle", out.display());
+    };
+    let mut name = name.to_owned();
+    name.push(".training");
+    Ok(out.with_file_name(name))
+}
+
+/// The checkpoint to continue from. One that would be overwritten unfinished is an error.
+fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
+    let exists = folder.join(checkpoint::FILE).exists();
+    match (job.resume, exists) {
+        (false, false) => Ok(None),
+        (true, false) => bail!(
+            "{}: no checkpoint to resume: leave --resume away to start",
+            folder.display()
+        ),
+        (resume, true) => {
+            let found = Checkpoint::load(folder);
+            if resume {
+                let found = found?;
+                if !job.untouched && job.options != found.state.options {
+                    bail!(
+                        "{}: the checkpoint was made with other flags: resume with the same or \
+                         with none (found {:?})",
+                        folder.display(),
+                        found.state.options
+                    );
+                }
+                return Ok(Some(found));
+            }
+            match found {
+                Ok(found) if !found.state.finished => bail!(
+                    "{}: holds an unfinished run at step {} of {}: give --resume to continue it, \
+                     or remove the folder to start anew",
+                    folder.display(),
+                    found.state.step,
+                    found.state.total
+                ),
+                _ => Ok(None),
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::{
 
 /// Weights of the loss in one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weights {
+pub(super) struct Weights {
     /// β of the β-VAE (Higgins et al. 2017), times the warm-up.
     pub kl: f64,
     /// Nats of KL divergence a latent channel may spend for nothing (Kingma et al. 2016, λ).
@@ -19,7 +19,7 @@ pub struct Weights {
 
 /// The loss of a batch and its parts.
 #[derive(Debug)]
-pub struct Loss {
+pub(super) struct Loss {
     /// What is minimised: (−log p(x|z) + weighted KL) / D, mean over the batch.
     pub objective: Tensor,
     /// −log p(x|z) in nats a frame, mean over the batch.
@@ -32,7 +32,7 @@ pub struct Loss {
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn loss(
+pub(super) fn loss(
     network: &Network,
     parameters: &Parameters,
     mode: &mut Mode,

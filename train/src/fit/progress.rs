@@ -8,7 +8,7 @@ use super::checkpoint::State;
 
 /// Progress on the standard error.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     bar: Option<ProgressBar>,
     began: Instant,
     first: u64,
@@ -16,7 +16,7 @@ pub struct Progress {
 
 impl Progress {
     /// A run of `total` steps of which `done` are done.
-    pub fn new(total: u64, done: u64) -> Self {
+    pub(super) fn new(total: u64, done: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_position(done);
             let style = "{bar:30} {pos}/{len} steps, {msg}, {eta} left";
@@ -39,7 +39,7 @@ impl Progress {
     }
 
     /// After each step.
-    pub fn step(&self, state: &State) {
+    pub(super) fn step(&self, state: &State) {
         if let Some(bar) = &self.bar {
             bar.set_length(state.total);
             bar.set_position(state.step);
@@ -56,7 +56,7 @@ impl Progress {
     }
 
     /// After each validation.
-    pub fn validated(&self, state: &State) {
+    pub(super) fn validated(&self, state: &State) {
         let Some(record) = state.records.last() else {
             return;
         };
@@ -82,7 +82,7 @@ impl Progress {
     }
 
     /// A line of its own.
-    pub fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => eprintln!("{text}"),
@@ -90,7 +90,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

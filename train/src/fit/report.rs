@@ -8,15 +8,15 @@ use plotters::prelude::*;
 use super::{checkpoint::State, checkpoint::write_whole, record::Record};
 
 /// One JSON object a validation.
-pub const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 /// The loss curve.
-pub const CURVE: &str = "loss.svg";
+pub(super) const CURVE: &str = "loss.svg";
 
 /// Writes [`METRICS`] and [`CURVE`] into `folder`, whole each time.
 ///
 /// # Errors
 /// The folder can't be written.
-pub fn write(folder: &Path, state: &State) -> Result<()> {
+pub(super) fn write(folder: &Path, state: &State) -> Result<()> {
     let mut lines = String::new();
     for record in &state.records {
         lines.push_str(&serde_json::to_string(record)?);
@@ -35,9 +35,11 @@ fn draw(records: &[Record], best_step: u64) -> Result<String> {
         let (upper, lower) = area.split_vertically(360);
         type Curve = (&'static str, RGBColor, fn(&Record) -> f64);
         let loss: [Curve; 2] = [
-            ("training −log p(x|z) + KL", RGBColor(150, 150, 150), |r| {
-                r.train_nll + r.train_kl
-            }),
+            (
+                "training −log p(x|z) + KL",
+                RGBColor(150, 150, 150),
+                |r| r.train_nll + r.train_kl,
+            ),
             ("validation −ELBO", RGBColor(200, 60, 30), |r| {
                 r.validation_nll + r.validation_kl
             }),

@@ -31,6 +31,8 @@ use crate::{
 
 /// Validations in a run.
 const VALIDATIONS: u64 = 40;
+/// Fewest steps between two of them.
+const LEAST_INTERVAL: u64 = 10;
 /// Most frames of one validation.
 const VALIDATION_FRAMES: usize = 1000;
 /// Frames that go through the network at once in validation.
@@ -42,7 +44,7 @@ const RESERVE: f64 = 0.06;
 
 /// What training works on.
 #[derive(Debug)]
-pub struct Material<'a> {
+pub(super) struct Material<'a> {
     /// All prepared frames.
     pub frames: &'a Frames,
     /// Their normalisation.
@@ -59,7 +61,7 @@ pub struct Material<'a> {
 
 /// A trained network.
 #[derive(Debug)]
-pub struct Trained {
+pub(super) struct Trained {
     /// Weights and running statistics of the best validation.
     pub best: Snapshot,
     /// Where the run ended.
@@ -71,7 +73,7 @@ pub struct Trained {
 ///
 /// # Errors
 /// Ctrl-C (the checkpoint is then written), a loss that is not finite, a full disk.
-pub fn train(
+pub(super) fn train(
     network: &Network,
     material: &Material,
     state: State,
@@ -185,13 +187,13 @@ impl<'a> Run<'a> {
         let before = self.state.seconds;
         let began = Instant::now();
         let mut saved = Instant::now();
-        let mut progress = Progress::new(self.state.total, self.state.step);
+        let progress = Progress::new(self.state.total, self.state.step);
         while self.state.step < self.state.total {
             self.step()?;
             self.state.seconds = before + began.elapsed().as_secs_f64();
             progress.step(&self.state);
-            let validate = self.state.step % self.interval() == 0
-                || self.state.step == self.state.total;
+            let validate =
+                self.state.step % self.interval() == 0 || self.state.step == self.state.total;
             if validate {
                 let record = self.validate()?;
                 let stop = self.judge(record)?;
@@ -319,7 +321,7 @@ impl<'a> Run<'a> {
     }
 
     fn interval(&self) -> u64 {
-        (self.state.total / VALIDATIONS).max(1)
+        (self.state.total / VALIDATIONS).max(LEAST_INTERVAL)
     }
 
     fn batches(&self) -> Batches<'_> {

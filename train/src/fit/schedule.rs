@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 /// Learning rate of step `step` (from 0) of `total`: linear warm-up, then a half cosine down to a
 /// hundredth of `peak` (Loshchilov & Hutter 2017).
-pub fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f64 {
+pub(super) fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f64 {
     if step < warm_up {
         return peak * (step + 1) as f64 / warm_up as f64;
     }
@@ -16,7 +16,7 @@ pub fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f64 {
 
 /// Weight of the KL divergence: rises linearly to `beta` over the first `share` of the run
 /// (Bowman et al. 2016; Sønderby et al. 2016).
-pub fn kl_weight(step: u64, total: u64, share: f64, beta: f64) -> f64 {
+pub(super) fn kl_weight(step: u64, total: u64, share: f64, beta: f64) -> f64 {
     let steps = share * total as f64;
     if steps < 1.0 {
         return beta;
@@ -26,7 +26,7 @@ pub fn kl_weight(step: u64, total: u64, share: f64, beta: f64) -> f64 {
 
 /// Decay of the running statistics in step `step` (from 0): as the optimiser's for the weights,
 /// short at first, so that the initial values are forgotten.
-pub fn average_decay(step: u64, decay: f64) -> f64 {
+pub(super) fn average_decay(step: u64, decay: f64) -> f64 {
     decay.min((2 + step) as f64 / (11 + step) as f64)
 }
 

@@ -101,7 +101,11 @@ impl Layer {
     pub fn declare(&self, declare: &mut impl FnMut(String, Vec<usize>, Start)) {
         let mut affine = |name: &str, channels: usize, norm: bool, scale: f64| {
             if norm {
-                declare(format!("{name}.scale"), vec![channels], Start::Constant(scale));
+                declare(
+                    format!("{name}.scale"),
+                    vec![channels],
+                    Start::Constant(scale),
+                );
             }
             declare(format!("{name}.bias"), vec![channels], Start::Constant(0.0));
         };
@@ -335,9 +339,7 @@ fn normalise(
         Mode::Train(statistics) => {
             let (out, mean, variance) = match shortcut {
                 None => ops::batch_norm(y, scale, bias, NORM_EPSILON, activation)?,
-                Some(x) => {
-                    ops::batch_norm_residual(y, scale, bias, NORM_EPSILON, x, activation)?
-                }
+                Some(x) => ops::batch_norm_residual(y, scale, bias, NORM_EPSILON, x, activation)?,
             };
             statistics.push((name.to_owned(), mean, variance));
             Ok(out)

@@ -153,7 +153,11 @@ impl Parameters {
 
     fn add_running(&self, values: &mut BTreeMap<String, Tensor>) {
         // They are replaced, never changed in place, so a shared handle is a copy.
-        values.extend(self.running.iter().map(|(name, t)| (name.clone(), t.clone())));
+        values.extend(
+            self.running
+                .iter()
+                .map(|(name, t)| (name.clone(), t.clone())),
+        );
     }
 
     /// A copy of its own with the values of `snapshot`.

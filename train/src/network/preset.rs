@@ -7,7 +7,9 @@ use super::layer::Layer;
 use crate::ops::Activation;
 
 /// A network for a size of picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
 pub enum Preset {
     /// 28×28 grey with a vector of 512 latents: digits, small stamps.
     #[value(name = "28x28")]
