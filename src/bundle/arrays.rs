@@ -9,6 +9,8 @@ use ndarray::ArrayViewD;
 use ndarray_npy::{NpzWriter, ReadableElement, WriteNpyExt, npy::header::Header};
 use zip::ZipArchive;
 
+use super::BundleError;
+
 /// Longest header read, in bytes; NumPy writes 118 for up to four dimensions.
 const MAX_HEADER: usize = 512;
 
@@ -69,11 +71,16 @@ pub(crate) fn read_npy(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String
 ///
 /// # Errors
 /// A shape that does not fit the number of values.
-pub fn write_npy(shape: &[usize], values: &[f32]) -> Result<Vec<u8>, String> {
-    let view = view(shape, values)?;
+pub fn write_npy(shape: &[usize], values: &[f32]) -> Result<Vec<u8>, BundleError> {
+    let failed = |problem: String| BundleError::Array {
+        path: "NPY file".into(),
+        problem,
+    };
     let mut bytes = Vec::new();
-    view.write_npy(&mut bytes)
-        .map_err(|error| error.to_string())?;
+    view(shape, values)
+        .map_err(failed)?
+        .write_npy(&mut bytes)
+        .map_err(|error| failed(error.to_string()))?;
     Ok(bytes)
 }
 
