@@ -18,7 +18,9 @@ use crate::{
 
 /// Flags of `fit`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    allow_negative_numbers = true,
+    after_help = "\
 Examples:
   edge-vae-train fit frames/good --out models/part --minutes 20
   edge-vae-train fit mvtec/screw --preset 256x256 --colour grey --out models/screw
@@ -28,7 +30,8 @@ Examples:
 DATASET is a folder of normal pictures, a folder in MVTec AD layout (train/good, test/KIND,
 ground_truth/KIND), or a folder of IDX files (MNIST). Only normal frames are looked at.
 Beside the bundle OUT, the folder OUT.training keeps the checkpoint, the metrics and the loss
-curve.")]
+curve."
+)]
 pub(super) struct FitArgs {
     /// Folder with the training frames.
     dataset: PathBuf,

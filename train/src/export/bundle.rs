@@ -63,7 +63,7 @@ pub struct Export<'a> {
 }
 
 /// File of the bundle with mean and deviation of the residual at each position.
-const STATISTICS: &str = "residual.npy";
+const STATISTICS: &str = "statistics.npy";
 /// Files of the golden frame.
 const GOLDEN_FRAME: &str = "golden.png";
 const GOLDEN_VALUES: &str = "golden.npz";
