@@ -33,12 +33,12 @@ pub(crate) struct DecodeFlags {
     #[arg(value_name = "LATENTS")]
     latents: PathBuf,
 
-    #[command(flatten)]
-    model: ModelFlags,
-
     /// Folder for the pictures.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 /// What [`DecodeFlags`] are resolved into.

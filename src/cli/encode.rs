@@ -39,9 +39,6 @@ pub(crate) struct EncodeFlags {
     #[command(flatten)]
     frames: FrameFlags,
 
-    #[command(flatten)]
-    model: ModelFlags,
-
     /// Print a JSON object a frame.
     #[arg(long, conflicts_with = "out")]
     json: bool,
@@ -49,6 +46,9 @@ pub(crate) struct EncodeFlags {
     /// Write all posteriors into one NPZ file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 /// What [`EncodeFlags`] are resolved into.

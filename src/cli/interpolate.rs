@@ -36,9 +36,6 @@ pub(crate) struct InterpolateFlags {
     #[arg(value_name = "B")]
     to: PathBuf,
 
-    #[command(flatten)]
-    model: ModelFlags,
-
     /// Number of pictures, both ends included.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=1024))]
     steps: u16,
@@ -50,6 +47,9 @@ pub(crate) struct InterpolateFlags {
     /// The PNG file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 /// What [`InterpolateFlags`] are resolved into.

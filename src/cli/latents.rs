@@ -152,7 +152,10 @@ mod tests {
             (npy(&Array2::<f32>::zeros((0, 2))), "N×2"),
             (npy(&array![[1_i32, 2]]), "f32 or f64"),
             (npy(&array![[f32::NAN, 2.0]]), "holds NaN"),
-            (npy(&array![[1.0_f32, 2.0]])[..130].to_vec(), "fewer"),
+            (
+                npy(&array![[1.0_f32, 2.0]])[..130].to_vec(),
+                "2 bytes of data",
+            ),
         ] {
             let error = format!("{:#}", read_npy(&bytes, &[2]).unwrap_err());
             assert!(error.contains(part), "{error}");

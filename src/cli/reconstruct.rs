@@ -37,9 +37,6 @@ pub(crate) struct ReconstructFlags {
     #[command(flatten)]
     frames: FrameFlags,
 
-    #[command(flatten)]
-    model: ModelFlags,
-
     /// Folder for the pictures.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -47,6 +44,9 @@ pub(crate) struct ReconstructFlags {
     /// Write the reconstruction alone.
     #[arg(long)]
     plain: bool,
+
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 /// What [`ReconstructFlags`] are resolved into.

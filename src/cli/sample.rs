@@ -32,9 +32,6 @@ Examples:
 Painted is the decoder's mean at each z. The same seed gives the same pictures. They are named
 000000.png and so on, or sheet.png; each path is printed.")]
 pub(crate) struct SampleFlags {
-    #[command(flatten)]
-    model: ModelFlags,
-
     /// Number of samples.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
@@ -51,9 +48,12 @@ pub(crate) struct SampleFlags {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Write one sheet of all samples (at most 4096) in place of single pictures.
+    /// Write one sheet of all samples (at most 1024) in place of single pictures.
     #[arg(long)]
     sheet: bool,
+
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 /// What [`SampleFlags`] are resolved into.
@@ -68,7 +68,7 @@ pub(crate) struct SampleOptions {
 }
 
 /// More pictures make a sheet that nobody can look at.
-const MAX_SHEET: u32 = 4096;
+const MAX_SHEET: u32 = 1024;
 
 impl SampleFlags {
     pub(crate) fn resolve(self) -> anyhow::Result<SampleOptions> {

@@ -52,9 +52,6 @@ pub(crate) struct ScoreFlags {
     #[command(flatten)]
     frames: FrameFlags,
 
-    #[command(flatten)]
-    model: ModelFlags,
-
     /// Print a JSON object a frame.
     #[arg(long)]
     json: bool,
@@ -70,6 +67,9 @@ pub(crate) struct ScoreFlags {
     /// Exit with 1 when a frame is anomalous.
     #[arg(long)]
     exit_code: bool,
+
+    #[command(flatten)]
+    model: ModelFlags,
 }
 
 /// What [`ScoreFlags`] are resolved into.

@@ -1,0 +1,132 @@
+//! Flags, help, completions and manual pages.
+
+use crate::room::Room;
+
+#[test]
+fn wrong_values_are_one_line_with_what_is_possible() {
+    let room = Room::new();
+    let refused = |arguments: &[&str], words: &[&str]| {
+        room.run(arguments)
+            .fails_at_once(&[words, &["--help"]].concat());
+    };
+    refused(
+        &["score", "good.png", "--device", "gpu"],
+        &["gpu", "--device", "cuda"],
+    );
+    refused(
+        &["score", "good.png", "--backend", "onnx"],
+        &["onnx", "--backend", "tract"],
+    );
+    refused(
+        &["score", "good.png", "--threads", "0"],
+        &["0", "--threads"],
+    );
+    refused(&["score"], &["FRAMES", "edge-vae score --help"]);
+    refused(&["score", "good.png", "--jsno"], &["--jsno"]);
+    refused(&["scroe", "good.png"], &["scroe", "score"]);
+    refused(&["sample", "--count", "-3", "--out", "x"], &["-3"]);
+    refused(
+        &["likelihood", "good.png", "--samples", "many"],
+        &["many", "--samples"],
+    );
+    refused(
+        &["likelihood", "good.png", "--binarise", "half"],
+        &["half", "dynamic"],
+    );
+    refused(
+        &["interpolate", "a", "b", "--steps", "1", "--out", "x"],
+        &["--steps"],
+    );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_never_replaced_in_silence() {
+    let room = Room::new();
+    room.verb(
+        "score",
+        &["good.png", "--backend", "tract", "--device", "cuda"],
+    )
+    .fails_at_once(&["tract", "cuda"]);
+    if std::path::Path::new("/dev/nvidiactl").exists() {
+        eprintln!("skipped: this machine has a GPU, so that asking for one may be right");
+        return;
+    }
+    for device in ["cuda", "tensorrt"] {
+        let ran = room.verb("score", &["good.png", "--device", device]);
+        ran.fails_at_once(&[]);
+        let says = ran.stderr.to_lowercase();
+        assert!(
+            says.contains("onnx runtime") || says.contains(device),
+            "{says}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_library_is_named() {
+    let room = Room::new();
+    room.verb(
+        "score",
+        &[
+            "good.png",
+            "--backend",
+            "ort",
+            "--ort-library",
+            "no/libonnxruntime.so",
+        ],
+    )
+    .fails_at_once(&["no/libonnxruntime.so"]);
+    room.write("libonnxruntime.so", "not a library");
+    room.verb(
+        "score",
+        &[
+            "good.png",
+            "--backend",
+            "ort",
+            "--ort-library",
+            "libonnxruntime.so",
+        ],
+    )
+    .fails_at_once(&["libonnxruntime.so"]);
+}
+
+#[test]
+fn every_verb_has_help_with_examples() {
+    let room = Room::new();
+    for verb in [
+        "score",
+        "reconstruct",
+        "encode",
+        "decode",
+        "sample",
+        "interpolate",
+        "likelihood",
+    ] {
+        let ran = room.run(&[verb, "--help"]);
+        assert!(ran.is_fine().stdout.contains("Example"), "{verb}");
+    }
+    for verb in ["info", "verify"] {
+        let ran = room.run(&["model", verb, "--help"]);
+        assert!(ran.is_fine().stdout.contains("Example"), "{verb}");
+    }
+    assert!(
+        room.run(&["--version"])
+            .is_fine()
+            .stdout
+            .starts_with("edge-vae 0.")
+    );
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let room = Room::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ran = room.run(&["completions", shell]);
+        assert!(ran.is_fine().stdout.contains("likelihood"), "{shell}");
+    }
+    room.run(&["man", "--out", "pages"]).is_fine();
+    let pages = room.files("pages");
+    for page in ["edge-vae.1", "edge-vae-score.1", "edge-vae-model-verify.1"] {
+        assert!(pages.iter().any(|found| found == page), "{page}: {pages:?}");
+    }
+}

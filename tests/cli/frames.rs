@@ -1,0 +1,118 @@
+//! Frames that can't be judged: one line, which names the file.
+
+use crate::{
+    room::{Room, picture},
+    tiny,
+};
+
+#[track_caller]
+fn refused(name: &str, bytes: &[u8], words: &[&str]) {
+    let room = Room::new();
+    room.write(name, bytes);
+    room.verb("score", &[name, "--overlay", "seen", "--map", "maps"])
+        .fails_at_once(&[&[name], words].concat());
+    assert_eq!(room.files("seen").len() + room.files("maps").len(), 0);
+}
+
+fn good() -> Vec<u8> {
+    tiny::png(&tiny::frame(4, None))
+}
+
+#[test]
+fn missing() {
+    let room = Room::new();
+    room.verb("score", &["none.png"])
+        .fails_at_once(&["none.png", "no such file"]);
+    room.verb("score", &["none*.png"])
+        .fails_at_once(&["none*.png", "matches no picture"]);
+}
+
+#[test]
+fn truncated() {
+    let png = good();
+    refused(
+        "torn.png",
+        &png[..png.len() / 2],
+        &["truncated or corrupt PNG"],
+    );
+    let jpeg = picture("progressive.jpg");
+    refused(
+        "torn.jpg",
+        &jpeg[..jpeg.len() / 3],
+        &["truncated or corrupt JPEG"],
+    );
+}
+
+#[test]
+fn corrupt() {
+    let mut png = good();
+    let middle = png.len() / 2;
+    png[middle..middle + 8].fill(0x55);
+    refused("corrupt.png", &png, &["truncated or corrupt PNG"]);
+}
+
+#[test]
+fn empty() {
+    refused("empty.png", b"", &["empty"]);
+}
+
+#[test]
+fn wrongly_named() {
+    refused("letter.png", b"Dear Sir or Madam,\n", &["not a picture"]);
+}
+
+#[test]
+fn a_folder_named_like_a_frame() {
+    let room = Room::new();
+    std::fs::create_dir(room.at("folder.png")).unwrap();
+    room.verb("score", &["folder.png"])
+        .fails_at_once(&["folder.png", "no pictures"]);
+}
+
+#[test]
+fn a_folder_without_pictures() {
+    let room = Room::new();
+    room.write("texts/a.txt", "a");
+    room.verb("score", &["texts"])
+        .fails_at_once(&["texts", "no pictures"]);
+    // The others are judged all the same.
+    let ran = room.verb("score", &["texts", "good.png"]);
+    assert_eq!(ran.fails(&["texts"]).stdout.lines().count(), 1);
+}
+
+#[test]
+fn a_header_of_fifty_thousand_pixels_a_side() {
+    let mut bomb = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bomb, 50_000, 50_000);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().unwrap();
+    // An empty deflate stream; what it would unpack to is beside the point.
+    writer
+        .write_chunk(png::chunk::IDAT, &[0x78, 0x9c, 0x03, 0, 0, 0, 0, 1])
+        .unwrap();
+    drop(writer);
+    refused("bomb.png", &bomb, &["50000×50000"]);
+}
+
+#[test]
+fn animated() {
+    refused("moving.gif", &picture("animated.gif"), &["animated"]);
+    refused("moving.png", &picture("animated.png"), &["animated"]);
+}
+
+#[test]
+fn samples_of_floating_point() {
+    refused("float.tif", &picture("float.tif"), &["not supported"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_not_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+    let room = Room::new();
+    let name = std::ffi::OsStr::from_bytes(b"fr\xff.png");
+    std::fs::write(room.at("").join(name), good()).unwrap();
+    let mut command = room.command(&["score", "--model", "model", "--quiet", "--json"]);
+    let ran = crate::room::Ran::of(command.arg(name).output().unwrap());
+    assert_eq!(ran.is_fine().json()[0]["path"], "fr\u{fffd}.png");
+}

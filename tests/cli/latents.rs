@@ -1,0 +1,152 @@
+//! From frames to latents and back to pictures.
+
+use std::fs::{self, File};
+
+use ndarray::{Array1, Array4};
+use ndarray_npy::{NpzReader, WriteNpyExt};
+
+use crate::{
+    room::Room,
+    tiny::{self, LOG_VARIANCE},
+};
+
+#[test]
+fn encode_prints_the_posterior() {
+    let room = Room::new();
+    let ran = room.verb("encode", &["bad.png", "--json"]);
+    let record = &ran.is_fine().json()[0];
+    let expected = tiny::expected(&tiny::frame(1, Some((5, 2))));
+    let numbers = |key: &str| -> Vec<f64> {
+        record[key]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect()
+    };
+    for (found, expected) in numbers("mean").iter().zip(&expected.mean) {
+        assert!((found - f64::from(*expected)).abs() < 1e-6);
+    }
+    let log_variance = f64::from(LOG_VARIANCE);
+    for (variance, deviation) in numbers("variance")
+        .iter()
+        .zip(numbers("standard_deviation"))
+    {
+        assert!((variance - log_variance.exp()).abs() < 1e-6);
+        assert!((deviation - (0.5 * log_variance).exp()).abs() < 1e-6);
+    }
+    // ½ Σ (σ² + μ² − 1 − ln σ²)
+    let kl: f64 = expected
+        .mean
+        .iter()
+        .map(|&mean| 0.5 * (log_variance.exp() + f64::from(mean).powi(2) - 1.0 - log_variance))
+        .sum();
+    assert!((record["kl"].as_f64().unwrap() - kl).abs() < 1e-5);
+    assert_eq!(record["shape"], serde_json::json!([1, 2, 2]));
+    let ran = room.verb("encode", &["bad.png", "good.png"]);
+    assert_eq!(ran.is_fine().stdout.lines().count(), 2);
+}
+
+#[test]
+fn latents_survive_the_way_through_a_file() {
+    let room = Room::new();
+    room.write("torn.png", "x");
+    room.verb(
+        "encode",
+        &["torn.png", "good.png", "bad.png", "--out", "z.npz"],
+    )
+    .fails(&["torn.png"]);
+    let mut npz = NpzReader::new(File::open(room.at("z.npz")).unwrap()).unwrap();
+    let mean: Array4<f32> = npz.by_name("mean").unwrap();
+    assert_eq!(mean.dim(), (2, 1, 2, 2));
+    let frame: Array1<u64> = npz.by_name("frame").unwrap();
+    assert_eq!(frame.to_vec(), [1, 2]);
+
+    let ran = room.verb("decode", &["z.npz", "--out", "pictures"]);
+    assert_eq!(
+        ran.is_fine().stdout.lines().collect::<Vec<_>>(),
+        ["pictures/000000.png", "pictures/000001.png"]
+    );
+    let picture = image::open(room.at("pictures/000001.png"))
+        .unwrap()
+        .into_luma8();
+    let expected = tiny::expected(&tiny::frame(1, Some((5, 2)))).reconstruction;
+    for (found, expected) in picture.pixels().zip(expected) {
+        assert!((f32::from(found.0[0]) - expected * 255.0).abs() <= 0.501);
+    }
+}
+
+#[test]
+fn latents_that_do_not_fit_are_named() {
+    let room = Room::new();
+    let mut npy = Vec::new();
+    Array4::<f32>::zeros((2, 3, 2, 2))
+        .write_npy(&mut npy)
+        .unwrap();
+    room.write("wide.npy", &npy);
+    room.verb("decode", &["wide.npy", "--out", "out"])
+        .fails_at_once(&["wide.npy", "[2, 3, 2, 2]", "1×2×2"]);
+    room.write("cut.npy", &npy[..100]);
+    room.verb("decode", &["cut.npy", "--out", "out"])
+        .fails_at_once(&["cut.npy"]);
+    room.write("text.npz", "PK? no");
+    room.verb("decode", &["text.npz", "--out", "out"])
+        .fails_at_once(&["text.npz"]);
+    room.verb("decode", &["none.npy", "--out", "out"])
+        .fails_at_once(&["none.npy", "No such file"]);
+    assert!(!room.at("out").exists());
+}
+
+#[test]
+fn samples_depend_on_the_seed_alone() {
+    let room = Room::new();
+    let sample = |seed: &str, out: &str| {
+        let ran = room.verb("sample", &["--count", "3", "--seed", seed, "--out", out]);
+        assert_eq!(ran.is_fine().stdout.lines().count(), 3);
+        fs::read(room.at(out).join("000002.png")).unwrap()
+    };
+    assert_eq!(sample("7", "a"), sample("7", "b"));
+    assert_ne!(sample("7", "a"), sample("8", "c"));
+    room.verb("sample", &["--count", "5", "--out", "d", "--sheet"])
+        .is_fine();
+    assert_eq!(room.files("d"), ["sheet.png"]);
+    let ran = room.verb(
+        "sample",
+        &["--posterior", "bad.png", "--count", "2", "--out", "e"],
+    );
+    assert_eq!(ran.is_fine().stdout.lines().count(), 2);
+    room.verb("sample", &["--posterior", "none.png", "--out", "f"])
+        .fails_at_once(&["none.png"]);
+}
+
+#[test]
+fn reconstructions_and_interpolations_are_painted() {
+    let room = Room::new();
+    let ran = room.verb("reconstruct", &["good.png", "bad.png", "--out", "seen"]);
+    assert_eq!(
+        ran.is_fine().stdout.lines().collect::<Vec<_>>(),
+        ["seen/good.png.sheet.png", "seen/bad.png.sheet.png"]
+    );
+    room.verb("reconstruct", &["bad.png", "--out", "plain", "--plain"])
+        .is_fine();
+    let plain = image::open(room.at("plain/bad.png.reconstruction.png")).unwrap();
+    assert_eq!((plain.width(), plain.height()), (8, 8));
+    for extra in [&[][..], &["--spherical"]] {
+        let arguments = [
+            &["good.png", "bad.png", "--steps", "5", "--out", "way.png"],
+            extra,
+        ]
+        .concat();
+        room.verb("interpolate", &arguments).is_fine();
+        let way = image::open(room.at("way.png")).unwrap();
+        assert!(
+            way.width() > 4 * way.height(),
+            "{}×{}",
+            way.width(),
+            way.height()
+        );
+    }
+    room.verb("interpolate", &["good.png", "none.png", "--out", "x.png"])
+        .fails_at_once(&["none.png"]);
+    assert!(!room.at("x.png").exists());
+}

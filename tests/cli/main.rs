@@ -1,0 +1,16 @@
+//! The real binary in scratch folders, as a user would run it.
+
+#![allow(unreachable_pub, reason = "modules of tests are shared between crates")]
+
+#[path = "../tiny/mod.rs"]
+mod tiny;
+
+mod flags;
+mod frames;
+mod interruption;
+mod latents;
+mod likelihood;
+mod models;
+mod outputs;
+mod room;
+mod score;

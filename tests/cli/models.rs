@@ -1,0 +1,264 @@
+//! Models that are damaged, hostile or absent.
+
+use std::fs;
+
+use edge_vae::bundle::{BundleWriter, DECODER, ENCODER};
+
+use crate::{room::Room, tiny};
+
+/// The verbs that open a model, with arguments that would do for a good one.
+const VERBS: [&[&str]; 4] = [
+    &["score", "--model", "model", "good.png"],
+    &[
+        "reconstruct",
+        "--model",
+        "model",
+        "good.png",
+        "--out",
+        "out",
+    ],
+    &["likelihood", "--model", "model", "good.png"],
+    &["model", "verify", "model"],
+];
+
+#[track_caller]
+fn refused(room: &Room, words: &[&str]) {
+    for verb in VERBS {
+        room.run(&[verb, &["--quiet"]].concat())
+            .fails_at_once(words);
+    }
+    assert_eq!(
+        room.files("")
+            .iter()
+            .filter(|file| file.starts_with("out/"))
+            .count(),
+        0
+    );
+}
+
+/// The model with one file replaced after it was saved.
+fn with_file(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Room {
+    let room = Room::new();
+    let path = room.at("model").join(name);
+    let bytes = change(fs::read(&path).unwrap());
+    fs::write(path, bytes).unwrap();
+    room
+}
+
+fn with_manifest(from: &str, to: &str) -> Room {
+    with_file("manifest.toml", |bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        text.replacen(from, to, 1).into_bytes()
+    })
+}
+
+/// A model whose digests are right and whose content is not.
+fn with_writer(change: impl FnOnce(&mut BundleWriter)) -> Room {
+    let mut writer = tiny::writer();
+    change(&mut writer);
+    Room::with_model(writer)
+}
+
+#[test]
+fn no_model_is_named() {
+    let room = Room::new();
+    room.run(&["score", "good.png"]).fails_at_once(&[
+        "no model",
+        "models/surface",
+        "EDGE_VAE_MODEL",
+        "--model",
+    ]);
+    room.run(&["score", "--model", "nowhere", "good.png"])
+        .fails_at_once(&["nowhere", "no such folder"]);
+    room.run(&["score", "--model", "good.png", "good.png"])
+        .fails_at_once(&["good.png", "not a folder"]);
+    fs::create_dir(room.at("empty")).unwrap();
+    room.run(&["model", "info", "empty"])
+        .fails_at_once(&["empty", "no manifest.toml"]);
+}
+
+#[test]
+fn the_model_of_the_folder_or_the_variable_is_taken() {
+    let room = Room::new();
+    let mut command = room.command(&["score", "good.png", "--quiet"]);
+    let ran = command.env("EDGE_VAE_MODEL", "model").output().unwrap();
+    crate::room::Ran::of(ran).is_fine();
+    fs::create_dir(room.at("models")).unwrap();
+    fs::rename(room.at("model"), room.at("models/surface")).unwrap();
+    room.run(&["score", "good.png", "--quiet"]).is_fine();
+}
+
+#[test]
+fn a_missing_graph() {
+    let room = Room::new();
+    fs::remove_file(room.at("model").join(DECODER)).unwrap();
+    refused(&room, &[DECODER, "missing"]);
+}
+
+#[test]
+fn a_truncated_graph() {
+    refused(
+        &with_file(ENCODER, |bytes| bytes[..bytes.len() / 2].to_vec()),
+        &[ENCODER, "bytes"],
+    );
+    refused(
+        &with_writer(|writer| {
+            let bytes = writer.files.get_mut(ENCODER).unwrap();
+            bytes.truncate(bytes.len() / 2);
+        }),
+        &[ENCODER],
+    );
+}
+
+#[test]
+fn a_hostile_graph() {
+    // Lengths that promise more than there is, nesting, and text.
+    for bytes in [
+        [0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f].repeat(40),
+        vec![0x3a; 5000],
+        b"#!/bin/sh\nrm -rf /\n".to_vec(),
+        Vec::new(),
+    ] {
+        refused(
+            &with_writer(|writer| {
+                writer.files.insert(DECODER.into(), bytes);
+            }),
+            &[DECODER],
+        );
+    }
+}
+
+#[test]
+fn graphs_of_other_shapes() {
+    refused(
+        &with_writer(|writer| {
+            writer.files.insert(ENCODER.into(), tiny::encoder(16));
+        }),
+        &["encoder", "16"],
+    );
+}
+
+#[test]
+fn weights_that_are_not_numbers() {
+    let room = with_writer(|writer| {
+        writer.files.insert(DECODER.into(), tiny::decoder(f32::NAN));
+    });
+    refused(&room, &["NaN"]);
+}
+
+#[test]
+fn a_model_that_computes_something_else() {
+    let room = with_writer(|writer| {
+        writer.files.insert(DECODER.into(), tiny::decoder(0.2));
+    });
+    room.verb("score", &["good.png"])
+        .fails_at_once(&["model", "golden frame"]);
+    let ran = room.run(&["model", "verify", "model", "--quiet"]);
+    ran.fails(&["model", "disagrees"]);
+    assert!(ran.stdout.contains("differs"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_changed_byte() {
+    let room = with_file(DECODER, |mut bytes| {
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        bytes
+    });
+    refused(&room, &[DECODER, "SHA-256"]);
+}
+
+#[test]
+fn a_manifest_that_is_missing_truncated_or_hostile() {
+    let room = Room::new();
+    fs::remove_file(room.at("model/manifest.toml")).unwrap();
+    refused(&room, &["model", "no manifest.toml"]);
+    refused(
+        &with_file("manifest.toml", |bytes| bytes[..100].to_vec()),
+        &["manifest.toml"],
+    );
+    for hostile in [
+        &b"\xff\xfe\x00"[..],
+        b"a = [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+        b"schema_version = \"one\"",
+        b"",
+    ] {
+        refused(
+            &with_file("manifest.toml", |_| hostile.to_vec()),
+            &["manifest.toml"],
+        );
+    }
+    refused(
+        &with_file("manifest.toml", |_| b"[".repeat(200_000)),
+        &["manifest.toml"],
+    );
+    refused(
+        &with_manifest("encoder.onnx", "../../etc/passwd"),
+        &["manifest.toml"],
+    );
+    refused(
+        &with_manifest("width = 8", "width = 4000000000"),
+        &["manifest.toml"],
+    );
+}
+
+#[test]
+fn an_unknown_schema() {
+    refused(
+        &with_manifest("schema_version = 1", "schema_version = 99"),
+        &["schema 99", "newer"],
+    );
+}
+
+#[test]
+fn info_shows_what_the_model_is() {
+    let room = Room::new();
+    let ran = room.run(&["model", "info", "model"]);
+    for part in [
+        "tiny-",
+        "8×8 pixels, grey",
+        "map of 1×2×2",
+        "learned variance",
+        "by hand",
+        ENCODER,
+    ] {
+        assert!(
+            ran.is_fine().stdout.contains(part),
+            "{part:?}: {}",
+            ran.stdout
+        );
+    }
+    let json = &room
+        .run(&["model", "info", "model", "--json"])
+        .is_fine()
+        .json()[0];
+    assert_eq!(json["input_shape"], serde_json::json!([1, 8, 8]));
+    assert_eq!(json["card"]["dataset"], "by hand");
+    assert_eq!(json["schema_version"], 1);
+    assert!(json["calibration_statement"].is_string());
+}
+
+#[test]
+fn verify_prints_each_difference() {
+    let room = Room::new();
+    let ran = room.run(&["model", "verify", "model", "--quiet"]);
+    for array in [
+        "input",
+        "mean",
+        "log_variance",
+        "reconstruction",
+        "anomaly_map",
+        "score",
+    ] {
+        assert!(
+            ran.is_fine().stdout.contains(&format!("  {array} ")),
+            "{}",
+            ran.stdout
+        );
+    }
+    assert!(ran.stdout.contains("agrees"), "{}", ran.stdout);
+    let all = room.run(&["model", "verify", "model", "--all-engines"]);
+    assert_eq!(all.code, Some(0), "{all:?}");
+    assert!(all.stdout.contains("tract"), "{all:?}");
+}

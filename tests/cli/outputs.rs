@@ -1,0 +1,136 @@
+//! Places that can't be written to.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    process::{Command, Stdio},
+};
+
+use crate::room::{Ran, Room};
+
+#[test]
+fn a_file_in_the_way_of_a_folder() {
+    let room = Room::new();
+    for flag in ["--overlay", "--map"] {
+        room.verb("score", &["good.png", flag, "bad.png"])
+            .fails_at_once(&["bad.png", "folder"]);
+        room.verb("score", &["good.png", flag, "bad.png/below"])
+            .fails_at_once(&["bad.png/below", "folder"]);
+    }
+    room.verb("reconstruct", &["good.png", "--out", "bad.png"])
+        .fails_at_once(&["bad.png", "folder"]);
+    room.verb("interpolate", &["good.png", "bad.png", "--out", "model"])
+        .fails_at_once(&["model", "is a folder"]);
+    room.verb("encode", &["good.png", "--out", "nowhere/z.npz"])
+        .fails_at_once(&["nowhere"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_takes_no_files() {
+    let room = Room::new();
+    // Not even root makes files there.
+    room.verb("score", &["good.png", "--overlay", "/proc/self"])
+        .fails_at_once(&["/proc/self", "cannot write"]);
+    room.verb("encode", &["good.png", "--out", "/proc/self/z.npz"])
+        .fails_at_once(&["/proc/self", "cannot write"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output() {
+    let room = Room::new();
+    for arguments in [
+        &["score", "--model", "model", "--quiet", "good.png"][..],
+        &["score", "--model", "model", "--quiet", "good.png", "--json"],
+        &["model", "info", "model"],
+        &["completions", "bash"],
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = room.command(arguments).stdout(full).output().unwrap();
+        Ran::of(output).fails(&["standard output", "No space left"]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_no_half_written_file() {
+    struct Mount(std::path::PathBuf);
+    impl Drop for Mount {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg(&self.0).status();
+        }
+    }
+
+    let room = Room::new();
+    let disk = room.at("disk");
+    fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"])
+        .arg(&disk)
+        .stderr(Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: only root can mount the small disk that is to be filled");
+        return;
+    }
+    let _mount = Mount(disk);
+    room.verb("score", &["good.png", "--map", "disk"]).is_fine();
+    let first = room.files("disk");
+    let whole: Vec<_> = first
+        .iter()
+        .map(|file| fs::read(room.at("disk").join(file)).unwrap())
+        .collect();
+    let filler = vec![0_u8; 16 << 10];
+    let _ = fs::write(room.at("disk/filler"), filler);
+    room.verb("score", &["bad.png", "--map", "disk"])
+        .fails(&["bad.png.map", "No space left"]);
+    // The same frame again: the good files of the first run stay as they were.
+    room.verb("score", &["good.png", "--map", "disk"])
+        .fails(&["good.png.map", "No space left"]);
+    let mut expected = first.clone();
+    expected.insert(0, "filler".into());
+    assert_eq!(room.files("disk"), expected);
+    for (file, bytes) in first.iter().zip(whole) {
+        assert_eq!(
+            fs::read(room.at("disk").join(file)).unwrap(),
+            bytes,
+            "{file}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let room = Room::new();
+    for arguments in [
+        &[
+            "score", "--model", "model", "--quiet", "good.png", "bad.png",
+        ][..],
+        &["completions", "bash"],
+        &["model", "info", "model"],
+        &["score", "--help"],
+    ] {
+        let mut child = room
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        Ran::of(child.wait_with_output().unwrap()).is_fine();
+    }
+}
+
+#[test]
+fn frames_are_never_written_over() {
+    let room = Room::new();
+    room.frame("set/1.png", None);
+    let before = fs::read(room.at("set/1.png")).unwrap();
+    room.verb("score", &["set/1.png", "--overlay", "set", "--map", "set"])
+        .is_fine();
+    room.verb("reconstruct", &["set/1.png", "--plain", "--out", "set"])
+        .is_fine();
+    assert_eq!(fs::read(room.at("set/1.png")).unwrap(), before);
+    let _: File = File::open(room.at("set/1.png.reconstruction.png")).unwrap();
+}
