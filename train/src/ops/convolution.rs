@@ -11,7 +11,7 @@
 //! - correlate: `weights = coarseᵀ · patches(fine)` — the weight gradient of both.
 
 use super::activation::{Activation, activate, through_result};
-use super::matmul::{Before, Matrix, multiply_in_parallel};
+use super::matmul::{Before, Matrix, multiply};
 use super::real::{Real, numbers, read, with_scratch};
 use super::{by_type, reference};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -296,11 +296,11 @@ impl Geometry {
     /// `coarse = patches(fine) · weightsᵀ` for one group of images.
     fn gather<T: Real>(&self, patches: &[T], weights: &[T], coarse: &mut [T]) {
         let depth = self.coarse[2];
-        multiply_in_parallel(
+        multiply(
             coarse,
             Before::Replace,
-            Matrix::rows(patches, self.patch()),
-            Matrix::rows(weights, self.patch()).transposed(),
+            &Matrix::rows(patches, self.patch()),
+            &Matrix::rows(weights, self.patch()).transposed(),
             [coarse.len() / depth, self.patch(), depth],
         );
     }
@@ -322,11 +322,11 @@ impl Geometry {
         for (fine, coarse) in groups {
             let rows = coarse.len() / depth;
             let product = |out: &mut [T]| {
-                multiply_in_parallel(
+                multiply(
                     out,
                     Before::Replace,
-                    Matrix::rows(coarse, depth),
-                    Matrix::rows(weights, self.patch()),
+                    &Matrix::rows(coarse, depth),
+                    &Matrix::rows(weights, self.patch()),
                     [rows, depth, self.patch()],
                 );
             };
@@ -350,11 +350,11 @@ impl Geometry {
     /// `weights = coarseᵀ · patches(fine)`, added up over the groups of images.
     fn correlate<T: Real>(&self, patches: &[T], coarse: &[T], weights: &mut [T]) {
         let depth = self.coarse[2];
-        multiply_in_parallel(
+        multiply(
             weights,
             Before::Add,
-            Matrix::rows(coarse, depth).transposed(),
-            Matrix::rows(patches, self.patch()),
+            &Matrix::rows(coarse, depth).transposed(),
+            &Matrix::rows(patches, self.patch()),
             [depth, coarse.len() / depth, self.patch()],
         );
     }

@@ -14,6 +14,7 @@ mod latent;
 mod likelihood;
 mod linear;
 mod matmul;
+mod microkernel;
 mod norm;
 mod real;
 pub mod reference;

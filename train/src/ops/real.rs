@@ -1,6 +1,7 @@
 //! The two number types that the operations are written for: `f32` to train with, `f64` to check
 //! gradients with.
 
+use super::microkernel::{self, Microkernel, Order};
 use candle_core::{CpuStorage, Layout, Result, Tensor, WithDType, bail};
 use std::cell::Cell;
 
@@ -24,6 +25,9 @@ pub(crate) trait Real:
     /// Magnitude.
     fn abs(self) -> Self;
 
+    /// The innermost loop of matrix products on this processor.
+    fn microkernel(order: Order) -> Microkernel<Self>;
+
     /// Takes this thread's scratch memory away; [`Real::return_scratch`] gives it back.
     fn take_scratch() -> Vec<Self>;
     /// Keeps memory for the next [`Real::take_scratch`] on this thread.
@@ -31,7 +35,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! real {
-    ($type:ident, $scratch:ident) => {
+    ($type:ident, $scratch:ident, $microkernel:path) => {
         thread_local! {
             static $scratch: Cell<Vec<$type>> = const { Cell::new(Vec::new()) };
         }
@@ -60,6 +64,9 @@ macro_rules! real {
             fn abs(self) -> Self {
                 $type::abs(self)
             }
+            fn microkernel(order: Order) -> Microkernel<Self> {
+                $microkernel(order)
+            }
             fn take_scratch() -> Vec<Self> {
                 $scratch.take()
             }
@@ -70,8 +77,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, SCRATCH_F32);
-real!(f64, SCRATCH_F64);
+real!(f32, SCRATCH_F32, microkernel::for_f32);
+real!(f64, SCRATCH_F64, microkernel::for_f64);
 
 /// Runs `work` on `length` numbers of scratch memory whose content is arbitrary.
 ///
