@@ -156,6 +156,22 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     .write(&job.out)
 }
 
+/// Most frames held out for early stopping and for calibration: beyond, they are of more use in
+/// training.
+const MOST_VALIDATION: f64 = 1000.0;
+const MOST_CALIBRATION: f64 = 2000.0;
+
+fn fractions(frames: usize) -> SplitFractions {
+    let usual = SplitFractions::default();
+    let validation = usual.validation.min(MOST_VALIDATION / frames as f64);
+    let calibration = usual.calibration.min(MOST_CALIBRATION / frames as f64);
+    SplitFractions {
+        train: 1.0 - validation - calibration,
+        validation,
+        calibration,
+    }
+}
+
 /// `OUT.training`, where checkpoint, metrics and loss curve of the bundle `OUT` lie.
 fn run_folder(out: &Path) -> Result<PathBuf> {
     let Some(name) = out.file_name() else {

@@ -105,25 +105,23 @@ impl Preset {
     }
 }
 
-/// Without normalisation, since the noise of batch statistics costs nats.
+/// Without normalisation, since the noise of batch statistics costs nats; with a decoder of
+/// 5 million multiplications, since an importance-weighted estimate runs it thousands of times.
 fn small(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
     let build = Blocks {
         norm: false,
-        activation: Activation::Silu,
+        activation: Activation::LeakyRelu,
     };
     let mut encoder = vec![
         build.conv("encoder.a", spec.channels, 32, 4, 2, 1),
         build.conv("encoder.b", 32, 64, 4, 2, 1),
         build.residual("encoder.c", 64),
-        build.residual("encoder.d", 64),
     ];
     let mut decoder = Vec::new();
     build.latent(spec, [7, 7, 64], &mut encoder, &mut decoder);
     decoder.extend([
         build.residual("decoder.b", 64),
-        build.residual("decoder.c", 64),
         build.up("decoder.d", 64, 32, 4, 1),
-        build.conv("decoder.e", 32, 32, 3, 1, 1),
         plain_up("decoder.f", 32, planes, 4, 1),
     ]);
     (encoder, decoder)
