@@ -98,11 +98,8 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     };
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess)?;
-    let parts = split(
-        loaded.frames.count(),
-        options.seed,
-        SplitFractions::default(),
-    )?;
+    let count = loaded.frames.count();
+    let parts = split(count, options.seed, fractions(count))?;
     if options.likelihood != Likelihood::Bernoulli {
         preprocess.normalise = loaded.frames.normalisation(&parts.train);
         loaded.frames.normalise(&preprocess.normalise);
