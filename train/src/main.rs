@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    edge_vae_train::memory::keep_freed_memory();
     match edge_vae_train::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
