@@ -122,6 +122,7 @@ impl Network {
 }
 
 fn main() -> Result<()> {
+    edge_vae_train::memory::keep_freed_memory();
     let mut network = Network::new()?;
     let mut optimiser = AdamW::new(
         &network.variables,

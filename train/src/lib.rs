@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod export;
 pub mod fit;
+pub mod memory;
 pub mod network;
 pub mod ops;
 pub mod optimiser;

@@ -11,8 +11,10 @@
 //! - correlate: `weights = coarseᵀ · patches(fine)` — the weight gradient of both.
 
 use super::activation::{Activation, activate, through_result};
-use super::matmul::{Before, Matrix, multiply};
-use super::real::{Real, numbers, read, with_scratch};
+use super::matmul::{Matrix, Places, multiply};
+use super::microkernel::COLUMNS;
+use super::patches::Patches;
+use super::real::{Real, numbers, read};
 use super::{by_type, reference};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -168,9 +170,11 @@ struct Geometry {
     padding: usize,
 }
 
-/// Rows of the patch matrix made at a time: enough for a well-shaped product, few enough that the
-/// patches are still in the cache when the product reads them.
-const ROWS_AT_A_TIME: usize = 2048;
+/// Channels of a fine picture below which scattering by residues would leave most of a product's
+/// tile empty.
+const NARROW: usize = COLUMNS / 2;
+/// Numbers of patches held at a time where they have to be written down.
+const PATCHES_AT_A_TIME: usize = 1 << 16;
 
 impl Geometry {
     fn fine_size(&self) -> usize {
@@ -188,16 +192,6 @@ impl Geometry {
     /// Numbers in a patch.
     fn patch(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.fine[2]
-    }
-
-    /// Whether the patches are the fine picture itself.
-    fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == 1 && self.padding == 0
-    }
-
-    /// Images whose patches are made at a time.
-    fn images_at_a_time(&self) -> usize {
-        (ROWS_AT_A_TIME / self.positions().max(1)).max(1)
     }
 
     /// Where row `kernel_row` of the patch at coarse position (`row`, `column`) lies: `None` if
@@ -231,27 +225,6 @@ impl Geometry {
         ))
     }
 
-    /// Copies the patches of one image: `positions × patch`.
-    fn unfold<T: Real>(&self, fine: &[T], patches: &mut [T]) {
-        let row_length = self.kernel[1] * self.fine[2];
-        for row in 0..self.coarse[0] {
-            for column in 0..self.coarse[1] {
-                let position = row * self.coarse[1] + column;
-                let patch = &mut patches[position * self.patch()..][..self.patch()];
-                for (kernel_row, part) in patch.chunks_exact_mut(row_length).enumerate() {
-                    match self.overlap(row, column, kernel_row) {
-                        None => part.fill(T::ZERO),
-                        Some((from, to, count)) => {
-                            part[..to].fill(T::ZERO);
-                            part[to..to + count].copy_from_slice(&fine[from..from + count]);
-                            part[to + count..].fill(T::ZERO);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// Adds the patches of one image onto the fine picture.
     fn fold<T: Real>(&self, patches: &[T], fine: &mut [T]) {
         let row_length = self.kernel[1] * self.fine[2];
@@ -271,93 +244,197 @@ impl Geometry {
         }
     }
 
-    /// Calls `work` with the patch matrix of one group of images after another, and with the
-    /// index of the group's first image and the number of images in it.
-    fn for_patches<T: Real>(&self, fine: &[T], mut work: impl FnMut(&[T], usize, usize)) {
-        let step = self.images_at_a_time();
-        for first in (0..self.images).step_by(step) {
-            let count = step.min(self.images - first);
-            let pictures = &fine[first * self.fine_size()..][..count * self.fine_size()];
-            if self.is_pointwise() {
-                work(pictures, first, count);
-                continue;
-            }
-            let size = self.positions() * self.patch();
-            with_scratch(count * size, |patches: &mut [T]| {
-                patches
-                    .par_chunks_mut(size)
-                    .zip(pictures.par_chunks(self.fine_size()))
-                    .for_each(|(patches, picture)| self.unfold(picture, patches));
-                work(patches, first, count);
-            });
+    /// The patches of the fine picture.
+    fn patches<'a, T>(&self, fine: &'a [T]) -> Patches<'a, T> {
+        Patches {
+            pictures: fine,
+            size: self.fine,
+            positions: [self.coarse[0], self.coarse[1]],
+            kernel: self.kernel,
+            origin: [-(self.padding as isize); 2],
+            stride: self.stride,
         }
     }
 
-    /// `coarse = patches(fine) · weightsᵀ` for one group of images.
-    fn gather<T: Real>(&self, patches: &[T], weights: &[T], coarse: &mut [T]) {
+    /// `coarse = patches(fine) · weightsᵀ`
+    fn gather<T: Real>(
+        &self,
+        fine: &[T],
+        weights: &[T],
+        coarse: &mut [T],
+        finish: impl Fn(&mut [T], usize) + Sync,
+    ) {
         let depth = self.coarse[2];
         multiply(
             coarse,
-            Before::Replace,
-            &Matrix::rows(patches, self.patch()),
+            &Places::rows(depth),
+            &self.patches(fine),
             &Matrix::rows(weights, self.patch()).transposed(),
-            [coarse.len() / depth, self.patch(), depth],
+            [self.images * self.positions(), self.patch(), depth],
+            finish,
         );
     }
 
-    /// `fine = patchesᵀ(coarse · weights)` for all images.
+    /// `weights = coarseᵀ · patches(fine)`
+    fn correlate<T: Real>(&self, fine: &[T], coarse: &[T], weights: &mut [T]) {
+        let depth = self.coarse[2];
+        multiply(
+            weights,
+            &Places::rows(self.patch()),
+            &Matrix::rows(coarse, depth).transposed(),
+            &self.patches(fine),
+            [depth, self.images * self.positions(), self.patch()],
+            |_, _| {},
+        );
+    }
+
+    /// `fine = patchesᵀ(coarse · weights)`
+    ///
+    /// The pixels of the fine picture that the kernel reaches with the same of its rows and columns
+    /// (those of one residue of row and column modulo the stride) are a convolution of the coarse
+    /// picture with just these: one product for each residue, and nothing to add up afterwards.
     fn scatter<T: Real>(
         &self,
         coarse: &[T],
         weights: &[T],
         fine: &mut [T],
-        finish: impl Fn(&mut [T]) + Sync,
+        finish: impl Fn(&mut [T], usize) + Sync,
     ) {
+        if self.fine[2] < NARROW {
+            self.scatter_by_adding(coarse, weights, fine, finish);
+            return;
+        }
+        let [_, width, channels] = self.fine;
         let depth = self.coarse[2];
-        let step = self.images_at_a_time();
-        let size = self.positions() * self.patch();
-        let groups = fine
-            .chunks_mut(step * self.fine_size())
-            .zip(coarse.chunks(step * self.coarse_size()));
-        for (fine, coarse) in groups {
-            let rows = coarse.len() / depth;
-            let product = |out: &mut [T]| {
+        for row_residue in 0..self.stride {
+            let rows = self.residue(row_residue, 0);
+            for column_residue in 0..self.stride {
+                let columns = self.residue(column_residue, 1);
+                let kernel = [rows.taps, columns.taps];
+                let own;
+                let weights = if self.kernel == [1, 1] {
+                    weights
+                } else {
+                    own = self.weights_of_residue(weights, [row_residue, column_residue], kernel);
+                    &own
+                };
+                let grid = [rows.pixels, columns.pixels];
                 multiply(
-                    out,
-                    Before::Replace,
-                    &Matrix::rows(coarse, depth),
-                    &Matrix::rows(weights, self.patch()),
-                    [rows, depth, self.patch()],
+                    fine,
+                    &Places {
+                        start: (rows.first * width + columns.first) * channels,
+                        grid,
+                        steps: [
+                            self.fine_size(),
+                            self.stride * width * channels,
+                            self.stride * channels,
+                        ],
+                    },
+                    &Patches {
+                        pictures: coarse,
+                        size: self.coarse,
+                        positions: grid,
+                        kernel,
+                        origin: [rows.origin, columns.origin],
+                        stride: 1,
+                    },
+                    &Matrix::rows(weights, channels),
+                    [
+                        self.images * grid[0] * grid[1],
+                        kernel[0] * kernel[1] * depth,
+                        channels,
+                    ],
+                    &finish,
                 );
-            };
-            if self.is_pointwise() {
-                product(fine);
-                fine.par_chunks_mut(self.fine_size()).for_each(&finish);
-                continue;
             }
-            with_scratch(rows * self.patch(), |patches: &mut [T]| {
-                product(patches);
-                fine.par_chunks_mut(self.fine_size())
-                    .zip(patches.par_chunks(size))
-                    .for_each(|(picture, patches)| {
-                        self.fold(patches, picture);
-                        finish(picture);
-                    });
-            });
         }
     }
 
-    /// `weights = coarseᵀ · patches(fine)`, added up over the groups of images.
-    fn correlate<T: Real>(&self, patches: &[T], coarse: &[T], weights: &mut [T]) {
-        let depth = self.coarse[2];
-        multiply(
-            weights,
-            Before::Add,
-            &Matrix::rows(coarse, depth).transposed(),
-            &Matrix::rows(patches, self.patch()),
-            [depth, coarse.len() / depth, self.patch()],
-        );
+    /// The fine pixels of one residue along rows (`axis` 0) or columns (1).
+    fn residue(&self, residue: usize, axis: usize) -> Residue {
+        let (stride, padding) = (self.stride, self.padding);
+        let first = (residue + stride - padding % stride) % stride;
+        let taps = self.kernel[axis].saturating_sub(residue).div_ceil(stride);
+        let over_first = (first + padding - residue) / stride;
+        Residue {
+            first,
+            pixels: self.fine[axis].saturating_sub(first).div_ceil(stride),
+            taps,
+            origin: over_first as isize + 1 - taps as isize,
+        }
     }
+
+    /// The weights that reach pixels of a residue, in the order in which the kernel of `taps` meets
+    /// the coarse picture: `(tap row, tap column, depth) × channels`.
+    fn weights_of_residue<T: Real>(
+        &self,
+        weights: &[T],
+        residue: [usize; 2],
+        taps: [usize; 2],
+    ) -> Vec<T> {
+        let channels = self.fine[2];
+        let mut own = Vec::with_capacity(taps[0] * taps[1] * self.coarse[2] * channels);
+        for row in (0..taps[0]).rev() {
+            for column in (0..taps[1]).rev() {
+                let kernel_row = residue[0] + row * self.stride;
+                let kernel_column = residue[1] + column * self.stride;
+                let tap = kernel_row * self.kernel[1] + kernel_column;
+                for patch in weights.chunks_exact(self.patch()) {
+                    own.extend_from_slice(&patch[tap * channels..][..channels]);
+                }
+            }
+        }
+        own
+    }
+
+    /// As [`Geometry::scatter`], with the patches written down.
+    fn scatter_by_adding<T: Real>(
+        &self,
+        coarse: &[T],
+        weights: &[T],
+        fine: &mut [T],
+        finish: impl Fn(&mut [T], usize) + Sync,
+    ) {
+        let (depth, channels) = (self.coarse[2], self.fine[2]);
+        let size = self.positions() * self.patch();
+        let images = (PATCHES_AT_A_TIME / size).max(1);
+        let mut patches = vec![T::ZERO; images.min(self.images) * size];
+        let groups = fine
+            .chunks_mut(images * self.fine_size())
+            .zip(coarse.chunks(images * self.coarse_size()));
+        for (fine, coarse) in groups {
+            let rows = coarse.len() / depth;
+            multiply(
+                &mut patches,
+                &Places::rows(self.patch()),
+                &Matrix::rows(coarse, depth),
+                &Matrix::rows(weights, self.patch()),
+                [rows, depth, self.patch()],
+                |_, _| {},
+            );
+            fine.par_chunks_mut(self.fine_size())
+                .zip(patches.par_chunks(size))
+                .for_each(|(picture, patches)| {
+                    picture.fill(T::ZERO);
+                    self.fold(patches, picture);
+                    for pixel in picture.chunks_exact_mut(channels) {
+                        finish(pixel, 0);
+                    }
+                });
+        }
+    }
+}
+
+/// The fine pixels along one axis that are reached with the same part of the kernel.
+struct Residue {
+    /// The first such pixel, below the stride; they are a stride apart.
+    first: usize,
+    /// Their number.
+    pixels: usize,
+    /// Rows or columns of the kernel that reach them.
+    taps: usize,
+    /// The first coarse pixel, or one outside, that reaches the first fine one.
+    origin: isize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -407,16 +484,11 @@ impl Convolution {
     fn forward<T: Real>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> Vec<T> {
         let geometry = &self.geometry;
         let mut y = vec![T::ZERO; self.result_shape().elem_count()];
-        let finish = |picture: &mut [T]| finish(picture, b, self.outputs(), self.act);
+        let finish = |pixel: &mut [T], channel: usize| {
+            finish(pixel, b.map(|b| &b[channel..]), self.act);
+        };
         match self.direction {
-            Direction::Gather => {
-                let size = geometry.coarse_size();
-                geometry.for_patches(x, |patches, first, count| {
-                    let coarse = &mut y[first * size..][..count * size];
-                    geometry.gather(patches, w, coarse);
-                    coarse.par_chunks_mut(size).for_each(finish);
-                });
-            }
+            Direction::Gather => geometry.gather(x, w, &mut y, finish),
             Direction::Scatter => geometry.scatter(x, w, &mut y, finish),
         }
         y
@@ -445,29 +517,15 @@ impl Convolution {
         };
         let mut weights = vec![T::ZERO; w.len()];
         let mut input = wants_input.then(|| vec![T::ZERO; x.len()]);
-        match self.direction {
-            Direction::Gather => {
-                let size = geometry.coarse_size();
-                geometry.for_patches(x, |patches, first, count| {
-                    geometry.correlate(
-                        patches,
-                        &grad[first * size..][..count * size],
-                        &mut weights,
-                    );
-                });
-                if let Some(input) = &mut input {
-                    geometry.scatter(grad, w, input, |_| {});
-                }
-            }
-            Direction::Scatter => {
-                let size = geometry.coarse_size();
-                geometry.for_patches(grad, |patches, first, count| {
-                    let range = first * size..(first + count) * size;
-                    geometry.correlate(patches, &x[range.clone()], &mut weights);
-                    if let Some(input) = &mut input {
-                        geometry.gather(patches, w, &mut input[range]);
-                    }
-                });
+        let (fine, coarse) = match self.direction {
+            Direction::Gather => (x, grad),
+            Direction::Scatter => (grad, x),
+        };
+        geometry.correlate(fine, coarse, &mut weights);
+        if let Some(input) = &mut input {
+            match self.direction {
+                Direction::Gather => geometry.scatter(grad, w, input, |_, _| {}),
+                Direction::Scatter => geometry.gather(grad, w, input, |_, _| {}),
             }
         }
         Gradients {
@@ -518,19 +576,17 @@ impl Convolution {
     }
 }
 
-/// Adds the bias and applies the activation, in place.
-pub(crate) fn finish<T: Real>(y: &mut [T], bias: Option<&[T]>, channels: usize, act: Activation) {
+/// Adds the bias and applies the activation to channels of one pixel, in place.
+fn finish<T: Real>(pixel: &mut [T], bias: Option<&[T]>, act: Activation) {
     match bias {
         Some(bias) => {
-            for y in y.chunks_exact_mut(channels) {
-                for (y, &b) in y.iter_mut().zip(bias) {
-                    *y = act.apply(*y + b);
-                }
+            for (y, &b) in pixel.iter_mut().zip(bias) {
+                *y = act.apply(*y + b);
             }
         }
         None if act == Activation::Identity => {}
         None => {
-            for y in y {
+            for y in pixel {
                 *y = act.apply(*y);
             }
         }

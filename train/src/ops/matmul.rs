@@ -5,7 +5,7 @@
 //! [`INNER`], whatever part of the result is computed together with it: the bits depend neither on
 //! the number of threads nor on how a product is split among them.
 
-use super::microkernel::{COLUMNS, INNER, Order, ROW_STEP, ROWS};
+use super::microkernel::{COLUMNS, INNER, Microkernel, Order, ROW_STEP, ROWS};
 use super::real::{Real, with_scratch};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -55,6 +55,18 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
+/// `out` = `from`, with no call of a function if there are `USUAL` numbers.
+#[inline(always)]
+pub(super) fn copy<T: Copy, const USUAL: usize>(from: &[T], out: &mut [T]) {
+    match (
+        <&[T; USUAL]>::try_from(from),
+        <&mut [T; USUAL]>::try_from(&mut *out),
+    ) {
+        (Ok(from), Ok(out)) => *out = *from,
+        _ => out.copy_from_slice(from),
+    }
+}
+
 impl<T: Real> Left<T> for Matrix<'_, T> {
     fn order(&self) -> Order {
         if self.column_step == 1 {
@@ -75,7 +87,7 @@ impl<T: Real> Left<T> for Matrix<'_, T> {
         for (index, out) in inner.zip(out.chunks_exact_mut(ROWS)) {
             let column = &self.numbers[index * self.column_step..];
             if self.row_step == 1 {
-                out[..rows.len()].copy_from_slice(&column[rows.clone()]);
+                copy::<T, ROWS>(&column[rows.clone()], &mut out[..rows.len()]);
             } else {
                 for (out, row) in out.iter_mut().zip(rows.clone()) {
                     *out = column[row * self.row_step];
@@ -90,7 +102,7 @@ impl<T: Real> Right<T> for Matrix<'_, T> {
         if self.column_step == 1 {
             for (index, out) in inner.zip(out.chunks_exact_mut(COLUMNS)) {
                 let row = &self.numbers[index * self.row_step..];
-                out[..columns.len()].copy_from_slice(&row[columns.clone()]);
+                copy::<T, COLUMNS>(&row[columns.clone()], &mut out[..columns.len()]);
             }
             return;
         }
@@ -103,13 +115,41 @@ impl<T: Real> Right<T> for Matrix<'_, T> {
     }
 }
 
-/// What becomes of the numbers that a product's destination held before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Before {
-    /// They are replaced.
-    Replace,
-    /// The product is added to them.
-    Add,
+/// Where the rows of a result go: to a grid of `columns` by `rows` in each of some pictures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    /// Index of the first row's first number.
+    pub(crate) start: usize,
+    /// Rows and columns of the grid.
+    pub(crate) grid: [usize; 2],
+    /// From one picture to the next, one row of the grid to the next, one column to the next.
+    pub(crate) steps: [usize; 3],
+}
+
+impl Places {
+    /// Rows one after another, each of `columns` numbers.
+    pub(crate) fn rows(columns: usize) -> Self {
+        Self {
+            start: 0,
+            grid: [1, 1],
+            steps: [columns; 3],
+        }
+    }
+
+    fn place(&self, row: usize) -> usize {
+        let [rows, columns] = self.grid;
+        self.start
+            + row / (rows * columns) * self.steps[0]
+            + row / columns % rows * self.steps[1]
+            + row % columns * self.steps[2]
+    }
+
+    /// Whether rows of `columns` numbers never overlap, which also makes the last one the farthest.
+    fn are_apart(&self, columns: usize) -> bool {
+        let line = (self.grid[1] - 1) * self.steps[2] + columns;
+        let picture = (self.grid[0] - 1) * self.steps[1] + line;
+        self.steps[2] >= columns && self.steps[1] >= line && self.steps[0] >= picture
+    }
 }
 
 /// Rows of the left factor that are packed at a time, for all columns.
@@ -159,20 +199,33 @@ impl Part {
 }
 
 /// A product's destination, shared by the tasks that each write a part of it.
-struct Destination<T>(*mut T);
+struct Destination<'a, T> {
+    start: *mut T,
+    places: &'a Places,
+}
 // SAFETY: only the disjoint parts of one product are written through it.
-unsafe impl<T: Send> Sync for Destination<T> {}
+unsafe impl<T: Send> Sync for Destination<'_, T> {}
 
-/// `out` (`rows`×`columns`, row-major) = `left` (`rows`×`inner`) · `right` (`inner`×`columns`), or
-/// that added to `out`; parts of it in parallel.
+/// `out` (`rows`×`columns`, rows at `places`) = `left` (`rows`×`inner`) · `right`
+/// (`inner`×`columns`), parts of it in parallel.
+///
+/// `finish` gets every piece of a row soon after it is computed, with the index of its first
+/// column.
+///
+/// # Panics
+/// If the rows overlap or don't fit into `out`, or a factor is smaller than said.
 pub(crate) fn multiply<T: Real>(
     out: &mut [T],
-    before: Before,
+    places: &Places,
     left: &impl Left<T>,
     right: &impl Right<T>,
     [rows, inner, columns]: [usize; 3],
+    finish: impl Fn(&mut [T], usize) + Sync,
 ) {
-    assert!(out.len() >= rows * columns);
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert!(places.are_apart(columns) && places.place(rows - 1) + columns <= out.len());
     let threads = rayon::current_num_threads();
     let wanted = if threads == 1 {
         1
@@ -190,29 +243,28 @@ pub(crate) fn multiply<T: Real>(
         }
         parts = split;
     }
-    let destination = Destination(out.as_mut_ptr());
+    let destination = Destination {
+        start: out.as_mut_ptr(),
+        places,
+    };
     parts.into_par_iter().for_each(|part| {
-        let destination = &destination;
-        // SAFETY: the assertion above keeps the parts, which are disjoint, inside of `out`, and
-        // that is borrowed until all of them are done.
-        unsafe { multiply_part(destination.0, columns, before, left, right, inner, &part) }
+        // SAFETY: the assertion above keeps all rows inside of `out` and apart from each other,
+        // the parts are disjoint, and `out` is borrowed until all of them are done.
+        unsafe { multiply_part(&destination, left, right, inner, &part, &finish) }
     });
 }
 
 /// # Safety
-/// The part of the destination, whose rows are `step` numbers apart, may be written, and nothing
-/// else accesses it meanwhile.
+/// The part of the destination may be written, and nothing else accesses it meanwhile.
 unsafe fn multiply_part<T: Real>(
-    out: *mut T,
-    step: usize,
-    before: Before,
+    destination: &Destination<'_, T>,
     left: &impl Left<T>,
     right: &impl Right<T>,
     inner: usize,
     part: &Part,
+    finish: &impl Fn(&mut [T], usize),
 ) {
-    let order = left.order();
-    let kernel = T::microkernel(order);
+    let kernel = T::microkernel(left.order());
     let left_size = ROWS * ROW_STEP;
     let right_size = INNER * COLUMNS;
     let left_block = ROW_BLOCK / ROWS * left_size;
@@ -222,40 +274,53 @@ unsafe fn multiply_part<T: Real>(
         |memory: &mut [T]| {
             let skipped = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
             let (left_memory, right_memory) = memory[skipped..].split_at_mut(left_block);
-            let column_blocks = part.columns.clone().step_by(COLUMN_BLOCK);
-            for column_block in column_blocks.map(|c| c..(c + COLUMN_BLOCK).min(part.columns.end)) {
+            let mut starts = [std::ptr::null_mut(); ROW_BLOCK];
+            for column_block in blocks(&part.columns, COLUMN_BLOCK) {
                 // An empty inner dimension still assigns zeros.
-                let inner_blocks = (0..inner.max(1)).step_by(INNER);
-                for inner_block in inner_blocks.map(|i| i..(i + INNER).min(inner)) {
-                    let add = before == Before::Add || inner_block.start > 0;
-                    for (columns, out) in
-                        tiles(&column_block, COLUMNS).zip(right_memory.chunks_exact_mut(right_size))
+                for inner_start in (0..inner.max(1)).step_by(INNER) {
+                    let inner_block = inner_start..(inner_start + INNER).min(inner);
+                    let is_last = inner_block.end == inner;
+                    for (columns, out) in blocks(&column_block, COLUMNS)
+                        .zip(right_memory.chunks_exact_mut(right_size))
                     {
                         right.pack(inner_block.clone(), columns, out);
                     }
-                    let row_blocks = part.rows.clone().step_by(ROW_BLOCK);
-                    for row_block in row_blocks.map(|r| r..(r + ROW_BLOCK).min(part.rows.end)) {
+                    for row_block in blocks(&part.rows, ROW_BLOCK) {
+                        for (start, row) in starts.iter_mut().zip(row_block.clone()) {
+                            // SAFETY: every row is inside of the destination.
+                            *start =
+                                unsafe { destination.start.add(destination.places.place(row)) };
+                        }
+                        let starts = &starts[..row_block.len()];
                         for (rows, out) in
-                            tiles(&row_block, ROWS).zip(left_memory.chunks_exact_mut(left_size))
+                            blocks(&row_block, ROWS).zip(left_memory.chunks_exact_mut(left_size))
                         {
                             left.pack(rows, inner_block.clone(), out);
                         }
-                        for (columns, right) in
-                            tiles(&column_block, COLUMNS).zip(right_memory.chunks_exact(right_size))
+                        for (columns, right) in blocks(&column_block, COLUMNS)
+                            .zip(right_memory.chunks_exact(right_size))
                         {
-                            for (rows, left) in
-                                tiles(&row_block, ROWS).zip(left_memory.chunks_exact(left_size))
+                            for (starts, left) in
+                                starts.chunks(ROWS).zip(left_memory.chunks_exact(left_size))
                             {
+                                let tile = Tile {
+                                    starts,
+                                    columns: columns.clone(),
+                                    add: inner_start > 0,
+                                };
                                 // SAFETY: `T::microkernel` gives a kernel that this processor runs,
                                 // the blocks are packed, the tile lies inside the part.
-                                unsafe {
-                                    tile(kernel, inner_block.len(), left, right, add, |row| {
-                                        (row < rows.len()).then(|| {
-                                            let start = (rows.start + row) * step + columns.start;
-                                            (out.add(start), columns.len())
-                                        })
-                                    });
-                                }
+                                unsafe { tile.compute(kernel, inner_block.len(), left, right) };
+                            }
+                        }
+                        if is_last {
+                            for &start in starts {
+                                // SAFETY: a row's piece inside the part.
+                                let piece = unsafe {
+                                    let start = start.add(column_block.start);
+                                    std::slice::from_raw_parts_mut(start, column_block.len())
+                                };
+                                finish(piece, column_block.start);
                             }
                         }
                     }
@@ -265,47 +330,53 @@ unsafe fn multiply_part<T: Real>(
     );
 }
 
-fn tiles(side: &Range<usize>, tile: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-    let end = side.end;
-    side.clone()
-        .step_by(tile)
-        .map(move |start| start..(start + tile).min(end))
+/// A range in parts of `size`, the last one perhaps shorter.
+fn blocks(range: &Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let end = range.end;
+    range
+        .clone()
+        .step_by(size)
+        .map(move |start| start..(start + size).min(end))
 }
 
-/// Computes one tile; `row` gives where a row of it is and how many columns it has, `None` for a
-/// row below the edge. What is beyond an edge goes to memory that is thrown away.
-///
-/// # Safety
-/// As for [`super::microkernel::Microkernel`], for so many columns as `row` says.
-unsafe fn tile<T: Real>(
-    kernel: super::microkernel::Microkernel<T>,
-    inner: usize,
-    left: &[T],
-    right: &[T],
+/// What one call of the kernel computes: at most [`ROWS`]×[`COLUMNS`].
+struct Tile<'a, T> {
+    /// Where the destination's rows start.
+    starts: &'a [*mut T],
+    columns: Range<usize>,
+    /// Whether the product is added to what is there.
     add: bool,
-    row: impl Fn(usize) -> Option<(*mut T, usize)>,
-) {
-    let places: [Option<(*mut T, usize)>; ROWS] = std::array::from_fn(row);
-    let whole = |place: &Option<(*mut T, usize)>| place.is_some_and(|(_, count)| count == COLUMNS);
-    // SAFETY: the caller's promise; rows that are not whole are read and written by the count
-    // that the caller gave, in between the kernel has memory of its own.
-    unsafe {
-        if places.iter().all(whole) {
-            let rows = places.map(|place| place.map_or(std::ptr::null_mut(), |(start, _)| start));
-            kernel(inner, left.as_ptr(), right.as_ptr(), &rows, add);
-            return;
-        }
-        let mut memory = [[T::ZERO; COLUMNS]; ROWS];
-        if add {
-            for (line, &(start, count)) in memory.iter_mut().zip(places.iter().flatten()) {
-                std::ptr::copy_nonoverlapping(start, line.as_mut_ptr(), count);
+}
+
+impl<T: Real> Tile<'_, T> {
+    /// Computes the tile; what the kernel writes beyond its edges goes to memory that is thrown
+    /// away.
+    ///
+    /// # Safety
+    /// As for [`Microkernel`], with the tile's columns of its rows in place of whole ones.
+    unsafe fn compute(&self, kernel: Microkernel<T>, inner: usize, left: &[T], right: &[T]) {
+        let count = self.columns.len();
+        // SAFETY: the caller's promise; in an incomplete tile the kernel has memory of its own, and
+        // the destination is read and written by the counts of its rows and columns.
+        unsafe {
+            let place = |row: usize| self.starts[row].add(self.columns.start);
+            if self.starts.len() == ROWS && count == COLUMNS {
+                let rows = std::array::from_fn(place);
+                kernel(inner, left.as_ptr(), right.as_ptr(), &rows, self.add);
+                return;
             }
-        }
-        let start = memory.as_mut_ptr().cast::<T>();
-        let rows = std::array::from_fn(|row| start.add(row * COLUMNS));
-        kernel(inner, left.as_ptr(), right.as_ptr(), &rows, add);
-        for (line, &(start, count)) in memory.iter().zip(places.iter().flatten()) {
-            std::ptr::copy_nonoverlapping(line.as_ptr(), start, count);
+            let mut memory = [[T::ZERO; COLUMNS]; ROWS];
+            let start = memory.as_mut_ptr().cast::<T>();
+            let rows: [*mut T; ROWS] = std::array::from_fn(|row| start.add(row * COLUMNS));
+            if self.add {
+                for (row, &line) in rows.iter().enumerate().take(self.starts.len()) {
+                    std::ptr::copy_nonoverlapping(place(row), line, count);
+                }
+            }
+            kernel(inner, left.as_ptr(), right.as_ptr(), &rows, self.add);
+            for (row, &line) in rows.iter().enumerate().take(self.starts.len()) {
+                std::ptr::copy_nonoverlapping(line, place(row), count);
+            }
         }
     }
 }
@@ -350,15 +421,27 @@ mod tests {
             let direct = by_definition(|r, i| a[r * inner + i], |i, c| b[i * columns + c], shape);
             let mut out = vec![f64::NAN; rows * columns];
             let (left, right) = (Matrix::rows(&a, inner), Matrix::rows(&b, columns));
-            multiply(&mut out, Before::Replace, &left, &right, shape);
+            multiply(
+                &mut out,
+                &Places::rows(columns),
+                &left,
+                &right,
+                shape,
+                |_, _| {},
+            );
             assert_eq!(out, direct);
-            multiply(&mut out, Before::Add, &left, &right, shape);
-            assert!(out.iter().zip(&direct).all(|(o, d)| *o == 2.0 * d));
 
             let crossed = by_definition(|r, i| a[i * rows + r], |i, c| b[c * inner + i], shape);
             let (left, right) = (Matrix::rows(&a, rows), Matrix::rows(&b, inner));
             let (left, right) = (left.transposed(), right.transposed());
-            multiply(&mut out, Before::Replace, &left, &right, shape);
+            multiply(
+                &mut out,
+                &Places::rows(columns),
+                &left,
+                &right,
+                shape,
+                |_, _| {},
+            );
             assert_eq!(out, crossed);
         }
     }

@@ -16,6 +16,7 @@ mod linear;
 mod matmul;
 mod microkernel;
 mod norm;
+mod patches;
 mod real;
 pub mod reference;
 mod shuffle;
