@@ -476,8 +476,8 @@ mod tests {
         fn step(&mut self, gradient: &[f64], norm: f64, t: i32, rate: f64, decay: f64) {
             let clip = if norm > 0.9 { 0.9 / norm } else { 1.0 };
             let average_decay = f64::min(0.7, f64::from(1 + t) / f64::from(10 + t));
-            for i in 0..gradient.len() {
-                let g = gradient[i] * clip;
+            for (i, gradient) in gradient.iter().enumerate() {
+                let g = gradient * clip;
                 self.first[i] = 0.8 * self.first[i] + 0.2 * g;
                 self.second[i] = 0.95 * self.second[i] + 0.05 * g * g;
                 let first = self.first[i] / (1.0 - 0.8f64.powi(t));

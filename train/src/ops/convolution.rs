@@ -671,3 +671,64 @@ impl CustomOp3 for Convolution {
         self.gradients(x, w, y, grad)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ways to scatter against the definition: every coarse number adds its multiple of the
+    /// weights under it.
+    #[test]
+    fn scattering_adds_each_patch_where_it_lies() {
+        for (fine, kernel, stride, padding) in [
+            ([8, 8, 33], [4, 4], 2, 1),
+            ([9, 7, 16], [3, 3], 2, 1),
+            ([7, 5, 20], [3, 2], 1, 1),
+            ([10, 11, 18], [2, 2], 3, 0),
+            ([6, 6, 40], [1, 1], 1, 0),
+            ([6, 5, 17], [1, 1], 2, 0),
+            ([11, 12, 16], [5, 5], 3, 2),
+        ] {
+            let side = |axis: usize| (fine[axis] + 2 * padding - kernel[axis]) / stride + 1;
+            let geometry = Geometry {
+                images: 2,
+                fine,
+                coarse: [side(0), side(1), 3],
+                kernel,
+                stride,
+                padding,
+            };
+            let numbers = |count: usize, step: usize| -> Vec<f64> {
+                (0..count).map(|i| (i * step % 17) as f64 - 8.0).collect()
+            };
+            let coarse = numbers(2 * geometry.coarse_size(), 5);
+            let weights = numbers(3 * geometry.patch(), 7);
+            let mut wanted = vec![0.0; 2 * geometry.fine_size()];
+            let [height, width, channels] = fine;
+            for (place, &number) in coarse.iter().enumerate() {
+                let (position, depth) = (place / 3, place % 3);
+                let (image, position) = (
+                    position / geometry.positions(),
+                    position % geometry.positions(),
+                );
+                let (top, left) = (position / side(1) * stride, position % side(1) * stride);
+                for index in 0..geometry.patch() {
+                    let (tap, channel) = (index / channels, index % channels);
+                    let (y, x) = (top + tap / kernel[1], left + tap % kernel[1]);
+                    if y < padding || x < padding || y - padding >= height || x - padding >= width {
+                        continue;
+                    }
+                    let pixel = (image * height + y - padding) * width + x - padding;
+                    wanted[pixel * channels + channel] +=
+                        number * weights[depth * geometry.patch() + index];
+                }
+            }
+            let mut by_residues = vec![f64::NAN; wanted.len()];
+            geometry.scatter(&coarse, &weights, &mut by_residues, |_, _| {});
+            assert_eq!(by_residues, wanted, "{geometry:?}");
+            let mut by_adding = vec![f64::NAN; wanted.len()];
+            geometry.scatter_by_adding(&coarse, &weights, &mut by_adding, |_, _| {});
+            assert_eq!(by_adding, wanted, "{geometry:?}");
+        }
+    }
+}

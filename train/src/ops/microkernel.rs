@@ -81,7 +81,7 @@ macro_rules! number {
         impl Number for $type {
             #[inline(always)]
             fn multiply_add(self, factor: Self, sum: Self) -> Self {
-                // Elsewhere `mul_add` calls a function, thirty times slower.
+                // Elsewhere `mul_add` is a call of a function.
                 if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
                     self.mul_add(factor, sum)
                 } else {
@@ -235,7 +235,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg64;
 
-    /// Every kernel of this processor, with its order and whether it fuses.
+    /// Every kernel that this processor runs, with its order.
     fn kernels() -> Vec<(&'static str, Order, Microkernel<f32>)> {
         let mut kernels: Vec<(_, _, Microkernel<f32>)> = Vec::new();
         for order in [Order::Rows, Order::Columns] {
