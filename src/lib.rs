@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod preprocess;
 mod reconstructor;
 pub mod render;
+mod replace;
 pub mod synth;
 pub mod vae;
 
@@ -28,3 +29,4 @@ pub use detector::{Detector, DetectorOptions, Judgement, Latency};
 pub use error::Error;
 pub use frame::Frame;
 pub use reconstructor::Reconstructor;
+pub use replace::replace_file;

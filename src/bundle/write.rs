@@ -181,9 +181,9 @@ impl Bundle {
             manifest,
             files: std::mem::take(&mut self.files),
         };
-        let written = changed
-            .check_model_id()
-            .and_then(|()| replace_file(&path, text.as_bytes()));
+        let written = changed.check_model_id().and_then(|()| {
+            crate::replace_file(&path, text.as_bytes()).map_err(|source| failed(&path, source))
+        });
         self.files = changed.files;
         written?;
         self.manifest = changed.manifest;
@@ -281,27 +281,6 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
             file.sync_all()
         })
         .map_err(|source| failed(path, source))
-}
-
-/// Replaces one file: written beside, flushed, renamed.
-fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
-    let (parent, _) = parent_and_name(path)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".manifest.").suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder
-        .tempfile_in(&parent)
-        .map_err(|source| failed(path, source))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|source| failed(path, source))?;
-    file.persist(path)
-        .map_err(|error| failed(path, error.error))?;
-    flush_folder(&parent)
 }
 
 /// Makes names in a folder durable; only Unix can.

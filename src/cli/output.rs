@@ -1,8 +1,7 @@
 //! Where results go: standard output, and files that appear whole or not at all.
 
 use std::{
-    fmt,
-    fs::{self, Permissions},
+    fmt, fs,
     io::{self, Write},
     path::Path,
 };
@@ -64,24 +63,9 @@ pub(crate) fn check_file_place(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("{shown}: cannot write into the folder {}", folder.display()))
 }
 
-/// Writes a file beside its place, flushes it, and renames it: whoever looks sees the old file or
-/// the new one, never half of one.
+/// Replaces a file whole.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let written = || -> io::Result<()> {
-        let folder = parent(path);
-        fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".edge-vae-").suffix(".partial");
-        // The mode of any other new file; without it, of a secret one.
-        #[cfg(unix)]
-        builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_data()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    written().with_context(|| format!("{}: cannot write", path.display()))
+    edge_vae::replace_file(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
 }
 
 fn parent(path: &Path) -> &Path {
@@ -94,17 +78,6 @@ fn parent(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_is_replaced_and_nothing_is_left_beside() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("deep/er/a.bin");
-        write_whole(&path, b"old").unwrap();
-        write_whole(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        let beside = fs::read_dir(path.parent().unwrap()).unwrap().count();
-        assert_eq!(beside, 1);
-    }
 
     #[test]
     fn a_file_in_the_way_of_a_folder_is_named() {

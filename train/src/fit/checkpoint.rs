@@ -1,10 +1,6 @@
 //! Checkpoints: everything a run needs to go on bit for bit, in one file that is replaced whole.
 
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
@@ -146,18 +142,10 @@ impl State {
     }
 }
 
-/// Writes `bytes` beside `path`, flushes them to the disk, and renames.
+/// Replaces the file `path` by `bytes`, whole.
 ///
 /// # Errors
 /// What the system says; `path` then holds what it held before.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder: PathBuf = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        std::fs::File::open(&folder)?.sync_all()
-    };
-    write().with_context(|| format!("{}: cannot write", path.display()))
+    edge_vae::replace_file(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
 }
