@@ -38,7 +38,7 @@ pub(super) struct FitArgs {
     /// The bundle to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Continue the run whose checkpoint lies beside OUT, bit for bit.
+    /// Continue the run whose checkpoint lies beside OUT, bit for bit; another budget may be given
     #[arg(long)]
     resume: bool,
     /// Where to train.
@@ -188,10 +188,18 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
     };
     let options = resolve(&args.training, small);
     let untouched = Untouched::try_parse_from(["fit"]).context("the defaults do not parse")?;
+    let untouched = FitOptions {
+        budget: options.budget,
+        ..resolve(&untouched.training, small)
+    };
+    let training = &args.training;
     let job = Job {
         out: args.out.clone(),
         resume: args.resume,
-        untouched: options == resolve(&untouched.training, small),
+        untouched: options == untouched,
+        budget_given: training.minutes.is_some()
+            || training.epochs.is_some()
+            || training.steps.is_some(),
         golden: match args.golden.as_deref() {
             None => Golden::CalibrationFrame,
             Some("glyph") => Golden::Glyph,

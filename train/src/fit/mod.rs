@@ -44,8 +44,11 @@ pub struct Job {
     pub resume: bool,
     /// How to train.
     pub options: FitOptions,
-    /// Whether no flag of training was given: a resumed run then follows its checkpoint.
+    /// Whether no flag of training but the budget was given: a resumed run then follows its
+    /// checkpoint.
     pub untouched: bool,
+    /// Whether a budget was given: a resumed run then ends by it.
+    pub budget_given: bool,
     /// The golden frame.
     pub golden: Golden,
     /// Where to train.
@@ -191,11 +194,18 @@ fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
         (resume, true) => {
             let found = Checkpoint::load(folder);
             if resume {
-                let found = found?;
-                if !job.untouched && job.options != found.state.options {
+                let mut found = found?;
+                // Only the budget may change: anything else would be another run.
+                let mut wanted = job.options.clone();
+                if job.budget_given {
+                    found.state.options.budget = wanted.budget;
+                } else {
+                    wanted.budget = found.state.options.budget;
+                }
+                if !job.untouched && wanted != found.state.options {
                     bail!(
                         "{}: the checkpoint was made with other flags: resume with the same or \
-                         with none (found {:?})",
+                         with none, only the budget may change (found {:?})",
                         folder.display(),
                         found.state.options
                     );

@@ -101,6 +101,8 @@ struct Run<'a> {
     material: &'a Material<'a>,
     device: &'a Device,
     state: State,
+    /// Seconds trained before this call.
+    earlier: f64,
     parameters: Parameters,
     optimiser: AdamW,
     best: Snapshot,
@@ -120,6 +122,7 @@ impl<'a> Run<'a> {
             material,
             device,
             best: parameters.snapshot()?,
+            earlier: state.seconds,
             state,
             parameters,
             optimiser,
@@ -140,15 +143,26 @@ impl<'a> Run<'a> {
         let best = fresh.with(&checkpoint.best)?.snapshot()?;
         let mut optimiser = optimiser(&parameters, &checkpoint.state.options)?;
         optimiser.restore(&checkpoint.optimiser)?;
-        Ok(Self {
+        let mut run = Self {
             network,
             material,
             device,
+            earlier: checkpoint.state.seconds,
             state: checkpoint.state,
             parameters,
             optimiser,
             best,
-        })
+        };
+        // A new budget is planned anew; the old one gives the old plan.
+        if !run.state.finished {
+            match run.state.options.budget {
+                Budget::Minutes(_) => run.replan(),
+                Budget::Epochs(_) | Budget::Steps(_) => {
+                    run.state.total = run.plan()?.max(run.state.step);
+                }
+            }
+        }
+        Ok(run)
     }
 
     /// Steps that the budget allows. For a budget of minutes a few steps are timed, whose results
@@ -175,29 +189,27 @@ impl<'a> Run<'a> {
     fn seconds_left(&self) -> f64 {
         match self.state.options.budget {
             Budget::Minutes(minutes) => {
-                let before = self.state.seconds;
                 let whole = 60.0 * minutes * (1.0 - RESERVE);
-                whole - before - self.material.began.elapsed().as_secs_f64()
+                whole - self.earlier - self.material.began.elapsed().as_secs_f64()
             }
             Budget::Epochs(_) | Budget::Steps(_) => f64::INFINITY,
         }
     }
 
     fn go(&mut self, folder: &Path) -> Result<()> {
-        let before = self.state.seconds;
         let began = Instant::now();
         let mut saved = Instant::now();
         let progress = Progress::new(self.state.total, self.state.step);
         while self.state.step < self.state.total {
             self.step()?;
-            self.state.seconds = before + began.elapsed().as_secs_f64();
+            self.state.seconds = self.earlier + began.elapsed().as_secs_f64();
             progress.step(&self.state);
             let validate =
                 self.state.step % self.interval() == 0 || self.state.step == self.state.total;
             if validate {
                 let record = self.validate()?;
                 let stop = self.judge(record)?;
-                self.replan(began.elapsed().as_secs_f64());
+                self.replan();
                 progress.validated(&self.state);
                 report::write(folder, &self.state)?;
                 if stop {
@@ -433,8 +445,8 @@ impl<'a> Run<'a> {
 
     /// Under a budget of minutes: plans anew when the measured speed differs from the planned one
     /// by more than a twentieth.
-    fn replan(&mut self, elapsed: f64) {
-        if !matches!(self.state.options.budget, Budget::Minutes(_)) || elapsed <= 0.0 {
+    fn replan(&mut self) {
+        if !matches!(self.state.options.budget, Budget::Minutes(_)) || self.state.seconds <= 0.0 {
             return;
         }
         let rate = self.state.step as f64 / self.state.seconds;
