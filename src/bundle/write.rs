@@ -91,6 +91,25 @@ impl BundleWriter {
 }
 
 impl Bundle {
+    /// Whether a bundle could be written to `folder`, to be asked before hours of training; gives
+    /// the folder itself where it is a link.
+    ///
+    /// # Errors
+    /// A folder that holds anything but a bundle's files, a file, a link to nowhere.
+    pub fn check_target(folder: &Path) -> Result<PathBuf, BundleError> {
+        // A link to a bundle is followed: the bundle is replaced, not the link.
+        let target = match fs::canonicalize(folder) {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_symlink() => {
+                folder.to_owned()
+            }
+            Err(source) => return Err(failed(folder, source)),
+        };
+        replaceable(&target)?;
+        parent_and_name(&target)?;
+        Ok(target)
+    }
+
     /// Writes the bundle to a folder, which appears whole or not at all; folders above it are
     /// made. A bundle that is there already is replaced, an empty folder too, anything else not.
     ///
@@ -101,12 +120,7 @@ impl Bundle {
     /// A folder that holds anything but a bundle's files, and failures of the file system.
     pub fn save(&mut self, folder: &Path) -> Result<(), BundleError> {
         let text = self.manifest.to_toml(&folder.join(MANIFEST))?;
-        // A link to a bundle is followed: the bundle is replaced, not the link.
-        let target = match fs::canonicalize(folder) {
-            Ok(target) => target,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => folder.to_owned(),
-            Err(source) => return Err(failed(folder, source)),
-        };
+        let target = Self::check_target(folder)?;
         let old = replaceable(&target)?;
         let (parent, name) = parent_and_name(&target)?;
         fs::create_dir_all(&parent).map_err(|source| failed(&parent, source))?;

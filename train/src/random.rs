@@ -13,10 +13,9 @@ pub enum Purpose {
     Order = 2,
     /// Augmentation and binarisation of one frame; the counter is steps × batch + place.
     Augment = 3,
-    /// Noise of the reparameterisation; the counter is the step.
+    /// Noise of the reparameterisation of one frame; the counter is that of [`Purpose::Augment`].
     Noise = 4,
-    /// Noise and binarisation in validation; the counter is the batch, so that every validation
-    /// sees the same draws.
+    /// Noise and binarisation of one frame in validation, which sees the same draws each time.
     Validate = 5,
 }
 

@@ -175,10 +175,14 @@ const MINUTES: f64 = 20.0;
 const SMALL_EPOCHS: f64 = 40.0;
 
 pub(super) fn run(args: &FitArgs) -> Result<()> {
+    let class = match args.training.class {
+        None if args.resume => fit::resumed_class(&args.out)?,
+        class => class,
+    };
     let dataset = Dataset::open(
         &args.dataset,
         &DatasetOptions {
-            class: args.training.class,
+            class,
             ..DatasetOptions::default()
         },
     )?;
@@ -200,11 +204,10 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         budget_given: training.minutes.is_some()
             || training.epochs.is_some()
             || training.steps.is_some(),
-        golden: match args.golden.as_deref() {
-            None => Golden::CalibrationFrame,
-            Some("glyph") => Golden::Glyph,
-            Some(path) => Golden::File(path.into()),
-        },
+        golden: args.golden.as_deref().map(|golden| match golden {
+            "glyph" => Golden::Glyph,
+            path => Golden::File(path.into()),
+        }),
         device: device(args.device)?,
         options,
     };

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::Cursor,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -27,7 +28,8 @@ use crate::{
 };
 
 /// The frame that proves an engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Golden {
     /// One of the calibration frames.
     CalibrationFrame,
@@ -60,6 +62,8 @@ pub struct Export<'a> {
     pub golden: &'a Golden,
     /// Where the network was trained.
     pub device: &'a Device,
+    /// Set by Ctrl-C.
+    pub interrupted: &'a AtomicBool,
 }
 
 /// File of the bundle with mean and deviation of the residual at each position.
@@ -133,7 +137,10 @@ impl Export<'_> {
         let mut map = vec![0.0; spec.height * spec.width];
         let mut residual = ResidualMap::new(&spec, smoothing)?;
         let mut statistics = PositionStatistics::new(spec.height, spec.width);
-        for &index in self.split.train.iter().take(STATISTICS_FRAMES) {
+        // From the whole set: frames of one day or one camera lie together.
+        let stride = self.split.train.len().div_ceil(STATISTICS_FRAMES).max(1);
+        for &index in self.split.train.iter().step_by(stride) {
+            self.check_interrupted()?;
             let input = self.frames.get(index);
             let decoded = vae.reconstruct(input)?;
             residual.compute(
@@ -152,6 +159,7 @@ impl Export<'_> {
         let mut scorer = Scorer::new(&scoring, &spec, statistics.view())?;
         let (mut scores, mut maxima) = (Vec::new(), Vec::new());
         for &index in &self.split.calibration {
+            self.check_interrupted()?;
             let input = self.frames.get(index);
             let decoded = vae.reconstruct(input)?;
             let score = scorer.score(
@@ -167,10 +175,9 @@ impl Export<'_> {
         let (calibration, attained) = Calibration::fit_attainable(scores, maxima, wanted)?;
         if let Some(rate) = attained {
             eprintln!(
-                "warning: {} calibration frames cannot promise a false-alarm rate of {wanted}; \
-                 calibrated for {rate:.4} instead (give more frames, about {} in all)",
-                calibration.scores.len(),
-                (5.0 / wanted).ceil()
+                "warning: calibrated for a false-alarm rate of {rate:.4} instead of {wanted}: {} \
+                 calibration frames cannot promise less",
+                calibration.scores.len()
             );
         }
         eprintln!("{}", calibration.statement());
@@ -227,6 +234,13 @@ impl Export<'_> {
         Ok(())
     }
 
+    fn check_interrupted(&self) -> Result<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
     fn card(&self, worst: f64) -> ModelCard {
         let state = self.state;
         let mut figures = BTreeMap::from([("export-largest-difference".to_owned(), worst)]);
@@ -262,7 +276,12 @@ impl Export<'_> {
                 let Some(&index) = self.split.calibration.first() else {
                     bail!("no calibration frame to take for the golden one");
                 };
-                small_picture(&self.samples[index].frame()?)?
+                let sample = self.samples[index];
+                eprintln!(
+                    "golden frame: {} goes into the bundle (`--golden glyph` keeps your pictures out)",
+                    sample.name()
+                );
+                small_picture(&sample.frame()?)?
             }
         };
         let mut png = Cursor::new(Vec::new());

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{options::FitOptions, record::Record};
-use crate::network::Snapshot;
+use crate::{export::Golden, network::Snapshot};
 
 /// Written by this version; another one is refused.
 const FORMAT: u32 = 1;
@@ -21,7 +21,9 @@ pub struct State {
     pub format: u32,
     /// The options of the run.
     pub options: FitOptions,
-    /// Digest of names and sizes of the training frames.
+    /// The golden frame of the export.
+    pub golden: Golden,
+    /// SHA-256 of the prepared frames.
     pub dataset: String,
     /// Steps done.
     pub step: u64,
@@ -126,10 +128,11 @@ impl Checkpoint {
 
 impl State {
     /// The state before the first step.
-    pub fn new(options: FitOptions, dataset: String) -> Self {
+    pub fn new(options: FitOptions, golden: Golden, dataset: String) -> Self {
         Self {
             format: FORMAT,
             options,
+            golden,
             dataset,
             step: 0,
             total: 0,

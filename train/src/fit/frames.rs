@@ -1,8 +1,10 @@
 //! The prepared training frames in memory.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Result, bail};
 use edge_vae::{
-    dataset::{DatasetError, Sample, read_frames},
+    dataset::{Sample, read_frames},
     frame::{Frame, Samples},
     preprocess::{Colour, Normalise, PreprocessSettings, Preprocessor},
 };
@@ -34,15 +36,19 @@ pub(super) struct Loaded<'a> {
 ///
 /// # Errors
 /// More than a tenth unreadable, too few or too many frames.
-pub(super) fn load<'a>(samples: &'a [Sample], settings: &PreprocessSettings) -> Result<Loaded<'a>> {
+pub(super) fn load<'a>(
+    samples: &'a [Sample],
+    settings: &PreprocessSettings,
+    interrupted: &AtomicBool,
+) -> Result<Loaded<'a>> {
     let shape = settings.shape();
     let length: usize = shape.iter().product();
     let needed = samples.len() * length * size_of::<f32>();
     if needed > MEMORY {
         bail!(
-            "{} frames of {shape:?} need {} GiB of memory, more than {} GiB: give fewer frames or a smaller --preset",
+            "{} frames of {shape:?} need {:.1} GiB of memory, more than {} GiB: give fewer frames, --colour grey, or a smaller --preset",
             samples.len(),
-            needed >> 30,
+            needed as f64 / (1_u64 << 30) as f64,
             MEMORY >> 30
         );
     }
@@ -56,6 +62,9 @@ pub(super) fn load<'a>(samples: &'a [Sample], settings: &PreprocessSettings) -> 
     let summary = read_frames(
         samples,
         |_, sample, frame| -> Result<(), anyhow::Error> {
+            if interrupted.load(Ordering::Relaxed) {
+                bail!("interrupted while reading: nothing was trained");
+            }
             if let Some(defect) = frame.defect() {
                 eprintln!("{}: left out: {defect}", sample.name());
                 empty += 1;
@@ -84,8 +93,9 @@ pub(super) fn load<'a>(samples: &'a [Sample], settings: &PreprocessSettings) -> 
         );
     }
     let mut hasher = Sha256::new();
-    for value in &values {
-        hasher.update(value.to_le_bytes());
+    for frame in values.chunks_exact(length) {
+        let bytes: Vec<u8> = frame.iter().flat_map(|value| value.to_le_bytes()).collect();
+        hasher.update(bytes);
     }
     let digest = hasher.finalize();
     Ok(Loaded {
@@ -98,24 +108,24 @@ pub(super) fn load<'a>(samples: &'a [Sample], settings: &PreprocessSettings) -> 
 /// Fewest frames that can be split into three parts of which each is of some use.
 const LEAST: usize = 8;
 
+/// Least standard deviation of a channel, of full scale.
+const LEAST_DEVIATION: f32 = 0.01;
+
 /// Samples looked at to find out whether frames are coloured.
 const COLOUR_SAMPLES: usize = 16;
 
-/// Grey, unless one of the first readable frames has a colour.
-///
-/// # Errors
-/// None of them can be read.
-pub(super) fn colour_of(samples: &[Sample]) -> Result<Colour, DatasetError> {
-    let mut coloured = false;
-    read_frames(
-        samples.iter().take(COLOUR_SAMPLES),
-        |_, _, frame| {
-            coloured |= is_coloured(&frame);
-            Ok::<_, DatasetError>(())
-        },
-        |_, _| {},
-    )?;
-    Ok(if coloured { Colour::Rgb } else { Colour::Grey })
+/// Grey, unless one of the readable frames among samples from the whole set has a colour.
+pub(super) fn colour_of(samples: &[Sample]) -> Colour {
+    let stride = samples.len().div_ceil(COLOUR_SAMPLES).max(1);
+    let mut frames = samples
+        .iter()
+        .step_by(stride)
+        .filter_map(|sample| sample.frame().ok());
+    if frames.any(|frame| is_coloured(&frame)) {
+        Colour::Rgb
+    } else {
+        Colour::Grey
+    }
 }
 
 /// Whether more than one pixel in a thousand has channels that differ by more than 8/255: the
@@ -179,8 +189,8 @@ impl Frames {
         self.shape.iter().product()
     }
 
-    /// Mean and standard deviation of each channel over the frames `indices`. A channel without
-    /// contrast gets the deviation 1.
+    /// Mean and standard deviation of each channel over the frames `indices`; the deviation is at
+    /// least [`LEAST_DEVIATION`], so that noise in an all but empty channel is not blown up.
     pub fn normalisation(&self, indices: &[usize]) -> Normalise {
         let [channels, height, width] = self.shape;
         let (mut mean, mut std) = (Vec::new(), Vec::new());
@@ -199,11 +209,7 @@ impl Frames {
                 .sum::<f64>()
                 / count;
             mean.push(m as f32);
-            std.push(if variance > 1e-10 {
-                variance.sqrt() as f32
-            } else {
-                1.0
-            });
+            std.push((variance.sqrt() as f32).max(LEAST_DEVIATION));
         }
         Normalise { mean, std }
     }

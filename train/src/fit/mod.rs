@@ -20,6 +20,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use edge_vae::{
+    Frame,
+    bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
     preprocess::{Normalise, PreprocessSettings},
     vae::Likelihood,
@@ -49,8 +51,8 @@ pub struct Job {
     pub untouched: bool,
     /// Whether a budget was given: a resumed run then ends by it.
     pub budget_given: bool,
-    /// The golden frame.
-    pub golden: Golden,
+    /// The golden frame; without it the checkpoint's, or one of the calibration frames.
+    pub golden: Option<Golden>,
     /// Where to train.
     pub device: Device,
 }
@@ -60,6 +62,14 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Side of the largest frames for which the 28×28 network is the default, in pixels.
 const SMALL_SIDE: u32 = 32;
+
+/// The class that the run beside `out` takes for normal.
+///
+/// # Errors
+/// There is no usable checkpoint.
+pub fn resumed_class(out: &Path) -> Result<Option<u8>> {
+    Ok(Checkpoint::load(&run_folder(out)?)?.state.options.class)
+}
 
 /// Whether the first readable frame is small enough for the 28×28 network.
 pub fn is_small(dataset: &Dataset) -> bool {
@@ -74,10 +84,27 @@ pub fn is_small(dataset: &Dataset) -> bool {
 /// what was trained.
 pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     let began = Instant::now();
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-        .context("cannot watch for Ctrl-C")?;
+    // A second Ctrl-C does not wait for the end of a step.
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(2);
+        }
+    })
+    .context("cannot watch for Ctrl-C")?;
+    // What would fail after hours of training fails now.
+    Bundle::check_target(&job.out)?;
     let folder = run_folder(&job.out)?;
     let checkpoint = find_checkpoint(&folder, job)?;
+    let golden = match &checkpoint {
+        Some(checkpoint) => job
+            .golden
+            .clone()
+            .unwrap_or(checkpoint.state.golden.clone()),
+        None => job.golden.clone().unwrap_or(Golden::CalibrationFrame),
+    };
+    if let Golden::File(path) = &golden {
+        Frame::open(path)?;
+    }
     let options = match &checkpoint {
         Some(checkpoint) => checkpoint.state.options.clone(),
         None => job.options.clone(),
@@ -85,7 +112,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
 
     let colour = match options.colour {
         Some(colour) => colour,
-        None => frames::colour_of(&dataset.train)?,
+        None => frames::colour_of(&dataset.train),
     };
     let spec = options
         .preset
@@ -100,9 +127,14 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         normalise: Normalise::identity(spec.channels),
     };
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
-    let mut loaded = frames::load(&dataset.train, &preprocess)?;
+    let mut loaded = frames::load(&dataset.train, &preprocess, &INTERRUPTED)?;
     let count = loaded.frames.count();
-    let parts = split(count, options.seed, fractions(count))?;
+    let parts = split(
+        count,
+        options.seed,
+        fractions(count, options.false_alarm_rate),
+    )?;
+    warn_of_rate(parts.calibration.len(), count, options.false_alarm_rate);
     if options.likelihood != Likelihood::Bernoulli {
         preprocess.normalise = loaded.frames.normalisation(&parts.train);
         loaded.frames.normalise(&preprocess.normalise);
@@ -138,7 +170,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         preprocess.shape(),
         options.seed
     );
-    let state = State::new(options, loaded.digest.clone());
+    let state = State::new(options, golden.clone(), loaded.digest.clone());
     let trained = run::train(&network, &material, state, checkpoint, &folder, &job.device)?;
 
     Export {
@@ -150,10 +182,12 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         frames: &loaded.frames,
         samples: &loaded.samples,
         split: &parts,
-        golden: &job.golden,
+        golden: &golden,
+        interrupted: &INTERRUPTED,
         device: &job.device,
     }
     .write(&job.out)
+    .context("training is finished and kept, `--resume` exports it again")
 }
 
 /// Most frames held out for early stopping and for calibration: beyond, they are of more use in
@@ -161,14 +195,28 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
 const MOST_VALIDATION: f64 = 1000.0;
 const MOST_CALIBRATION: f64 = 2000.0;
 
-fn fractions(frames: usize) -> SplitFractions {
+fn fractions(frames: usize, rate: f64) -> SplitFractions {
     let usual = SplitFractions::default();
+    let most = MOST_CALIBRATION.max((1.0 / rate).ceil());
     let validation = usual.validation.min(MOST_VALIDATION / frames as f64);
-    let calibration = usual.calibration.min(MOST_CALIBRATION / frames as f64);
+    let calibration = usual.calibration.min(most / frames as f64);
     SplitFractions {
         train: 1.0 - validation - calibration,
         validation,
         calibration,
+    }
+}
+
+/// Says before training when the calibration frames can't promise the rate.
+fn warn_of_rate(calibration: usize, frames: usize, rate: f64) {
+    if (calibration + 1) as f64 * rate < 1.0 {
+        let share = SplitFractions::default().calibration;
+        eprintln!(
+            "warning: of {frames} frames {calibration} calibrate, which can promise a false-alarm \
+             rate of {:.4}, not {rate}; that takes about {} frames in all",
+            1.0 / (calibration + 1) as f64,
+            ((1.0 / rate - 1.0) / share).ceil()
+        );
     }
 }
 
@@ -212,16 +260,24 @@ fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
                 }
                 return Ok(Some(found));
             }
-            match found {
-                Ok(found) if !found.state.finished => bail!(
+            let found = found.context("remove its folder to start anew")?;
+            if !found.state.finished {
+                bail!(
                     "{}: holds an unfinished run at step {} of {}: give --resume to continue it, \
                      or remove the folder to start anew",
                     folder.display(),
                     found.state.step,
                     found.state.total
-                ),
-                _ => Ok(None),
+                );
             }
+            if !job.out.join(MANIFEST).exists() {
+                bail!(
+                    "{}: holds a finished run whose bundle was never written: give --resume to \
+                     export it, or remove the folder to start anew",
+                    folder.display()
+                );
+            }
+            Ok(None)
         }
     }
 }

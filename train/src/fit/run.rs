@@ -172,16 +172,28 @@ impl<'a> Run<'a> {
         match self.state.options.budget {
             Budget::Steps(steps) => Ok(steps.max(1)),
             Budget::Epochs(epochs) => Ok((epochs * per_epoch).ceil().max(1.0) as u64),
-            Budget::Minutes(_) => {
-                let trials = 4;
+            Budget::Minutes(minutes) => {
+                let mut began = Instant::now();
                 self.gradients(0)?;
-                let began = Instant::now();
-                for step in 0..trials {
-                    self.gradients(step)?;
+                let mut each = began.elapsed().as_secs_f64();
+                // The first step is slower than the rest: four more tell better, if there is time.
+                let trials = 4;
+                if 20.0 * each < self.seconds_left() {
+                    began = Instant::now();
+                    for step in 0..trials {
+                        self.gradients(step)?;
+                    }
+                    each = began.elapsed().as_secs_f64() / trials as f64;
                 }
                 // The optimiser adds a little to each step.
-                let each = 1.1 * began.elapsed().as_secs_f64() / trials as f64;
-                Ok((self.seconds_left() / each).max(1.0) as u64)
+                let steps = (self.seconds_left() / (1.1 * each)).max(0.0) as u64;
+                if steps < LEAST_INTERVAL {
+                    bail!(
+                        "--minutes {minutes} leaves time for {steps} steps after reading the \
+                         frames: give more minutes or a smaller --preset"
+                    );
+                }
+                Ok(steps)
             }
         }
     }
@@ -200,9 +212,16 @@ impl<'a> Run<'a> {
         let began = Instant::now();
         let mut saved = Instant::now();
         let progress = Progress::new(self.state.total, self.state.step);
+        if self.state.step == 0 {
+            // From now on a checkpoint in the folder is this run's, and the folder can be written.
+            self.save(folder)?;
+        }
         while self.state.step < self.state.total {
             self.step()?;
             self.state.seconds = self.earlier + began.elapsed().as_secs_f64();
+            if self.seconds_left() <= 0.0 {
+                self.state.total = self.state.step;
+            }
             progress.step(&self.state);
             let validate =
                 self.state.step % self.interval() == 0 || self.state.step == self.state.total;
@@ -211,7 +230,6 @@ impl<'a> Run<'a> {
                 let stop = self.judge(record)?;
                 self.replan();
                 progress.validated(&self.state);
-                report::write(folder, &self.state)?;
                 if stop {
                     progress.note(&format!(
                         "no improvement in {} validations: stopping early",
@@ -222,7 +240,7 @@ impl<'a> Run<'a> {
             }
             let interrupted = self.material.interrupted.load(Ordering::Relaxed);
             if interrupted || validate || saved.elapsed().as_secs_f64() > CHECKPOINT_SECONDS {
-                self.checkpoint()?.save(folder)?;
+                self.save(folder)?;
                 saved = Instant::now();
             }
             if interrupted {
@@ -237,7 +255,12 @@ impl<'a> Run<'a> {
         }
         progress.finish();
         self.state.finished = true;
-        self.checkpoint()?.save(folder)
+        self.save(folder)
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        self.checkpoint()?.save(folder)?;
+        report::write(folder, &self.state)
     }
 
     fn step(&mut self) -> Result<()> {
@@ -375,10 +398,11 @@ impl<'a> Run<'a> {
             free_bits: 0.0,
         };
         let binarise = self.state.options.augmentation.binarise;
-        for (batch, indices) in frames.chunks(VALIDATION_BATCH).enumerate() {
+        let size = VALIDATION_BATCH.min(2 * self.batch());
+        for (batch, indices) in frames.chunks(size).enumerate() {
             let x = self.batches().validate(indices, binarise, self.device)?;
             // Beyond the counters that binarisation uses.
-            let counter = (1 << 40) + (batch * VALIDATION_BATCH) as u64;
+            let counter = (1 << 40) + (batch * size) as u64;
             let noise = self.noise(Purpose::Validate, counter, indices.len())?;
             let loss = objective::loss(
                 self.network,
@@ -440,7 +464,9 @@ impl<'a> Run<'a> {
             .iter()
             .filter(|r| r.step > self.state.best_step)
             .count();
-        Ok(since >= self.state.options.patience)
+        // While the KL weight rises the loss may grow for a good reason.
+        let warm = self.state.options.kl_warm_up * self.state.total as f64;
+        Ok(since >= self.state.options.patience && self.state.step as f64 >= warm)
     }
 
     /// Under a budget of minutes: plans anew when the measured speed differs from the planned one
