@@ -63,12 +63,16 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Side of the largest frames for which the 28×28 network is the default, in pixels.
 const SMALL_SIDE: u32 = 32;
 
-/// The class that the run beside `out` takes for normal.
+/// The class that the run beside `out` takes for normal; none where there is no run.
 ///
 /// # Errors
-/// There is no usable checkpoint.
+/// Its checkpoint is not usable.
 pub fn resumed_class(out: &Path) -> Result<Option<u8>> {
-    Ok(Checkpoint::load(&run_folder(out)?)?.state.options.class)
+    let folder = run_folder(out)?;
+    if !folder.join(checkpoint::FILE).exists() {
+        return Ok(None);
+    }
+    Ok(Checkpoint::load(&folder)?.state.options.class)
 }
 
 /// Whether the first readable frame is small enough for the 28×28 network.

@@ -25,11 +25,22 @@ fn same_seed_same_bits_other_seed_others() {
     assert!(a != c, "another seed gave the same bits");
 }
 
+/// Long enough to be killed ten times before it ends.
+fn long_fit<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = fit(out, more);
+    for argument in &mut arguments {
+        if *argument == "60" {
+            *argument = "300";
+        }
+    }
+    arguments
+}
+
 #[test]
 fn killed_ten_times_the_run_ends_with_the_same_bits() {
     let scratch = Scratch::new();
     let began = Instant::now();
-    let undisturbed = scratch.train(&fit("undisturbed/model", &[]));
+    let undisturbed = scratch.train(&long_fit("undisturbed/model", &[]));
     assert!(undisturbed.status.success(), "{}", stderr(&undisturbed));
     let whole = began.elapsed();
 
@@ -46,11 +57,11 @@ fn killed_ten_times_the_run_ends_with_the_same_bits() {
             &[]
         };
         let mut child = scratch
-            .command(&fit("killed/model", resume))
+            .command(&long_fit("killed/model", resume))
             .stderr(Stdio::null())
             .spawn()
             .expect("the trainer starts");
-        thread::sleep(whole.mul_f64(random.random_range(0.02..0.5)));
+        thread::sleep(whole.mul_f64(random.random_range(0.05..0.3)));
         let ended = child.try_wait().expect("the trainer's state").is_some();
         child.kill().expect("the trainer can be killed");
         child.wait().expect("the trainer ends");
@@ -64,7 +75,7 @@ fn killed_ten_times_the_run_ends_with_the_same_bits() {
     } else {
         &[]
     };
-    let last = scratch.train(&fit("killed/model", resume));
+    let last = scratch.train(&long_fit("killed/model", resume));
     assert!(last.status.success(), "{}", stderr(&last));
     let [a, b] = ["undisturbed/model", "killed/model"].map(|out| graphs(&scratch.path(out)));
     assert!(a == b, "{kills} kills changed the bits");
