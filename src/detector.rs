@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::{
     Error, Reconstructor,
-    anomaly::{Calibration, Region, Scorer, Verdict, regions},
+    anomaly::{Calibration, Scorer, Verdict, regions},
     backend::{Engine, EngineOptions},
     bundle::{Bundle, BundleError, Manifest, Proof},
     frame::Frame,
@@ -45,6 +45,9 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// What the tensor covers of the frame; absent for a frame that was not scored.
     pub geometry: Option<Geometry>,
+    /// Pixels of the frame's map above it belong to the verdict's regions; only anomalous frames
+    /// have regions, at least one.
+    pub region_threshold: Option<f32>,
     /// How long it took.
     pub latency: Latency,
 }
@@ -122,6 +125,7 @@ impl Detector {
             return Ok(Judgement {
                 verdict: Verdict::invalid(format!("the frame is {defect}")),
                 geometry: None,
+                region_threshold: None,
                 latency: Latency {
                     prepare: took,
                     total: took,
@@ -135,10 +139,17 @@ impl Detector {
         let map = self.map.as_slice_mut().unwrap_or_default();
         let score = self.reconstructor.score(&mut self.scorer, map)?;
         self.scored = true;
-        let verdict = Verdict::judge(score, &self.calibration, None, self.regions(&geometry));
+        let (found, region_threshold) = if self.calibration.is_anomalous(score) {
+            let map = geometry.map_to_frame(self.map.view());
+            let threshold = self.region_threshold(&map);
+            (regions(map.view(), threshold, 1), Some(threshold))
+        } else {
+            (Vec::new(), None)
+        };
         Ok(Judgement {
-            verdict,
+            verdict: Verdict::judge(score, &self.calibration, None, found),
             geometry: Some(geometry),
+            region_threshold,
             latency: Latency {
                 prepare: checked + stages.prepare,
                 encode: stages.encode,
@@ -149,14 +160,19 @@ impl Detector {
         })
     }
 
-    /// Regions in the frame's geometry; most frames have none, which the small map shows.
-    fn regions(&self, geometry: &Geometry) -> Vec<Region> {
-        let threshold = not_above(self.calibration.map_threshold);
-        if self.map.iter().any(|&value| value > threshold) {
-            regions(geometry.map_to_frame(self.map.view()).view(), threshold, 1)
-        } else {
-            Vec::new()
-        }
+    /// The threshold for the regions of an anomalous frame, below the peak of its map in the
+    /// frame's geometry.
+    ///
+    /// The map's own threshold promises the false-alarm rate for peaks, and the score's for scores:
+    /// a frame can be above one and below the other. A score is the largest z or a mean of the
+    /// largest, so the peak is above the score's threshold too, unless interpolation lowered it.
+    fn region_threshold(&self, map: &Array2<f32>) -> f32 {
+        let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        [self.calibration.map_threshold, self.calibration.threshold]
+            .map(not_above)
+            .into_iter()
+            .find(|&threshold| peak > threshold)
+            .unwrap_or_else(|| (0.9 * peak).min(peak.next_down()))
     }
 
     /// The anomaly map of the last frame, `H×W` of the tensor, higher is stranger, in standard

@@ -34,6 +34,11 @@ pub fn find_ort_library() -> Option<PathBuf> {
     locate(None).ok()
 }
 
+/// Whether `ORT_DYLIB_PATH` names a library.
+pub(super) fn is_named_by_variable() -> bool {
+    env::var_os(VARIABLE).is_some_and(|value| !value.is_empty())
+}
+
 /// The library that `explicit`, else `ORT_DYLIB_PATH` names, else the first in the usual places.
 ///
 /// # Errors

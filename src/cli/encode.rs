@@ -94,7 +94,6 @@ struct Rows {
 }
 
 pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     let list = frames::find(&options.frames, voice)?;
     if list.paths.is_empty() {
         return no_frames(list.failed);
@@ -109,8 +108,12 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
     let mut out = StandardOutput::new();
     let mut rows = Rows::default();
     let mut failed = list.failed;
+    interrupt::watch();
     for (index, path) in list.paths.iter().enumerate() {
         interrupt::check()?;
+        if out.is_closed() {
+            break;
+        }
         if let Err(error) = reconstruct(&mut reconstructor, path) {
             failed += 1;
             voice.error(&one_line(&error));

@@ -36,7 +36,7 @@ pub(crate) struct ModelFlags {
 #[command(next_help_heading = "Model and engine")]
 pub(crate) struct EngineFlags {
     /// The engine: `tract` is built in, `ort` is ONNX Runtime [default: `ort` where the device
-    /// needs it, else `tract`].
+    /// needs it or --ort-library names it, else `tract`].
     #[arg(
         long,
         value_name = "ENGINE",

@@ -82,7 +82,6 @@ impl InterpolateFlags {
 const COLUMNS: usize = 16;
 
 pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     check_file_place(&options.out)?;
     let (bundle, engine) = options.model.open(voice)?;
     bundle.prove(&engine)?;
@@ -94,6 +93,7 @@ pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<
     let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);
     let mut painter = Painter::new(&bundle, bundle.vae(&engine, 1)?);
     let mut tiles = Vec::new();
+    interrupt::watch();
     for z in interpolate(&from, &to, options.steps, options.path)? {
         interrupt::check()?;
         tiles.push(Tile::new(painter.paint(&z)?, ""));

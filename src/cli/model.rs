@@ -67,7 +67,7 @@ struct VerifyFlags {
     engine: EngineFlags,
 
     /// Verify on tract, and on ONNX Runtime where its library is found.
-    #[arg(long, conflicts_with = "backend")]
+    #[arg(long, conflicts_with_all = ["backend", "device"])]
     all_engines: bool,
 }
 
@@ -258,7 +258,8 @@ fn every_engine(choice: &EngineChoice, voice: Voice) -> Vec<EngineChoice> {
     let mut choices = vec![EngineChoice {
         backend: Some(BackendKind::Tract),
         device: Device::Cpu,
-        ..choice.clone()
+        ort_library: None,
+        threads: choice.threads,
     }];
     if choice.ort_library.is_some() || find_ort_library().is_some() {
         choices.push(EngineChoice {

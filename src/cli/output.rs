@@ -10,18 +10,24 @@ use anyhow::Context;
 
 /// Standard output, flushed after each line, so that a reader at the other end of a pipe sees a
 /// verdict when it is given.
-pub(crate) struct StandardOutput(io::StdoutLock<'static>);
+///
+/// When the reader has closed the pipe, nothing more is printed, and that is no failure: what a
+/// verb does besides printing goes on.
+pub(crate) struct StandardOutput {
+    lock: io::StdoutLock<'static>,
+    closed: bool,
+}
 
 impl StandardOutput {
     pub(crate) fn new() -> Self {
-        Self(io::stdout().lock())
+        Self {
+            lock: io::stdout().lock(),
+            closed: false,
+        }
     }
 
     pub(crate) fn line(&mut self, text: fmt::Arguments<'_>) -> anyhow::Result<()> {
-        self.0
-            .write_fmt(text)
-            .and_then(|()| self.0.write_all(b"\n"))
-            .context("standard output")
+        self.attempt(|out| out.write_fmt(text).and_then(|()| out.write_all(b"\n")))
     }
 
     /// One JSON object on a line. JSON has no NaN and no infinity: they become `null`.
@@ -31,11 +37,32 @@ impl StandardOutput {
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.0.write_all(bytes).context("standard output")
+        self.attempt(|out| out.write_all(bytes))
     }
 
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
-        self.0.flush().context("standard output")
+        self.attempt(Write::flush)
+    }
+
+    /// Whether nobody reads any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn attempt(
+        &mut self,
+        write: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        match write(&mut self.lock) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            written => written.context("standard output"),
+        }
     }
 }
 

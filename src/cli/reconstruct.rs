@@ -70,7 +70,6 @@ impl ReconstructFlags {
 }
 
 pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     let list = frames::find(&options.frames, voice)?;
     if list.paths.is_empty() {
         return no_frames(list.failed);
@@ -83,6 +82,7 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
     let names = ResultNames::new(&list.paths);
     let mut out = StandardOutput::new();
     let mut failed = list.failed;
+    interrupt::watch();
     for path in &list.paths {
         interrupt::check()?;
         if let Err(error) = reconstruct(&mut reconstructor, path) {

@@ -89,7 +89,6 @@ impl SampleFlags {
 }
 
 pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     prepare_folder(&options.out)?;
     let (bundle, engine) = options.model.open(voice)?;
     bundle.prove(&engine)?;
@@ -109,6 +108,7 @@ pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outco
     let mut z = vec![0.0; bundle.manifest().vae.latent.dimensions()];
     let mut out = StandardOutput::new();
     let mut tiles = Vec::new();
+    interrupt::watch();
     for index in 0..options.count {
         interrupt::check()?;
         match &posterior {

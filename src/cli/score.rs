@@ -47,7 +47,10 @@ a/1.png.overlay.png and b/1.png.overlay.png. The anomaly map has the size of the
 raw values, as 16-bit PNG linear from the map's minimum (0) to its maximum (65535), both of which
 are in the PNG's text and in the JSON line.
 
-Exit codes: 0 all frames were judged; 1 with --exit-code, a frame is anomalous; 2 something failed.")]
+Regions, in the JSON line and on the overlay, are those of anomalous frames; so is the heat.
+
+Exit codes: 0 all frames were judged; 1 with --exit-code, a frame is anomalous or invalid; 2
+something failed.")]
 pub(crate) struct ScoreFlags {
     #[command(flatten)]
     frames: FrameFlags,
@@ -64,7 +67,7 @@ pub(crate) struct ScoreFlags {
     #[arg(long, value_name = "DIR")]
     map: Option<PathBuf>,
 
-    /// Exit with 1 when a frame is anomalous.
+    /// Exit with 1 when a frame is anomalous or invalid.
     #[arg(long)]
     exit_code: bool,
 
@@ -158,7 +161,6 @@ struct Run<'a> {
 }
 
 pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     let list = frames::find(&options.frames, voice)?;
     if list.paths.is_empty() {
         return no_frames(list.failed);
@@ -183,9 +185,15 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
         ..Tally::default()
     };
     let mut interrupted = false;
+    interrupt::watch();
+    // Without a reader, what remains are files and the exit code.
+    let only_prints = options.overlay.is_none() && options.map.is_none() && !options.exit_code;
     for (id, path) in list.paths.iter().enumerate() {
         if interrupt::asked() {
             interrupted = true;
+            break;
+        }
+        if only_prints && run.out.is_closed() {
             break;
         }
         let read = Instant::now();
@@ -236,8 +244,8 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
     }
     Ok(if tally.failed > 0 {
         Outcome::Failed
-    } else if options.exit_code && tally.anomalous > 0 {
-        Outcome::Anomalous
+    } else if options.exit_code && tally.anomalous + tally.invalid > 0 {
+        Outcome::NotNormal
     } else {
         Outcome::Done
     })
@@ -338,9 +346,13 @@ impl Run<'_> {
     ) -> anyhow::Result<Vec<u8>> {
         let verdict = &judgement.verdict;
         let calibration = self.detector.calibration();
-        let threshold = calibration.map_threshold as f32;
+        // Heat, contours and boxes end at the same value. Frames without regions have no heat.
+        let threshold = judgement
+            .region_threshold
+            .unwrap_or(calibration.map_threshold as f32);
+        let map = map.filter(|_| judgement.region_threshold.is_some());
         // The cold end: the mean of normal frames, which is 0 for a standardised map.
-        let scale = MapScale::around(threshold, 0.0_f32.min(threshold - f32::EPSILON));
+        let scale = MapScale::around(threshold, 0.0_f32.min(threshold.next_down()));
         let cold = Array2::from_elem((1, 1), scale.low);
         let view = VerdictView {
             label: match verdict.label {

@@ -150,3 +150,16 @@ fn reconstructions_and_interpolations_are_painted() {
         .fails_at_once(&["none.png"]);
     assert!(!room.at("x.png").exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn latents_are_read_from_files_alone() {
+    let room = Room::new();
+    let fifo = room.at("pipe.npy");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    for latents in ["/dev/zero", "pipe.npy", "model"] {
+        room.verb("decode", &[latents, "--out", "out"])
+            .fails_at_once(&[latents, "not a regular file"]);
+    }
+}

@@ -134,3 +134,28 @@ fn frames_are_never_written_over() {
     assert_eq!(fs::read(room.at("set/1.png")).unwrap(), before);
     let _: File = File::open(room.at("set/1.png.reconstruction.png")).unwrap();
 }
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_loses_no_file_and_no_verdict() {
+    let room = Room::new();
+    let closed = |arguments: &[&str]| {
+        let mut child = room
+            .command(&[&["score", "--model", "model", "--quiet"], arguments].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        Ran::of(child.wait_with_output().unwrap())
+    };
+    closed(&["good.png", "bad.png", "--overlay", "seen"]).is_fine();
+    assert_eq!(room.files("seen").len(), 2);
+    closed(&["good.png", "bad.png", "--map", "maps"]).is_fine();
+    assert_eq!(room.files("maps").len(), 4);
+    assert_eq!(
+        closed(&["good.png", "bad.png", "--exit-code"]).code,
+        Some(1)
+    );
+    closed(&["good.png", "none.png", "--overlay", "seen"]).fails(&["none.png"]);
+}

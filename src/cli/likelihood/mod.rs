@@ -184,7 +184,6 @@ struct Summary<'a> {
 }
 
 pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     let source = source::find(&options.frames, options.split, voice)?;
     if source.frames.is_empty() {
         return no_frames(source.failed);
@@ -216,6 +215,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         workers: threads,
         binarise,
     };
+    interrupt::watch();
     let mut progress = Progress::new(voice, chosen.len(), plan.samples);
     let outcomes = estimate::run(
         &bundle,
