@@ -11,7 +11,7 @@ use crate::{
     Error, Reconstructor,
     anomaly::{Calibration, Scorer, Verdict, regions},
     backend::{Engine, EngineOptions},
-    bundle::{Bundle, BundleError, Manifest, Proof},
+    bundle::{Bundle, BundleError, Compared, Manifest, Proof},
     frame::Frame,
     preprocess::Geometry,
     vae::Decoded,
@@ -26,7 +26,9 @@ pub struct DetectorOptions {
 
 /// Bundle, engine and calibration in one object: judges frames one after the other.
 ///
-/// All buffers are its own, so that judging allocates next to nothing.
+/// Tensor, posterior, reconstruction and map have buffers that are kept. What is allocated for each
+/// frame: the engine's intermediate tensors (tract makes them anew in every run), some kilobytes of
+/// resampling weights, and for an anomalous frame its map in the frame's geometry.
 pub struct Detector {
     manifest: Manifest,
     calibration: Calibration,
@@ -88,15 +90,24 @@ impl Detector {
             path: bundle.path().to_owned(),
             problem: problem.to_owned(),
         };
-        let mut scorer = bundle.scorer()?.ok_or_else(|| {
-            lacks("has no [scoring]: it can encode, reconstruct and sample, but not judge frames; train it with a scoring")
-        })?;
+        let no_scoring = || {
+            lacks(
+                "has no [scoring]: it can encode, reconstruct and sample, but not judge frames; train it with a scoring",
+            )
+        };
+        if bundle.manifest().scoring.is_none() {
+            return Err(no_scoring().into());
+        }
         let calibration = bundle.manifest().calibration.clone().ok_or_else(|| {
-            lacks("has no [calibration], so there is no threshold: calibrate it on normal frames")
+            lacks("has no [calibration], so there is no threshold: `edge-vae-train fit` calibrates what it trains")
         })?;
-        let mut reconstructor = Reconstructor::new(bundle, engine)?;
-        let proof = bundle.compare_with(&mut reconstructor, Some(&mut scorer))?;
+        let Compared {
+            reconstructor,
+            scorer,
+            proof,
+        } = bundle.compared(engine)?;
         proof.check(bundle)?;
+        let scorer = scorer.ok_or_else(no_scoring)?;
         let spec = &bundle.manifest().vae;
         Ok(Self {
             manifest: bundle.manifest().clone(),

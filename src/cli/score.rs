@@ -21,13 +21,10 @@ use super::{
     frames::{self, FrameFlags},
     interrupt,
     messages::{Voice, one_line},
-    names::ResultNames,
-    output::{StandardOutput, prepare_folder, write_whole},
+    names::{MAP, OVERLAY, ResultNames},
+    output::{SCHEMA_VERSION, StandardOutput, prepare_folder, write_whole},
     pictures,
 };
-
-/// Schema of the JSON lines; it changes when a key changes its meaning or goes away.
-const SCHEMA_VERSION: u32 = 1;
 
 /// Judge frames: normal, anomalous or invalid, a line a frame.
 #[derive(Args, Debug)]
@@ -42,7 +39,7 @@ A JSON line has the keys schema_version, frame_id, path, timestamp (of the file)
 pred_score, threshold, p_value, regions (bbox is x, y, width, height in pixels of the frame),
 reasons, model_id, backend, device, latency_ms, and overlay and map where they were written.
 
-Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
+Results of an earlier run in these folders are not judged. Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
 a/1.png.overlay.png and b/1.png.overlay.png. The anomaly map has the size of the frame: as NPY the
 raw values, as 16-bit PNG linear from the map's minimum (0) to its maximum (65535), both of which
 are in the PNG's text and in the JSON line.
@@ -161,12 +158,14 @@ struct Run<'a> {
 }
 
 pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    let list = frames::find(&options.frames, voice)?;
+    let folders: Vec<&Path> = [&options.overlay, &options.map]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    let list = frames::find(&options.frames, &folders, voice)?;
     if list.paths.is_empty() {
         return no_frames(list.failed);
-    }
-    for folder in [&options.overlay, &options.map].into_iter().flatten() {
-        prepare_folder(folder)?;
     }
     let (bundle, engine) = options.model.open(voice)?;
     let mut run = Run {
@@ -178,6 +177,9 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
         out: StandardOutput::new(),
     };
     drop(bundle);
+    for folder in folders {
+        prepare_folder(folder)?;
+    }
 
     let begin = Instant::now();
     let mut tally = Tally {
@@ -279,7 +281,7 @@ impl Run<'_> {
             .flatten();
         let mut overlay_path = None;
         if let Some(folder) = &self.options.overlay {
-            let target = self.names.path(folder, path, ".overlay.png");
+            let target = self.names.path(folder, path, OVERLAY);
             write_whole(
                 &target,
                 &self.overlay(frame, judgement, frame_map.as_ref())?,
@@ -385,7 +387,7 @@ impl Run<'_> {
         map: &Array2<f32>,
     ) -> anyhow::Result<MapRecord> {
         let npy_path = self.names.path(folder, path, ".map.npy");
-        let png_path = self.names.path(folder, path, ".map.png");
+        let png_path = self.names.path(folder, path, MAP);
         let mut npy = Vec::new();
         ndarray_npy::WriteNpyExt::write_npy(map, &mut npy).context("NPY")?;
         let picture = pictures::MapPicture::of(map);

@@ -43,6 +43,7 @@ fn encode_prints_the_posterior() {
         .sum();
     assert!((record["kl"].as_f64().unwrap() - kl).abs() < 1e-5);
     assert_eq!(record["shape"], serde_json::json!([1, 2, 2]));
+    assert_eq!(record["schema_version"], 1);
     let ran = room.verb("encode", &["bad.png", "good.png"]);
     assert_eq!(ran.is_fine().stdout.lines().count(), 2);
 }
