@@ -9,9 +9,9 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::{
     Error, Reconstructor,
-    anomaly::{Calibration, Region, Scorer, Verdict, regions},
+    anomaly::{Calibration, Scorer, Verdict, regions},
     backend::{Engine, EngineOptions},
-    bundle::{Bundle, BundleError, Manifest, Proof},
+    bundle::{Bundle, BundleError, Compared, Manifest, Proof},
     frame::Frame,
     preprocess::Geometry,
     vae::Decoded,
@@ -26,7 +26,9 @@ pub struct DetectorOptions {
 
 /// Bundle, engine and calibration in one object: judges frames one after the other.
 ///
-/// All buffers are its own, so that judging allocates next to nothing.
+/// Tensor, posterior, reconstruction and map have buffers that are kept. What is allocated for each
+/// frame: the engine's intermediate tensors (tract makes them anew in every run), some kilobytes of
+/// resampling weights, and for an anomalous frame its map in the frame's geometry.
 pub struct Detector {
     manifest: Manifest,
     calibration: Calibration,
@@ -45,6 +47,9 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// What the tensor covers of the frame; absent for a frame that was not scored.
     pub geometry: Option<Geometry>,
+    /// Pixels of the frame's map above it belong to the verdict's regions; only anomalous frames
+    /// have regions, at least one.
+    pub region_threshold: Option<f32>,
     /// How long it took.
     pub latency: Latency,
 }
@@ -85,15 +90,24 @@ impl Detector {
             path: bundle.path().to_owned(),
             problem: problem.to_owned(),
         };
-        let mut scorer = bundle.scorer()?.ok_or_else(|| {
-            lacks("has no [scoring]: it can encode, reconstruct and sample, but not judge frames; train it with a scoring")
-        })?;
+        let no_scoring = || {
+            lacks(
+                "has no [scoring]: it can encode, reconstruct and sample, but not judge frames; train it with a scoring",
+            )
+        };
+        if bundle.manifest().scoring.is_none() {
+            return Err(no_scoring().into());
+        }
         let calibration = bundle.manifest().calibration.clone().ok_or_else(|| {
-            lacks("has no [calibration], so there is no threshold: calibrate it on normal frames")
+            lacks("has no [calibration], so there is no threshold: `edge-vae-train fit` calibrates what it trains")
         })?;
-        let mut reconstructor = Reconstructor::new(bundle, engine)?;
-        let proof = bundle.compare_with(&mut reconstructor, Some(&mut scorer))?;
+        let Compared {
+            reconstructor,
+            scorer,
+            proof,
+        } = bundle.compared(engine)?;
         proof.check(bundle)?;
+        let scorer = scorer.ok_or_else(no_scoring)?;
         let spec = &bundle.manifest().vae;
         Ok(Self {
             manifest: bundle.manifest().clone(),
@@ -122,6 +136,7 @@ impl Detector {
             return Ok(Judgement {
                 verdict: Verdict::invalid(format!("the frame is {defect}")),
                 geometry: None,
+                region_threshold: None,
                 latency: Latency {
                     prepare: took,
                     total: took,
@@ -135,10 +150,17 @@ impl Detector {
         let map = self.map.as_slice_mut().unwrap_or_default();
         let score = self.reconstructor.score(&mut self.scorer, map)?;
         self.scored = true;
-        let verdict = Verdict::judge(score, &self.calibration, None, self.regions(&geometry));
+        let (found, region_threshold) = if self.calibration.is_anomalous(score) {
+            let map = geometry.map_to_frame(self.map.view());
+            let threshold = self.region_threshold(&map);
+            (regions(map.view(), threshold, 1), Some(threshold))
+        } else {
+            (Vec::new(), None)
+        };
         Ok(Judgement {
-            verdict,
+            verdict: Verdict::judge(score, &self.calibration, None, found),
             geometry: Some(geometry),
+            region_threshold,
             latency: Latency {
                 prepare: checked + stages.prepare,
                 encode: stages.encode,
@@ -149,14 +171,19 @@ impl Detector {
         })
     }
 
-    /// Regions in the frame's geometry; most frames have none, which the small map shows.
-    fn regions(&self, geometry: &Geometry) -> Vec<Region> {
-        let threshold = not_above(self.calibration.map_threshold);
-        if self.map.iter().any(|&value| value > threshold) {
-            regions(geometry.map_to_frame(self.map.view()).view(), threshold, 1)
-        } else {
-            Vec::new()
-        }
+    /// The threshold for the regions of an anomalous frame, below the peak of its map in the
+    /// frame's geometry.
+    ///
+    /// The map's own threshold promises the false-alarm rate for peaks, and the score's for scores:
+    /// a frame can be above one and below the other. A score is the largest z or a mean of the
+    /// largest, so the peak is above the score's threshold too, unless interpolation lowered it.
+    fn region_threshold(&self, map: &Array2<f32>) -> f32 {
+        let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        [self.calibration.map_threshold, self.calibration.threshold]
+            .map(not_above)
+            .into_iter()
+            .find(|&threshold| peak > threshold)
+            .unwrap_or_else(|| (0.9 * peak).min(peak.next_down()))
     }
 
     /// The anomaly map of the last frame, `H×W` of the tensor, higher is stranger, in standard

@@ -22,6 +22,7 @@ pub mod preprocess;
 mod reconstructor;
 pub mod render;
 mod replace;
+mod smoothing;
 pub mod synth;
 pub mod vae;
 
@@ -29,4 +30,4 @@ pub use detector::{Detector, DetectorOptions, Judgement, Latency};
 pub use error::Error;
 pub use frame::Frame;
 pub use reconstructor::Reconstructor;
-pub use replace::replace_file;
+pub use replace::{replace_file, replace_file_unflushed};

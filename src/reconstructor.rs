@@ -35,7 +35,7 @@ pub(crate) struct Stages {
 }
 
 impl Reconstructor {
-    /// Loads the graphs of a bundle. The golden frame is not looked at: see [`Bundle::prove`].
+    /// Loads the graphs of a bundle. The golden frame is not looked at: see [`Bundle::proved`].
     ///
     /// # Errors
     /// A graph that the engine can't load, or whose names or shapes are not those of the manifest.
@@ -120,6 +120,11 @@ impl Reconstructor {
     /// The model, to encode and decode by hand, one frame at a time.
     pub fn vae(&mut self) -> &mut Vae {
         &mut self.vae
+    }
+
+    /// The model alone, of batch 1.
+    pub fn into_vae(self) -> Vae {
+        self.vae
     }
 
     /// The engine and where it runs, as [`Engine::description`] names it.

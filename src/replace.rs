@@ -9,6 +9,20 @@ use std::{fs, io, io::Write, path::Path};
 /// # Errors
 /// What the system says; `path` then holds what it held before.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, true)
+}
+
+/// [`replace_file`] without waiting for the disk: for the many small results of a run that can be
+/// made again. Whoever looks sees whole files all the same; after a power failure the newest may be
+/// missing or empty.
+///
+/// # Errors
+/// Those of [`replace_file`].
+pub fn replace_file_unflushed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -21,10 +35,12 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     builder.permissions(<fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
     let mut file = builder.tempfile_in(folder)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    if durable {
+        file.as_file().sync_all()?;
+    }
     file.persist(path)?;
     // The new name is durable once its folder is; only Unix can flush one.
-    if cfg!(unix) {
+    if durable && cfg!(unix) {
         fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
@@ -41,6 +57,8 @@ mod tests {
         replace_file(&path, b"old").unwrap();
         replace_file(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        replace_file_unflushed(&path, b"newer").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
         let beside = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(beside, 1);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use edge_vae::{
     Detector, DetectorOptions, Error, Frame, Reconstructor,
-    anomaly::{Aggregation, Label, Scoring},
+    anomaly::{Aggregation, Calibration, Label, Scoring},
     backend::{BackendKind, Device, Engine, EngineOptions, find_ort_library},
     bundle::{Bundle, BundleError, BundleWriter, DECODER, ENCODER, GoldenValues, write_npy},
     frame::PixelFormat,
@@ -109,6 +109,66 @@ fn regions_lie_in_the_frame() {
     assert!(x <= 50 && x + width >= 60, "{region:?}");
     assert!(y <= 20 && y + height >= 30, "{region:?}");
     assert!(width < 30 && height < 30, "{region:?}");
+}
+
+/// The tiny model with this map threshold, and 19 calibration scores that are all the same, so
+/// that this is the score's threshold.
+fn calibrated(threshold: f64, map_threshold: f64) -> Detector {
+    let bundle = changed(|writer| {
+        let mut calibration = Calibration::fit(vec![threshold; 19], vec![0.0; 19], 0.05).unwrap();
+        calibration.map_threshold = map_threshold;
+        writer.calibration = Some(calibration);
+    });
+    Detector::new(&bundle, &engine()).unwrap()
+}
+
+#[test]
+fn anomalous_frames_have_regions_and_normal_ones_have_none() {
+    let spotted = tiny::frame(4, Some((5, 2)));
+    // A map threshold that the peak of a normal frame exceeds.
+    let mut detector = calibrated(1e6, -1.0);
+    let judgement = detector.score(&spotted).unwrap();
+    assert_eq!(judgement.verdict.label, Label::Normal);
+    assert!(judgement.verdict.regions.is_empty());
+    assert_eq!(judgement.region_threshold, None);
+
+    // One that the peak of an anomalous frame does not reach: that of the score takes its place.
+    let mut detector = calibrated(0.25, 1e6);
+    let judgement = detector.score(&spotted).unwrap();
+    assert_eq!(judgement.verdict.label, Label::Anomalous);
+    assert_eq!(judgement.region_threshold, Some(0.25));
+    let [region] = judgement.verdict.regions.as_slice() else {
+        panic!("one spot gives {:?}", judgement.verdict.regions);
+    };
+    assert!(f64::from(region.max) <= judgement.verdict.score.unwrap());
+
+    // One that it reaches is taken first.
+    let mut detector = calibrated(0.25, 0.5);
+    let judgement = detector.score(&spotted).unwrap();
+    assert_eq!(judgement.region_threshold, Some(0.5));
+    assert!(!judgement.verdict.regions.is_empty());
+}
+
+/// A frame of fewer pixels than the tensor has a map that is averaged, whose peak is lower.
+#[test]
+fn a_peak_that_averaging_lowers_below_the_score_still_gives_a_region() {
+    let samples = (0..16)
+        .map(|i| if i == 6 { 250 } else { 100 + i })
+        .collect();
+    let small = Frame::from_u8(4, 4, PixelFormat::Gray8, samples, "camera").unwrap();
+    let score = calibrated(0.0, 0.0).score(&small).unwrap().verdict.score;
+    let threshold = score.unwrap() * (1.0 - 1e-6);
+    let mut detector = calibrated(threshold, threshold);
+    let judgement = detector.score(&small).unwrap();
+    assert_eq!(judgement.verdict.label, Label::Anomalous);
+    let map = detector.frame_map(&judgement).unwrap();
+    let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    assert!(f64::from(peak) < threshold, "{peak} {threshold}");
+    assert_eq!(judgement.region_threshold, Some(0.9 * peak));
+    let [strongest, ..] = judgement.verdict.regions.as_slice() else {
+        panic!("no region");
+    };
+    assert_eq!(strongest.max, peak);
 }
 
 #[test]

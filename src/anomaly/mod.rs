@@ -5,15 +5,14 @@ mod map;
 mod region;
 mod score;
 mod settings;
-mod smoothing;
 mod statistics;
 mod verdict;
 
+pub use crate::smoothing::GaussianSmoothing;
 pub use map::ResidualMap;
 pub use region::{Region, regions};
 pub use score::Scorer;
 pub use settings::{Aggregation, Calibration, Scoring};
-pub use smoothing::GaussianSmoothing;
 pub use statistics::{PositionStatistics, Standardisation};
 pub use verdict::{Label, Verdict};
 
@@ -72,7 +71,7 @@ pub enum AnomalyError {
         reason: String,
     },
     /// A calibration that [`Calibration::fit`] would not have made.
-    #[error("calibration: {reason}; calibrate again, or take the bundle from its source")]
+    #[error("calibration: {reason}; take the bundle from its source, or train it again")]
     InvalidCalibration {
         /// What is wrong.
         reason: String,
@@ -80,7 +79,11 @@ pub enum AnomalyError {
 }
 
 /// Refuses values of another number.
-fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), AnomalyError> {
+pub(crate) fn check_length(
+    what: &'static str,
+    found: usize,
+    expected: usize,
+) -> Result<(), AnomalyError> {
     if found == expected {
         Ok(())
     } else {

@@ -12,7 +12,7 @@ pub enum Label {
     Normal,
     /// Stranger than the threshold.
     Anomalous,
-    /// The frame could not be judged: black, saturated, blurred, frozen, of the wrong size.
+    /// The frame could not be judged: it is black, saturated or uniform.
     Invalid,
 }
 
@@ -44,7 +44,7 @@ pub struct Verdict {
     pub threshold: Option<f64>,
     /// Conformal p-value; `None` where the frame is invalid.
     pub p_value: Option<f64>,
-    /// Regions of the frame above the calibration's map threshold; none where it is invalid.
+    /// What is strange in an anomalous frame; none in others.
     pub regions: Vec<Region>,
     /// Why the frame is anomalous or invalid, a sentence each; empty where it is normal.
     pub reasons: Vec<String>,
@@ -55,7 +55,7 @@ impl Verdict {
     ///
     /// A `defect` of the frame (such as «the frame is black») makes it invalid whatever its score,
     /// which is kept for the record; so does a score that is not a finite number. Otherwise the
-    /// frame is anomalous where its score is above the threshold.
+    /// frame is anomalous where its score is above the threshold. Only then it has `regions`.
     pub fn judge(
         score: f64,
         calibration: &Calibration,
@@ -72,14 +72,14 @@ impl Verdict {
             return Self::invalid(format!("the score is {score}, not a finite number"));
         }
         let p_value = calibration.p_value(score);
-        let (label, reasons) = if calibration.is_anomalous(score) {
+        let (label, reasons, regions) = if calibration.is_anomalous(score) {
             let reason = format!(
                 "score {score:.4} is above the threshold {:.4} (p-value {p_value:.2e})",
                 calibration.threshold
             );
-            (Label::Anomalous, vec![reason])
+            (Label::Anomalous, vec![reason], regions)
         } else {
-            (Label::Normal, Vec::new())
+            (Label::Normal, Vec::new(), Vec::new())
         };
         Self {
             label,
@@ -123,10 +123,10 @@ mod tests {
 
     #[test]
     fn the_threshold_parts_normal_from_anomalous() {
-        let normal = Verdict::judge(9.0, &calibration(), None, vec![]);
+        let normal = Verdict::judge(9.0, &calibration(), None, vec![region()]);
         assert_eq!(normal.label, Label::Normal);
         assert_eq!((normal.p_value, normal.threshold), (Some(0.2), Some(9.0)));
-        assert!(normal.reasons.is_empty());
+        assert!(normal.reasons.is_empty() && normal.regions.is_empty());
 
         let anomalous = Verdict::judge(9.25, &calibration(), None, vec![region()]);
         assert_eq!(anomalous.label, Label::Anomalous);

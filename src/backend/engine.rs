@@ -29,7 +29,8 @@ impl Engine {
     ///
     /// [`Device::Auto`] is CUDA on ONNX Runtime where a library with that provider is found and a
     /// small convolution runs on it, else the CPU: on `tract`, or on `ort` where that was asked for.
-    /// It costs no more than a look into some folders where there is no such library.
+    /// It costs no more than a look into some folders where there is no such library. To name a
+    /// library in the options without a back end is to ask for `ort`.
     ///
     /// # Errors
     /// A device that was asked for and can't run, ONNX Runtime where it is needed and missing, too
@@ -44,24 +45,28 @@ impl Engine {
             (Some(backend @ BackendKind::Tract), device @ (Device::Cuda | Device::TensorRt)) => {
                 Err(BackendError::DeviceUnsupported { backend, device })
             }
-            (Some(BackendKind::Tract), Device::Auto | Device::Cpu) | (None, Device::Cpu) => {
-                Ok(Self::tract(options))
-            }
-            (None, Device::Auto) => Self::best(options),
-            (Some(BackendKind::Ort), Device::Auto) => Self::best_of_ort(options),
+            (Some(BackendKind::Tract), Device::Auto | Device::Cpu) => Ok(Self::tract(options)),
+            (None, Device::Cpu) if options.ort_library.is_none() => Ok(Self::tract(options)),
+            (None, Device::Auto) if options.ort_library.is_none() => Self::best(options),
+            (_, Device::Auto) => Self::best_of_ort(options),
             (_, device) => Self::ort(options, device),
         }
     }
 
     fn tract(options: &EngineOptions) -> Self {
-        let notices = if options.threads > 1 {
-            vec![format!(
+        let mut notices = Vec::new();
+        if options.threads > 1 {
+            notices.push(format!(
                 "tract runs on 1 thread, not {}; back end `ort` can use more",
                 options.threads
-            )]
-        } else {
-            Vec::new()
-        };
+            ));
+        }
+        if let Some(library) = &options.ort_library {
+            notices.push(format!(
+                "tract does not use {}; back end `ort` does",
+                library.display()
+            ));
+        }
         Self {
             runner: Runner::Tract,
             notices,
@@ -92,13 +97,18 @@ impl Engine {
     }
 
     fn best(options: &EngineOptions) -> Result<Self, BackendError> {
-        let named = options.ort_library.is_some();
-        let library = match library::locate(options.ort_library.as_deref()) {
-            Ok(library) => library,
-            Err(error) if named => return Err(error),
-            Err(_) => return Ok(Self::tract(options)),
-        };
+        let named = library::is_named_by_variable();
         let mut engine = Self::tract(options);
+        let library = match library::locate(None) {
+            Ok(library) => library,
+            Err(error) => {
+                if named {
+                    let notice = format!("ONNX Runtime is not used: {error}");
+                    engine.notices.push(notice);
+                }
+                return Ok(engine);
+            }
+        };
         if library::has_provider_file(&library, "cuda") {
             match Self::ort(options, Device::Cuda) {
                 Ok(engine) => return Ok(engine),
@@ -106,7 +116,7 @@ impl Engine {
             }
         } else if named {
             engine.notices.push(format!(
-                "{} has no CUDA provider, so tract is used; back end `ort` would use it on the CPU",
+                "{} (from ORT_DYLIB_PATH) has no CUDA provider, so tract is used; back end `ort` would use it on the CPU",
                 library.display()
             ));
         }
@@ -273,27 +283,32 @@ mod tests {
                 BackendError::LibraryMissing { .. }
             ));
         }
-        let named = EngineOptions {
-            ort_library: Some(file.clone()),
-            ..EngineOptions::default()
-        };
-        assert!(matches!(
-            Engine::open(&named).unwrap_err(),
-            BackendError::LibraryMissing { .. }
-        ));
-        assert_eq!(
-            Engine::open(&EngineOptions {
-                device: Device::Cpu,
+        // To name a library is to ask for it.
+        for device in [Device::Auto, Device::Cpu] {
+            let named = EngineOptions {
+                ort_library: Some(file.clone()),
+                ..options(None, device)
+            };
+            assert!(matches!(
+                Engine::open(&named).unwrap_err(),
+                BackendError::LibraryMissing { .. }
+            ));
+            let engine = Engine::open(&EngineOptions {
+                backend: Some(BackendKind::Tract),
                 ..named
             })
-            .unwrap()
-            .backend(),
-            BackendKind::Tract
-        );
+            .unwrap();
+            assert_eq!(engine.backend(), BackendKind::Tract);
+            assert!(
+                engine.notices()[0].contains(&file.display().to_string()),
+                "{:?}",
+                engine.notices()
+            );
+        }
     }
 
     #[test]
-    fn a_file_that_is_no_library_is_an_error_or_a_notice() {
+    fn a_file_that_is_no_library_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("libonnxruntime.so");
         fs::write(&file, b"no library").unwrap();
@@ -301,34 +316,23 @@ mod tests {
             ort_library: Some(file.clone()),
             ..options(backend, device)
         };
-        let error = Engine::open(&named(Some(BackendKind::Ort), Device::Cpu)).unwrap_err();
-        // Where another test has opened a library before, that one stands in the way.
-        assert!(
-            matches!(
-                error,
-                BackendError::Library { .. } | BackendError::LibraryConflict { .. }
-            ),
-            "{error}"
-        );
-        let engine = Engine::open(&named(None, Device::Auto)).unwrap();
-        assert_eq!(engine.backend(), BackendKind::Tract);
-        assert!(
-            engine.notices()[0].contains("has no CUDA provider"),
-            "{:?}",
-            engine.notices()
-        );
-
-        fs::write(folder.path().join("libonnxruntime_providers_cuda.so"), b"").unwrap();
-        let engine = Engine::open(&named(None, Device::Auto)).unwrap();
-        assert_eq!(
-            (engine.backend(), engine.device()),
-            (BackendKind::Tract, Device::Cpu)
-        );
-        assert!(
-            engine.notices()[0].starts_with("CUDA is not used: "),
-            "{:?}",
-            engine.notices()
-        );
+        // With and without the file of a CUDA provider beside it.
+        for _ in 0..2 {
+            for backend in [Some(BackendKind::Ort), None] {
+                for device in [Device::Cpu, Device::Auto] {
+                    let error = Engine::open(&named(backend, device)).unwrap_err();
+                    // Where another test has opened a library before, that one stands in the way.
+                    assert!(
+                        matches!(
+                            error,
+                            BackendError::Library { .. } | BackendError::LibraryConflict { .. }
+                        ),
+                        "{error}"
+                    );
+                }
+            }
+            fs::write(folder.path().join("libonnxruntime_providers_cuda.so"), b"").unwrap();
+        }
     }
 
     #[test]

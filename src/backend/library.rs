@@ -34,6 +34,11 @@ pub fn find_ort_library() -> Option<PathBuf> {
     locate(None).ok()
 }
 
+/// Whether `ORT_DYLIB_PATH` names a library.
+pub(super) fn is_named_by_variable() -> bool {
+    env::var_os(VARIABLE).is_some_and(|value| !value.is_empty())
+}
+
 /// The library that `explicit`, else `ORT_DYLIB_PATH` names, else the first in the usual places.
 ///
 /// # Errors
@@ -76,9 +81,13 @@ fn usual_folders() -> Vec<PathBuf> {
         folders.push(folder.to_owned());
         folders.push(folder.join("lib"));
     }
-    if let Some(environment) = env::var_os("VIRTUAL_ENV") {
-        let lib = PathBuf::from(environment).join("lib");
-        folders.extend(python_packages(&lib, "site-packages"));
+    for environment in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
+        if let Some(folder) = env::var_os(environment).filter(|folder| !folder.is_empty()) {
+            let lib = PathBuf::from(folder).join("lib");
+            folders.extend(python_packages(&lib, "site-packages"));
+            // Where Conda puts the library without Python.
+            folders.push(lib);
+        }
     }
     folders.extend(FOLDERS.iter().map(PathBuf::from));
     if let Some(home) = env::var_os("HOME") {

@@ -156,7 +156,8 @@ impl FromStr for Device {
 /// How to open an engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// The back end; without one: `ort` where the device needs it, else `tract`.
+    /// The back end; without one: `ort` where the device needs it or its library is named
+    /// below, else `tract`.
     pub backend: Option<BackendKind>,
     /// The device.
     pub device: Device,

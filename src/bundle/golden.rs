@@ -175,6 +175,13 @@ pub struct Proof {
     pub differences: Vec<Difference>,
 }
 
+/// What computed the golden values here, and how well.
+pub(crate) struct Compared {
+    pub(crate) reconstructor: Reconstructor,
+    pub(crate) scorer: Option<Scorer>,
+    pub(crate) proof: Proof,
+}
+
 impl Proof {
     /// Whether the engine agrees in everything.
     pub fn agrees(&self) -> bool {
@@ -202,9 +209,7 @@ impl Bundle {
     /// A bundle whose golden frame, graphs or statistics can't be used, and failures of the
     /// engine. A disagreement is no error here: ask [`Proof::agrees`].
     pub fn compare(&self, engine: &Engine) -> Result<Proof, Error> {
-        let mut reconstructor = Reconstructor::new(self, engine)?;
-        let mut scorer = self.scorer()?;
-        self.compare_with(&mut reconstructor, scorer.as_mut())
+        Ok(self.compared(engine)?.proof)
     }
 
     /// [`Bundle::compare`], and an error unless everything agrees.
@@ -215,6 +220,16 @@ impl Bundle {
         let proof = self.compare(engine)?;
         proof.check(self)?;
         Ok(proof)
+    }
+
+    /// [`Bundle::prove`], and what was proved, so that the graphs are loaded once.
+    ///
+    /// # Errors
+    /// Those of [`Bundle::prove`].
+    pub fn proved(&self, engine: &Engine) -> Result<Reconstructor, Error> {
+        let compared = self.compared(engine)?;
+        compared.proof.check(self)?;
+        Ok(compared.reconstructor)
     }
 
     /// What the trainer saw for the golden frame.
@@ -261,16 +276,21 @@ impl Bundle {
         })
     }
 
-    pub(crate) fn compare_with(
-        &self,
-        reconstructor: &mut Reconstructor,
-        scorer: Option<&mut Scorer>,
-    ) -> Result<Proof, Error> {
+    /// Loads the graphs on an engine and runs the golden frame.
+    pub(crate) fn compared(&self, engine: &Engine) -> Result<Compared, Error> {
+        let mut reconstructor = Reconstructor::new(self, engine)?;
+        let mut scorer = self.scorer()?;
         let expected = self.golden_values()?;
-        let found = GoldenValues::compute(&self.golden_frame()?, reconstructor, scorer)?;
-        Ok(Proof {
+        let frame = self.golden_frame()?;
+        let found = GoldenValues::compute(&frame, &mut reconstructor, scorer.as_mut())?;
+        let proof = Proof {
             engine: reconstructor.description().to_owned(),
             differences: found.differences(&expected, &self.manifest.vae, &self.manifest.golden),
+        };
+        Ok(Compared {
+            reconstructor,
+            scorer,
+            proof,
         })
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::BundleError;
 use crate::{
     anomaly::{Calibration, Scoring},
-    preprocess::{PreprocessSettings, Preprocessor},
+    preprocess::{MAX_SIDE, PreprocessSettings, Preprocessor},
     vae::{Latent, Likelihood, VaeSpec},
 };
 
@@ -28,9 +28,6 @@ pub(super) const MAX_TOTAL_BYTES: u64 = 1 << 30;
 
 /// More files than any bundle needs.
 const MAX_FILES: usize = 256;
-
-/// Largest width or height of a tensor, in pixels.
-const MAX_SIDE: usize = 16_384;
 
 /// Most elements of a tensor or of a latent: 256 MiB of f32.
 const MAX_ELEMENTS: usize = 1 << 26;

@@ -9,6 +9,7 @@ mod write;
 
 pub use arrays::write_npy;
 pub use error::BundleError;
+pub(crate) use golden::Compared;
 pub use golden::{Difference, GoldenValues, Proof};
 pub use manifest::{
     DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,

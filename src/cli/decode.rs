@@ -60,14 +60,13 @@ impl DecodeFlags {
 }
 
 pub(crate) fn run(options: &DecodeOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     let (bundle, engine) = options.model.open(voice)?;
     let latent = bundle.manifest().vae.latent;
     let (_, values) = latents::read(&options.latents, &latent.shape())?;
+    let mut painter = Painter::new(&bundle, bundle.proved(&engine)?.into_vae());
     prepare_folder(&options.out)?;
-    bundle.prove(&engine)?;
-    let mut painter = Painter::new(&bundle, bundle.vae(&engine, 1)?);
     let mut out = StandardOutput::new();
+    interrupt::watch();
     for (row, z) in values.chunks_exact(latent.dimensions()).enumerate() {
         interrupt::check()?;
         let target = options.out.join(format!("{row:06}.png"));

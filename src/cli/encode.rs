@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use edge_vae::{Reconstructor, vae::Posterior};
+use edge_vae::vae::Posterior;
 use ndarray::{Array1, ArrayViewD};
 use ndarray_npy::NpzWriter;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use super::{
     frames::{self, FrameFlags},
     interrupt,
     messages::{Voice, one_line},
-    output::{StandardOutput, check_file_place, write_whole},
+    output::{FilePlace, SCHEMA_VERSION, StandardOutput},
     reconstruct::reconstruct,
     score::no_frames,
 };
@@ -43,7 +43,7 @@ pub(crate) struct EncodeFlags {
     #[arg(long, conflicts_with = "out")]
     json: bool,
 
-    /// Write all posteriors into one NPZ file.
+    /// Write all posteriors into one NPZ file; its folder is made where it does not exist.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -73,6 +73,7 @@ impl EncodeFlags {
 
 #[derive(Serialize)]
 struct Record<'a> {
+    schema_version: u32,
     path: &'a str,
     model_id: &'a str,
     shape: &'a [usize],
@@ -94,23 +95,27 @@ struct Rows {
 }
 
 pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
-    let list = frames::find(&options.frames, voice)?;
+    let list = frames::find(&options.frames, &[], voice)?;
     if list.paths.is_empty() {
         return no_frames(list.failed);
     }
-    if let Some(file) = &options.out {
-        check_file_place(file)?;
-    }
+    let file = options.out.as_deref();
+    let file = file.map(|path| FilePlace::check(path, "npz")).transpose()?;
     let (bundle, engine) = options.model.open(voice)?;
-    bundle.prove(&engine)?;
-    let mut reconstructor = Reconstructor::new(&bundle, &engine)?;
+    let mut reconstructor = bundle.proved(&engine)?;
+    if let Some(file) = file {
+        file.prepare()?;
+    }
     let shape = bundle.manifest().vae.latent.shape();
     let mut out = StandardOutput::new();
     let mut rows = Rows::default();
     let mut failed = list.failed;
+    interrupt::watch();
     for (index, path) in list.paths.iter().enumerate() {
         interrupt::check()?;
+        if out.is_closed() {
+            break;
+        }
         if let Err(error) = reconstruct(&mut reconstructor, path) {
             failed += 1;
             voice.error(&one_line(&error));
@@ -120,10 +125,11 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
             reconstructor.posterior_mean(),
             reconstructor.posterior_log_variance(),
         )?;
-        if options.out.is_some() {
+        if file.is_some() {
             rows.push(index, &posterior);
         } else if options.json {
             out.json(&Record {
+                schema_version: SCHEMA_VERSION,
                 path: &path.to_string_lossy(),
                 model_id: bundle.model_id(),
                 shape: &shape,
@@ -138,13 +144,13 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
         }
     }
     out.finish()?;
-    if let Some(file) = &options.out {
+    if let Some(file) = file {
         anyhow::ensure!(
             !rows.frame.is_empty(),
             "{}: not written, for no frame could be encoded",
-            file.display()
+            file.path().display()
         );
-        write_whole(file, &rows.npz(&shape).context("NPZ")?)?;
+        file.write(&rows.npz(&shape).context("NPZ")?)?;
     }
     Ok(if failed > 0 {
         Outcome::Failed

@@ -23,7 +23,7 @@ const MODEL_VARIABLE: &str = "EDGE_VAE_MODEL";
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Model and engine")]
 pub(crate) struct ModelFlags {
-    /// Folder of the model [default: models/surface where it exists, else $EDGE_VAE_MODEL].
+    /// Folder of the model [default: $EDGE_VAE_MODEL, else models/surface].
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
 
@@ -36,7 +36,7 @@ pub(crate) struct ModelFlags {
 #[command(next_help_heading = "Model and engine")]
 pub(crate) struct EngineFlags {
     /// The engine: `tract` is built in, `ort` is ONNX Runtime [default: `ort` where the device
-    /// needs it, else `tract`].
+    /// needs it or --ort-library names it, else `tract`].
     #[arg(
         long,
         value_name = "ENGINE",
@@ -131,19 +131,19 @@ impl ModelOptions {
     }
 }
 
-/// The bundle of `--model`, else [`DEFAULT_MODEL`], else the one that [`MODEL_VARIABLE`] names.
+/// The bundle of `--model`, else the one that [`MODEL_VARIABLE`] names, else [`DEFAULT_MODEL`].
 pub(crate) fn find_bundle(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
         return Ok(path);
+    }
+    if let Some(path) = std::env::var_os(MODEL_VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(path.into());
     }
     let default = Path::new(DEFAULT_MODEL);
     if default.is_dir() {
         return Ok(default.to_owned());
     }
-    match std::env::var_os(MODEL_VARIABLE) {
-        Some(path) if !path.is_empty() => Ok(path.into()),
-        _ => bail!(
-            "no model: there is no {DEFAULT_MODEL} here and {MODEL_VARIABLE} is not set; name one with --model DIR"
-        ),
-    }
+    bail!(
+        "no model: {MODEL_VARIABLE} is not set and there is no {DEFAULT_MODEL} here; name one with --model DIR"
+    )
 }

@@ -2,14 +2,17 @@
 
 use std::{
     io::{self, BufRead},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 use clap::Args;
 use edge_vae::dataset::discover;
 
-use super::messages::{Voice, one_line};
+use super::{
+    messages::{Voice, one_line},
+    names::is_result,
+};
 
 /// The frames of a verb.
 #[derive(Args, Debug)]
@@ -35,9 +38,15 @@ pub(crate) struct FrameList {
 }
 
 /// Finds the frames that the arguments mean, in their order. What leads to no frame is reported and
-/// counted, and the rest goes on.
-pub(crate) fn find(arguments: &[PathBuf], voice: Voice) -> anyhow::Result<FrameList> {
+/// counted, and the rest goes on. Results of an earlier run, which lie in the `outputs`, are no
+/// frames.
+pub(crate) fn find(
+    arguments: &[PathBuf],
+    outputs: &[&Path],
+    voice: Voice,
+) -> anyhow::Result<FrameList> {
     let mut list = FrameList::default();
+    let mut left_out = 0;
     for argument in arguments {
         let found = if argument.as_os_str() == "-" {
             let paths = listed(io::stdin().lock()).context("list of frames on standard input")?;
@@ -45,11 +54,25 @@ pub(crate) fn find(arguments: &[PathBuf], voice: Voice) -> anyhow::Result<FrameL
         } else {
             discover(&[argument])
         };
-        list.paths.extend(found.frames);
+        let (results, frames): (Vec<_>, Vec<_>) = found
+            .frames
+            .into_iter()
+            .partition(|path| outputs.iter().any(|folder| is_result(path, folder)));
+        left_out += results.len();
+        list.paths.extend(frames);
         list.failed += found.errors.len();
         for error in found.errors {
             voice.error(&one_line(&error.into()));
         }
+    }
+    if left_out > 0 {
+        anyhow::ensure!(
+            !list.paths.is_empty() || list.failed > 0,
+            "no frames: all pictures found are results of an earlier run"
+        );
+        voice.note(&format_args!(
+            "{left_out} of the pictures found are results of an earlier run, and left out"
+        ));
     }
     Ok(list)
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
-    Reconstructor,
     render::{Tile, contact_sheet},
     vae::{Interpolation, interpolate},
 };
@@ -15,7 +14,7 @@ use super::{
     flags::{ModelFlags, ModelOptions},
     interrupt,
     messages::Voice,
-    output::{StandardOutput, check_file_place, write_whole},
+    output::{FilePlace, StandardOutput},
     pictures,
     reconstruct::reconstruct,
 };
@@ -44,7 +43,7 @@ pub(crate) struct InterpolateFlags {
     #[arg(long)]
     spherical: bool,
 
-    /// The PNG file.
+    /// The PNG file; its folder is made where it does not exist.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
@@ -82,24 +81,24 @@ impl InterpolateFlags {
 const COLUMNS: usize = 16;
 
 pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
-    check_file_place(&options.out)?;
+    let file = FilePlace::check(&options.out, "png")?;
     let (bundle, engine) = options.model.open(voice)?;
-    bundle.prove(&engine)?;
-    let mut reconstructor = Reconstructor::new(&bundle, &engine)?;
+    let mut reconstructor = bundle.proved(&engine)?;
+    file.prepare()?;
     let mut mean = |path| -> anyhow::Result<Vec<f32>> {
         reconstruct(&mut reconstructor, path)?;
         Ok(reconstructor.posterior_mean().to_vec())
     };
     let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);
-    let mut painter = Painter::new(&bundle, bundle.vae(&engine, 1)?);
+    let mut painter = Painter::new(&bundle, reconstructor.into_vae());
     let mut tiles = Vec::new();
+    interrupt::watch();
     for z in interpolate(&from, &to, options.steps, options.path)? {
         interrupt::check()?;
         tiles.push(Tile::new(painter.paint(&z)?, ""));
     }
     let rows: Vec<Vec<Tile>> = tiles.chunks(COLUMNS).map(<[Tile]>::to_vec).collect();
-    write_whole(&options.out, &pictures::png(&contact_sheet(&rows).into())?)?;
+    file.write(&pictures::png(&contact_sheet(&rows).into())?)?;
     let mut out = StandardOutput::new();
     out.line(format_args!("{}", options.out.display()))?;
     out.finish()?;

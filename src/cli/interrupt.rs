@@ -8,7 +8,8 @@ use std::sync::{
 static ASKED: AtomicBool = AtomicBool::new(false);
 static WATCH: Once = Once::new();
 
-/// Catches Ctrl-C and termination from now on.
+/// Catches Ctrl-C and termination from now on: to be called when the work begins that is worth
+/// ending well. Before, a list may be awaited on standard input, and the signal ends the program.
 pub(crate) fn watch() {
     WATCH.call_once(|| {
         // Without a handler the signal ends the program, which loses the summary and nothing

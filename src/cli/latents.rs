@@ -24,20 +24,32 @@ const ARRAYS: [&str; 3] = ["latent", "z", "mean"];
 /// values. A single latent may lack the first dimension.
 pub(crate) fn read(path: &Path, shape: &[usize]) -> anyhow::Result<(usize, Vec<f32>)> {
     let shown = path.display().to_string();
-    let size = fs::metadata(path)
-        .with_context(|| format!("{shown}: cannot read"))?
-        .len();
+    let bytes = read_bounded(path).with_context(|| format!("{shown}: cannot read"))?;
     ensure!(
-        size <= MAX_BYTES,
-        "{shown}: has {size} bytes, at most {MAX_BYTES} are read"
+        bytes.len() as u64 <= MAX_BYTES,
+        "{shown}: has more than {MAX_BYTES} bytes, which is the most that is read"
     );
-    let bytes = fs::read(path).with_context(|| format!("{shown}: cannot read"))?;
     let values = if bytes.starts_with(b"PK") {
         read_npz(&bytes, shape)
     } else {
         read_npy(&bytes, shape)
     };
     values.context(shown)
+}
+
+/// At most one byte more than [`MAX_BYTES`], of a regular file: a device may never end, a pipe may
+/// never begin.
+fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    ensure!(metadata.is_file(), "is not a regular file");
+    let mut bytes = Vec::new();
+    if metadata.len() <= MAX_BYTES {
+        bytes.reserve(metadata.len() as usize);
+    }
+    fs::File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn read_npz(bytes: &[u8], shape: &[usize]) -> anyhow::Result<(usize, Vec<f32>)> {

@@ -20,12 +20,9 @@ mod reconstruct;
 mod sample;
 mod score;
 
-use std::{io, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{
-    CommandFactory, Parser, Subcommand,
-    error::{ContextKind, ErrorKind},
-};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use messages::Voice;
 
@@ -50,7 +47,7 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  it ran
-  1  with `score --exit-code`: a frame is anomalous
+  1  with `score --exit-code`: a frame is anomalous or invalid
   2  something failed; one line on standard error says what";
 
 #[derive(Debug, Subcommand)]
@@ -72,8 +69,8 @@ enum Verb {
 pub(crate) enum Outcome {
     /// It ran.
     Done,
-    /// A frame is anomalous, and that was to be told by the exit code.
-    Anomalous,
+    /// A frame is anomalous or invalid, and that was to be told by the exit code.
+    NotNormal,
     /// Something failed, which has been said.
     Failed,
 }
@@ -87,10 +84,8 @@ pub(crate) fn main() -> ExitCode {
     let voice = Voice::new(cli.quiet);
     match run(cli.verb, voice) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Anomalous) => ExitCode::from(1),
+        Ok(Outcome::NotNormal) => ExitCode::from(1),
         Ok(Outcome::Failed) => ExitCode::from(2),
-        // Whoever read the output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             voice.error(&messages::one_line(&error));
             ExitCode::from(2)
@@ -111,14 +106,6 @@ fn run(verb: Verb, voice: Voice) -> anyhow::Result<Outcome> {
         Verb::Completions(flags) => completions::run(flags, Cli::command()),
         Verb::Man(flags) => man::run(&flags, Cli::command()),
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
-    })
 }
 
 /// Help goes out as it is; a wrong command line becomes one line like every other error.
@@ -144,19 +131,25 @@ fn usage(error: &clap::Error) -> ExitCode {
     if let Some(first) = words.first_mut() {
         *first = first.strip_prefix("error: ").unwrap_or(first);
     }
-    let verb = match error.get(ContextKind::InvalidSubcommand) {
-        Some(_) => String::new(),
-        None => std::env::args()
-            .nth(1)
-            .filter(|word| {
-                Cli::command()
-                    .get_subcommands()
-                    .any(|verb| verb.get_name() == word)
-            })
-            .map_or_else(String::new, |verb| format!(" {verb}")),
-    };
-    Voice::new(false).error(&format!("{}; see `edge-vae{verb} --help`", words.join(" ")));
+    let asked = asked_for(std::env::args_os().skip(1));
+    Voice::new(false).error(&format!("{}; see `{asked} --help`", words.join(" ")));
     ExitCode::from(2)
+}
+
+/// The program and the verbs at the head of the arguments, as far as there are such verbs.
+fn asked_for(arguments: impl Iterator<Item = OsString>) -> String {
+    let mut name = "edge-vae".to_owned();
+    let mut command = Cli::command();
+    // Flags that may come before a verb take no value.
+    for word in arguments.filter(|word| !word.as_encoded_bytes().starts_with(b"-")) {
+        let Some(verb) = command.find_subcommand(&word).cloned() else {
+            break;
+        };
+        name.push(' ');
+        name.push_str(verb.get_name());
+        command = verb;
+    }
+    name
 }
 
 #[cfg(test)]
@@ -166,5 +159,22 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_the_verb_that_was_asked_for_is_named() {
+        let asked = |line: &str| asked_for(line.split(' ').map(OsString::from));
+        for (line, expected) in [
+            ("score a.png --jsno", "edge-vae score"),
+            ("--quiet score", "edge-vae score"),
+            (
+                "model verify --all-engines --device cuda",
+                "edge-vae model verify",
+            ),
+            ("model verfy", "edge-vae model"),
+            ("scroe model", "edge-vae"),
+        ] {
+            assert_eq!(asked(line), expected);
+        }
     }
 }

@@ -38,9 +38,9 @@ Examples:
   edge-vae model info models/surface
   edge-vae model info --json | jq .card
 
-Sizes and digests of all files are checked; the graphs are not run (see `model verify`).")]
+The schema_version in the JSON is that of the manifest. Sizes and digests of all files are checked; the graphs are not run (see `model verify`).")]
 struct InfoFlags {
-    /// Folder of the model [default: models/surface where it exists, else $EDGE_VAE_MODEL].
+    /// Folder of the model [default: $EDGE_VAE_MODEL, else models/surface].
     #[arg(value_name = "DIR")]
     model: Option<PathBuf>,
 
@@ -59,7 +59,7 @@ Examples:
 
 For each array: the largest difference (absolute up to 1, relative beyond) and the one allowed.")]
 struct VerifyFlags {
-    /// Folder of the model [default: models/surface where it exists, else $EDGE_VAE_MODEL].
+    /// Folder of the model [default: $EDGE_VAE_MODEL, else models/surface].
     #[arg(value_name = "DIR")]
     model: Option<PathBuf>,
 
@@ -67,7 +67,7 @@ struct VerifyFlags {
     engine: EngineFlags,
 
     /// Verify on tract, and on ONNX Runtime where its library is found.
-    #[arg(long, conflicts_with = "backend")]
+    #[arg(long, conflicts_with_all = ["backend", "device"])]
     all_engines: bool,
 }
 
@@ -258,7 +258,8 @@ fn every_engine(choice: &EngineChoice, voice: Voice) -> Vec<EngineChoice> {
     let mut choices = vec![EngineChoice {
         backend: Some(BackendKind::Tract),
         device: Device::Cpu,
-        ..choice.clone()
+        ort_library: None,
+        threads: choice.threads,
     }];
     if choice.ort_library.is_some() || find_ort_library().is_some() {
         choices.push(EngineChoice {

@@ -40,6 +40,21 @@ impl ResultNames {
     }
 }
 
+/// Suffixes of the pictures that are named after frames.
+pub(crate) const OVERLAY: &str = ".overlay.png";
+pub(crate) const MAP: &str = ".map.png";
+pub(crate) const SHEET: &str = ".sheet.png";
+pub(crate) const RECONSTRUCTION: &str = ".reconstruction.png";
+
+/// Whether a picture is a result that [`ResultNames`] named, below the folder `out`.
+pub(crate) fn is_result(picture: &Path, out: &Path) -> bool {
+    let name = picture.file_name().unwrap_or_default().as_encoded_bytes();
+    [OVERLAY, MAP, SHEET, RECONSTRUCTION]
+        .iter()
+        .any(|suffix| name.ends_with(suffix.as_bytes()))
+        && normal(picture).starts_with(normal(out))
+}
+
 /// The absolute path without `.` and `..`, by the letters alone: links keep the names they have.
 fn normal(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -100,5 +115,13 @@ mod tests {
             names(&["a/1.png", "ab/1.png"]),
             ["out/a/1.png.x", "out/ab/1.png.x"]
         );
+    }
+
+    #[test]
+    fn results_are_told_from_frames_by_place_and_suffix() {
+        let is = |picture: &str| is_result(Path::new(picture), Path::new("set/../seen/"));
+        assert!(is("seen/a/1.png.overlay.png") && is("./seen/1.png.map.png"));
+        assert!(is("seen/1.png.sheet.png") && is("seen/1.png.reconstruction.png"));
+        assert!(!is("seen/1.png") && !is("set/1.png.overlay.png") && !is("seen2/1.png.map.png"));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     frames::{self, FrameFlags},
     interrupt,
     messages::{Voice, one_line},
-    names::ResultNames,
+    names::{RECONSTRUCTION, ResultNames, SHEET},
     output::{StandardOutput, prepare_folder, write_whole},
     pictures,
     score::no_frames,
@@ -31,8 +31,9 @@ Examples:
   edge-vae reconstruct frames/ --out seen/ --plain
 
 The reconstruction is the decoder's mean at the posterior mean, in the size of the model's input.
-The difference is the mean over channels of |input - reconstruction|, from 0 to its maximum, where
-black is 0 and white is 1. The path of each picture is printed when it is written.")]
+The difference is the mean over channels of |input - reconstruction| before normalisation, in units
+of a frame's full range (0 is none, 1 is from black to white); its colours go from 0 to the frame's
+largest, which stands beside it. The path of each picture is printed when it is written.")]
 pub(crate) struct ReconstructFlags {
     #[command(flatten)]
     frames: FrameFlags,
@@ -70,19 +71,18 @@ impl ReconstructFlags {
 }
 
 pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
-    let list = frames::find(&options.frames, voice)?;
+    let list = frames::find(&options.frames, &[&options.out], voice)?;
     if list.paths.is_empty() {
         return no_frames(list.failed);
     }
-    prepare_folder(&options.out)?;
     let (bundle, engine) = options.model.open(voice)?;
-    bundle.prove(&engine)?;
-    let mut reconstructor = Reconstructor::new(&bundle, &engine)?;
+    let mut reconstructor = bundle.proved(&engine)?;
+    prepare_folder(&options.out)?;
     let settings = &bundle.manifest().preprocess;
     let names = ResultNames::new(&list.paths);
     let mut out = StandardOutput::new();
     let mut failed = list.failed;
+    interrupt::watch();
     for path in &list.paths {
         interrupt::check()?;
         if let Err(error) = reconstruct(&mut reconstructor, path) {
@@ -91,11 +91,7 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
             continue;
         }
         let picture = picture(&reconstructor, settings, options.plain)?;
-        let suffix = if options.plain {
-            ".reconstruction.png"
-        } else {
-            ".sheet.png"
-        };
+        let suffix = if options.plain { RECONSTRUCTION } else { SHEET };
         let target = names.path(&options.out, path, suffix);
         write_whole(&target, &pictures::png(&picture)?)?;
         out.line(format_args!("{}", target.display()))?;

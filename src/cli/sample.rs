@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
-    Reconstructor,
     render::{Tile, contact_sheet},
     vae::{Posterior, sample_prior},
 };
@@ -89,26 +88,24 @@ impl SampleFlags {
 }
 
 pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
-    prepare_folder(&options.out)?;
     let (bundle, engine) = options.model.open(voice)?;
-    bundle.prove(&engine)?;
-    let mut reconstructor = Reconstructor::new(&bundle, &engine)?;
-    let posterior = match &options.posterior {
-        Some(path) => {
-            reconstruct(&mut reconstructor, path)?;
-            Some(Posterior::new(
-                reconstructor.posterior_mean(),
-                reconstructor.posterior_log_variance(),
-            )?)
-        }
+    let mut reconstructor = bundle.proved(&engine)?;
+    if let Some(path) = &options.posterior {
+        reconstruct(&mut reconstructor, path)?;
+    }
+    let mean = reconstructor.posterior_mean().to_vec();
+    let log_variance = reconstructor.posterior_log_variance().to_vec();
+    let posterior = match options.posterior {
+        Some(_) => Some(Posterior::new(&mean, &log_variance)?),
         None => None,
     };
-    let mut painter = Painter::new(&bundle, bundle.vae(&engine, 1)?);
+    prepare_folder(&options.out)?;
+    let mut painter = Painter::new(&bundle, reconstructor.into_vae());
     let mut rng = Pcg64::seed_from_u64(options.seed);
     let mut z = vec![0.0; bundle.manifest().vae.latent.dimensions()];
     let mut out = StandardOutput::new();
     let mut tiles = Vec::new();
+    interrupt::watch();
     for index in 0..options.count {
         interrupt::check()?;
         match &posterior {

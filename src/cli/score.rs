@@ -21,13 +21,10 @@ use super::{
     frames::{self, FrameFlags},
     interrupt,
     messages::{Voice, one_line},
-    names::ResultNames,
-    output::{StandardOutput, prepare_folder, write_whole},
+    names::{MAP, OVERLAY, ResultNames},
+    output::{SCHEMA_VERSION, StandardOutput, prepare_folder, write_whole},
     pictures,
 };
-
-/// Schema of the JSON lines; it changes when a key changes its meaning or goes away.
-const SCHEMA_VERSION: u32 = 1;
 
 /// Judge frames: normal, anomalous or invalid, a line a frame.
 #[derive(Args, Debug)]
@@ -42,12 +39,15 @@ A JSON line has the keys schema_version, frame_id, path, timestamp (of the file)
 pred_score, threshold, p_value, regions (bbox is x, y, width, height in pixels of the frame),
 reasons, model_id, backend, device, latency_ms, and overlay and map where they were written.
 
-Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
+Results of an earlier run in these folders are not judged. Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
 a/1.png.overlay.png and b/1.png.overlay.png. The anomaly map has the size of the frame: as NPY the
 raw values, as 16-bit PNG linear from the map's minimum (0) to its maximum (65535), both of which
 are in the PNG's text and in the JSON line.
 
-Exit codes: 0 all frames were judged; 1 with --exit-code, a frame is anomalous; 2 something failed.")]
+Regions, in the JSON line and on the overlay, are those of anomalous frames; so is the heat.
+
+Exit codes: 0 all frames were judged; 1 with --exit-code, a frame is anomalous or invalid; 2
+something failed.")]
 pub(crate) struct ScoreFlags {
     #[command(flatten)]
     frames: FrameFlags,
@@ -64,7 +64,7 @@ pub(crate) struct ScoreFlags {
     #[arg(long, value_name = "DIR")]
     map: Option<PathBuf>,
 
-    /// Exit with 1 when a frame is anomalous.
+    /// Exit with 1 when a frame is anomalous or invalid.
     #[arg(long)]
     exit_code: bool,
 
@@ -158,13 +158,14 @@ struct Run<'a> {
 }
 
 pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
-    let list = frames::find(&options.frames, voice)?;
+    let folders: Vec<&Path> = [&options.overlay, &options.map]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    let list = frames::find(&options.frames, &folders, voice)?;
     if list.paths.is_empty() {
         return no_frames(list.failed);
-    }
-    for folder in [&options.overlay, &options.map].into_iter().flatten() {
-        prepare_folder(folder)?;
     }
     let (bundle, engine) = options.model.open(voice)?;
     let mut run = Run {
@@ -176,6 +177,9 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
         out: StandardOutput::new(),
     };
     drop(bundle);
+    for folder in folders {
+        prepare_folder(folder)?;
+    }
 
     let begin = Instant::now();
     let mut tally = Tally {
@@ -183,9 +187,15 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
         ..Tally::default()
     };
     let mut interrupted = false;
+    interrupt::watch();
+    // Without a reader, what remains are files and the exit code.
+    let only_prints = options.overlay.is_none() && options.map.is_none() && !options.exit_code;
     for (id, path) in list.paths.iter().enumerate() {
         if interrupt::asked() {
             interrupted = true;
+            break;
+        }
+        if only_prints && run.out.is_closed() {
             break;
         }
         let read = Instant::now();
@@ -236,8 +246,8 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
     }
     Ok(if tally.failed > 0 {
         Outcome::Failed
-    } else if options.exit_code && tally.anomalous > 0 {
-        Outcome::Anomalous
+    } else if options.exit_code && tally.anomalous + tally.invalid > 0 {
+        Outcome::NotNormal
     } else {
         Outcome::Done
     })
@@ -271,7 +281,7 @@ impl Run<'_> {
             .flatten();
         let mut overlay_path = None;
         if let Some(folder) = &self.options.overlay {
-            let target = self.names.path(folder, path, ".overlay.png");
+            let target = self.names.path(folder, path, OVERLAY);
             write_whole(
                 &target,
                 &self.overlay(frame, judgement, frame_map.as_ref())?,
@@ -338,9 +348,13 @@ impl Run<'_> {
     ) -> anyhow::Result<Vec<u8>> {
         let verdict = &judgement.verdict;
         let calibration = self.detector.calibration();
-        let threshold = calibration.map_threshold as f32;
+        // Heat, contours and boxes end at the same value. Frames without regions have no heat.
+        let threshold = judgement
+            .region_threshold
+            .unwrap_or(calibration.map_threshold as f32);
+        let map = map.filter(|_| judgement.region_threshold.is_some());
         // The cold end: the mean of normal frames, which is 0 for a standardised map.
-        let scale = MapScale::around(threshold, 0.0_f32.min(threshold - f32::EPSILON));
+        let scale = MapScale::around(threshold, 0.0_f32.min(threshold.next_down()));
         let cold = Array2::from_elem((1, 1), scale.low);
         let view = VerdictView {
             label: match verdict.label {
@@ -373,7 +387,7 @@ impl Run<'_> {
         map: &Array2<f32>,
     ) -> anyhow::Result<MapRecord> {
         let npy_path = self.names.path(folder, path, ".map.npy");
-        let png_path = self.names.path(folder, path, ".map.png");
+        let png_path = self.names.path(folder, path, MAP);
         let mut npy = Vec::new();
         ndarray_npy::WriteNpyExt::write_npy(map, &mut npy).context("NPY")?;
         let picture = pictures::MapPicture::of(map);

@@ -10,7 +10,8 @@ use crate::frame::is_picture;
 pub struct Discovered {
     /// Pictures, in the order of the arguments, and sorted within each.
     pub frames: Vec<PathBuf>,
-    /// An error for each argument that stands for no picture, in their order.
+    /// An error for each argument that stands for no picture, and for each folder that a pattern
+    /// leads into and that can't be read; in the order of the arguments.
     pub errors: Vec<DatasetError>,
 }
 
@@ -20,27 +21,27 @@ pub struct Discovered {
 pub fn discover<P: AsRef<Path>>(arguments: &[P]) -> Discovered {
     let mut discovered = Discovered::default();
     for argument in arguments {
-        match expand(argument.as_ref()) {
-            Ok(frames) => discovered.frames.extend(frames),
-            Err(error) => discovered.errors.push(error),
+        if let Err(error) = expand(argument.as_ref(), &mut discovered) {
+            discovered.errors.push(error);
         }
     }
     discovered
 }
 
-fn expand(argument: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+fn expand(argument: &Path, discovered: &mut Discovered) -> Result<(), DatasetError> {
     if argument.is_dir() {
         let frames = folders::pictures(argument)?;
-        return if frames.is_empty() {
-            Err(DatasetError::Empty {
+        if frames.is_empty() {
+            return Err(DatasetError::Empty {
                 path: argument.to_owned(),
-            })
-        } else {
-            Ok(frames)
-        };
+            });
+        }
+        discovered.frames.extend(frames);
+        return Ok(());
     }
     if argument.exists() {
-        return Ok(vec![argument.to_owned()]);
+        discovered.frames.push(argument.to_owned());
+        return Ok(());
     }
     let pattern = argument
         .to_str()
@@ -52,23 +53,47 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>, DatasetError> {
         pattern: pattern.to_owned(),
         reason: error.to_string(),
     })?;
-    let mut frames = Vec::new();
+    let (mut frames, mut unreadable) = (Vec::new(), Vec::new());
+    // Only `**` follows links that it was not told of.
+    let deep = pattern.contains("**");
     for entry in entries {
-        let path = entry.map_err(|error| DatasetError::Read {
-            path: error.path().to_owned(),
-            source: error.into(),
-        })?;
-        if is_picture(&path) && !path.is_dir() {
-            frames.push(path);
+        match entry {
+            Ok(path) if deep && goes_in_circles(&path) => {}
+            Ok(path) if is_picture(&path) && !path.is_dir() => frames.push(path),
+            Ok(_) => {}
+            Err(error) => unreadable.push(DatasetError::Read {
+                path: error.path().to_owned(),
+                source: error.into(),
+            }),
         }
     }
-    if frames.is_empty() {
+    if frames.is_empty() && unreadable.is_empty() {
         return Err(DatasetError::NoMatch {
             pattern: pattern.to_owned(),
         });
     }
     frames.sort();
-    Ok(frames)
+    discovered.frames.extend(frames);
+    discovered.errors.extend(unreadable);
+    Ok(())
+}
+
+/// Whether a path goes through a link to a folder that the link lies in: such paths lead to files
+/// that are found without it, again and again until the system refuses.
+fn goes_in_circles(path: &Path) -> bool {
+    let is_circle = |link: &Path| {
+        let folder = link
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+        match (folder, link.canonicalize()) {
+            (Ok(folder), Ok(target)) => folder.starts_with(target),
+            _ => true,
+        }
+    };
+    path.ancestors()
+        .skip(1)
+        .any(|folder| folder.is_symlink() && is_circle(folder))
 }
 
 #[cfg(test)]
@@ -126,5 +151,27 @@ mod tests {
         for (error, expected) in errors.iter().zip(expected) {
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_a_pattern_cannot_read_hides_no_other() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for name in ["a/1.png", "b/2.png"] {
+            fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            fs::write(root.join(name), "x").unwrap();
+        }
+        let mode = |mode| fs::set_permissions(root.join("a"), fs::Permissions::from_mode(mode));
+        mode(0o000).unwrap();
+        if fs::read_dir(root.join("a")).is_ok() {
+            eprintln!("skipped: root reads every folder");
+            return;
+        }
+        let discovered = discover(&[root.join("*/*.png")]);
+        mode(0o755).unwrap();
+        assert_eq!(discovered.frames, [root.join("b/2.png")]);
+        assert_eq!(discovered.errors.len(), 1);
     }
 }

@@ -1,15 +1,14 @@
 //! Noise filters at the frame's own resolution, on one plane of values in [0, 1].
 
-use image::{ImageBuffer, Luma};
-use imageproc::filter::gaussian_blur_f32;
-
 use super::Denoise;
+use crate::smoothing::GaussianSmoothing;
 
-/// Filters a plane of `width × height` values; beyond its edges it is continued by their values.
+/// Filters a plane of `width × height` values.
 ///
 /// The median is taken on 16-bit integers, which is exact for 8- and 16-bit samples and off by at
-/// most 1/131070 for luma. The Gaussian kernel ends at 2σ.
-pub(super) fn apply(denoise: Denoise, plane: &mut Vec<f32>, width: u32, height: u32) {
+/// most 1/131070 for luma; beyond its edges the plane is continued by their values. For the Gaussian
+/// see [`GaussianSmoothing`].
+pub(super) fn apply(denoise: Denoise, plane: &mut [f32], width: u32, height: u32) {
     match denoise {
         Denoise::Median { radius } => {
             let samples: Vec<u16> = plane.iter().map(|v| (v * 65535.0).round() as u16).collect();
@@ -19,10 +18,9 @@ pub(super) fn apply(denoise: Denoise, plane: &mut Vec<f32>, width: u32, height: 
             }
         }
         Denoise::Gaussian { sigma } => {
-            let image: ImageBuffer<Luma<f32>, _> =
-                ImageBuffer::from_raw(width, height, std::mem::take(plane))
-                    .expect("the plane was filled for this size");
-            *plane = gaussian_blur_f32(&image, sigma).into_raw();
+            GaussianSmoothing::new(width as usize, height as usize, sigma)
+                .and_then(|mut smoothing| smoothing.apply(plane))
+                .expect("sigma was validated and the plane was filled for this size");
         }
     }
 }
@@ -173,12 +171,13 @@ mod tests {
         plane[10 * 21 + 10] = 1.0;
         apply(Denoise::Gaussian { sigma: 1.5 }, &mut plane, 21, 21);
         let weight = |d: f64| (-d * d / (2.0 * 1.5 * 1.5)).exp();
-        let total: f64 = (-3..=3).map(|d| weight(f64::from(d))).sum();
-        for (dx, dy) in [(0, 0), (1, 0), (2, 3), (3, 3)] {
+        // To int(4·1.5 + ½) pixels.
+        let total: f64 = (-6..=6).map(|d| weight(f64::from(d))).sum();
+        for (dx, dy) in [(0, 0), (1, 0), (2, 3), (6, 6)] {
             let expected = weight(f64::from(dx)) * weight(f64::from(dy)) / (total * total);
             let found = plane[(10 + dy as usize) * 21 + 10 + dx as usize];
             assert!((f64::from(found) - expected).abs() < 1e-6, "({dx}, {dy})");
         }
-        assert_eq!(plane[10 * 21 + 14], 0.0);
+        assert_eq!(plane[10 * 21 + 17], 0.0);
     }
 }

@@ -15,6 +15,7 @@ use image::DynamicImage;
 use crate::frame::{Frame, Samples};
 
 pub use geometry::{Geometry, PixelRect};
+pub(crate) use settings::MAX_SIDE;
 pub use settings::{Colour, Crop, Denoise, Normalise, PreprocessSettings, ResizeFilter};
 
 /// Weights of red, green and blue in luma (ITU-R BT.601-7, section 2.5.1).

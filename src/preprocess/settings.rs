@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::PreprocessError;
 
-/// Longest side of a tensor, far beyond what an edge device runs; it keeps products of sides
+/// Longest side of a tensor, here and in every bundle: far beyond what an edge device runs; it keeps products of sides
 /// within range.
-const MAX_SIDE: usize = 8192;
+pub(crate) const MAX_SIDE: usize = 8192;
 
 /// Everything between a decoded frame and the tensor a network sees, in the order in which it is
 /// done: crop, colour, denoise, resize, normalise.

@@ -130,3 +130,37 @@ fn completions_and_manual_pages_are_made() {
         assert!(pages.iter().any(|found| found == page), "{page}: {pages:?}");
     }
 }
+
+#[test]
+fn no_engine_that_was_asked_for_is_dropped() {
+    let room = Room::new();
+    for flags in [["--device", "cuda"], ["--backend", "ort"]] {
+        room.run(&[&["model", "verify", "model", "--all-engines"], &flags[..]].concat())
+            .fails_at_once(&["--all-engines", flags[0], "`edge-vae model verify --help`"]);
+    }
+    // To name a library is to ask for it.
+    for device in ["auto", "cpu"] {
+        let library = ["--ort-library", "no/libonnxruntime.so"];
+        room.verb(
+            "score",
+            &[&["good.png", "--device", device], &library[..]].concat(),
+        )
+        .fails_at_once(&["no/libonnxruntime.so"]);
+    }
+    let said = |extra: &[&str], variable: Option<&str>| {
+        let mut command =
+            room.command(&[&["score", "--model", "model", "good.png"], extra].concat());
+        if let Some(library) = variable {
+            command.env("ORT_DYLIB_PATH", library);
+        }
+        let ran = crate::room::Ran::of(command.output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stderr
+    };
+    let tract = ["--backend", "tract", "--ort-library", "named.so"];
+    assert!(said(&tract, None).contains("does not use named.so"));
+    assert!(said(&[], Some("no/named.so")).contains("no/named.so"));
+    assert!(!said(&[], Some("")).contains("ONNX Runtime"));
+    room.write("named.so", "not a library");
+    assert!(said(&[], Some("named.so")).contains("named.so"));
+}

@@ -116,3 +116,20 @@ fn a_name_that_is_not_utf8() {
     let ran = crate::room::Ran::of(command.arg(name).output().unwrap());
     assert_eq!(ran.is_fine().json()[0]["path"], "fr\u{fffd}.png");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_costs_no_other_frame() {
+    use std::os::unix::fs::symlink;
+    let room = Room::new();
+    room.frame("set/deep/a.png", None);
+    symlink("nowhere.png", room.at("set/gone.png")).unwrap();
+    symlink("nowhere", room.at("set/notes")).unwrap();
+    symlink("..", room.at("set/deep/back")).unwrap();
+    for frames in ["set", "set/**/*"] {
+        let ran = room.verb("score", &[frames]);
+        ran.fails(&["set/gone.png"]);
+        assert!(ran.stdout.contains("set/deep/a.png"), "{ran:?}");
+        assert_eq!(ran.stdout.lines().count(), 1);
+    }
+}

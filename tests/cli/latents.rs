@@ -43,6 +43,7 @@ fn encode_prints_the_posterior() {
         .sum();
     assert!((record["kl"].as_f64().unwrap() - kl).abs() < 1e-5);
     assert_eq!(record["shape"], serde_json::json!([1, 2, 2]));
+    assert_eq!(record["schema_version"], 1);
     let ran = room.verb("encode", &["bad.png", "good.png"]);
     assert_eq!(ran.is_fine().stdout.lines().count(), 2);
 }
@@ -149,4 +150,17 @@ fn reconstructions_and_interpolations_are_painted() {
     room.verb("interpolate", &["good.png", "none.png", "--out", "x.png"])
         .fails_at_once(&["none.png"]);
     assert!(!room.at("x.png").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn latents_are_read_from_files_alone() {
+    let room = Room::new();
+    let fifo = room.at("pipe.npy");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    for latents in ["/dev/zero", "pipe.npy", "model"] {
+        room.verb("decode", &[latents, "--out", "out"])
+            .fails_at_once(&[latents, "not a regular file"]);
+    }
 }

@@ -73,6 +73,7 @@ fn the_estimate_meets_the_closed_form() {
         let bits = (-bound + 64.0 * 255_f64.ln()) / (64.0 * 2_f64.ln());
         assert!((record["bits_per_dimension"].as_f64().unwrap() - bits).abs() < 1e-9);
     }
+    assert!(found.iter().all(|one| one["schema_version"] == 1));
     let summary = &found[2];
     assert_eq!(
         (&summary["kind"], &summary["frames"]),
@@ -134,4 +135,18 @@ fn unreadable_frames_are_named_and_left_out() {
     for part in ["-log p(x)", "KL", "bits/dimension", "1 frame,"] {
         assert!(text.is_fine().stdout.contains(part), "{}", text.stdout);
     }
+}
+
+#[test]
+fn pictures_below_a_folder_called_test_are_pictures() {
+    let room = Room::with_model(writer());
+    room.frame("set/test/1.png", None);
+    room.frame("set/other/2.png", None);
+    assert_eq!(records(&room, &["set"]).len(), 3);
+    room.verb("likelihood", &["set", "--split", "test"])
+        .fails_at_once(&["set", "train/good"]);
+    // Masks are not.
+    room.frame("set/ground_truth/1.png", None);
+    room.verb("likelihood", &["set"])
+        .fails_at_once(&["set", "ground_truth"]);
 }

@@ -87,6 +87,10 @@ fn the_model_of_the_folder_or_the_variable_is_taken() {
     fs::create_dir(room.at("models")).unwrap();
     fs::rename(room.at("model"), room.at("models/surface")).unwrap();
     room.run(&["score", "good.png", "--quiet"]).is_fine();
+    // What somebody set goes before what happens to lie there.
+    let mut command = room.command(&["score", "good.png", "--quiet"]);
+    let ran = command.env("EDGE_VAE_MODEL", "nowhere").output().unwrap();
+    crate::room::Ran::of(ran).fails_at_once(&["nowhere", "no such folder"]);
 }
 
 #[test]

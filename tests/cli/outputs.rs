@@ -20,8 +20,8 @@ fn a_file_in_the_way_of_a_folder() {
         .fails_at_once(&["bad.png", "folder"]);
     room.verb("interpolate", &["good.png", "bad.png", "--out", "model"])
         .fails_at_once(&["model", "is a folder"]);
-    room.verb("encode", &["good.png", "--out", "nowhere/z.npz"])
-        .fails_at_once(&["nowhere"]);
+    room.verb("encode", &["good.png", "--out", "bad.png/z.npz"])
+        .fails_at_once(&["bad.png/z.npz", "folder"]);
 }
 
 #[cfg(target_os = "linux")]
@@ -133,4 +133,71 @@ fn frames_are_never_written_over() {
         .is_fine();
     assert_eq!(fs::read(room.at("set/1.png")).unwrap(), before);
     let _: File = File::open(room.at("set/1.png.reconstruction.png")).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_loses_no_file_and_no_verdict() {
+    let room = Room::new();
+    let closed = |arguments: &[&str]| {
+        let mut child = room
+            .command(&[&["score", "--model", "model", "--quiet"], arguments].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        Ran::of(child.wait_with_output().unwrap())
+    };
+    closed(&["good.png", "bad.png", "--overlay", "seen"]).is_fine();
+    assert_eq!(room.files("seen").len(), 2);
+    closed(&["good.png", "bad.png", "--map", "maps"]).is_fine();
+    assert_eq!(room.files("maps").len(), 4);
+    assert_eq!(
+        closed(&["good.png", "bad.png", "--exit-code"]).code,
+        Some(1)
+    );
+    closed(&["good.png", "none.png", "--overlay", "seen"]).fails(&["none.png"]);
+}
+
+#[test]
+fn results_of_an_earlier_run_are_no_frames() {
+    let room = Room::new();
+    room.frame("set/a/1.png", None);
+    for _ in 0..2 {
+        let ran = room.verb(
+            "score",
+            &["set", "--overlay", "set/seen", "--map", "set", "--json"],
+        );
+        assert_eq!(ran.is_fine().json().len(), 1);
+        room.verb("reconstruct", &["set", "--out", "set"]).is_fine();
+    }
+    // In a folder that is none of the outputs they may be meant.
+    let ran = room.verb("score", &["set/seen"]);
+    assert_eq!(ran.is_fine().stdout.lines().count(), 1);
+    room.verb("score", &["set/seen", "--overlay", "set/seen"])
+        .fails_at_once(&["earlier run"]);
+}
+
+#[test]
+fn a_file_is_what_its_name_says_and_its_folder_is_made() {
+    let room = Room::new();
+    room.verb("encode", &["good.png", "--out", "z.npy"])
+        .fails_at_once(&["z.npy", ".npz"]);
+    room.verb("interpolate", &["good.png", "bad.png", "--out", "way.jpg"])
+        .fails_at_once(&["way.jpg", ".png"]);
+    room.verb("encode", &["good.png", "--out", "new/er/z.npz"])
+        .is_fine();
+    assert_eq!(room.files("new"), ["er/z.npz"]);
+    // A model that can't be opened leaves no folder.
+    for verb in [
+        &["score", "good.png", "--overlay", "none"][..],
+        &["reconstruct", "good.png", "--out", "none"],
+        &["sample", "--out", "none"],
+        &["encode", "good.png", "--out", "none/z.npz"],
+    ] {
+        room.run(&[verb, &["--model", "nowhere"]].concat())
+            .fails_at_once(&["nowhere"]);
+    }
+    assert!(!room.at("none").exists());
 }

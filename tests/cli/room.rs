@@ -62,6 +62,7 @@ impl Room {
             .env_remove("EDGE_VAE_MODEL")
             .env_remove("ORT_DYLIB_PATH")
             .env_remove("VIRTUAL_ENV")
+            .env_remove("CONDA_PREFIX")
             .env("HOME", self.0.path())
             .stdin(Stdio::null());
         command

@@ -132,8 +132,11 @@ fn a_black_frame_is_invalid_and_says_why() {
     // There is something to see of it, and no map.
     assert_eq!(room.files("seen"), ["black.png.overlay.png"]);
     assert_eq!(room.files("maps"), [""; 0]);
-    let ran = room.verb("score", &["black.png", "--exit-code"]);
+    let ran = room.verb("score", &["black.png"]);
     assert!(ran.is_fine().stdout.starts_with("invalid "), "{ran:?}");
+    // A covered camera passes no gate.
+    let ran = room.verb("score", &["black.png", "--exit-code"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
 }
 
 #[test]
@@ -288,4 +291,23 @@ fn sixteen_bits_palettes_and_rotated_pictures_are_frames() {
     // By the content, not by the name.
     room.write("frame.jpg", tiny::png(&tiny::frame(4, None)));
     room.verb("score", &["frame.jpg"]).is_fine();
+}
+
+#[test]
+fn only_anomalous_frames_have_heat() {
+    let room = Room::new();
+    room.verb("score", &["good.png", "bad.png", "--overlay", "seen"])
+        .is_fine();
+    // The frame is enlarged by a whole factor; a normal frame's pixels stay as they are.
+    let grey = |name: &str| {
+        let picture = image::open(room.at("seen").join(name)).unwrap().into_rgb8();
+        (0..384).all(|y| {
+            (0..384).all(|x| {
+                let [r, g, b] = picture.get_pixel(x, y).0;
+                r == g && g == b
+            })
+        })
+    };
+    assert!(grey("good.png.overlay.png"));
+    assert!(!grey("bad.png.overlay.png"));
 }

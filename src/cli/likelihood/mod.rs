@@ -20,7 +20,7 @@ use super::{
     frames::FrameFlags,
     interrupt,
     messages::{Voice, one_line},
-    output::StandardOutput,
+    output::{SCHEMA_VERSION, StandardOutput},
     score::{count, no_frames},
 };
 use estimate::{Estimate, Plan};
@@ -147,6 +147,7 @@ impl LikelihoodFlags {
 
 #[derive(Serialize)]
 struct FrameRecord<'a> {
+    schema_version: u32,
     kind: &'static str,
     path: &'a str,
     log_likelihood: f64,
@@ -166,6 +167,7 @@ struct Mean {
 
 #[derive(Serialize)]
 struct Summary<'a> {
+    schema_version: u32,
     kind: &'static str,
     model_id: &'a str,
     frames: usize,
@@ -184,7 +186,6 @@ struct Summary<'a> {
 }
 
 pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    interrupt::watch();
     let source = source::find(&options.frames, options.split, voice)?;
     if source.frames.is_empty() {
         return no_frames(source.failed);
@@ -216,6 +217,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         workers: threads,
         binarise,
     };
+    interrupt::watch();
     let mut progress = Progress::new(voice, chosen.len(), plan.samples);
     let outcomes = estimate::run(
         &bundle,
@@ -262,6 +264,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
     anyhow::ensure!(!estimates.is_empty(), "no frame could be read");
     let over = |value: fn(&Estimate) -> f64| mean(estimates.iter().map(|(one, _)| value(one)));
     let summary = Summary {
+        schema_version: SCHEMA_VERSION,
         kind: "summary",
         model_id: bundle.model_id(),
         frames: estimates.len(),
@@ -356,6 +359,7 @@ fn each(
 ) -> anyhow::Result<()> {
     if json {
         return out.json(&FrameRecord {
+            schema_version: SCHEMA_VERSION,
             kind: "frame",
             path,
             log_likelihood: estimate.log_likelihood,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use edge_vae::{
     Frame,
-    dataset::{Dataset, DatasetOptions, Layout, Sample},
+    dataset::{Dataset, DatasetError, DatasetOptions, Layout, Sample},
 };
 use rand::{SeedableRng, seq::index};
 use rand_pcg::Pcg64;
@@ -52,9 +52,13 @@ pub(super) fn find(
     if let [folder] = arguments
         && folder.is_dir()
     {
-        let dataset = Dataset::open(folder, &DatasetOptions::default())?;
-        if dataset.layout != Layout::Folder {
-            return of(dataset, split.unwrap_or(SplitChoice::Test), folder);
+        match Dataset::open(folder, &DatasetOptions::default()) {
+            Ok(dataset) if dataset.layout == Layout::Folder => {}
+            Ok(dataset) => return of(dataset, split.unwrap_or(SplitChoice::Test), folder),
+            // Folders of pictures may be called so, too, as long as none is of masks.
+            Err(DatasetError::NoTrainGood { found, .. })
+                if split.is_none() && found != "ground_truth" => {}
+            Err(error) => return Err(error.into()),
         }
     }
     anyhow::ensure!(
@@ -62,7 +66,7 @@ pub(super) fn find(
         "--split: {} is no data set with parts; leave it out",
         arguments[0].display()
     );
-    let list = frames::find(arguments, voice)?;
+    let list = frames::find(arguments, &[], voice)?;
     let file = |path: PathBuf| FrameSource::File {
         shown: path.to_string_lossy().into_owned(),
         path,

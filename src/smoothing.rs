@@ -1,6 +1,6 @@
-//! Gaussian smoothing of maps.
+//! Gaussian smoothing of planes: of anomaly maps, and of frames before they are resized.
 
-use super::{AnomalyError, check_length};
+use crate::anomaly::{AnomalyError, check_length};
 
 /// Largest standard deviation in pixels: far above any use, and small enough that a hostile
 /// manifest cannot ask for a kernel that fills the memory.
