@@ -45,8 +45,7 @@ pub fn prove(
 
         let mut compare = |name: &str, trained: &Tensor, exported: &[f32]| -> Result<()> {
             let difference = difference(&planar(trained)?, exported);
-            // Not `>`: NaN must not pass.
-            if !(difference <= TOLERANCE) {
+            if difference.is_nan() || difference > TOLERANCE {
                 bail!(
                     "the exported graph disagrees with the trained network: `{name}` differs by \
                      {difference:.2e}, more than {TOLERANCE:.0e}"

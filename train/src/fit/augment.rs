@@ -196,7 +196,7 @@ mod tests {
             binarise: true,
             ..NONE
         };
-        let mut sum = vec![0.0; 24];
+        let mut sum = [0.0; 24];
         for counter in 0..4000 {
             for (s, v) in sum.iter_mut().zip(batch(&binary, counter)) {
                 assert!(v == 0.0 || v == 1.0);

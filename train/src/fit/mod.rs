@@ -143,15 +143,15 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         preprocess.normalise = loaded.frames.normalisation(&parts.train);
         loaded.frames.normalise(&preprocess.normalise);
     }
-    if let Some(checkpoint) = &checkpoint {
-        if checkpoint.state.dataset != loaded.digest {
-            bail!(
-                "{}: the checkpoint was trained on other frames than those of {}: \
+    if let Some(checkpoint) = &checkpoint
+        && checkpoint.state.dataset != loaded.digest
+    {
+        bail!(
+            "{}: the checkpoint was trained on other frames than those of {}: \
                  resume with the same data set",
-                folder.display(),
-                dataset.name
-            );
-        }
+            folder.display(),
+            dataset.name
+        );
     }
 
     let network = Network::new(options.preset, spec);

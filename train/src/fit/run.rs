@@ -223,8 +223,8 @@ impl<'a> Run<'a> {
                 self.state.total = self.state.step;
             }
             progress.step(&self.state);
-            let validate =
-                self.state.step % self.interval() == 0 || self.state.step == self.state.total;
+            let validate = self.state.step.is_multiple_of(self.interval())
+                || self.state.step == self.state.total;
             if validate {
                 let record = self.validate()?;
                 let stop = self.judge(record)?;

@@ -3,7 +3,7 @@
 //! Activations are contiguous tensors of the layout `N×H×W×C` (batch, height, width, channels)
 //! everywhere, `f32` in training and `f64` where gradients are checked. On a device that is not
 //! the CPU every operation falls back on candle's own differentiable operations
-//! ([`reference`]), which also serve the tests as a second opinion.
+//! ([`mod@reference`]), which also serve the tests as a second opinion.
 //!
 //! Equal input gives equal bits, whatever the number of threads: work is split by the shapes
 //! alone, and partial sums are added in a fixed order.
