@@ -31,6 +31,24 @@ enum ModelVerb {
     Verify(VerifyFlags),
 }
 
+/// Where the model is: by itself, or behind `--model` as the other verbs have it.
+#[derive(Args, Debug)]
+struct PlaceFlags {
+    /// Folder of the model [default: $EDGE_VAE_MODEL, else models/surface].
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+
+    /// The same.
+    #[arg(long, value_name = "DIR", conflicts_with = "folder")]
+    model: Option<PathBuf>,
+}
+
+impl PlaceFlags {
+    fn find(self) -> anyhow::Result<PathBuf> {
+        find_bundle(self.folder.or(self.model))
+    }
+}
+
 /// Show what a model is: shapes, training, calibration, files.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -40,9 +58,8 @@ Examples:
 
 The schema_version in the JSON is that of the manifest. Sizes and digests of all files are checked; the graphs are not run (see `model verify`).")]
 struct InfoFlags {
-    /// Folder of the model [default: $EDGE_VAE_MODEL, else models/surface].
-    #[arg(value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceFlags,
 
     /// Print the manifest and what follows from it as JSON.
     #[arg(long)]
@@ -59,9 +76,8 @@ Examples:
 
 For each array: the largest difference (absolute up to 1, relative beyond) and the one allowed.")]
 struct VerifyFlags {
-    /// Folder of the model [default: $EDGE_VAE_MODEL, else models/surface].
-    #[arg(value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceFlags,
 
     #[command(flatten)]
     engine: EngineFlags,
@@ -74,11 +90,11 @@ struct VerifyFlags {
 pub(crate) fn run(verbs: ModelVerbs, voice: Voice) -> anyhow::Result<Outcome> {
     match verbs.verb {
         ModelVerb::Info(flags) => {
-            let bundle = Bundle::open(&find_bundle(flags.model)?)?;
+            let bundle = Bundle::open(&flags.place.find()?)?;
             info(&bundle, flags.json)
         }
         ModelVerb::Verify(flags) => {
-            let bundle = Bundle::open(&find_bundle(flags.model)?)?;
+            let bundle = Bundle::open(&flags.place.find()?)?;
             verify(&bundle, &flags.engine.resolve(), flags.all_engines, voice)
         }
     }

@@ -14,3 +14,4 @@ mod models;
 mod outputs;
 mod room;
 mod score;
+mod shipped;

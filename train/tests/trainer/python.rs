@@ -74,17 +74,28 @@ fn python_checks_the_graphs_and_computes_the_same_score() {
             &[&bundle.join("encoder.onnx"), &bundle.join("decoder.onnx")],
         );
         assert_eq!(checked, "encoder\ndecoder\n");
-
-        let printed = run(&python, program, &[&bundle]);
-        let line = printed.lines().next().unwrap_or_default();
-        let numbers: Vec<f64> = line
-            .split(' ')
-            .filter_map(|word| word.parse().ok())
-            .collect();
-        let [computed, stored] = numbers[..] else {
-            panic!("two scores expected in {line:?}");
-        };
-        let difference = (computed - stored).abs() / stored.abs().max(1.0);
-        assert!(difference < 1e-3, "{name}: {line}");
+        same_score(&python, program, &bundle);
     }
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    for model in fs::read_dir(models).expect("the shipped models") {
+        let model = model.expect("a shipped model").path();
+        if model.is_dir() {
+            same_score(&python, program, &model);
+        }
+    }
+}
+
+/// Runs the documented program, which prints its own score and the stored one.
+fn same_score(python: &str, program: &str, bundle: &Path) {
+    let printed = run(python, program, &[bundle]);
+    let line = printed.lines().next().unwrap_or_default();
+    let numbers: Vec<f64> = line
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [computed, stored] = numbers[..] else {
+        panic!("two scores expected in {line:?}");
+    };
+    let difference = (computed - stored).abs() / stored.abs().max(1.0);
+    assert!(difference < 1e-3, "{}: {line}", bundle.display());
 }
