@@ -109,7 +109,7 @@ mod tests {
                 .count(),
             1
         );
-        assert_eq!(names(&["/tmp/1.png"]), ["out/1.png.x"]);
+        assert_eq!(names(&["/frames/1.png"]), ["out/1.png.x"]);
         // `ab` is no folder inside of `a`.
         assert_eq!(
             names(&["a/1.png", "ab/1.png"]),
