@@ -51,7 +51,7 @@ impl GoldenValues {
         reconstructor.run(frame)?;
         let (anomaly_map, score) = match scorer {
             Some(scorer) => {
-                let mut map = vec![0.0; reconstructor.positions()];
+                let mut map = vec![0.0; scorer.positions()];
                 let score = scorer.score(&reconstructor.observed(), &mut map)?;
                 (map, Some(score))
             }

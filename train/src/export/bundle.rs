@@ -10,10 +10,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Device;
 use edge_vae::{
-    Frame,
+    Frame, Observer,
     anomaly::{
-        Aggregation, Calibration, EvidenceMap, GaussianSmoothing, GraphShapes, Observed,
-        PositionStatistics, Scorer, Scoring, Source,
+        Aggregation, Calibration, EvidenceMap, GaussianSmoothing, GraphShapes, PositionStatistics,
+        Scorer, Scoring, Source,
     },
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard, write_npy},
@@ -103,11 +103,11 @@ impl Export<'_> {
             backend: Some(BackendKind::Tract),
             ..EngineOptions::default()
         })?;
-        let mut vae = Vae::new(
+        let mut observer = Observer::new(Vae::new(
             spec.clone(),
             engine.load(&encoder, ENCODER, 1)?,
             engine.load(&decoder, DECODER, 1)?,
-        )?;
+        )?);
 
         let compared: Vec<&[f32]> = self
             .split
@@ -121,7 +121,7 @@ impl Export<'_> {
             self.network,
             &parameters,
             self.values,
-            &mut vae,
+            observer.vae(),
             &compared,
             self.device,
         )?;
@@ -148,7 +148,8 @@ impl Export<'_> {
         for &index in self.split.train.iter().step_by(stride) {
             self.check_interrupted()?;
             let input = self.frames.get(index);
-            residual.compute(&observe(&mut vae, input)?, &mut map)?;
+            observer.observe(input)?;
+            residual.compute(&observer.observed(input), &mut map)?;
             smooth.apply(&mut map)?;
             statistics.push(&map)?;
         }
@@ -163,7 +164,8 @@ impl Export<'_> {
         for &index in &self.split.calibration {
             self.check_interrupted()?;
             let input = self.frames.get(index);
-            let score = scorer.score(&observe(&mut vae, input)?, &mut map)?;
+            observer.observe(input)?;
+            let score = scorer.score(&observer.observed(input), &mut map)?;
             scores.push(score);
             maxima.push(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
         }
@@ -181,7 +183,8 @@ impl Export<'_> {
         let (frame_png, frame) = self.golden_frame()?;
         let mut input = vec![0.0; spec.dimensions()];
         Preprocessor::new(self.preprocess.clone())?.prepare(&frame, &mut input)?;
-        let observed = observe(&mut vae, &input)?;
+        observer.observe(&input)?;
+        let observed = observer.observed(&input);
         let score = scorer.score(&observed, &mut map)?;
         let golden = GoldenValues {
             input: observed.input.to_vec(),
@@ -338,20 +341,4 @@ fn model_name(out: &Path) -> String {
     } else {
         name.to_owned()
     }
-}
-
-/// Everything that the VAE computes for a prepared frame.
-fn observe<'a>(vae: &'a mut Vae, input: &'a [f32]) -> Result<Observed<'a>> {
-    vae.reconstruct(input)?;
-    let (mean, log_variance) = vae.last_posterior();
-    let decoded = vae.last_decoded();
-    Ok(Observed {
-        input,
-        mean,
-        log_variance,
-        reconstruction: &decoded.reconstruction,
-        logits: &decoded.logits,
-        reconstruction_log_variance: &decoded.log_variance,
-        ..Observed::default()
-    })
 }
