@@ -10,17 +10,17 @@ use super::{
 /// Least radius, pixels: what is smaller than a pixel can't be seen.
 const LEAST: f32 = 0.7;
 
-/// One to three ellipses of radius 0.9–7, amplitude 0.1–0.5, 80 % dark; half of them without the
+/// One to three ellipses of radius 1–7, amplitude 0.1–0.5, 80 % dark; half of them without the
 /// texture of their surroundings, 30 % with a crescent of the opposite sign on one side, as a pit
 /// has that is lit from the other.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
     let count = random.random_range(1..=3);
-    let [x, y] = scene.anywhere(random);
+    let [x, y] = scene.place(random);
     let tint = scene.tint(random);
     let flat = random.random_bool(0.5);
     let dark = random.random_bool(0.8);
     for _ in 0..count {
-        let radius = (scene.scale * log_between(random, [0.9, 7.0])).max(LEAST);
+        let radius = (scene.scale * log_between(random, [1.0, 7.0])).max(LEAST);
         let axes = [radius, radius * between(random, [0.45, 1.0])].map(|axis| axis.max(LEAST));
         let spread = 16.0 * scene.scale;
         let near = [-spread, spread];

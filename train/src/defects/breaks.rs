@@ -8,12 +8,12 @@ use super::{
     scene::{Scene, angle, between, log_between, normal},
 };
 
-/// A random polygon of radius 4–30 (chips, a third: 1.5–7), half of them and all chips on the
+/// A random polygon of radius 4–30 (chips, a third: 2–9), half of them and all chips on the
 /// picture's border or an edge of its content; filled with the other side of that edge or a flat
 /// grey, and a little noise.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
-    let chip = random.random_bool(0.35);
-    let sizes = if chip { [1.5, 7.0] } else { [4.0, 30.0] };
+    let chip = random.random_bool(0.33);
+    let sizes = if chip { [2.0, 9.0] } else { [4.0, 30.0] };
     let radius = (scene.scale * log_between(random, sizes)).max(1.0);
     let bordering = chip || random.random_bool(0.5);
     let edge = if bordering && random.random_bool(0.4) {
@@ -24,7 +24,7 @@ pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
     let centre = match edge {
         Some(edge) => edge.point,
         None if bordering => on_border(random, scene),
-        None => scene.anywhere(random),
+        None => scene.place(random),
     };
     let axes = [radius, radius * between(random, [0.4, 1.0])];
     let corners = random.random_range(5..=12);

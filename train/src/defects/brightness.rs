@@ -11,7 +11,7 @@ use super::{
 /// A noise mask or a ragged ellipse, ± 0.05–0.4, with a soft edge; added, or as a gain that keeps
 /// the contrast of the texture.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
-    let centre = scene.anywhere(random);
+    let centre = scene.place(random);
     let patch = if random.random_bool(0.5) {
         let mut mask = noise::mask(random, scene);
         mask.soften(scene.scale * between(random, [0.0, 2.5]));

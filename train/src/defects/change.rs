@@ -9,8 +9,8 @@ pub(super) const LEAST_PIXELS: usize = 3;
 /// Largest share of changed pixels: beyond, it is another picture, not a defect of this one.
 pub(super) const MOST: f32 = 0.6;
 
-/// Half the window within which the majority closes holes, pixels.
-const REACH: usize = 2;
+/// Side from which on holes are closed within 7×7 pixels, below within 3×3.
+const LARGE: usize = 64;
 
 /// What was changed.
 #[derive(Debug)]
@@ -25,8 +25,9 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Compares two pictures, C×H×W. Pixels whose 5×5 neighbours have mostly changed count as
-    /// changed: texture put on texture agrees here and there by chance.
+    /// Compares two pictures, C×H×W. Where more than half of the pixels around have changed by half
+    /// the tolerance, and a third by all of it, a pixel counts as changed too: texture put on
+    /// texture agrees here and there by chance.
     pub(super) fn between(
         before: &[f32],
         after: &[f32],
@@ -41,33 +42,35 @@ impl Change {
             }
         }
         let tolerance = TOLERANCE * level;
-        let rows =
-            |place: usize, side: usize| place.saturating_sub(REACH)..(place + REACH + 1).min(side);
-        // Changed pixels above and below each pixel, then their sum over the columns beside it.
-        let changed: Vec<u8> = differences
+        let reach = if height.min(width) < LARGE { 1 } else { 3 };
+        // Two counts in one number: by half the tolerance, and 256 times by all of it.
+        let changed: Vec<u16> = differences
             .iter()
-            .map(|&difference| u8::from(difference > tolerance))
+            .map(|&d| u16::from(d > 0.5 * tolerance) + 256 * u16::from(d > tolerance))
             .collect();
+        let window =
+            |place: usize, side: usize| place.saturating_sub(reach)..(place + reach + 1).min(side);
         let mut mask = vec![false; area];
         let (mut pixels, mut sum) = (0, 0.0_f64);
-        let mut columns = vec![0_u8; width];
+        let mut columns = vec![0_u16; width];
         for y in 0..height {
-            let range = rows(y, height);
+            let rows = window(y, height);
             columns.fill(0);
-            for row in range.clone() {
-                for (count, &one) in columns.iter_mut().zip(&changed[row * width..]) {
+            for row in rows.clone() {
+                for (count, one) in columns.iter_mut().zip(&changed[row * width..]) {
                     *count += one;
                 }
             }
-            if columns.iter().all(|&count| count == 0) {
-                continue;
-            }
+            let mut count: u16 = columns[..reach.min(width)].iter().sum();
             for x in 0..width {
+                count += columns.get(x + reach).unwrap_or(&0);
+                if x > reach {
+                    count -= columns[x - reach - 1];
+                }
                 let at = y * width + x;
-                let window = rows(x, width);
-                let size = window.len() * range.len();
-                let count: usize = columns[window].iter().map(|&c| usize::from(c)).sum();
-                if changed[at] == 1 || 2 * count > size {
+                let size = rows.len() * window(x, width).len();
+                let (half, full) = (usize::from(count % 256), usize::from(count / 256));
+                if differences[at] > tolerance || (2 * half > size && 3 * full > size) {
                     mask[at] = true;
                     pixels += 1;
                     sum += f64::from(differences[at]);
@@ -92,6 +95,9 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64;
+
     use super::*;
 
     #[test]
@@ -132,5 +138,47 @@ mod tests {
         assert!(visible(3, 0.3, 1.0));
         assert!(!visible(300, 0.3, 1.0), "all over");
         assert!(!visible(0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn masks_are_those_of_the_definition() {
+        let mut random = Pcg64::seed_from_u64(1);
+        for [height, width] in [[70, 66], [30, 90], [2, 5]] {
+            let before: Vec<f32> = (0..height * width).map(|_| random.random()).collect();
+            let by: Vec<f32> = (0..before.len())
+                .map(|_| 0.06 * random.random::<f32>() * random.random::<f32>())
+                .collect();
+            let after: Vec<f32> = before.iter().zip(&by).map(|(b, by)| b + by).collect();
+            let change = Change::between(&before, &after, [1, height, width], 1.0);
+            let reach = if height < 64 { 1_i64 } else { 3 };
+            let by: Vec<f32> = after
+                .iter()
+                .zip(&before)
+                .map(|(a, b)| (a - b).abs())
+                .collect();
+            let mut filled = 0;
+            for y in 0..height as i64 {
+                for x in 0..width as i64 {
+                    let (mut size, mut half, mut full) = (0, 0, 0);
+                    for row in y - reach..=y + reach {
+                        for column in x - reach..=x + reach {
+                            if (0..height as i64).contains(&row)
+                                && (0..width as i64).contains(&column)
+                            {
+                                let by = by[row as usize * width + column as usize];
+                                size += 1;
+                                half += i32::from(by > 0.01);
+                                full += i32::from(by > 0.02);
+                            }
+                        }
+                    }
+                    let at = y as usize * width + x as usize;
+                    let inside = 2 * half > size && 3 * full > size;
+                    assert_eq!(change.mask[at], by[at] > 0.02 || inside, "{x},{y}");
+                    filled += usize::from(inside && by[at] <= 0.02);
+                }
+            }
+            assert!(filled > 0);
+        }
     }
 }

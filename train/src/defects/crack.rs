@@ -32,7 +32,7 @@ const LEAST_HALF: f32 = 0.4;
 /// third time, a hairline: at most a pixel wide, ± 0.05–0.16, along the streaks where there are
 /// any.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
-    let from = scene.anywhere(random);
+    let from = scene.place(random);
     let hairline = random.random_bool(0.35);
     let streaks = if hairline { scene.streaks(from) } else { None };
     let [steps, jitter] = if hairline {

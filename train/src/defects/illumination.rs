@@ -11,7 +11,7 @@ use super::{
 /// A wide spot or slow noise of ± 0.06–0.35, or a weak uneven band of ± 0.05–0.16; added or as a
 /// gain.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
-    let centre = scene.anywhere(random);
+    let centre = scene.place(random);
     let unit = SIDE * scene.scale;
     let shape: f32 = random.random();
     let (patch, range) = if shape < 0.4 {

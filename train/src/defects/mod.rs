@@ -136,8 +136,10 @@ const SIDE: f32 = 128.0;
 /// would be invisible, or all over the picture.
 ///
 /// A pixel has changed if one of its channels differs by more than 0.02 (for a picture with a
-/// median of 0.4; in proportion otherwise), or if most pixels around it (5×5) have. Over all of
-/// these the mean change is at least 0.03, and they are at least 3 and at most 60 % of the picture.
+/// median of 0.4; in proportion otherwise), or if of the pixels around it (7×7; 3×3 in pictures
+/// below 64) more than half differ by half of that and a third by all of it. Over all changed
+/// pixels the mean difference is at least 0.03, and they are at least 3 and at most 60 % of the
+/// picture.
 ///
 /// # Panics
 /// If picture or donor do not have C·H·W values.

@@ -152,7 +152,7 @@ pub(super) fn mask(random: &mut impl Rng, scene: &Scene<'_>) -> Patch {
     let (mut patch, window, share) = if windowed {
         let axis = log_between(random, [0.07, 0.4]) * unit;
         let axes = [axis, axis * between(random, [0.4, 1.0])];
-        let (patch, distance) = Patch::elliptic(scene, scene.anywhere(random), axes, angle(random));
+        let (patch, distance) = Patch::elliptic(scene, scene.place(random), axes, angle(random));
         (patch, Some(distance), [0.5, 0.92])
     } else {
         (Patch::whole(scene), None, [0.75, 0.97])

@@ -101,6 +101,40 @@ impl Scene<'_> {
         ]
     }
 
+    /// Where a defect lies: every second one anywhere, the others at the place of three with the
+    /// most content, since a small object has few pixels and much background.
+    pub(super) fn place(&self, random: &mut impl Rng) -> [f32; 2] {
+        let mut place = self.anywhere(random);
+        if random.random_bool(0.5) {
+            for _ in 0..2 {
+                let other = self.anywhere(random);
+                if self.content(other) > self.content(place) {
+                    place = other;
+                }
+            }
+        }
+        place
+    }
+
+    /// Sum of the gradients at a few pixels around a point.
+    fn content(&self, [x, y]: [f32; 2]) -> f32 {
+        let reach = 4.0 * self.scale;
+        [
+            [0.0, 0.0],
+            [reach, reach],
+            [-reach, reach],
+            [reach, -reach],
+            [-reach, -reach],
+        ]
+        .map(|[dx, dy]| {
+            let [x, y] = self.pixel([x + dx, y + dy]);
+            let [gx, gy] = self.gradient(x, y);
+            gx.abs() + gy.abs()
+        })
+        .iter()
+        .sum()
+    }
+
     /// The pixel at a point, cut off to the picture.
     pub(super) fn pixel(&self, [x, y]: [f32; 2]) -> [usize; 2] {
         // The casts saturate at 0.

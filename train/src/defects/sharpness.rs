@@ -8,36 +8,36 @@ use super::{
     scene::{Scene, between, log_between, normal},
 };
 
-/// In a noise mask or an ellipse: blur of deviation 0.8–2.5 pixels, band noise of 0.05–0.16, or
-/// sharpening by 1.5–4.
+/// In a noise mask or an ellipse: blur of deviation 0.8–3 pixels, band noise of deviation 0.025–0.09, or
+/// sharpening by 2–6.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
     let patch = if random.random_bool(0.5) {
         noise::mask(random, scene)
     } else {
         let axis = scene.scale * log_between(random, [6.0, 34.0]);
         let axes = [axis, axis * between(random, [0.4, 1.0])];
-        let centre = scene.anywhere(random);
+        let centre = scene.place(random);
         let outline = ring(random, centre, axes, 16, 0.15);
-        Patch::polygon(scene, &outline, 1.0)
+        Patch::polygon(scene, &outline, (0.12 * axis).min(3.0))
     };
     if patch.weights.is_empty() {
         return;
     }
-    // A flat picture can't be made less sharp, only noisy: three attempts in eight are noise.
+    // A flat picture can't be made less sharp, only noisy: three attempts in ten are noise.
     let choice: f32 = random.random();
-    if choice < 0.375 {
+    if choice < 0.3 {
         let tint = scene.tint(random);
         add_noise(random, scene, out, &patch, &tint);
         return;
     }
-    let sharpen = choice < 0.625;
+    let sharpen = choice < 0.6;
     let sigma = if sharpen {
         between(random, [0.7, 1.4])
     } else {
-        between(random, [0.8, 2.5])
+        between(random, [0.8, 3.0])
     } * scene.scale.max(0.75);
     let strength = if sharpen {
-        -between(random, [1.5, 4.0])
+        -between(random, [2.0, 6.0])
     } else {
         1.0
     };
@@ -86,7 +86,7 @@ fn add_noise(
     gaussian(&mut grain, patch.width, sigma);
     // A blur of deviation σ leaves 1 / (2·√π·σ) of the deviation of white noise.
     let left = (1.0 / (3.545 * sigma)).min(1.0);
-    let amount = scene.level * between(random, [0.05, 0.16]) / left;
+    let amount = scene.level * between(random, [0.025, 0.09]) / left;
     for (plane, tint) in out.chunks_exact_mut(scene.area()).zip(tint) {
         let mut from = grain
             .iter()

@@ -11,7 +11,7 @@ use super::{
 /// Everything beyond a curve, or a band of half width 4–22, with a gain of ± 0.12–0.45, a contrast
 /// of 0.2–0.6 or 1.6–2.6, or another texture.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
-    let centre = scene.anywhere(random);
+    let centre = scene.place(random);
     let along = match scene.streaks(centre) {
         Some(streaks) if random.random_bool(0.3) => streaks,
         _ => angle(random),

@@ -13,7 +13,7 @@ use super::{
 /// Oriented noise, 20–120 long and 1.2–4 wide, of 0.06–0.2, that fades towards the border of an
 /// ellipse; half of it along the streaks that are there, a quarter across.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
-    let centre = scene.anywhere(random);
+    let centre = scene.place(random);
     let choice: f32 = random.random();
     let along = match scene.streaks(centre) {
         Some(streaks) if choice < 0.5 => streaks,

@@ -105,7 +105,7 @@ pub(super) fn foreign(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32])
 /// cover.
 pub(super) fn cut_paste(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
     let unit = super::SIDE * scene.scale;
-    let centre = scene.anywhere(random);
+    let centre = scene.place(random);
     let [long, wide] = if random.random_bool(0.35) {
         [
             unit * between(random, [0.08, 0.4]),
