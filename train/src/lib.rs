@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod export;
+pub mod features;
 pub mod fit;
 pub mod memory;
 pub mod network;
