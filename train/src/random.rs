@@ -17,6 +17,9 @@ pub enum Purpose {
     Noise = 4,
     /// Noise and binarisation of one frame in validation, which sees the same draws each time.
     Validate = 5,
+    /// Choice of feature vectors and of the first centres of a mixture; the counter is the frame,
+    /// beyond all frames the number of components.
+    Features = 6,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.
