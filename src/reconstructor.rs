@@ -41,7 +41,7 @@ impl Reconstructor {
     /// A graph that the engine can't load, or whose names or shapes are not those of the manifest.
     pub fn new(bundle: &Bundle, engine: &Engine) -> Result<Self, Error> {
         let spec = &bundle.manifest().vae;
-        let preprocessor = Preprocessor::new(bundle.manifest().preprocess.clone())?;
+        let preprocessor = bundle.preprocessor()?;
         let vae = bundle.vae(engine, 1)?;
         Ok(Self {
             preprocessor,

@@ -12,7 +12,7 @@ use edge_vae::{
     anomaly::{Aggregation, Calibration, Scoring},
     bundle::{BundleWriter, DECODER, ENCODER, Golden, GoldenValues, ModelCard, write_npy},
     frame::PixelFormat,
-    preprocess::{Colour, Normalise, PreprocessSettings, ResizeFilter},
+    preprocess::{Colour, PreprocessSettings},
     vae::{Latent, Likelihood, VaeSpec},
 };
 use prost::Message;
@@ -62,15 +62,7 @@ pub(crate) fn writer() -> BundleWriter {
     ];
     BundleWriter {
         name: "tiny".into(),
-        preprocess: PreprocessSettings {
-            width: SIDE,
-            height: SIDE,
-            colour: Colour::Grey,
-            crop: None,
-            denoise: None,
-            filter: ResizeFilter::Area,
-            normalise: Normalise::identity(1),
-        },
+        preprocess: PreprocessSettings::new(SIDE, SIDE, Colour::Grey),
         vae: spec,
         scoring: Some(Scoring::ResidualZ {
             statistics: "statistics.npy".into(),
