@@ -33,7 +33,7 @@ impl Reconstructor {
     pub fn new(bundle: &Bundle, engine: &Engine) -> Result<Self, Error> {
         let spec = &bundle.manifest().vae;
         Ok(Self {
-            preprocessor: Preprocessor::new(bundle.manifest().preprocess.clone())?,
+            preprocessor: bundle.preprocessor()?,
             observer: bundle.observer(engine)?,
             description: engine.description(),
             input: vec![0.0; spec.dimensions()],

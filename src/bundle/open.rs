@@ -20,6 +20,7 @@ use crate::{
     anomaly::{EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation},
     backend::Engine,
     frame::{DecodeLimits, Frame},
+    preprocess::{PreprocessError, Preprocessor},
     vae::Vae,
 };
 
@@ -94,6 +95,16 @@ impl Bundle {
     /// The bytes of a file that the manifest lists.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// The preprocessing, with the bundle's mask where it has one.
+    ///
+    /// # Errors
+    /// Impossible settings, and a file that is no mask or leaves nothing to look at.
+    pub fn preprocessor(&self) -> Result<Preprocessor, PreprocessError> {
+        let settings = &self.manifest.preprocess;
+        let mask = settings.mask.as_deref().map(|name| self.listed(name));
+        Preprocessor::with_mask(settings.clone(), mask)
     }
 
     /// The model on an engine, for `batch` frames at a time.
@@ -291,6 +302,7 @@ pub(super) fn weight_digits(manifest: &Manifest, files: &BTreeMap<String, Vec<u8
         [ENCODER, DECODER]
             .into_iter()
             .chain(manifest.scoring.iter().flat_map(Scoring::files))
+            .chain(manifest.preprocess.mask.as_deref())
             .filter_map(|name| files.get(name))
             .map(Vec::as_slice),
     );

@@ -23,7 +23,7 @@ use edge_vae::{
     Frame,
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
-    preprocess::{Normalise, PreprocessSettings},
+    preprocess::PreprocessSettings,
     vae::Likelihood,
 };
 
@@ -122,13 +122,10 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         .preset
         .spec(colour.channels(), options.likelihood, options.latent);
     let mut preprocess = PreprocessSettings {
-        width: spec.width,
-        height: spec.height,
-        colour,
         crop: options.crop,
         denoise: options.denoise,
         filter: options.filter,
-        normalise: Normalise::identity(spec.channels),
+        ..PreprocessSettings::new(spec.width, spec.height, colour)
     };
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, &INTERRUPTED)?;
