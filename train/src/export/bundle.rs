@@ -21,7 +21,10 @@ use edge_vae::{
 };
 use image::{DynamicImage, ImageFormat};
 
-use super::{agreement, graphs};
+use super::{
+    agreement::{self, Graphs},
+    graphs,
+};
 use crate::{
     fit::{Frames, State},
     network::{Network, Snapshot},
@@ -66,6 +69,8 @@ pub struct Export<'a> {
     pub interrupted: &'a AtomicBool,
 }
 
+/// File of the bundle with the discriminative head.
+const HEAD: &str = "head.onnx";
 /// File of the bundle with mean and deviation of the residual at each position.
 const STATISTICS: &str = "statistics.npy";
 /// Files of the golden frame.
@@ -100,11 +105,21 @@ impl Export<'_> {
             backend: Some(BackendKind::Tract),
             ..EngineOptions::default()
         })?;
-        let mut vae = Vae::new(
-            spec.clone(),
-            engine.load(&encoder, ENCODER, 1)?,
-            engine.load(&decoder, DECODER, 1)?,
-        )?;
+        let head = match self.network.head() {
+            Some(_) => Some(graphs::head(self.network, self.values, &name)?),
+            None => None,
+        };
+        let mut loaded = Graphs {
+            vae: Vae::new(
+                spec.clone(),
+                engine.load(&encoder, ENCODER, 1)?,
+                engine.load(&decoder, DECODER, 1)?,
+            )?,
+            head: match &head {
+                Some(head) => Some(engine.load(head, HEAD, 1)?),
+                None => None,
+            },
+        };
 
         let compared: Vec<&[f32]> = self
             .split
@@ -118,10 +133,11 @@ impl Export<'_> {
             self.network,
             &parameters,
             self.values,
-            &mut vae,
+            &mut loaded,
             &compared,
             self.device,
         )?;
+        let Graphs { mut vae, .. } = loaded;
         eprintln!(
             "exported; {} differs from training by at most {worst:.1e}",
             engine.description()
@@ -204,13 +220,14 @@ impl Export<'_> {
             score: Some(score),
         };
 
-        let files = BTreeMap::from([
+        let mut files = BTreeMap::from([
             (ENCODER.to_owned(), encoder),
             (DECODER.to_owned(), decoder),
             (STATISTICS.to_owned(), statistics_file),
             (GOLDEN_FRAME.to_owned(), frame_png),
             (GOLDEN_VALUES.to_owned(), golden.to_npz(&spec)?),
         ]);
+        files.extend(head.map(|head| (HEAD.to_owned(), head)));
         let writer = BundleWriter {
             name,
             preprocess: self.preprocess.clone(),
