@@ -23,7 +23,7 @@ use crate::{
     after_help = "\
 Examples:
   edge-vae-train fit frames/good --out models/part --minutes 20
-  edge-vae-train fit mvtec/screw --preset 256x256 --colour grey --out models/screw
+  edge-vae-train fit mvtec/screw --preset best --size 256 --colour grey --out models/screw
   edge-vae-train fit mnist --preset 28x28 --likelihood bernoulli --out models/digits
   edge-vae-train fit frames/good --out models/part --resume
 
@@ -55,9 +55,16 @@ pub(super) struct FitArgs {
 /// The flags that decide the bits of the model.
 #[derive(Debug, Args)]
 struct TrainingArgs {
-    /// Network and input size [default: 28x28 for frames of at most 32 pixels, else 128x128]
+    /// Network [default: 28x28 for frames of at most 32 pixels, else edge]
     #[arg(long, value_enum)]
-    preset: Option<Preset>,
+    preset: Option<PresetArg>,
+    /// Side of the tensor in pixels; auto: 256 where frames are larger than 160, else 128
+    /// [default: 28 for 28x28, else auto]
+    #[arg(long, value_enum)]
+    size: Option<SizeArg>,
+    /// A head that is trained on synthetic defects [default: off for 28x28, else on]
+    #[arg(long, value_enum)]
+    head: Option<Switch>,
     /// Colour of the input [default: grey where the training frames are grey]
     #[arg(long, value_enum)]
     colour: Option<ColourArg>,
@@ -147,6 +154,54 @@ enum TrainDevice {
     Cuda,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PresetArg {
+    /// 28×28: digits, small stamps
+    #[value(name = "28x28")]
+    Small28,
+    /// For small processors
+    Edge,
+    /// About twice the time of edge
+    Balanced,
+    /// About four times the time of edge
+    Best,
+    /// edge at --size 128
+    #[value(name = "128x128", alias = "128")]
+    Edge128,
+    /// edge at --size 256
+    #[value(name = "256x256", alias = "256")]
+    Edge256,
+}
+
+impl PresetArg {
+    /// The preset, and the size that the name implies.
+    fn resolve(self) -> (Preset, Option<usize>) {
+        match self {
+            Self::Small28 => (Preset::Small28, Some(28)),
+            Self::Edge => (Preset::Edge, None),
+            Self::Balanced => (Preset::Balanced, None),
+            Self::Best => (Preset::Best, None),
+            Self::Edge128 => (Preset::Edge, Some(128)),
+            Self::Edge256 => (Preset::Edge, Some(256)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SizeArg {
+    Auto,
+    #[value(name = "128")]
+    Side128,
+    #[value(name = "256")]
+    Side256,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ColourArg {
     Grey,
@@ -187,14 +242,14 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         },
     )?;
     let small = match args.training.preset {
-        Some(preset) => preset == Preset::Small28,
+        Some(preset) => preset == PresetArg::Small28,
         None => fit::is_small(&dataset),
     };
-    let options = resolve(&args.training, small);
+    let options = resolve(&args.training, small)?;
     let untouched = Untouched::try_parse_from(["fit"]).context("the defaults do not parse")?;
     let untouched = FitOptions {
         budget: options.budget,
-        ..resolve(&untouched.training, small)
+        ..resolve(&untouched.training, small)?
     };
     let training = &args.training;
     let job = Job {
@@ -214,12 +269,31 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
     fit::fit(&dataset, &job)
 }
 
-fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
+fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
     let preset = args.preset.unwrap_or(if small {
-        Preset::Small28
+        PresetArg::Small28
     } else {
-        Preset::Medium128
+        PresetArg::Edge
     });
+    let (preset, implied) = preset.resolve();
+    let size = match (args.size, implied) {
+        (None, size) => size,
+        (Some(SizeArg::Auto), None) => None,
+        (Some(SizeArg::Side128), None | Some(128)) => Some(128),
+        (Some(SizeArg::Side256), None | Some(256)) => Some(256),
+        (Some(_), Some(side)) => bail!(
+            "--size: the preset's name says {side}: give one of the two, or --preset edge, balanced or best"
+        ),
+    };
+    let head = match args.head {
+        None => preset.detects(),
+        Some(Switch::Off) => false,
+        Some(Switch::On) if preset.detects() => true,
+        Some(Switch::On) => bail!(
+            "--head on: the network {} has no feature maps for a head: give --preset edge, balanced or best",
+            preset.name()
+        ),
+    };
     let small = preset == Preset::Small28;
     let budget = match (args.minutes, args.epochs, args.steps) {
         (Some(minutes), _, _) => Budget::Minutes(minutes),
@@ -232,8 +306,10 @@ fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
         .flip
         .unwrap_or(if small { Flip::None } else { Flip::Both });
     let unless_small = |value| if small { 0.0 } else { value };
-    FitOptions {
+    Ok(FitOptions {
         preset,
+        size,
+        head,
         latent: args.latent,
         likelihood: args.likelihood,
         colour: args.colour.map(|colour| match colour {
@@ -268,7 +344,7 @@ fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
         patience: args.patience as usize,
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
-    }
+    })
 }
 
 fn device(device: TrainDevice) -> Result<candle_core::Device> {

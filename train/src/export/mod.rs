@@ -5,5 +5,5 @@ mod bundle;
 pub mod graphs;
 pub mod onnx;
 
-pub use agreement::{TOLERANCE, prove};
+pub use agreement::{Graphs, TOLERANCE, prove};
 pub use bundle::{Export, Golden};

@@ -118,9 +118,13 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         Some(colour) => colour,
         None => frames::colour_of(&dataset.train),
     };
-    let spec = options
-        .preset
-        .spec(colour.channels(), options.likelihood, options.latent);
+    let preset = options.preset;
+    let side = match preset.fixed_side().or(options.size) {
+        Some(side) => side,
+        None => frames::side_of(&dataset.train, options.crop),
+    };
+    let (likelihood, latent) = (options.likelihood, options.latent);
+    let spec = preset.spec(side, colour.channels(), likelihood, latent);
     let mut preprocess = PreprocessSettings {
         crop: options.crop,
         denoise: options.denoise,
@@ -151,7 +155,11 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         );
     }
 
-    let network = Network::new(options.preset, spec);
+    let network = if options.head {
+        Network::with_head(preset, spec)
+    } else {
+        Network::new(preset, spec)
+    };
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
     let material = Material {

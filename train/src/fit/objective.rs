@@ -40,8 +40,9 @@ pub(super) fn loss(
     noise: &Tensor,
     weights: Weights,
 ) -> Result<Loss> {
-    let (mean, log_variance) = network.encode(x, parameters, mode)?;
-    let z = ops::reparameterise(&mean, &log_variance, noise)?;
+    let encoded = network.encode(x, parameters, mode)?;
+    let (mean, log_variance) = (&encoded.mean, &encoded.log_variance);
+    let z = ops::reparameterise(mean, log_variance, noise)?;
     let observation = network.decode(&z, parameters, mode)?;
     let nll = match (network.spec().likelihood, &observation.log_variance) {
         (Likelihood::Bernoulli, _) => ops::bernoulli_nll_with_logits(x, &observation.location)?,
@@ -58,9 +59,9 @@ pub(super) fn loss(
         }
     };
     let nll = nll.mean_all()?;
-    let divergence = ops::kl_standard_normal(&mean, &log_variance)?.mean_all()?;
+    let divergence = ops::kl_standard_normal(mean, log_variance)?.mean_all()?;
     let penalty = if weights.free_bits > 0.0 {
-        free_bits(&mean, &log_variance, weights.free_bits)?
+        free_bits(mean, log_variance, weights.free_bits)?
     } else {
         divergence.clone()
     };

@@ -13,6 +13,11 @@ use crate::network::{LatentChoice, Preset};
 pub struct FitOptions {
     /// Network.
     pub preset: Preset,
+    /// Side of the tensor, a multiple of 16; without it, what the training frames ask for. The
+    /// digits' network has its own.
+    pub size: Option<usize>,
+    /// Whether to train a head on synthetic defects.
+    pub head: bool,
     /// Latent in place of the preset's.
     pub latent: Option<LatentChoice>,
     /// p(x|z).

@@ -4,7 +4,7 @@
 use super::{
     Activation, activate, batch_norm, batch_norm_residual, bernoulli_nll_with_logits,
     conv_transpose2d, conv2d, gaussian_nll, kl_standard_normal, linear, pixel_shuffle, reference,
-    reparameterise, soft_clamp,
+    reparameterise, soft_clamp, space_to_depth,
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::SeedableRng;
@@ -394,6 +394,29 @@ fn pixel_shuffle_moves_channels_as_depth_to_space_crd() {
 }
 
 #[test]
+fn space_to_depth_moves_squares_as_onnx_does() {
+    let x = Tensor::arange(0f64, 16.0, &Device::Cpu)
+        .unwrap()
+        .reshape((1, 2, 4, 2))
+        .unwrap();
+    let y = space_to_depth(&x, 2).unwrap();
+    assert_eq!(y.dims(), [1, 1, 2, 8]);
+    let expected = [
+        0.0, 1.0, 2.0, 3.0, 8.0, 9.0, 10.0, 11.0, //
+        4.0, 5.0, 6.0, 7.0, 12.0, 13.0, 14.0, 15.0,
+    ];
+    assert_eq!(flat(&y), expected);
+    for (shape, r) in [([1, 4, 6, 3], 2), ([2, 3, 6, 1], 3), ([2, 2, 1, 3], 1)] {
+        let inputs = normals(5, &[&shape]);
+        check_gradients("space_to_depth", &|t| space_to_depth(&t[0], r), &inputs, 1);
+    }
+    // The inverse of the shuffle where there is one channel.
+    let x = normals(6, &[&[2, 4, 4, 1]]).remove(0);
+    let back = pixel_shuffle(&space_to_depth(&x, 4).unwrap(), 4).unwrap();
+    assert_eq!(flat(&back), flat(&x));
+}
+
+#[test]
 fn likelihoods_and_divergence_have_the_gradients_of_central_differences() {
     for shape in [&[1, 5][..], &[3, 2, 3, 2], &[2, 1, 1, 1]] {
         let inputs = normals(6, &[shape, shape, shape]);
@@ -624,6 +647,7 @@ fn shapes_that_do_not_fit_are_refused() {
     assert!(linear(&t(&[2, 3]), &t(&[4, 2]), None, act).is_err());
     assert!(batch_norm(&t(&[2, 3]), &t(&[2]), &t(&[3]), 1e-5, act).is_err());
     assert!(pixel_shuffle(&t(&[1, 2, 2, 6]), 2).is_err());
+    assert!(space_to_depth(&t(&[1, 2, 3, 1]), 2).is_err());
     assert!(gaussian_nll(&t(&[2, 3]), &t(&[2, 3]), &t(&[3])).is_err());
     assert!(kl_standard_normal(&t(&[0, 3]), &t(&[0, 3])).is_err());
     assert!(reparameterise(&t(&[2, 3]), &t(&[2, 3]), &t(&[2, 4])).is_err());

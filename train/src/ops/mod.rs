@@ -30,7 +30,7 @@ pub use latent::{reparameterise, soft_clamp};
 pub use likelihood::{bernoulli_nll_with_logits, gaussian_nll, kl_standard_normal};
 pub use linear::linear;
 pub use norm::{batch_norm, batch_norm_residual};
-pub use shuffle::pixel_shuffle;
+pub use shuffle::{pixel_shuffle, space_to_depth};
 
 /// Runs `$body` with `$real` as the number type of `$tensor`: `f32` or `f64`.
 macro_rules! by_type {
