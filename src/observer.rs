@@ -37,12 +37,16 @@ impl Observer {
             shape: [&[vae.batch()], shape].concat(),
         };
         let (pixels, latent) = (spec.input_shape(), spec.latent.shape());
-        let given = vec![
+        let mut given = vec![
             info("input", &pixels),
             info("mean", &latent),
             info("log_variance", &latent),
             info("reconstruction", &pixels),
         ];
+        given.extend(vae.features().iter().map(|map| TensorInfo {
+            name: map.name.clone(),
+            shape: map.shape.to_vec(),
+        }));
         Self {
             mean: vec![0.0; spec.latent.dimensions()],
             log_variance: vec![0.0; spec.latent.dimensions()],
@@ -75,12 +79,14 @@ impl Observer {
         let encoded = Instant::now();
         self.vae.decode_into(&self.mean, &mut self.decoded)?;
         let decoded = Instant::now();
-        self.chain.run(&[
+        let mut given: Vec<&[f32]> = vec![
             input,
             &self.mean,
             &self.log_variance,
             &self.decoded.reconstruction,
-        ])?;
+        ];
+        given.extend(self.vae.features().iter().map(|map| &map.values[..]));
+        self.chain.run(&given)?;
         Ok(Stages {
             encode: encoded - began,
             decode: decoded - encoded,
@@ -103,9 +109,23 @@ impl Observer {
         }
     }
 
-    /// A tensor of the last frame by its name, with its shape: what the further graphs made.
-    pub fn tensor(&self, name: &str) -> Option<(&TensorInfo, &[f32])> {
-        self.chain.made(name)
+    /// The feature maps of the last frame, `1×C×h×w` each: what the encoder calls `features_…`, then
+    /// what the further graphs call `head_…`.
+    pub fn feature_maps(&self) -> impl Iterator<Item = (&str, [usize; 3], &[f32])> {
+        let of_encoder = self.vae.features().iter().map(|map| {
+            let [_, channels, height, width] = map.shape;
+            (&map.name[..], [channels, height, width], &map.values[..])
+        });
+        let of_head = self.chain.all_made().filter_map(|(info, values)| {
+            let [_, channels, height, width] = info.shape[..] else {
+                return None;
+            };
+            let shape = [channels, height, width];
+            info.name
+                .starts_with("head_")
+                .then_some((&info.name[..], shape, values))
+        });
+        of_encoder.chain(of_head)
     }
 
     /// Rows and columns of the maps that the further graphs make.

@@ -216,17 +216,31 @@ impl Preprocessor {
     /// [`PreprocessError::Resize`].
     pub fn prepare_canvas(&mut self, frame: &Frame) -> Result<Geometry, PreprocessError> {
         self.fill_canvas(frame)?;
-        if self.settings.exposure.is_some() || self.settings.contrast.is_some() {
-            self.apply_levels(frame, false)?;
-        } else if let Some(interior) = &self.interior {
-            interior.fill(&mut self.canvas);
-        }
-        self.settings.normalise.apply(&mut self.canvas);
+        self.finish(frame.source())?;
         Ok(Geometry::of(
             frame.width(),
             frame.height(),
             self.settings.crop,
         ))
+    }
+
+    /// Prepares the canvas of values that were resized already, C×H'×W' in [0, 1]: exposure, mask,
+    /// contrast and normalisation, as for a frame. `name` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`PreprocessError::Tensor`] if there are not exactly C·H'·W' values, and
+    /// [`PreprocessError::Resize`].
+    pub fn prepare_values(&mut self, values: &[f32], name: &str) -> Result<(), PreprocessError> {
+        if values.len() != self.canvas.len() {
+            return Err(PreprocessError::Tensor {
+                found: values.len(),
+                expected: self.canvas.len(),
+                shape: self.settings.canvas_shape(),
+            });
+        }
+        self.canvas.copy_from_slice(values);
+        self.finish(name)
     }
 
     /// The canvas that was prepared last, C×H'×W'.
@@ -259,7 +273,18 @@ impl Preprocessor {
     /// [`PreprocessError::Resize`].
     pub fn measure(&mut self, frame: &Frame) -> Result<Levels, PreprocessError> {
         self.fill_canvas(frame)?;
-        self.apply_levels(frame, true)
+        self.apply_levels(frame.source(), true)
+    }
+
+    /// From a canvas in [0, 1] to a normalised one.
+    fn finish(&mut self, name: &str) -> Result<(), PreprocessError> {
+        if self.settings.exposure.is_some() || self.settings.contrast.is_some() {
+            self.apply_levels(name, false)?;
+        } else if let Some(interior) = &self.interior {
+            interior.fill(&mut self.canvas);
+        }
+        self.settings.normalise.apply(&mut self.canvas);
+        Ok(())
     }
 
     /// From frame to canvas in [0, 1]: crop, colour, denoise, resize.
@@ -285,7 +310,7 @@ impl Preprocessor {
                     target,
                     [width, height],
                 )
-                .map_err(|reason| resize_error(frame, reason))?;
+                .map_err(|reason| resize_error(frame.source(), reason))?;
         }
         let (first, rest) = self.canvas.split_at_mut(size);
         if grey {
@@ -297,16 +322,16 @@ impl Preprocessor {
     }
 
     /// Exposure, mask and contrast.
-    fn apply_levels(&mut self, frame: &Frame, measure: bool) -> Result<Levels, PreprocessError> {
+    fn apply_levels(&mut self, name: &str, measure: bool) -> Result<Levels, PreprocessError> {
         self.levels
             .run(&mut self.canvas, self.interior.as_ref(), measure)
-            .map_err(|reason| resize_error(frame, reason))
+            .map_err(|reason| resize_error(name, reason))
     }
 }
 
-fn resize_error(frame: &Frame, reason: String) -> PreprocessError {
+fn resize_error(name: &str, reason: String) -> PreprocessError {
     PreprocessError::Resize {
-        name: frame.source().to_owned(),
+        name: name.to_owned(),
         reason,
     }
 }

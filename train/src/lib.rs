@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod defects;
+pub mod detection;
 pub mod export;
 pub mod features;
 pub mod fit;

@@ -11,9 +11,10 @@ use std::{cell::RefCell, collections::BTreeMap, fmt, sync::atomic::AtomicBool};
 use anyhow::{Context, Result, anyhow};
 use edge_vae::{
     Observer,
-    anomaly::{EvidenceMap, GraphShapes, Scoring, Source},
+    anomaly::{EvidenceMap, GraphShapes, Scorer, Scoring, Source},
     bundle::write_npy,
-    preprocess::{PreprocessSettings, Preprocessor},
+    dataset::{Sample, Split},
+    preprocess::PreprocessSettings,
     vae::VaeSpec,
 };
 use ndarray::Array3;
@@ -71,15 +72,17 @@ impl fmt::Display for Score {
 }
 
 /// What a detector is fitted on.
+#[derive(Debug)]
 pub struct Material<'a> {
-    /// All frames, in [0, 1].
+    /// All tensors.
     pub frames: &'a Frames,
-    /// From there to the tensor.
+    /// Where they came from.
+    pub samples: &'a [&'a Sample],
+    /// From frame to tensor.
     pub preprocess: &'a PreprocessSettings,
-    /// Frames trained on: features and statistics are fitted on them.
-    pub train: &'a [usize],
-    /// Frames held out, on which score and map are chosen.
-    pub validation: &'a [usize],
+    /// Features and statistics are fitted on the training frames, score and map are chosen on the
+    /// validation frames.
+    pub split: &'a Split,
     /// Seed of the synthetic defects.
     pub seed: u64,
     /// Set by Ctrl-C.
@@ -117,12 +120,12 @@ pub fn fit(
     let mut runner = runner.into_inner();
     let evidence = Evidence::new(wanted, spec, runner.graph_shapes(), &models)?;
 
-    let stride = material.train.len().div_ceil(STATISTICS_FRAMES).max(1);
-    let train: Vec<usize> = material.train.iter().step_by(stride).copied().collect();
+    let stride = material.split.train.len().div_ceil(STATISTICS_FRAMES).max(1);
+    let train: Vec<usize> = material.split.train.iter().step_by(stride).copied().collect();
     let mut gathered = evidence.gathered(size)?;
     runner.each(
         train.len(),
-        |place| material.tensor(train[place]),
+        |place| Ok(material.frames.get(train[place]).to_vec()),
         |_, observer, input| evidence.maps(observer, input),
         |_, maps| {
             gathered
@@ -185,14 +188,35 @@ pub fn fit(
     })
 }
 
-impl Material<'_> {
-    /// The tensor of a frame, as the runtime prepares it.
-    fn tensor(&self, frame: usize) -> Result<Vec<f32>> {
-        let mut tensor = vec![0.0; self.frames.shape().iter().product()];
-        Preprocessor::new(self.preprocess.clone())?
-            .prepare_values(self.frames.get(frame), &mut tensor)?;
-        Ok(tensor)
-    }
+/// Scores the frames `places` as the runtime will, and hands score and map (`H×W`) to `take`, in
+/// order.
+///
+/// # Errors
+/// Ctrl-C, and values that are not finite.
+pub fn score(
+    material: &Material,
+    places: &[usize],
+    spec: &VaeSpec,
+    detector: &Detector,
+    make: impl FnMut() -> Result<Observer>,
+    mut take: impl FnMut(f64, &[f32]),
+) -> Result<()> {
+    let mut runner = Runner::new(make, material.interrupted)?;
+    let shapes = runner.graph_shapes();
+    let scorer = || Scorer::new(&detector.scoring, spec, shapes, &detector.statistics);
+    runner.each(
+        places.len(),
+        |place| Ok(material.frames.get(places[place]).to_vec()),
+        |_, observer, input| {
+            let mut map = vec![0.0; spec.height * spec.width];
+            let score = scorer()?.score(&observer.observed(input), &mut map)?;
+            Ok((score, map))
+        },
+        |_, (score, map)| {
+            take(score, &map);
+            Ok(())
+        },
+    )
 }
 
 /// Gaussians of every kind that may be chosen; none where the network has no features or none are
@@ -207,7 +231,7 @@ fn fit_features(
     }
     eprintln!(
         "fitting Gaussians to the features of {} frames",
-        material.train.len()
+        material.split.train.len()
     );
     let source = |frames| NetworkFeatures {
         runner,
@@ -219,8 +243,8 @@ fn fit_features(
         ..features::Options::default()
     };
     features::fit(
-        &mut source(material.train),
-        &mut source(material.validation),
+        &mut source(&material.split.train),
+        &mut source(&material.split.validation),
         &Kind::ALL,
         &options,
     )
@@ -342,10 +366,7 @@ type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
 fn feature_maps(observer: &Observer) -> Maps {
     observer
         .feature_maps()
-        .map(|(info, values)| {
-            let shape = [info.shape[1], info.shape[2], info.shape[3]];
-            (info.name.clone(), shape, values.to_vec())
-        })
+        .map(|(name, shape, values)| (name.to_owned(), shape, values.to_vec()))
         .collect()
 }
 
@@ -379,7 +400,7 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         let (material, mine) = (self.material, self.frames);
         self.runner.borrow_mut().each(
             frames.len(),
-            |place| material.tensor(mine[frames[place]]),
+            |place| Ok(material.frames.get(mine[frames[place]]).to_vec()),
             |_, observer, _| Ok(feature_maps(observer)),
             |_, maps| visit(&borrowed(&maps)),
         )
