@@ -2,6 +2,7 @@
 //! `edge-vae` runs.
 
 pub mod cli;
+pub mod defects;
 pub mod export;
 pub mod fit;
 pub mod memory;

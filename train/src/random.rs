@@ -17,6 +17,9 @@ pub enum Purpose {
     Noise = 4,
     /// Noise and binarisation of one frame in validation, which sees the same draws each time.
     Validate = 5,
+    /// Whether a frame gets a defect, which one, and of which donor; the counter is that of
+    /// [`Purpose::Augment`].
+    Defect = 6,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.
