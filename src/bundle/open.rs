@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ndarray::ArrayView3;
+use ndarray::Array3;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -16,10 +16,11 @@ use super::{
     manifest::{DECODER, ENCODER, MANIFEST},
 };
 use crate::{
-    Error,
-    anomaly::{Scorer, Scoring},
+    Error, Observer,
+    anomaly::{EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation},
     backend::Engine,
     frame::{DecodeLimits, Frame},
+    preprocess::{PreprocessError, Preprocessor},
     vae::Vae,
 };
 
@@ -96,6 +97,16 @@ impl Bundle {
         self.files.get(name).map(Vec::as_slice)
     }
 
+    /// The preprocessing, with the bundle's mask where it has one.
+    ///
+    /// # Errors
+    /// Impossible settings, and a file that is no mask or leaves nothing to look at.
+    pub fn preprocessor(&self) -> Result<Preprocessor, PreprocessError> {
+        let settings = &self.manifest.preprocess;
+        let mask = settings.mask.as_deref().map(|name| self.listed(name));
+        Preprocessor::with_mask(settings.clone(), mask)
+    }
+
     /// The model on an engine, for `batch` frames at a time.
     ///
     /// # Errors
@@ -112,25 +123,53 @@ impl Bundle {
         )?)
     }
 
-    /// The scorer with the bundle's statistics; `None` for a model that only reconstructs.
+    /// The model with the graphs that its scoring runs after the decoder, one frame at a time.
     ///
     /// # Errors
-    /// Statistics of another shape than `2×H×W`, or impossible ones.
-    pub fn scorer(&self) -> Result<Option<Scorer>, BundleError> {
+    /// A graph that the engine can't load, or whose names or shapes are not those of the manifest
+    /// or of the graphs before it.
+    pub fn observer(&self, engine: &Engine) -> Result<Observer, Error> {
+        let mut observer = Observer::new(self.vae(engine, 1)?);
+        for name in self.manifest.scoring.iter().flat_map(|s| &s.graphs) {
+            let shown = self.path.join(name).display().to_string();
+            observer.push(&shown, engine.load(self.listed(name), &shown, 1)?)?;
+        }
+        Ok(observer)
+    }
+
+    /// The scorer with the bundle's statistics, for maps that the graphs make in these shapes;
+    /// `None` for a model that only reconstructs.
+    ///
+    /// # Errors
+    /// A source whose graph is missing; statistics of another shape than the source's, or
+    /// impossible ones.
+    pub fn scorer(&self, graphs: GraphShapes) -> Result<Option<Scorer>, BundleError> {
         let Some(scoring) = &self.manifest.scoring else {
             return Ok(None);
         };
-        let Scoring::ResidualZ { statistics, .. } = scoring;
         let spec = &self.manifest.vae;
-        let shape = [2, spec.height, spec.width];
-        let failed = |problem| BundleError::Array {
-            path: self.path.join(statistics),
+        let unusable = |path: &str, problem| BundleError::Array {
+            path: self.path.join(path),
             problem,
         };
-        let values = read_npy(self.listed(statistics), &shape).map_err(failed)?;
-        let view =
-            ArrayView3::from_shape(shape, &values).map_err(|error| failed(error.to_string()))?;
-        let scorer = Scorer::new(scoring, spec, view).map_err(|error| failed(error.to_string()))?;
+        let mut statistics = BTreeMap::new();
+        for settings in &scoring.sources {
+            let Some(name) = &settings.statistics else {
+                continue;
+            };
+            let failed = |problem| unusable(name, problem);
+            let [height, width] = EvidenceMap::new(settings.source, spec, graphs)
+                .map_err(|error| failed(error.to_string()))?
+                .shape();
+            let shape = [2, height, width];
+            let values = read_npy(self.listed(name), &shape).map_err(failed)?;
+            let array =
+                Array3::from_shape_vec(shape, values).map_err(|error| failed(error.to_string()))?;
+            Standardisation::from_array(array.view()).map_err(|error| failed(error.to_string()))?;
+            statistics.insert(settings.source, array);
+        }
+        let scorer = Scorer::new(scoring, spec, graphs, &statistics)
+            .map_err(|error| unusable(MANIFEST, error.to_string()))?;
         Ok(Some(scorer))
     }
 
@@ -259,13 +298,11 @@ pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 
 /// The digits of the model's id: what decides scores, so neither golden frame nor calibration.
 pub(super) fn weight_digits(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> String {
-    let statistics = manifest.scoring.as_ref().map(|scoring| match scoring {
-        Scoring::ResidualZ { statistics, .. } => statistics.as_str(),
-    });
     let mut digits = sha256(
         [ENCODER, DECODER]
             .into_iter()
-            .chain(statistics)
+            .chain(manifest.scoring.iter().flat_map(Scoring::files))
+            .chain(manifest.preprocess.mask.as_deref())
             .filter_map(|name| files.get(name))
             .map(Vec::as_slice),
     );

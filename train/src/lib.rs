@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod defects;
 pub mod export;
+pub mod features;
 pub mod fit;
 pub mod memory;
 pub mod network;

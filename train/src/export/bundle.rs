@@ -10,8 +10,11 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Device;
 use edge_vae::{
-    Frame,
-    anomaly::{Aggregation, Calibration, PositionStatistics, ResidualMap, Scorer, Scoring},
+    Frame, Observer,
+    anomaly::{
+        Aggregation, Calibration, EvidenceMap, GaussianSmoothing, GraphShapes, PositionStatistics,
+        Scorer, Scoring, Source,
+    },
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard, write_npy},
     dataset::{Sample, Split},
@@ -21,10 +24,7 @@ use edge_vae::{
 };
 use image::{DynamicImage, ImageFormat};
 
-use super::{
-    agreement::{self, Graphs},
-    graphs,
-};
+use super::{agreement, graphs};
 use crate::{
     fit::{Frames, State},
     network::{Network, Snapshot},
@@ -69,8 +69,6 @@ pub struct Export<'a> {
     pub interrupted: &'a AtomicBool,
 }
 
-/// File of the bundle with the discriminative head.
-const HEAD: &str = "head.onnx";
 /// File of the bundle with mean and deviation of the residual at each position.
 const STATISTICS: &str = "statistics.npy";
 /// Files of the golden frame.
@@ -105,21 +103,11 @@ impl Export<'_> {
             backend: Some(BackendKind::Tract),
             ..EngineOptions::default()
         })?;
-        let head = match self.network.head() {
-            Some(_) => Some(graphs::head(self.network, self.values, &name)?),
-            None => None,
-        };
-        let mut loaded = Graphs {
-            vae: Vae::new(
-                spec.clone(),
-                engine.load(&encoder, ENCODER, 1)?,
-                engine.load(&decoder, DECODER, 1)?,
-            )?,
-            head: match &head {
-                Some(head) => Some(engine.load(head, HEAD, 1)?),
-                None => None,
-            },
-        };
+        let mut observer = Observer::new(Vae::new(
+            spec.clone(),
+            engine.load(&encoder, ENCODER, 1)?,
+            engine.load(&decoder, DECODER, 1)?,
+        )?);
 
         let compared: Vec<&[f32]> = self
             .split
@@ -133,11 +121,10 @@ impl Export<'_> {
             self.network,
             &parameters,
             self.values,
-            &mut loaded,
+            observer.vae(),
             &compared,
             self.device,
         )?;
-        let Graphs { mut vae, .. } = loaded;
         eprintln!(
             "exported; {} differs from training by at most {worst:.1e}",
             engine.description()
@@ -145,26 +132,25 @@ impl Export<'_> {
 
         let smoothing = SMOOTHING * spec.width.min(spec.height) as f32;
         let aggregation = Aggregation::TopFraction { fraction: TOP };
-        let scoring = Scoring::ResidualZ {
-            statistics: STATISTICS.to_owned(),
+        let scoring = Scoring::of_one(
+            Source::Residual,
             smoothing,
+            Some(STATISTICS.to_owned()),
             aggregation,
-        };
+        );
+        let graphs = GraphShapes::default();
         let mut map = vec![0.0; spec.height * spec.width];
-        let mut residual = ResidualMap::new(&spec, smoothing)?;
+        let mut residual = EvidenceMap::new(Source::Residual, &spec, graphs)?;
+        let mut smooth = GaussianSmoothing::new(spec.width, spec.height, smoothing)?;
         let mut statistics = PositionStatistics::new(spec.height, spec.width);
         // From the whole set: frames of one day or one camera lie together.
         let stride = self.split.train.len().div_ceil(STATISTICS_FRAMES).max(1);
         for &index in self.split.train.iter().step_by(stride) {
             self.check_interrupted()?;
             let input = self.frames.get(index);
-            let decoded = vae.reconstruct(input)?;
-            residual.compute(
-                input,
-                &decoded.reconstruction,
-                &decoded.log_variance,
-                &mut map,
-            )?;
+            observer.observe(input)?;
+            residual.compute(&observer.observed(input), &mut map)?;
+            smooth.apply(&mut map)?;
             statistics.push(&map)?;
         }
         let statistics = statistics.finish()?.to_array();
@@ -172,18 +158,14 @@ impl Export<'_> {
         let statistics_file = write_npy(statistics.shape(), &values)
             .map_err(|problem| anyhow!("cannot lay out {STATISTICS}: {problem}"))?;
 
-        let mut scorer = Scorer::new(&scoring, &spec, statistics.view())?;
+        let statistics = BTreeMap::from([(Source::Residual, statistics)]);
+        let mut scorer = Scorer::new(&scoring, &spec, graphs, &statistics)?;
         let (mut scores, mut maxima) = (Vec::new(), Vec::new());
         for &index in &self.split.calibration {
             self.check_interrupted()?;
             let input = self.frames.get(index);
-            let decoded = vae.reconstruct(input)?;
-            let score = scorer.score(
-                input,
-                &decoded.reconstruction,
-                &decoded.log_variance,
-                &mut map,
-            )?;
+            observer.observe(input)?;
+            let score = scorer.score(&observer.observed(input), &mut map)?;
             scores.push(score);
             maxima.push(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
         }
@@ -201,33 +183,28 @@ impl Export<'_> {
         let (frame_png, frame) = self.golden_frame()?;
         let mut input = vec![0.0; spec.dimensions()];
         Preprocessor::new(self.preprocess.clone())?.prepare(&frame, &mut input)?;
-        let decoded = vae.reconstruct(&input)?.clone();
-        let score = scorer.score(
-            &input,
-            &decoded.reconstruction,
-            &decoded.log_variance,
-            &mut map,
-        )?;
-        let (mean, log_variance) = vae.last_posterior();
+        observer.observe(&input)?;
+        let observed = observer.observed(&input);
+        let score = scorer.score(&observed, &mut map)?;
         let golden = GoldenValues {
-            mean: mean.to_vec(),
-            log_variance: log_variance.to_vec(),
-            input,
-            reconstruction: decoded.reconstruction,
-            logits: decoded.logits,
-            reconstruction_log_variance: decoded.log_variance,
+            input: observed.input.to_vec(),
+            mean: observed.mean.to_vec(),
+            log_variance: observed.log_variance.to_vec(),
+            reconstruction: observed.reconstruction.to_vec(),
+            logits: observed.logits.to_vec(),
+            reconstruction_log_variance: observed.reconstruction_log_variance.to_vec(),
             anomaly_map: map,
             score: Some(score),
+            ..GoldenValues::default()
         };
 
-        let mut files = BTreeMap::from([
+        let files = BTreeMap::from([
             (ENCODER.to_owned(), encoder),
             (DECODER.to_owned(), decoder),
             (STATISTICS.to_owned(), statistics_file),
             (GOLDEN_FRAME.to_owned(), frame_png),
-            (GOLDEN_VALUES.to_owned(), golden.to_npz(&spec)?),
+            (GOLDEN_VALUES.to_owned(), golden.to_npz(&spec, graphs)?),
         ]);
-        files.extend(head.map(|head| (HEAD.to_owned(), head)));
         let writer = BundleWriter {
             name,
             preprocess: self.preprocess.clone(),

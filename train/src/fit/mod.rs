@@ -24,7 +24,7 @@ use edge_vae::{
     Frame,
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
-    preprocess::{Normalise, PreprocessSettings},
+    preprocess::PreprocessSettings,
     vae::{Latent, Likelihood},
 };
 
@@ -130,13 +130,10 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     let (likelihood, latent) = (options.likelihood, options.latent);
     let spec = preset.spec(side, colour.channels(), likelihood, latent);
     let mut preprocess = PreprocessSettings {
-        width: spec.width,
-        height: spec.height,
-        colour,
         crop: options.crop,
         denoise: options.denoise,
         filter: options.filter,
-        normalise: Normalise::identity(spec.channels),
+        ..PreprocessSettings::new(spec.width, spec.height, colour)
     };
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, &INTERRUPTED)?;
