@@ -20,6 +20,9 @@ pub enum Purpose {
     /// Choice of feature vectors and of the first centres of a mixture; the counter is the frame,
     /// beyond all frames the number of components.
     Features = 6,
+    /// Whether a frame gets a defect, which one, and of which donor; the counter is that of
+    /// [`Purpose::Augment`].
+    Defect = 7,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.

@@ -230,6 +230,10 @@ impl Export<'_> {
         if let Some(record) = best {
             figures.insert("validation-nll-nats".to_owned(), record.validation_nll);
             figures.insert("validation-kl-nats".to_owned(), record.validation_kl);
+            if let Some(head) = record.head {
+                let name = "validation-synthetic-auroc".to_owned();
+                figures.insert(name, head.validation_auroc);
+            }
         }
         ModelCard {
             dataset: self.dataset.to_owned(),

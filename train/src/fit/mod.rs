@@ -10,6 +10,7 @@ mod record;
 mod report;
 mod run;
 mod schedule;
+mod view;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,7 +25,7 @@ use edge_vae::{
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
     preprocess::PreprocessSettings,
-    vae::Likelihood,
+    vae::{Latent, Likelihood},
 };
 
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
 use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
-pub use options::{Augmentation, Budget, FitOptions};
+pub use options::{Augmentation, Budget, FitOptions, HeadOptions};
 use run::Material;
 
 /// One call of `fit`.
@@ -59,6 +60,9 @@ pub struct Job {
 
 /// Set by Ctrl-C and SIGTERM.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Side of the crops that fully convolutional networks are trained on.
+const CROP: usize = 128;
 
 /// Side of the largest frames for which the 28×28 network is the default, in pixels.
 const SMALL_SIDE: u32 = 32;
@@ -155,10 +159,12 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         );
     }
 
-    let network = if options.head {
-        Network::with_head(preset, spec)
-    } else {
-        Network::new(preset, spec)
+    // A vector latent is made of the whole frame, and so are the digits'.
+    let crop = (preset.fixed_side().is_none() && matches!(spec.latent, Latent::Map { .. }))
+        .then_some(CROP);
+    let network = match options.head {
+        Some(_) => Network::with_head(preset, spec),
+        None => Network::new(preset, spec),
     };
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
@@ -167,6 +173,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         normalise: &preprocess.normalise,
         train: &parts.train,
         validation: &parts.validation,
+        crop,
         began,
         interrupted: &INTERRUPTED,
     };
