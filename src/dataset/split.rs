@@ -10,7 +10,7 @@ use super::DatasetError;
 pub struct SplitFractions {
     /// To fit weights.
     pub train: f64,
-    /// For early stopping.
+    /// For early stopping and for choosing a score.
     pub validation: f64,
     /// For the threshold; seen by nothing else.
     pub calibration: f64,
@@ -19,8 +19,8 @@ pub struct SplitFractions {
 impl Default for SplitFractions {
     fn default() -> Self {
         Self {
-            train: 0.75,
-            validation: 0.05,
+            train: 0.70,
+            validation: 0.10,
             calibration: 0.20,
         }
     }
@@ -31,7 +31,7 @@ impl Default for SplitFractions {
 pub struct Split {
     /// To fit weights.
     pub train: Vec<usize>,
-    /// For early stopping.
+    /// For early stopping and for choosing a score.
     pub validation: Vec<usize>,
     /// For the threshold.
     pub calibration: Vec<usize>,

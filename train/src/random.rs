@@ -23,6 +23,8 @@ pub enum Purpose {
     /// Whether a frame gets a defect, which one, and of which donor; the counter is that of
     /// [`Purpose::Augment`].
     Defect = 7,
+    /// Frames of synthetic validation; the counter numbers them.
+    Trial = 16,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.

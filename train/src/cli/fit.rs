@@ -11,6 +11,7 @@ use edge_vae::{
 };
 
 use crate::{
+    detection::Score,
     export::Golden,
     fit::{self, Augmentation, Budget, FitOptions, HeadOptions, Job},
     network::{LatentChoice, Preset},
@@ -74,6 +75,15 @@ struct TrainingArgs {
     /// Share of the training pictures that get no synthetic defect [default: 0.4]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     clean_share: Option<f64>,
+    /// What frames are judged by; auto: what finds synthetic defects in held-out frames best
+    #[arg(long, value_enum, default_value_t = Score::Auto)]
+    score: Score,
+    /// Bring every frame to one exposure [default: off for 28x28, else on]
+    #[arg(long, value_enum)]
+    exposure: Option<Switch>,
+    /// Bring every frame to the training frames' local contrast [default: off for 28x28, else on]
+    #[arg(long, value_enum)]
+    contrast: Option<Switch>,
     /// Colour of the input [default: grey where the training frames are grey]
     #[arg(long, value_enum)]
     colour: Option<ColourArg>,
@@ -353,6 +363,8 @@ fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
             FilterArg::Cubic => ResizeFilter::Cubic,
             FilterArg::Lanczos3 => ResizeFilter::Lanczos3,
         },
+        exposure: args.exposure.map_or(!small, |switch| switch == Switch::On),
+        contrast: args.contrast.map_or(!small, |switch| switch == Switch::On),
         class: args.class,
         budget,
         batch: args.batch.map_or(preset.batch(), |batch| batch as usize),
@@ -376,6 +388,7 @@ fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         patience: args.patience as usize,
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
+        score: args.score,
     })
 }
 

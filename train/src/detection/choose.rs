@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use edge_vae::{
-    anomaly::{Aggregation, GaussianSmoothing, ImageScore, MapScore, Scoring, Source, SourceSettings},
+    anomaly::{
+        Aggregation, GaussianSmoothing, ImageScore, MapScore, Scoring, Source, SourceSettings,
+    },
     metrics::auroc,
 };
 use ndarray::Array3;
 
-use super::{
-    Score,
-    gather::Gathered,
-};
+use super::{Score, gather::Gathered};
 
 /// A better score has to be better by this much (AUROC) than one that comes before it in the order
 /// of preference: synthetic validation is no finer.
@@ -131,7 +130,8 @@ pub(super) fn choose(
         standardised: best.standardised,
         aggregation: best.aggregation,
     };
-    let (map_fields, map, pixel_auroc) = choose_map(wanted, gathered, best, &smoothings, trials, size)?;
+    let (map_fields, map, pixel_auroc) =
+        choose_map(wanted, gathered, best, &smoothings, trials, size)?;
     Ok(Choice {
         image_field: best.field,
         image,
@@ -183,7 +183,10 @@ fn best_of(
         }
         for (scores, &aggregation) in scores.iter().zip(&aggregations) {
             let auroc = separation(scores, trials);
-            if found.as_ref().is_none_or(|best| auroc > best.auroc + FINE_TIE) {
+            if found
+                .as_ref()
+                .is_none_or(|best| auroc > best.auroc + FINE_TIE)
+            {
                 found = Some(Best {
                     field: place,
                     smoothing,
@@ -242,7 +245,10 @@ fn choose_map(
                 smoothing,
             };
             let auroc = pixel_separation(gathered, &fields, &score, smoothings, trials, size)?;
-            if found.as_ref().is_none_or(|(.., best)| auroc > best + FINE_TIE) {
+            if found
+                .as_ref()
+                .is_none_or(|(.., best)| auroc > best + FINE_TIE)
+            {
                 found = Some((fields.clone(), score, auroc));
             }
         }
@@ -303,7 +309,11 @@ fn nearest<'a>(
 
 fn describe(gathered: &Gathered, best: &Best) -> String {
     let field = &gathered.fields[best.field];
-    let z = if best.standardised { ", standardised" } else { "" };
+    let z = if best.standardised {
+        ", standardised"
+    } else {
+        ""
+    };
     let smoothing = field.smoothings[best.smoothing];
     let smoothed = if smoothing > 0.0 {
         format!(", smoothed {smoothing}")

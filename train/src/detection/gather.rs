@@ -64,7 +64,13 @@ impl Field {
         let smoothings: Vec<f32> = shares.iter().map(|share| share * side).collect();
         let filters = smoothings
             .iter()
-            .map(|smoothing| Ok(GaussianSmoothing::new(shape[1], shape[0], smoothing * scale)?))
+            .map(|smoothing| {
+                Ok(GaussianSmoothing::new(
+                    shape[1],
+                    shape[0],
+                    smoothing * scale,
+                )?)
+            })
             .collect::<Result<Vec<_>>>()?;
         let statistics = vec![PositionStatistics::new(shape[0], shape[1]); filters.len()];
         Ok(Self {

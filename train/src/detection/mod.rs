@@ -35,9 +35,7 @@ pub const FEATURES: &str = "features.onnx";
 const STATISTICS_FRAMES: usize = 2000;
 
 /// Which score a bundle judges by.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// What tells synthetic defects from held-out normal frames best.
@@ -120,8 +118,19 @@ pub fn fit(
     let mut runner = runner.into_inner();
     let evidence = Evidence::new(wanted, spec, runner.graph_shapes(), &models)?;
 
-    let stride = material.split.train.len().div_ceil(STATISTICS_FRAMES).max(1);
-    let train: Vec<usize> = material.split.train.iter().step_by(stride).copied().collect();
+    let stride = material
+        .split
+        .train
+        .len()
+        .div_ceil(STATISTICS_FRAMES)
+        .max(1);
+    let train: Vec<usize> = material
+        .split
+        .train
+        .iter()
+        .step_by(stride)
+        .copied()
+        .collect();
     let mut gathered = evidence.gathered(size)?;
     runner.each(
         train.len(),
@@ -323,7 +332,9 @@ impl<'a> Evidence<'a> {
 
     /// The kind of features that score or map use.
     fn chosen_features(&self, choice: &Choice) -> Option<Kind> {
-        let used = [choice.image_field].into_iter().chain(choice.map_fields.iter().copied());
+        let used = [choice.image_field]
+            .into_iter()
+            .chain(choice.map_fields.iter().copied());
         used.filter_map(|field| self.models.get(field))
             .map(Model::kind)
             .next()

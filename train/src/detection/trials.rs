@@ -83,8 +83,7 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
                     scale: scale(shape, &mut random),
                     ..DefectOptions::default()
                 };
-                let drawn =
-                    defects::defective(&mut random, &options, &values, shape, donor);
+                let drawn = defects::defective(&mut random, &options, &values, shape, donor);
                 if drawn.kinds.is_empty() {
                     continue;
                 }
@@ -118,10 +117,7 @@ fn change(
     let (gain, gamma) = (both(GAIN).exp2(), both(GAMMA).exp2());
     let (offset, contrast) = (both(OFFSET), 1.0 + both(CONTRAST));
     let reach = |side: usize, share: f32| (share * side as f32).round() as i64;
-    let shift = [
-        reach(height, both(SHIFT)),
-        reach(width, both(SHIFT)),
-    ];
+    let shift = [reach(height, both(SHIFT)), reach(width, both(SHIFT))];
     let side = height.min(width) as f32;
     let blur = BLUR * side / 128.0 * random.random::<f32>().powi(2);
     let noise = NOISE * random.random::<f32>();

@@ -249,16 +249,19 @@ impl Export<'_> {
             figures,
         }
     }
-
-    /// The golden frame as a PNG and as it comes out of that PNG.
-    fn golden_frame(&self) -> Result<(Vec<u8>, Frame)> {
-        let picture = match self.golden {
-            Golden::Glyph => {
-                let side = self.preprocess.width.max(self.preprocess.height) as u32;
-                DynamicImage::Image
 }
 
-r`] accepts of it.
+/// Number of trained values, without the running statistics.
+fn parameters(values: &Snapshot) -> usize {
+    values
+        .0
+        .iter()
+        .filter(|(name, _)| !name.contains(".running_"))
+        .map(|(_, t)| t.elem_count())
+        .sum()
+}
+
+/// The model's name out of the bundle's: what [`BundleWriter`] accepts of it.
 fn model_name(out: &Path) -> String {
     let stem = out.file_name().unwrap_or_default().to_string_lossy();
     let name: String = stem

@@ -66,7 +66,7 @@ impl Golden {
         let png = png.into_inner();
         let frame = Frame::decode(&png, FRAME, &DecodeLimits::default())?;
         Ok((png, frame))
-        }
+    }
 }
 
 /// The frame as a picture, shrunk where it is large: a golden frame need not be a whole photograph.
@@ -88,13 +88,8 @@ fn small_picture(frame: &Frame) -> Result<DynamicImage> {
     };
     let picture = picture.context("the golden frame's samples do not fit its size")?;
     Ok(if width.max(height) > LONGEST {
-        picture.resize(
-            LONGEST,
-            LONGEST,
-            image::imageops::FilterType::Triangle,
-        )
+        picture.resize(LONGEST, LONGEST, image::imageops::FilterType::Triangle)
     } else {
         picture
     })
 }
-

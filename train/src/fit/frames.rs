@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use edge_vae::{
     dataset::{Sample, read_frames},
     frame::{Frame, Samples},
-    preprocess::{Colour, Crop, Normalise, PreprocessSettings, Preprocessor},
+    preprocess::{Colour, Contrast, Crop, Normalise, PreprocessSettings, Preprocessor},
 };
 use sha2::{Digest, Sha256};
 
@@ -146,6 +146,32 @@ pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>) -> usize {
         Some(&median) if median > LARGE_FRAMES => SIDES[1],
         _ => SIDES[0],
     }
+}
+
+/// The least local contrast, as a fraction of full scale, that is worth bringing frames to: below
+/// is the rounding of 8 bits.
+const LEAST_CONTRAST: f32 = 0.5 / 255.0;
+
+/// The local contrast that frames are brought to, the median of that of some of `samples`; `None`
+/// where they hardly have any.
+///
+/// # Errors
+/// Settings that are impossible.
+pub(super) fn contrast_of(
+    samples: &[Sample],
+    settings: &PreprocessSettings,
+) -> Result<Option<Contrast>> {
+    let mut preprocessor = Preprocessor::new(settings.clone())?;
+    let mut found: Vec<f32> = some_of(samples)
+        .filter_map(|frame| preprocessor.measure(&frame).ok()?.contrast)
+        .collect();
+    found.sort_by(f32::total_cmp);
+    Ok(found
+        .get(found.len() / 2)
+        .filter(|&&median| median >= LEAST_CONTRAST)
+        .map(|&median| Contrast {
+            target: median.min(0.2),
+        }))
 }
 
 /// Grey, unless one of the readable frames among samples from the whole set has a colour.

@@ -24,7 +24,7 @@ use edge_vae::{
     Frame,
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
-    preprocess::PreprocessSettings,
+    preprocess::{Exposure, PreprocessSettings},
     vae::{Latent, Likelihood},
 };
 
@@ -135,6 +135,12 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         filter: options.filter,
         ..PreprocessSettings::new(spec.width, spec.height, colour)
     };
+    if options.exposure {
+        preprocess.exposure = Some(Exposure::default());
+    }
+    if options.contrast {
+        preprocess.contrast = frames::contrast_of(&dataset.train, &preprocess)?;
+    }
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, &INTERRUPTED)?;
     let count = loaded.frames.count();
@@ -178,7 +184,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         interrupted: &INTERRUPTED,
     };
     eprintln!(
-        "{} frames: {} to train, {} to stop early, {} to calibrate; {:?}, seed {}",
+        "{} frames: {} to train, {} to choose by, {} to calibrate; {:?}, seed {}",
         loaded.frames.count(),
         parts.train.len(),
         parts.validation.len(),

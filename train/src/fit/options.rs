@@ -6,7 +6,10 @@ use edge_vae::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::network::{LatentChoice, Preset};
+use crate::{
+    detection::Score,
+    network::{LatentChoice, Preset},
+};
 
 /// Everything that decides the bits of a trained model, besides its frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,10 @@ pub struct FitOptions {
     pub denoise: Option<Denoise>,
     /// Resampling filter.
     pub filter: ResizeFilter,
+    /// Whether frames are brought to one exposure.
+    pub exposure: bool,
+    /// Whether frames are brought to one local contrast, that of the training frames.
+    pub contrast: bool,
     /// Only this class of an IDX data set is normal.
     pub class: Option<u8>,
     /// When to stop.
@@ -58,6 +65,8 @@ pub struct FitOptions {
     pub seed: u64,
     /// Promised false-alarm rate.
     pub false_alarm_rate: f64,
+    /// What frames are judged by.
+    pub score: Score,
 }
 
 /// How a head is trained, on synthetic defects and together with the VAE.

@@ -67,9 +67,8 @@ fn a_head_is_trained_judged_and_exported_and_survives_being_killed() {
     let last = scratch.train(&fit("killed/model", resume));
     assert!(last.status.success(), "{}", stderr(&last));
     for file in FILES {
-        let bytes = |model: &str| {
-            fs::read(scratch.path(model).join(file)).expect("a file of the bundle")
-        };
+        let bytes =
+            |model: &str| fs::read(scratch.path(model).join(file)).expect("a file of the bundle");
         assert!(
             bytes("undisturbed/model") == bytes("killed/model"),
             "being killed changed the bits of {file}"
