@@ -1,4 +1,4 @@
-//! What a bundle says about scoring and calibration.
+//! What a bundle says about scoring.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,20 +31,4 @@ pub enum Aggregation {
         /// Share of all pixels, above 0 and at most 1; at least one pixel counts.
         fraction: f32,
     },
-}
-
-/// Scores of held-out normal frames, from which come threshold, p-value and the promised
-/// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Calibration {
-    /// The promised probability that a normal frame is called anomalous, in (0, 1).
-    pub false_alarm_rate: f64,
-    /// A frame with a score above it is anomalous.
-    pub threshold: f64,
-    /// A pixel of the anomaly map above it belongs to a region: the same quantile of the maps'
-    /// maxima.
-    pub map_threshold: f64,
-    /// Scores of the calibration frames, ascending.
-    pub scores: Vec<f64>,
 }
