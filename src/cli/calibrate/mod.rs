@@ -26,7 +26,7 @@ use super::{
     flags::{ModelFlags, ModelOptions},
     frames,
     messages::Voice,
-    output::prove_writable,
+    output::{prepare_folder, prove_writable},
     score::{count, no_frames},
 };
 
@@ -201,8 +201,12 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
         Source::Records { .. } => Vec::new(),
     };
     let (mut bundle, engine) = options.model.open(voice)?;
-    if options.out.is_none() {
-        prove_writable(bundle.path())?;
+    match &options.out {
+        Some(out) => match out.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => prepare_folder(folder)?,
+            _ => prove_writable(Path::new("."))?,
+        },
+        None => prove_writable(bundle.path())?,
     }
     let earlier = bundle.manifest().calibration.clone();
     let rate = options
