@@ -42,7 +42,8 @@ impl Calibration {
         let greater = side(KSTwoSampleAlternativeMethod::GreaterAsymptotic)?;
         let less = side(KSTwoSampleAlternativeMethod::LessAsymptotic)?;
         Some(Likeness {
-            distance: greater.0.max(less.0),
+            // Summed up from shares, it may be above 1 by rounding.
+            distance: greater.0.max(less.0).min(1.0),
             p_value: (2.0 * greater.1.min(less.1)).min(1.0),
         })
     }

@@ -296,9 +296,12 @@ fn allowed_tail(units: usize, grouped: bool, rate: f64) -> Result<f64, AnomalyEr
             }
         });
     }
-    let expected = if grouped { expected } else { expected.floor() };
-    // A rate just below 1 rounds to all of them; the smallest score stays normal.
-    Ok((expected - 1.0).min(units as f64 - 1.0))
+    // A rate just below 1 rounds to all of them; of single frames the last one stays normal.
+    Ok(if grouped {
+        (expected - 1.0).min(units as f64)
+    } else {
+        (expected.floor() - 1.0).min(units as f64 - 1.0)
+    })
 }
 
 fn check_rate(rate: f64) -> Result<(), AnomalyError> {

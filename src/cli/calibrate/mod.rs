@@ -12,7 +12,7 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Args;
 use edge_vae::{
     Detector,
@@ -76,7 +76,7 @@ pub(crate) struct CalibrateFlags {
     from: Vec<PathBuf>,
 
     /// Every frame of the --from files was normal, those called anomalous too.
-    #[arg(long, requires = "from")]
+    #[arg(long)]
     all_normal: bool,
 
     /// The promised share of normal frames that are called anomalous, on average [default: that of
@@ -129,6 +129,11 @@ impl CalibrateFlags {
         if let Some(rate) = self.false_alarm_rate {
             Calibration::needed(rate)?;
         }
+        // clap's `requires` gives way to the conflict of NORMALS with --from.
+        ensure!(
+            !self.all_normal || !self.from.is_empty(),
+            "--all-normal is about the lines of --from; NORMALS are taken to be normal anyway"
+        );
         Ok(CalibrateOptions {
             source: if self.from.is_empty() {
                 Source::Frames(self.normals)
