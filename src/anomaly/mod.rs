@@ -11,7 +11,7 @@ mod statistics;
 mod verdict;
 
 pub use crate::smoothing::GaussianSmoothing;
-pub use calibration::Calibration;
+pub use calibration::{Calibration, Likeness, MAX_CALIBRATION_FRAMES, Standing};
 pub use evidence::{DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed};
 pub use map::ResidualMap;
 pub use region::{Region, regions};
@@ -35,6 +35,28 @@ pub enum AnomalyError {
         needed: usize,
         /// The rate asked for.
         rate: f64,
+    },
+    /// Too few groups of calibration frames for the promised false-alarm rate.
+    #[error(
+        "{found} groups of calibration frames cannot promise a false-alarm rate of {rate}: at least {needed} are needed, however many frames each has; hold out more groups or accept a higher rate"
+    )]
+    TooFewGroups {
+        /// Groups given.
+        found: usize,
+        /// Groups needed.
+        needed: usize,
+        /// The rate asked for.
+        rate: f64,
+    },
+    /// More calibration frames than a manifest has room for.
+    #[error(
+        "{found} calibration frames are more than a manifest has room for, which is {most}; take a random part of them"
+    )]
+    TooManyFrames {
+        /// Frames given.
+        found: usize,
+        /// Most frames.
+        most: usize,
     },
     /// A setting outside of its domain.
     #[error("{setting}: found {found}, expected {expected}")]

@@ -1,4 +1,4 @@
-//! What a bundle says about scoring and calibration.
+//! What a bundle says about scoring.
 
 use serde::{Deserialize, Serialize};
 

@@ -74,8 +74,9 @@ impl Verdict {
         let p_value = calibration.p_value(score);
         let (label, reasons, regions) = if calibration.is_anomalous(score) {
             let reason = format!(
-                "score {score:.4} is above the threshold {:.4} (p-value {p_value:.2e})",
-                calibration.threshold
+                "score {score:.4} is above the threshold {:.4} and {} (p-value {p_value:.2e})",
+                calibration.threshold,
+                calibration.standing(score)
             );
             (Label::Anomalous, vec![reason], regions)
         } else {
@@ -135,7 +136,9 @@ mod tests {
         assert_eq!(anomalous.regions, [region()]);
         assert_eq!(
             anomalous.reasons,
-            ["score 9.2500 is above the threshold 9.0000 (p-value 1.00e-1)"]
+            [
+                "score 9.2500 is above the threshold 9.0000 and higher than all 9 normal frames (p-value 1.00e-1)"
+            ]
         );
     }
 

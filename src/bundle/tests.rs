@@ -467,3 +467,16 @@ fn the_manifest_alone_is_rewritten() {
     assert_eq!(*Bundle::open(&folder).unwrap().manifest(), manifest);
     assert_eq!(bundle.file("encoder.onnx"), Some(&b"abc"[..]));
 }
+
+#[test]
+fn another_model_in_its_place_is_not_given_this_manifest() {
+    let (_room, folder) = saved();
+    let mut bundle = Bundle::open(&folder).unwrap();
+    let mut other = writer();
+    other.files.insert("decoder.onnx".into(), b"other".to_vec());
+    other.finish().unwrap().save(&folder).unwrap();
+    let manifest = bundle.manifest().clone();
+    let error = bundle.rewrite_manifest(manifest).unwrap_err().to_string();
+    assert!(error.contains("another program"), "{error}");
+    Bundle::open(&folder).unwrap();
+}

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Bundle, BundleError, FileEntry, Golden, Manifest, ModelCard, SCHEMA_VERSION,
     manifest::{MANIFEST, is_model_name},
-    open::{sha256, weight_digits},
+    open::{read_manifest, sha256, weight_digits},
 };
 use crate::{
     anomaly::{Calibration, Scoring},
@@ -176,10 +176,23 @@ impl Bundle {
         }
     }
 
+    /// Takes another calibration, in memory only; [`Bundle::save`] writes it.
+    ///
+    /// # Errors
+    /// A calibration that [`Calibration::validate`] refuses, and a bundle without a scoring.
+    pub fn set_calibration(&mut self, calibration: Calibration) -> Result<(), BundleError> {
+        let mut manifest = self.manifest.clone();
+        manifest.calibration = Some(calibration);
+        manifest.check(&self.path.join(MANIFEST))?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
     /// Replaces the manifest of a saved bundle, as after a new calibration; its files stay.
     ///
     /// # Errors
-    /// An impossible value, other `files` or another `model_id`, and failures of the file system.
+    /// An impossible value, other `files` or another `model_id`, a bundle that was replaced by
+    /// another model since it was opened, and failures of the file system.
     pub fn rewrite_manifest(&mut self, manifest: Manifest) -> Result<(), BundleError> {
         let path = self.path.join(MANIFEST);
         if manifest.files != self.manifest.files {
@@ -190,6 +203,15 @@ impl Bundle {
             });
         }
         let text = manifest.to_toml(&path)?;
+        // This manifest over the files of another model would make a bundle that does not open.
+        if read_manifest(&self.path)?.files != manifest.files {
+            return Err(BundleError::Setting {
+                path,
+                key: "files".into(),
+                problem: "were replaced by another program since the bundle was opened; try again"
+                    .into(),
+            });
+        }
         let changed = Self {
             path: self.path.clone(),
             manifest,

@@ -1,6 +1,7 @@
 //! The command line: flags are resolved once into plain option structs, and nothing below sees
 //! a flag.
 
+mod calibrate;
 mod completions;
 mod decode;
 mod encode;
@@ -53,6 +54,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Verb {
     Score(Box<score::ScoreFlags>),
+    Calibrate(Box<calibrate::CalibrateFlags>),
     Reconstruct(Box<reconstruct::ReconstructFlags>),
     Encode(Box<encode::EncodeFlags>),
     Decode(Box<decode::DecodeFlags>),
@@ -96,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(verb: Verb, voice: Voice) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Score(flags) => score::run(&(*flags).resolve()?, voice),
+        Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, voice),
         Verb::Reconstruct(flags) => reconstruct::run(&(*flags).resolve()?, voice),
         Verb::Encode(flags) => encode::run(&(*flags).resolve()?, voice),
         Verb::Decode(flags) => decode::run(&(*flags).resolve()?, voice),

@@ -153,6 +153,27 @@ fn info(bundle: &Bundle, json: bool) -> anyhow::Result<Outcome> {
             .as_deref()
             .unwrap_or("none, so there is no threshold"),
     )?;
+    if let Some(calibration) = &manifest.calibration {
+        row(
+            "threshold",
+            &format!(
+                "{:.4} for scores, {:.4} for regions of the anomaly map",
+                calibration.threshold, calibration.map_threshold
+            ),
+        )?;
+        let when = calibration.date.as_deref().unwrap_or("with the training");
+        let of_groups = calibration
+            .groups()
+            .map_or_else(String::new, |groups| format!(" of {groups} groups"));
+        row(
+            "calibrated",
+            &format!(
+                "{when}, on {} frames{of_groups}, for a false-alarm rate of {}",
+                calibration.scores.len(),
+                calibration.false_alarm_rate
+            ),
+        )?;
+    }
     row(
         "trained on",
         &format!(

@@ -73,9 +73,14 @@ impl StandardOutput {
 pub(crate) fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
     let shown = folder.display();
     fs::create_dir_all(folder).with_context(|| format!("{shown}: cannot make the folder"))?;
+    prove_writable(folder)
+}
+
+/// Proves that files can be made in a folder before any work is done.
+pub(crate) fn prove_writable(folder: &Path) -> anyhow::Result<()> {
     tempfile::tempfile_in(folder)
         .map(drop)
-        .with_context(|| format!("{shown}: cannot write into the folder"))
+        .with_context(|| format!("{}: cannot write into the folder", folder.display()))
 }
 
 /// The one file that a verb writes.

@@ -36,8 +36,11 @@ Examples:
   edge-vae score --model models/surface 'frames/*.png' --overlay seen/ --map maps/
 
 A JSON line has the keys schema_version, frame_id, path, timestamp (of the file), pred_label,
-pred_score, threshold, p_value, regions (bbox is x, y, width, height in pixels of the frame),
-reasons, model_id, backend, device, latency_ms, and overlay and map where they were written.
+pred_score, threshold, p_value, percentile_of_normals (the share of the calibration's normal frames
+with a smaller score), map_max (the largest value of the anomaly map), regions (bbox is x, y, width,
+height in pixels of the frame), reasons, model_id, backend, device, latency_ms (read: the picture;
+prepare: to a tensor; encode, decode: the model; judge; total), and overlay and map where they were
+written.
 
 Results of an earlier run in these folders are not judged. Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
 a/1.png.overlay.png and b/1.png.overlay.png. The anomaly map has the size of the frame: as NPY the
@@ -107,6 +110,8 @@ struct Record<'a> {
     pred_score: Option<f64>,
     threshold: f64,
     p_value: Option<f64>,
+    percentile_of_normals: Option<f64>,
+    map_max: Option<f64>,
     regions: &'a [Region],
     reasons: &'a [String],
     model_id: &'a str,
@@ -121,11 +126,12 @@ struct Record<'a> {
 
 #[derive(Serialize)]
 struct LatencyRecord {
-    /// Reading and decoding the picture.
-    decode: f64,
+    /// Reading the picture's file and decoding it.
+    read: f64,
     prepare: f64,
     encode: f64,
-    decode_latent: f64,
+    /// The model's decoder.
+    decode: f64,
     judge: f64,
     total: f64,
 }
@@ -198,7 +204,7 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
         if only_prints && run.out.is_closed() {
             break;
         }
-        let read = Instant::now();
+        let began = Instant::now();
         let frame = match Frame::open(path) {
             Ok(frame) => frame,
             Err(error) => {
@@ -207,7 +213,7 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
                 continue;
             }
         };
-        let decoded = read.elapsed();
+        let read = began.elapsed();
         let judgement = match run.detector.score(&frame) {
             Ok(judgement) => judgement,
             Err(error) => {
@@ -224,7 +230,7 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
             Label::Invalid => tally.invalid += 1,
         }
         // Results that can't be written stop the run: those of the next frames could not either.
-        run.report(id, path, &frame, &judgement, decoded)?;
+        run.report(id, path, &frame, &judgement, read)?;
     }
     run.out.finish()?;
 
@@ -266,6 +272,14 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// The largest value of the last frame's anomaly map, at the tensor's size; `None` if that frame was
+/// invalid.
+pub(crate) fn map_maximum(detector: &Detector) -> Option<f64> {
+    let map = detector.anomaly_map()?;
+    let maximum = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    Some(f64::from(maximum))
+}
+
 impl Run<'_> {
     fn report(
         &mut self,
@@ -273,7 +287,7 @@ impl Run<'_> {
         path: &Path,
         frame: &Frame,
         judgement: &Judgement,
-        decoded: Duration,
+        read: Duration,
     ) -> anyhow::Result<()> {
         let wants_map = self.options.overlay.is_some() || self.options.map.is_some();
         let frame_map = wants_map
@@ -306,18 +320,24 @@ impl Run<'_> {
                 pred_score: verdict.score,
                 threshold,
                 p_value: verdict.p_value,
+                // Of frames that were judged only, as the p-value.
+                percentile_of_normals: verdict
+                    .p_value
+                    .and(verdict.score)
+                    .map(|score| self.detector.calibration().standing(score).percentile()),
+                map_max: map_maximum(&self.detector),
                 regions: &verdict.regions,
                 reasons: &verdict.reasons,
                 model_id: self.detector.model_id(),
                 backend: self.backend,
                 device: self.device,
                 latency_ms: LatencyRecord {
-                    decode: milliseconds(decoded),
+                    read: milliseconds(read),
                     prepare: milliseconds(latency.prepare),
                     encode: milliseconds(latency.encode),
-                    decode_latent: milliseconds(latency.decode),
+                    decode: milliseconds(latency.decode),
                     judge: milliseconds(latency.judge),
-                    total: milliseconds(decoded + latency.total),
+                    total: milliseconds(read + latency.total),
                 },
                 overlay: overlay_path,
                 map: map_record,
@@ -327,15 +347,15 @@ impl Run<'_> {
         let path = path.display();
         match (verdict.label, verdict.score, verdict.p_value) {
             (label @ (Label::Normal | Label::Anomalous), Some(score), Some(p_value)) => {
+                let standing = self.detector.calibration().standing(score).to_string();
                 self.out.line(format_args!(
-                    "{label:<9}  score {score:>10.4}  threshold {threshold:>10.4}  p {p_value:<8.2e}  {path}"
+                    "{label:<9}  score {score:>10.4}  threshold {threshold:>10.4}  p {p_value:<8.2e}  {standing:<43}  {path}"
                 ))
             }
             (label, ..) => {
                 let reasons = verdict.reasons.join("; ");
-                self.out.line(format_args!(
-                    "{label:<9}  {reasons:<50}  {path}"
-                ))
+                self.out
+                    .line(format_args!("{label:<9}  {reasons:<50}  {path}"))
             }
         }
     }

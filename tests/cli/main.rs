@@ -5,6 +5,7 @@
 #[path = "../tiny/mod.rs"]
 mod tiny;
 
+mod calibrate;
 mod flags;
 mod frames;
 mod interruption;

@@ -26,10 +26,13 @@ fn a_line_a_frame_says_verdict_score_threshold_and_path() {
         lines[1]
     );
     let column = |word| (lines[0].find(word).unwrap(), lines[1].find(word).unwrap());
-    for word in ["score", "threshold", "  p "] {
+    for word in ["score", "threshold", "  p ", ".png"] {
         let (first, second) = column(word);
-        assert_eq!(first, second, "{word}");
+        let longer = usize::from(word == ".png");
+        assert_eq!(first, second + longer, "{word}");
     }
+    assert!(lines[0].contains("  not higher than any of 100 normal frames  "));
+    assert!(lines[1].contains("  higher than all 100 normal frames  "));
 }
 
 #[test]
@@ -42,9 +45,11 @@ fn json_has_every_key_and_the_numbers_of_the_formula() {
         "device",
         "frame_id",
         "latency_ms",
+        "map_max",
         "model_id",
         "p_value",
         "path",
+        "percentile_of_normals",
         "pred_label",
         "pred_score",
         "reasons",
@@ -62,19 +67,18 @@ fn json_has_every_key_and_the_numbers_of_the_formula() {
             .collect();
         found.sort_unstable();
         assert_eq!(found, keys);
-        for stage in [
-            "decode",
-            "prepare",
-            "encode",
-            "decode_latent",
-            "judge",
-            "total",
-        ] {
-            assert!(
-                record["latency_ms"][stage].as_f64().unwrap() >= 0.0,
-                "{stage}"
-            );
-        }
+        let latency = record["latency_ms"].as_object().unwrap();
+        let mut stages: Vec<&str> = latency.keys().map(String::as_str).collect();
+        stages.sort_unstable();
+        assert_eq!(
+            stages,
+            ["decode", "encode", "judge", "prepare", "read", "total"]
+        );
+        let time = |stage: &str| latency[stage].as_f64().unwrap();
+        assert!(stages.iter().all(|stage| time(stage) >= 0.0));
+        let parts = ["read", "prepare", "encode", "decode", "judge"].map(time);
+        // Each is rounded to a microsecond.
+        assert!(parts.iter().sum::<f64>() <= time("total") + 0.005);
         assert_eq!(record["backend"], "tract");
         assert_eq!(record["device"], "cpu");
         assert_eq!(record["schema_version"], 1);
@@ -96,6 +100,15 @@ fn json_has_every_key_and_the_numbers_of_the_formula() {
     assert!(bad["pred_score"].as_f64() > bad["threshold"].as_f64());
     // None of a hundred calibration frames is as strange: 1/(100 + 1).
     assert!((bad["p_value"].as_f64().unwrap() - 1.0 / 101.0).abs() < 1e-9);
+    assert_eq!(bad["percentile_of_normals"], 100.0);
+    let reason = bad["reasons"][0].as_str().unwrap();
+    assert!(
+        reason.contains("higher than all 100 normal frames"),
+        "{reason}"
+    );
+    // The score is the map's maximum.
+    assert!((bad["map_max"].as_f64().unwrap() - expected).abs() < 1e-4);
+    assert_eq!(records[1]["percentile_of_normals"], 0.0);
     let region = &bad["regions"][0];
     let bbox: Vec<i64> = region["bbox"]
         .as_array()
@@ -124,7 +137,9 @@ fn a_black_frame_is_invalid_and_says_why() {
     );
     let record = &ran.is_fine().json()[0];
     assert_eq!(record["pred_label"], "invalid");
-    assert!(record["pred_score"].is_null() && record["p_value"].is_null());
+    for key in ["pred_score", "p_value", "percentile_of_normals", "map_max"] {
+        assert!(record[key].is_null(), "{key}");
+    }
     assert!(
         record["reasons"][0].as_str().unwrap().contains("black"),
         "{record}"

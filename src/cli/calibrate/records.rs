@@ -1,0 +1,188 @@
+//! Scores out of the JSON lines of `edge-vae score`.
+//!
+//! Which frames count decides what is promised. Those that were called normal alone are the frames
+//! below the old threshold, a sample cut off just where the new threshold belongs. So each frame
+//! that was called anomalous must be known to be normal or not.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::PathBuf,
+};
+
+use anyhow::{Context, bail, ensure};
+use edge_vae::anomaly::Label;
+use serde::Deserialize;
+
+use super::{Material, Sample};
+use crate::cli::{messages::Voice, output::SCHEMA_VERSION, score::count};
+
+/// Longest line that is read, in bytes; one of a frame with thousands of regions is far shorter.
+const MAX_LINE: u64 = 16 << 20;
+
+/// Most lines of a kind that are named one by one.
+const NAMED: usize = 20;
+
+/// What is read of a line.
+#[derive(Deserialize)]
+struct Record {
+    schema_version: u32,
+    model_id: String,
+    path: PathBuf,
+    pred_label: Label,
+    pred_score: Option<f64>,
+    map_max: Option<f64>,
+    /// What a person said of the frame: whether it is normal.
+    #[serde(default)]
+    accepted: Option<bool>,
+}
+
+/// Frames that were called anomalous, of which nobody said what they are.
+#[derive(Default)]
+struct Unreviewed {
+    frames: usize,
+    first: String,
+}
+
+/// Reads the lines of all files and keeps those of normal frames of this model.
+pub(super) fn read(
+    files: &[PathBuf],
+    model_id: &str,
+    all_normal: bool,
+    voice: Voice,
+) -> anyhow::Result<Material> {
+    let mut material = Material::default();
+    let mut unreviewed = Unreviewed::default();
+    for file in files {
+        let (name, mut input): (String, Box<dyn BufRead>) = if file.as_os_str() == "-" {
+            ("standard input".into(), Box::new(io::stdin().lock()))
+        } else {
+            let name = file.display().to_string();
+            let input = File::open(file).with_context(|| format!("{name}: cannot read"))?;
+            (name, Box::new(BufReader::new(input)))
+        };
+        let mut number = 0;
+        while let Some(line) =
+            next_line(&mut input).with_context(|| format!("{name}: cannot read"))?
+        {
+            number += 1;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let place = || format!("{name}:{number}");
+            match parse(&line) {
+                Ok(record) if record.model_id != model_id => material.foreign += 1,
+                Ok(record) => sort(record, &place, all_normal, &mut material, &mut unreviewed),
+                Err(problem) => {
+                    material.unreadable += 1;
+                    match material.unreadable {
+                        ..=NAMED => voice.error(&format_args!("{}: {problem}", place())),
+                        found if found == NAMED + 1 => {
+                            voice.error(&"further lines that can't be read are only counted");
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    ensure!(
+        unreviewed.frames == 0,
+        "{} called anomalous, and the lines do not say whether rightly (the first is {}): add \"accepted\": true to those of normal frames and false to those of defects, or give --all-normal if all frames of these lines were normal; without them the scores would end at the old threshold",
+        match unreviewed.frames {
+            1 => "1 frame was".to_owned(),
+            several => format!("{several} frames were"),
+        },
+        unreviewed.first
+    );
+    if material.samples.is_empty() && material.unreadable == 0 {
+        bail!(
+            "no normal frame of {model_id} in the lines: {} of other models, {} invalid, {} not accepted",
+            material.foreign,
+            material.invalid,
+            material.rejected
+        );
+    }
+    if material.foreign > 0 {
+        voice.note(&format_args!(
+            "{} of other models left out",
+            count(material.foreign, "line")
+        ));
+    }
+    Ok(material)
+}
+
+/// The next line without its end; `None` at the end of the input.
+fn next_line(input: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if input.take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a line is longer than {MAX_LINE} bytes"),
+        ));
+    }
+    Ok(Some(line))
+}
+
+fn parse(line: &[u8]) -> Result<Record, String> {
+    let record: Record = serde_json::from_slice(line)
+        .map_err(|error| format!("is no line of `edge-vae score --json`: {error}"))?;
+    if record.schema_version != SCHEMA_VERSION {
+        return Err(format!(
+            "schema {} is not the one that this program writes, {SCHEMA_VERSION}",
+            record.schema_version
+        ));
+    }
+    if record.pred_label != Label::Invalid {
+        for (key, value) in [
+            ("pred_score", record.pred_score),
+            ("map_max", record.map_max),
+        ] {
+            if value.is_none() {
+                return Err(format!("{key} is not a number"));
+            }
+        }
+    }
+    Ok(record)
+}
+
+fn sort(
+    record: Record,
+    place: &dyn Fn() -> String,
+    all_normal: bool,
+    material: &mut Material,
+    unreviewed: &mut Unreviewed,
+) {
+    let (Some(score), Some(peak)) = (record.pred_score, record.map_max) else {
+        material.invalid += 1;
+        return;
+    };
+    let normal = match (record.pred_label, record.accepted) {
+        (Label::Invalid, _) => {
+            material.invalid += 1;
+            return;
+        }
+        (_, Some(accepted)) => accepted,
+        (Label::Normal, None) => true,
+        (Label::Anomalous, None) if all_normal => true,
+        (Label::Anomalous, None) => {
+            if unreviewed.frames == 0 {
+                unreviewed.first = place();
+            }
+            unreviewed.frames += 1;
+            return;
+        }
+    };
+    if normal {
+        material.samples.push(Sample {
+            path: record.path,
+            score,
+            peak,
+        });
+    } else {
+        material.rejected += 1;
+    }
+}

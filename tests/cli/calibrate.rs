@@ -1,0 +1,595 @@
+//! What `calibrate` makes of frames and of lines, and what it refuses.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use edge_vae::{
+    Frame,
+    bundle::{Bundle, MANIFEST},
+    frame::PixelFormat,
+    synth::{SurfaceSettings, surface_frame},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    room::{Ran, Room},
+    tiny,
+};
+
+/// The contrast of the faintest frame; frame i has i more.
+const FAINTEST: u8 = 10;
+
+/// A chequer pattern of this contrast, whose score is [`score_of`].
+fn chequers(contrast: u8) -> Vec<u8> {
+    let side = tiny::SIDE;
+    let samples = (0..side * side)
+        .map(|index| 100 + contrast * ((index % side + index / side) % 2) as u8)
+        .collect();
+    let side = side as u32;
+    tiny::png(&Frame::from_u8(side, side, PixelFormat::Gray8, samples, "chequers").unwrap())
+}
+
+/// Each pixel is half the contrast away from the mean of its square.
+fn score_of(contrast: u8) -> f64 {
+    let residual = f64::from(contrast) / 2.0 / 255.0 / f64::from(tiny::SIGMA);
+    (residual - f64::from(tiny::STATISTICS.0)) / f64::from(tiny::STATISTICS.1)
+}
+
+/// A room with so many frames of rising contrast, `name` giving the place of each.
+fn room_of(count: u8, name: impl Fn(u8) -> String) -> Room {
+    let room = Room::new();
+    for index in 0..count {
+        room.write(&name(index), chequers(FAINTEST + index));
+    }
+    room
+}
+
+fn plain(index: u8) -> String {
+    format!("normals/{index:03}.png")
+}
+
+/// All files of a bundle.
+fn files(room: &Room, bundle: &str) -> BTreeMap<String, Vec<u8>> {
+    let read = |name: &String| fs::read(room.at(bundle).join(name)).unwrap();
+    let names = room.files(bundle);
+    names
+        .iter()
+        .map(|name| (name.clone(), read(name)))
+        .collect()
+}
+
+/// The files but the manifest.
+fn weights(room: &Room, bundle: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut files = files(room, bundle);
+    files.remove(MANIFEST).unwrap();
+    files
+}
+
+#[track_caller]
+fn close(found: &Value, expected: f64) {
+    let found = found.as_f64().unwrap();
+    assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+}
+
+fn calibrate(room: &Room, arguments: &[&str]) -> Ran {
+    room.run(&[&["calibrate", "--model", "model"], arguments].concat())
+}
+
+#[test]
+fn the_threshold_has_its_rank_and_nothing_else_changes() {
+    let room = room_of(120, plain);
+    let before = weights(&room, "model");
+    let ran = room.verb(
+        "calibrate",
+        &["normals", "--false-alarm-rate", "0.05", "--json"],
+    );
+    let record = &ran.is_fine().json()[0];
+    // ⌊121 · 0.05⌋ = 6 ranks are above, so the threshold is the 115th of the 120 scores.
+    close(&record["threshold"], score_of(FAINTEST + 114));
+    close(&record["map_threshold"], score_of(FAINTEST + 114));
+    assert_eq!(record["frames"], 120);
+    assert_eq!(record["groups"], Value::Null);
+    assert_eq!(record["false_alarm_rate"], 0.05);
+    // scipy.stats.beta(6, 115).ppf([0.05, 0.95]).
+    close(&record["rate_interval"][0], 0.021_996_1);
+    close(&record["rate_interval"][1], 0.085_608_3);
+    assert_eq!(record["schema_version"], 1);
+    let statement = record["statement"].as_str().unwrap();
+    assert!(
+        statement.contains("at most 5.0 % on average"),
+        "{statement}"
+    );
+    // The tiny model's own calibration: a hundred scores from 0.01 to 1.
+    assert_eq!(record["earlier"]["frames"], 100);
+    assert_eq!(record["earlier"]["threshold"], 0.96);
+    let above = (0..120).filter(|&i| score_of(FAINTEST + i) > 0.96).count();
+    assert_eq!(record["earlier"]["called_anomalous"], above);
+
+    assert_eq!(weights(&room, "model"), before);
+    let bundle = Bundle::open(&room.at("model")).unwrap();
+    assert_eq!(record["model_id"], bundle.model_id());
+    let calibration = bundle.manifest().calibration.clone().unwrap();
+    assert_eq!(record["threshold"], calibration.threshold);
+    assert_eq!(record["date"], calibration.date.unwrap());
+    for (index, score) in (0..).zip(&calibration.scores) {
+        assert!((score - score_of(FAINTEST + index)).abs() < 1e-4);
+    }
+    room.run(&["model", "verify", "model", "--quiet"]).is_fine();
+
+    // The 117th of the frames: four are at least as strange, and 116 below.
+    room.write("new.png", chequers(126));
+    let judged = room.verb("score", &["--json", "new.png"]);
+    let judged = &judged.is_fine().json()[0];
+    assert_eq!(judged["pred_label"], "anomalous");
+    close(&judged["p_value"], 5.0 / 121.0);
+    close(&judged["percentile_of_normals"], 100.0 * 116.0 / 120.0);
+    close(&judged["map_max"], score_of(126));
+    assert!(
+        judged["reasons"][0]
+            .as_str()
+            .unwrap()
+            .contains("higher than 96.6 % of 120 normal frames")
+    );
+    let info = room.run(&["model", "info", "model"]);
+    for part in [
+        "on 120 frames",
+        "false-alarm rate of 0.05",
+        "on average",
+        "Z, ",
+    ] {
+        assert!(info.is_fine().stdout.contains(part), "{}", info.stdout);
+    }
+}
+
+#[test]
+fn the_rate_of_the_model_is_kept_and_the_result_is_told() {
+    let room = room_of(99, plain);
+    let ran = calibrate(&room, &["normals/*.png", "--quiet"]);
+    for part in [
+        "threshold",
+        ", was 0.9600",
+        "at most 5.0 %",
+        "earlier",
+        "tiny-",
+    ] {
+        assert!(ran.is_fine().stdout.contains(part), "{}", ran.stdout);
+    }
+    let ran = calibrate(&room, &["normals", "--false-alarm-rate", "0.01"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("at most 1.0 %"), "{}", ran.stdout);
+    // The same frames as before.
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_model_elsewhere_leaves_the_first_as_it_is() {
+    let room = room_of(40, plain);
+    let before = files(&room, "model");
+    room.verb("calibrate", &["normals", "--out", "new/er/model"])
+        .is_fine();
+    assert_eq!(files(&room, "model"), before);
+    assert_eq!(weights(&room, "new/er/model"), weights(&room, "model"));
+    assert_ne!(files(&room, "new/er/model"), before);
+    room.write("other/notes.txt", "mine");
+    room.verb("calibrate", &["normals", "--out", "other"])
+        .fails_at_once(&["other", "notes.txt"]);
+}
+
+#[test]
+fn a_model_without_calibration_gets_one() {
+    let mut writer = tiny::writer();
+    writer.calibration = None;
+    let room = Room::with_model(writer);
+    for index in 0..100 {
+        room.write(&plain(index), chequers(FAINTEST + index));
+    }
+    let ran = room.verb("calibrate", &["normals", "--json"]);
+    let record = &ran.is_fine().json()[0];
+    assert_eq!(record["false_alarm_rate"], 0.01);
+    assert_eq!(record["earlier"], Value::Null);
+    close(&record["threshold"], score_of(FAINTEST + 99));
+    room.verb("score", &["good.png"]).is_fine();
+
+    let mut writer = tiny::writer();
+    (writer.calibration, writer.scoring, writer.golden.score) = (None, None, None);
+    let room = Room::with_model(writer);
+    room.verb("calibrate", &["good.png"])
+        .fails_at_once(&["model", "scoring"]);
+}
+
+#[test]
+fn too_few_frames_are_refused_with_the_number_needed() {
+    let room = room_of(98, plain);
+    let before = files(&room, "model");
+    room.verb("calibrate", &["normals", "--false-alarm-rate", "0.01"])
+        .fails_at_once(&["98 calibration frames", "0.01", "at least 99"]);
+    for rate in ["0", "1", "-0.1", "NaN", "2"] {
+        let flag = format!("--false-alarm-rate={rate}");
+        room.verb("calibrate", &["normals", &flag])
+            .fails_at_once(&["false-alarm rate", "above 0 and below 1"]);
+    }
+    // One of them turns out to be black: 98 are left of 99.
+    room.write("normals/black.png", tiny::png(&black()));
+    room.verb("calibrate", &["normals", "--false-alarm-rate", "0.01"])
+        .fails_at_once(&["98 calibration frames"]);
+    room.verb("calibrate", &["nowhere", "normals"])
+        .fails_at_once(&["nowhere"]);
+    assert_eq!(files(&room, "model"), before);
+}
+
+fn black() -> Frame {
+    Frame::from_u8(8, 8, PixelFormat::Gray8, vec![0; 64], "black").unwrap()
+}
+
+#[test]
+fn black_and_torn_frames_are_named_counted_and_left_out() {
+    let room = room_of(30, plain);
+    room.write("normals/black.png", tiny::png(&black()));
+    for name in ["a", "b", "c"] {
+        room.write(&format!("normals/torn-{name}.png"), &chequers(50)[..40]);
+    }
+    let ran = calibrate(&room, &["normals", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for name in ["black.png", "torn-a.png", "torn-b.png", "torn-c.png"] {
+        assert_eq!(ran.stderr.matches(name).count(), 1, "{}", ran.stderr);
+    }
+    let record = &ran.json()[0];
+    assert_eq!(record["frames"], 30);
+    assert_eq!(
+        record["left_out"],
+        json!({"invalid": 1, "unreadable": 3, "rejected": 0, "other_models": 0})
+    );
+    // 4 of 35 are more than a tenth.
+    let before = files(&room, "model");
+    room.write("normals/torn-d.png", b"");
+    let ran = room.verb("calibrate", &["normals"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    assert!(ran.stderr.contains("4 of 35 frames"), "{}", ran.stderr);
+    assert_eq!(files(&room, "model"), before);
+}
+
+#[test]
+fn a_frame_counts_once_and_copies_are_told() {
+    let room = room_of(20, plain);
+    let ran = calibrate(&room, &["normals", "normals/*.png", "--json"]);
+    assert_eq!(ran.json()[0]["frames"], 20);
+    assert!(
+        ran.stderr.contains("20 frames named twice"),
+        "{}",
+        ran.stderr
+    );
+    room.write("normals/copy.png", chequers(FAINTEST));
+    let ran = calibrate(&room, &["normals", "--json"]);
+    let warning = ran.json()[0]["warnings"][0].as_str().unwrap().to_owned();
+    assert!(warning.contains("1 of 21 frames have exactly"), "{warning}");
+    assert!(ran.stderr.contains(&warning), "{}", ran.stderr);
+}
+
+#[test]
+fn frames_unlike_the_earlier_ones_are_told() {
+    let room = room_of(60, plain);
+    room.verb("calibrate", &["normals"]).is_fine();
+    for index in 0..60 {
+        room.write(&format!("brighter/{index}.png"), chequers(90 + index));
+    }
+    let ran = calibrate(&room, &["brighter", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("look unlike"), "{}", ran.stderr);
+    let earlier = &ran.json()[0]["earlier"];
+    assert_eq!(earlier["distance"], 1.0);
+    assert!(earlier["p_value"].as_f64() < Some(1e-20), "{earlier}");
+    assert_eq!(earlier["called_anomalous"], 60);
+}
+
+#[test]
+fn frames_that_belong_together_count_as_groups() {
+    // Forty parts of three frames.
+    let room = room_of(120, |i| format!("normals/part-{}/{}.png", i / 3, i % 3));
+    let ran = room.verb("calibrate", &["normals", "--group-by", "parent", "--json"]);
+    let record = &ran.is_fine().json()[0];
+    assert_eq!(
+        (&record["frames"], &record["groups"]),
+        (&120.into(), &40.into())
+    );
+    // 41 · 0.05 − 1 = 1.05 groups may be above: three frames and no fourth.
+    close(&record["threshold"], score_of(FAINTEST + 116));
+    assert!(
+        record["statement"]
+            .as_str()
+            .unwrap()
+            .contains("120 held-out normal frames of 40 groups")
+    );
+    // Two frames of the last group are at least as strange, and none of the others: (1 + 2/3)/41.
+    room.write("new.png", chequers(FAINTEST + 118));
+    let judged = &room.verb("score", &["--json", "new.png"]).json()[0];
+    close(&judged["p_value"], (1.0 + 2.0 / 3.0) / 41.0);
+    assert_eq!(judged["pred_label"], "anomalous");
+    let info = room.run(&["model", "info", "model"]);
+    assert!(
+        info.is_fine().stdout.contains("of 40 groups"),
+        "{}",
+        info.stdout
+    );
+
+    let same = room.verb(
+        "calibrate",
+        &["normals", "--group-by", "part-([0-9]+)/", "--json"],
+    );
+    assert_eq!(same.is_fine().json()[0]["threshold"], record["threshold"]);
+    let before = files(&room, "model");
+    room.verb(
+        "calibrate",
+        &["normals", "--group-by", "parent", "--false-alarm-rate=0.02"],
+    )
+    .fails_at_once(&["40 groups", "at least 49"]);
+    room.verb("calibrate", &["normals", "--group-by", "tray-(.)"])
+        .fails_at_once(&["normals/part-0/0.png", "tray-(.)"]);
+    room.verb("calibrate", &["normals", "--group-by", "part"])
+        .fails_at_once(&["part", "0 captures"]);
+    room.verb("calibrate", &["normals", "--group-by", "("])
+        .fails_at_once(&["unclosed group"]);
+    assert_eq!(files(&room, "model"), before);
+    let ran = calibrate(&room, &["normals", "--group-by", "(.*)", "--json"]);
+    assert_eq!(ran.json()[0]["groups"], Value::Null);
+    assert!(ran.stderr.contains("stands for itself"), "{}", ran.stderr);
+}
+
+/// The JSON lines of the frames `normals`.
+fn lines(room: &Room) -> Vec<Value> {
+    room.verb("score", &["normals", "--json"]).is_fine().json()
+}
+
+fn write_lines(room: &Room, name: &str, lines: &[Value]) {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    room.write(name, text);
+}
+
+#[test]
+fn lines_of_a_period_give_what_its_frames_give() {
+    let room = room_of(120, plain);
+    let mut lines = lines(&room);
+    let anomalous = lines
+        .iter()
+        .filter(|line| line["pred_label"] == "anomalous")
+        .count();
+    assert!(anomalous > 3);
+    write_lines(&room, "all.jsonl", &lines);
+    let from = |file: &str, more: &[&str]| {
+        let arguments = [&["--from", file, "--out", "new", "--json"], more].concat();
+        room.verb("calibrate", &arguments)
+    };
+    // Nobody has said whether the alarms were false.
+    from("all.jsonl", &[]).fails_at_once(&[
+        &format!("{anomalous} frames were called anomalous"),
+        "all.jsonl:",
+        "--all-normal",
+        "\"accepted\"",
+    ]);
+    let whole = from("all.jsonl", &["--all-normal"]).is_fine().json();
+    let scored = room.verb("calibrate", &["normals", "--out", "scored"]);
+    scored.is_fine();
+    let of = |bundle: &str| {
+        let bundle = Bundle::open(&room.at(bundle)).unwrap();
+        let mut calibration = bundle.manifest().calibration.clone().unwrap();
+        calibration.date = None;
+        calibration
+    };
+    assert_eq!(of("new"), of("scored"));
+    assert_eq!(whole[0]["frames"], 120);
+    let by_tens = [
+        "--all-normal",
+        "--group-by=/([0-9]{2})",
+        "--false-alarm-rate=0.1",
+    ];
+    let grouped = from("all.jsonl", &by_tens);
+    assert_eq!(grouped.is_fine().json()[0]["groups"], 12);
+
+    // Each alarm looked at: two are false, the others are defects; and one defect was missed.
+    let mut alarms = 0;
+    for line in &mut lines {
+        if line["pred_label"] == "anomalous" {
+            alarms += 1;
+            line["accepted"] = json!(alarms <= 2);
+        }
+    }
+    lines[0]["accepted"] = json!(false);
+    write_lines(&room, "seen.jsonl", &lines);
+    let seen = from("seen.jsonl", &[]).is_fine().json();
+    assert_eq!(seen[0]["frames"], 120 - 1 - anomalous + 2);
+    assert_eq!(seen[0]["left_out"]["rejected"], 1 + anomalous - 2);
+
+    // The alarms removed: the sample ends at the old threshold. None above it has a probability of
+    // 96·97·98·99·100/(324·325·326·327·328) = 0.0025.
+    lines.retain(|line| line["pred_label"] == "normal" && line["accepted"].is_null());
+    assert_eq!(lines.len(), 113);
+    lines.extend(lines.clone());
+    lines.extend(lines[..2].to_vec());
+    write_lines(&room, "cut.jsonl", &lines);
+    let ran = calibrate(&room, &["--from", "cut.jsonl", "--json", "--out", "new"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("a probability of 2.5e-3: if the lines of false alarms were removed"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn hostile_lines() {
+    let room = room_of(30, plain);
+    let before = files(&room, "model");
+    let good = lines(&room);
+    let from = |room: &Room| room.verb("calibrate", &["--from", "l.jsonl", "--all-normal"]);
+    // Other models.
+    let mut others = good.clone();
+    for line in &mut others {
+        line["model_id"] = json!("other-01234567");
+    }
+    write_lines(&room, "l.jsonl", &others);
+    from(&room).fails_at_once(&["no normal frame of tiny-", "30 of other models"]);
+    room.write("l.jsonl", "");
+    from(&room).fails_at_once(&["no normal frame"]);
+    room.verb("calibrate", &["--from", "none.jsonl"])
+        .fails_at_once(&["none.jsonl", "cannot read"]);
+    room.verb("calibrate", &["--from", "normals"])
+        .fails_at_once(&["normals", "cannot read"]);
+
+    // Up to a tenth of the lines may be broken, and each is named.
+    let text: Vec<String> = good.iter().map(Value::to_string).collect();
+    let score = good[7]["pred_score"].to_string();
+    let without = |key: &str| {
+        let mut line = good[7].clone();
+        line.as_object_mut().unwrap().remove(key);
+        line.to_string()
+    };
+    let breaks = [
+        text[7].replace(&score, "NaN"),
+        text[7].replace(&score, "1e999"),
+        text[7].replace(&score, "null"),
+        text[7].replace("\"schema_version\":1", "\"schema_version\":7"),
+        without("map_max"),
+        without("model_id"),
+        text[7][..80].to_owned(),
+        "\u{0}\u{1}".to_owned(),
+        "[".repeat(100_000),
+        "{}".to_owned(),
+    ];
+    for broken in &breaks {
+        let mut some = text.clone();
+        some[7] = broken.clone();
+        room.write("l.jsonl", some.join("\n"));
+        let arguments = ["--from", "l.jsonl", "--all-normal", "--out", "new"];
+        let ran = room.verb("calibrate", &arguments);
+        assert_eq!(ran.code, Some(0), "{broken:.80}: {ran:?}");
+        assert!(
+            ran.stderr.starts_with("edge-vae: l.jsonl:8: "),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+        assert!(ran.stdout.contains("on 29 held-out"), "{}", ran.stdout);
+    }
+    room.write("l.jsonl", [&text[..], &breaks[..4]].concat().join("\n"));
+    let ran = from(&room);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert!(ran.stderr.contains("4 of 34 lines"), "{}", ran.stderr);
+    // Not every one of many is named.
+    room.write("l.jsonl", "x\n".repeat(5000));
+    let ran = from(&room);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.lines().count() < 30, "{}", ran.stderr);
+    assert_eq!(files(&room, "model"), before);
+}
+
+#[test]
+fn flags_that_contradict_each_other() {
+    let room = Room::new();
+    room.verb("calibrate", &[]).fails_at_once(&["NORMALS"]);
+    room.verb("calibrate", &["good.png", "--from", "l.jsonl"])
+        .fails_at_once(&["--from"]);
+    room.verb("calibrate", &["good.png", "--all-normal"])
+        .fails_at_once(&["--from"]);
+}
+
+#[test]
+fn a_model_that_does_not_prove_itself_is_not_calibrated() {
+    let mut writer = tiny::writer();
+    writer
+        .files
+        .insert("decoder.onnx".into(), tiny::decoder(0.2));
+    let room = Room::with_model(writer);
+    for index in 0..20 {
+        room.write(&plain(index), chequers(FAINTEST + index));
+    }
+    let before = files(&room, "model");
+    room.verb("calibrate", &["normals"])
+        .fails_at_once(&["model", "golden frame"]);
+    assert_eq!(files(&room, "model"), before);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_or_read_only_disk_leaves_the_model_as_it_was() {
+    use std::process::{Command, Stdio};
+
+    struct Mount(std::path::PathBuf);
+    impl Drop for Mount {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg(&self.0).status();
+        }
+    }
+
+    let room = room_of(40, plain);
+    room.verb("calibrate", &["normals", "--out", "/proc/self/m"])
+        .fails_at_once(&["/proc/self", "cannot write"]);
+    let disk = room.at("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = |options: &str| {
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&disk)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !mount("size=64k") {
+        eprintln!("skipped: only root can mount the small disk that is to be filled");
+        return;
+    }
+    let _mount = Mount(disk.clone());
+    fs::create_dir(disk.join("model")).unwrap();
+    for (name, bytes) in files(&room, "model") {
+        fs::write(disk.join("model").join(name), bytes).unwrap();
+    }
+    let before = files(&room, "disk/model");
+    let _ = fs::write(disk.join("filler"), vec![0_u8; 64 << 10]);
+    let full = ["calibrate", "--quiet", "--model", "disk/model", "normals"];
+    room.run(&full)
+        .fails_at_once(&["disk/model/manifest.toml", "No space left"]);
+    assert_eq!(files(&room, "disk/model"), before);
+    fs::remove_file(disk.join("filler")).unwrap();
+    assert!(mount("remount,ro"));
+    room.run(&full)
+        .fails_at_once(&["disk/model", "cannot write into the folder"]);
+    assert_eq!(files(&room, "disk/model"), before);
+}
+
+#[test]
+fn the_surface_model_is_calibrated_on_fresh_frames() {
+    let room = Room::new();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface");
+    fs::create_dir(room.at("surface")).unwrap();
+    for entry in fs::read_dir(shipped).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        fs::copy(&path, room.at("surface").join(name)).unwrap();
+    }
+    for index in 0..99 {
+        let frame = surface_frame(2026, index, &SurfaceSettings::default()).unwrap();
+        let mut png = std::io::Cursor::new(Vec::new());
+        frame
+            .picture
+            .write_to(&mut png, image::ImageFormat::Png)
+            .unwrap();
+        room.write(&format!("fresh/{index}.png"), png.into_inner());
+    }
+    let ran = room.run(&[
+        "calibrate",
+        "--model",
+        "surface",
+        "fresh",
+        "--false-alarm-rate",
+        "0.01",
+        "--json",
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let record = &ran.json()[0];
+    // Frames like those that it was calibrated on: nothing to warn of, few false alarms.
+    assert_eq!(record["warnings"], json!([]));
+    assert!(
+        record["earlier"]["called_anomalous"].as_u64() <= Some(5),
+        "{record}"
+    );
+    room.run(&["model", "verify", "surface", "--quiet"])
+        .is_fine();
+}
