@@ -501,7 +501,7 @@ fn tiles_are_parts_of_the_canvas() {
         let canvas = prepare(&whole, &frame);
         assert_eq!(preprocessor.canvas(), canvas);
         let layout = preprocessor.layout().clone();
-        assert_eq!((layout.columns(), layout.rows()), (3, 4));
+        assert_eq!((layout.columns(), layout.rows()), (4, 4));
         let mut tensor = vec![0.0; 3 * 32 * 24];
         for tile in 0..layout.count() {
             preprocessor.tile(tile, &mut tensor).unwrap();
@@ -512,10 +512,10 @@ fn tiles_are_parts_of_the_canvas() {
                 assert_eq!(value, expected);
             }
         }
-        assert!(preprocessor.tile(12, &mut tensor).is_err());
+        assert!(preprocessor.tile(16, &mut tensor).is_err());
         assert!(preprocessor.tile(0, &mut tensor[1..]).is_err());
         let error = preprocessor.prepare(&frame, &mut tensor).unwrap_err();
-        assert!(error.to_string().contains("12 tensors"), "{error}");
+        assert!(error.to_string().contains("16 tensors"), "{error}");
     }
 }
 
@@ -582,13 +582,13 @@ fn measuring_gives_the_targets_that_change_nothing() {
     }
     let brought = PreprocessSettings {
         exposure: Some(Exposure { target: 0.25 }),
-        contrast: Some(Contrast { target: 0.02 }),
+        contrast: Some(Contrast { target: 0.01 }),
         ..settings
     };
     let mut preprocessor = Preprocessor::new(brought).unwrap();
     let levels = preprocessor.measure(&frame).unwrap();
     assert_near(levels.median.unwrap() * levels.gain, 0.25, 1e-4);
-    assert_near(levels.contrast.unwrap() * levels.factor, 0.02, 1e-4);
+    assert_near(levels.contrast.unwrap() * levels.factor, 0.01, 1e-5);
 }
 
 /// The preprocessing of the program in `docs/bundle.md`, whose very text is run here, on settings
@@ -689,7 +689,7 @@ fn python_prepares_the_same_tensor() {
             assert_near(
                 *found,
                 f64::from(expected),
-                1e-5 / f64::from(settings.normalise.std[0]),
+                1e-4 / f64::from(settings.normalise.std[0]),
             );
         }
     }
