@@ -480,3 +480,30 @@ fn another_model_in_its_place_is_not_given_this_manifest() {
     assert!(error.contains("another program"), "{error}");
     Bundle::open(&folder).unwrap();
 }
+
+#[test]
+fn a_mask_belongs_to_the_bundle() {
+    let mut writer = writer();
+    writer.preprocess.mask = Some("mask.png".into());
+    let message = writer.clone().finish().unwrap_err().to_string();
+    assert!(
+        message.ends_with("preprocess.mask: `mask.png` is not listed under [files]"),
+        "{message}"
+    );
+    let mut id = |mask: &[u8]| {
+        writer.files.insert("mask.png".into(), mask.to_vec());
+        let bundle = writer.clone().finish().unwrap();
+        let problem = bundle.preprocessor().map(|_| ());
+        (bundle.model_id().to_owned(), problem)
+    };
+    let (first, problem) = id(b"no picture");
+    let problem = problem.unwrap_err().to_string();
+    assert!(problem.starts_with("mask.png: is no PNG"), "{problem}");
+    let mut png = std::io::Cursor::new(Vec::new());
+    let white = image::GrayImage::from_pixel(2, 2, image::Luma([255]));
+    white.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let (second, problem) = id(png.get_ref());
+    problem.unwrap();
+    // Another mask gives other scores, so it is another model.
+    assert_ne!(first, second);
+}

@@ -215,8 +215,21 @@ fn input(manifest: &Manifest) -> String {
             crop.left, crop.right, crop.top, crop.bottom
         )
     });
+    let mask = settings.mask.as_ref().map_or("", |_| ", masked");
+    let tiles = settings.tiles.map_or_else(String::new, |tiles| {
+        format!(
+            ", tiles of a canvas of {}×{} pixels",
+            tiles.width, tiles.height
+        )
+    });
+    let exposure = settings.exposure.map_or_else(String::new, |exposure| {
+        format!(", median brightness brought to {}", exposure.target)
+    });
+    let contrast = settings.contrast.map_or_else(String::new, |contrast| {
+        format!(", local contrast brought to {}", contrast.target)
+    });
     format!(
-        "{}×{} pixels, {colour}{crop}",
+        "{}×{} pixels, {colour}{crop}{mask}{tiles}{exposure}{contrast}",
         settings.width, settings.height
     )
 }

@@ -93,7 +93,7 @@ impl LevelNormaliser {
         }
     }
 
-    /// Normalises a canvas, C×H'×W' in [0, 1], in place and fills what the mask leaves out.
+    /// Normalises a canvas, C×H'×W', in place and fills what the mask leaves out.
     /// `measure` asks for [`Levels::contrast`] where no contrast is set.
     ///
     /// # Errors
@@ -104,6 +104,10 @@ impl LevelNormaliser {
         interior: Option<&Interior>,
         measure: bool,
     ) -> Result<Levels, String> {
+        // Filters with negative lobes overshoot.
+        for value in canvas.iter_mut() {
+            *value = value.clamp(0.0, 1.0);
+        }
         let mut levels = self.weigh(canvas, interior);
         // Between the shares, gain and factor are raised to a power between 0 and 1.
         let power = ((levels.counted - SHARE[0]) / (SHARE[1] - SHARE[0])).clamp(0.0, 1.0);
@@ -112,7 +116,7 @@ impl LevelNormaliser {
             let gain = (target / median).min(CEILING / bright);
             levels.gain = gain.clamp(GAIN[0], GAIN[1]).powf(power);
             for value in canvas.iter_mut() {
-                *value = (*value * levels.gain).clamp(0.0, 1.0);
+                *value = (*value * levels.gain).min(1.0);
             }
         }
         if let Some(interior) = interior {
@@ -156,7 +160,7 @@ impl LevelNormaliser {
         let planes = Planes::new(canvas, pixels);
         for pixel in 0..pixels {
             let inside = interior.is_none_or(|interior| interior.cells()[pixel]);
-            let luma = planes.luma(pixel).clamp(0.0, 1.0);
+            let luma = planes.luma(pixel);
             let rise = (luma - BLACK[0]) / (BLACK[1] - BLACK[0]);
             let fall = (SATURATED[1] - luma) / (SATURATED[1] - SATURATED[0]);
             let weight = if inside {
@@ -170,7 +174,7 @@ impl LevelNormaliser {
         }
         Levels {
             // An empty mask is refused, so there is a pixel at least.
-            counted: (self.counted.total / self.all.total) as f32,
+            counted: (self.counted.total as f64 / self.all.total as f64) as f32,
             median: self.counted.quantile(0.5),
             gain: 1.0,
             contrast: None,
@@ -206,43 +210,48 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// Weights of values in [0, `most`] in equal bins; larger values are counted in the last.
+/// Weights of values in [0, `most`] in equal bins; larger values are counted in the last. They are
+/// integers, which add up exactly, and faster than floats where neighbours fall into one bin.
 #[derive(Debug)]
 struct Histogram {
-    bins: Vec<f64>,
+    bins: Vec<u64>,
     most: f32,
-    total: f64,
+    total: u64,
 }
+
+/// Weight of a pixel that counts in full.
+const FULL: u64 = 1 << 16;
 
 impl Histogram {
     fn new() -> Self {
         Self {
-            bins: vec![0.0; BINS],
+            bins: vec![0; BINS],
             most: 1.0,
-            total: 0.0,
+            total: 0,
         }
     }
 
     fn clear(&mut self, most: f32) {
-        self.bins.fill(0.0);
-        self.total = 0.0;
+        self.bins.fill(0);
+        self.total = 0;
         self.most = most;
     }
 
     fn add(&mut self, value: f32, weight: f32) {
         // The cast saturates.
         let bin = (value * (BINS as f32 / self.most)) as usize;
-        self.bins[bin.min(BINS - 1)] += f64::from(weight);
-        self.total += f64::from(weight);
+        let weight = (weight * FULL as f32) as u64;
+        self.bins[bin.min(BINS - 1)] += weight;
+        self.total += weight;
     }
 
     /// Where `share` of the weight lies below, linear within a bin; `None` without weight.
     fn quantile(&self, share: f64) -> Option<f32> {
-        let wanted = share * self.total;
-        let mut below = 0.0;
+        let wanted = share * self.total as f64;
+        let mut below = 0;
         for (bin, &weight) in self.bins.iter().enumerate() {
-            if below + weight > wanted {
-                let place = bin as f64 + (wanted - below) / weight;
+            if (below + weight) as f64 > wanted {
+                let place = bin as f64 + (wanted - below as f64) / weight as f64;
                 return Some((place * f64::from(self.most) / BINS as f64) as f32);
             }
             below += weight;
@@ -256,8 +265,7 @@ impl Histogram {
 struct Background {
     size: Size,
     small: Size,
-    reduce: Resampler,
-    enlarge: Resampler,
+    resampler: Resampler,
     smoothing: GaussianSmoothing,
     reduced: Vec<f32>,
     /// C×H'×W'.
@@ -277,8 +285,7 @@ impl Background {
         Self {
             size,
             small,
-            reduce: Resampler::new(FilterType::Box),
-            enlarge: Resampler::new(FilterType::Bilinear),
+            resampler: Resampler::new(FilterType::Bilinear),
             smoothing: GaussianSmoothing::new(small[0], small[1], sigma)
                 .expect("no side is 0, and a standard deviation of at most 4 is possible"),
             reduced: vec![0.0; small[0] * small[1]],
@@ -301,13 +308,284 @@ impl Background {
                 out.copy_from_slice(plane);
                 smooth(&mut self.smoothing, out)?;
             } else {
-                self.reduce
+                self.resampler
                     .run(plane, self.size, &mut self.reduced, self.small)?;
                 smooth(&mut self.smoothing, &mut self.reduced)?;
-                self.enlarge
+                self.resampler
                     .run(&self.reduced, self.small, out, self.size)?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    const SIZE: Size = [48, 40];
+
+    fn normaliser(exposure: Option<f32>, contrast: Option<f32>, size: Size) -> LevelNormaliser {
+        LevelNormaliser::new(
+            exposure.map(|target| Exposure { target }),
+            contrast.map(|target| Contrast { target }),
+            size,
+        )
+    }
+
+    /// A picture that Python makes alike: 0.1 + 0.3·((31y + 17x) mod 23)/22 + 0.2·(x + y)/(W + H).
+    fn picture([width, height]: Size) -> Vec<f32> {
+        (0..width * height)
+            .map(|i| {
+                let (x, y) = (i % width, i / width);
+                let texture = ((31 * y + 17 * x) % 23) as f64 / 22.0;
+                let ramp = (x + y) as f64 / (width + height) as f64;
+                (0.1 + 0.3 * texture + 0.2 * ramp) as f32
+            })
+            .collect()
+    }
+
+    /// Camera-like: a smooth scene of mean 0.45 with noise.
+    fn texture(size: Size, seed: u64) -> Vec<f32> {
+        let mut random = rand_pcg::Pcg64::seed_from_u64(seed);
+        (0..size[0] * size[1])
+            .map(|i| {
+                let (x, y) = ((i % size[0]) as f32, (i / size[0]) as f32);
+                0.45 + 0.12 * (x * 0.11).sin() * (y * 0.07).cos() + random.random_range(-0.05..0.05)
+            })
+            .collect()
+    }
+
+    fn near(found: f32, expected: f32, tolerance: f32) {
+        assert!(
+            (found - expected).abs() <= tolerance,
+            "found {found}, expected {expected}"
+        );
+    }
+
+    #[test]
+    fn has_the_values_of_numpy_and_scipy() {
+        // numpy.median, numpy.quantile, scipy.ndimage.gaussian_filter(mode="reflect") in f64; the
+        // third is a reduced background against the Gaussian at full resolution.
+        let places = [(0, 0), (3, 17), (20, 5), (39, 47), (11, 30)];
+        for (size, exposure, contrast, gain, local, factor, values, tolerance) in [
+            (
+                SIZE,
+                0.4,
+                0.06,
+                1.150_326_8,
+                0.157_635_57,
+                0.6,
+                [0.16416, 0.37066, 0.38866, 0.48119, 0.28702],
+                3e-4,
+            ),
+            // Held back by the highlights.
+            (
+                SIZE,
+                0.7,
+                0.2,
+                1.775_784_8,
+                0.243_345_5,
+                0.821_876_7,
+                [0.21135, 0.58613, 0.62313, 0.71415, 0.38759],
+                6e-4,
+            ),
+            (
+                [260, 200],
+                0.3,
+                0.06,
+                0.858_208_96,
+                0.104_103_88,
+                0.6,
+                [0.13811, 0.24334, 0.25208, 0.21855, 0.15266],
+                4e-3,
+            ),
+        ] {
+            let mut canvas = picture(size);
+            let levels = normaliser(Some(exposure), Some(contrast), size)
+                .run(&mut canvas, None, false)
+                .unwrap();
+            assert_eq!(levels.counted, 1.0);
+            near(levels.gain, gain, 1e-3);
+            near(levels.contrast.unwrap(), local, 1.5e-3);
+            near(levels.factor, factor, 3e-3);
+            for ((y, x), expected) in places.into_iter().zip(values) {
+                near(canvas[y * size[0] + x], expected, tolerance);
+            }
+        }
+        near(
+            normaliser(None, None, SIZE)
+                .run(&mut picture(SIZE), None, true)
+                .unwrap()
+                .median
+                .unwrap(),
+            0.347_727_27,
+            2e-4,
+        );
+    }
+
+    #[test]
+    fn colours_share_gain_and_factor() {
+        // Channels x, 0.5·x + 0.1 and 0.8 − x; by numpy and scipy as above.
+        let x = picture(SIZE);
+        let mut canvas = x.clone();
+        canvas.extend(x.iter().map(|v| 0.5 * v + 0.1));
+        canvas.extend(x.iter().map(|v| 0.8 - v));
+        let levels = normaliser(Some(0.35), Some(0.05), SIZE)
+            .run(&mut canvas, None, false)
+            .unwrap();
+        near(levels.gain, 1.106_588_2, 1e-3);
+        near(levels.contrast.unwrap(), 0.072_560_61, 3e-4);
+        near(levels.factor, 0.689_079_06, 3e-3);
+        let expected = [
+            0.14739, 0.37967, 0.45614, 0.18436, 0.3005, 0.33873, 0.73788, 0.5056, 0.42913,
+        ];
+        for (place, expected) in expected.into_iter().enumerate() {
+            let pixel = [0, 20 * 48 + 5, 39 * 48 + 47][place % 3];
+            near(canvas[place / 3 * 48 * 40 + pixel], expected, 1e-3);
+        }
+    }
+
+    #[test]
+    fn the_gain_of_a_frame_does_not_matter() {
+        for size in [[96, 96], [256, 256]] {
+            let frame = texture(size, 1);
+            let prepared = |gain: f32| {
+                let mut canvas: Vec<f32> = frame.iter().map(|v| v * gain).collect();
+                normaliser(Some(0.4), Some(0.02), size)
+                    .run(&mut canvas, None, false)
+                    .unwrap();
+                canvas
+            };
+            let expected = prepared(1.0);
+            for gain in [0.7, 0.85, 1.15, 1.3] {
+                for (found, expected) in prepared(gain).into_iter().zip(&expected) {
+                    near(found, *expected, 0.2 / 255.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_that_tell_nothing_are_left_alone() {
+        let pixels = SIZE[0] * SIZE[1];
+        // Black and white with grey rims, like digits: 80 % black, 8 % white.
+        let drawing: Vec<f32> = (0..pixels)
+            .map(|i| match i % 25 {
+                0..20 => 0.0,
+                20..23 => (i % 7) as f32 / 7.0,
+                _ => 1.0,
+            })
+            .collect();
+        for frame in [vec![0.0; pixels], vec![1.0; pixels], drawing] {
+            let mut canvas = frame.clone();
+            let levels = normaliser(Some(0.4), Some(0.02), SIZE)
+                .run(&mut canvas, None, false)
+                .unwrap();
+            assert_eq!((levels.gain, levels.factor), (1.0, 1.0));
+            for (found, expected) in canvas.into_iter().zip(frame) {
+                near(found, expected, 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn odd_frames_stay_finite_and_in_range() {
+        let pixels = SIZE[0] * SIZE[1];
+        let from = |f: fn(usize) -> f32| (0..pixels).map(f).collect::<Vec<_>>();
+        let frames = [
+            from(|_| 0.3),
+            from(|i| if i % 48 < 24 { 0.0 } else { 0.5 }),
+            from(|i| if i % 48 < 24 { 0.0 } else { 1.0 }),
+            from(|i| if i == 0 { 1.0 } else { 0.0 }),
+            from(|i| if i % 2 == 0 { 1e-30 } else { f32::MIN_POSITIVE }),
+            // What a Lanczos filter overshoots by.
+            from(|i| if i % 3 == 0 { -0.2 } else { 1.2 }),
+        ];
+        for size in [SIZE, [1, 1920], [1920, 1], [960, 2]] {
+            for frame in &frames {
+                let mut canvas = frame.clone();
+                let levels = normaliser(Some(0.4), Some(0.02), size)
+                    .run(&mut canvas, None, false)
+                    .unwrap();
+                assert!(canvas.iter().all(|v| (0.0..=1.0).contains(v)), "{levels:?}");
+                assert!((0.25..=4.0).contains(&levels.gain));
+            }
+        }
+        let mut uniform = frames[0].clone();
+        normaliser(Some(0.4), Some(0.02), SIZE)
+            .run(&mut uniform, None, false)
+            .unwrap();
+        uniform.iter().for_each(|&v| near(v, 0.4, 3e-4));
+    }
+
+    #[test]
+    fn an_object_is_judged_without_its_background() {
+        // An object over 45 % of the frame; the rest black, or dark with the noise of a camera.
+        let object = texture(SIZE, 2);
+        let mut random = rand_pcg::Pcg64::seed_from_u64(3);
+        let noise: Vec<f32> = object
+            .iter()
+            .map(|_| random.random_range(-1.5..1.5) / 255.0)
+            .collect();
+        let run = |background: f32| {
+            let mut canvas: Vec<f32> = object
+                .iter()
+                .zip(&noise)
+                .enumerate()
+                .map(|(i, (value, noise))| {
+                    if i % 20 < 9 {
+                        *value
+                    } else {
+                        (background + noise).max(0.0)
+                    }
+                })
+                .collect();
+            let levels = normaliser(Some(0.4), None, SIZE)
+                .run(&mut canvas, None, false)
+                .unwrap();
+            let saturated = canvas.iter().filter(|&&v| v >= 1.0).count();
+            assert!(saturated * 50 < canvas.len(), "background {background}");
+            levels
+        };
+        let black = run(0.0);
+        near(black.median.unwrap(), 0.45, 0.02);
+        near(black.gain, 0.4 / black.median.unwrap(), 1e-4);
+        // Where the background comes out of the black, the median leaves the object for it; the
+        // highlights limit what that does.
+        let gains: Vec<f32> = (0..160).map(|i| run(i as f32 / 8.0 / 255.0).gain).collect();
+        for (a, b) in gains.iter().zip(&gains[1..]) {
+            assert!((a / b).ln().abs() < 0.25, "{a} {b} in {gains:?}");
+        }
+    }
+
+    #[test]
+    fn masked_pixels_count_nowhere() {
+        let size = [64, 48];
+        let left = Interior::of((0..64 * 48).map(|i| i % 64 < 32).collect());
+        let frame = texture(size, 4);
+        let run = |outside: f32| {
+            let mut canvas = frame.clone();
+            for (i, value) in canvas.iter_mut().enumerate() {
+                if i % 64 >= 32 {
+                    *value = outside;
+                }
+            }
+            let levels = normaliser(Some(0.4), Some(0.02), size)
+                .run(&mut canvas, Some(&left), false)
+                .unwrap();
+            (levels, canvas)
+        };
+        let (levels, canvas) = run(0.0);
+        assert_eq!(levels.counted, 1.0);
+        assert_eq!((levels, canvas.clone()), run(0.9));
+        let mean = |from: usize| {
+            let values = (0..64 * 48).filter(|i| i % 64 / 32 == from);
+            values.map(|i| canvas[i]).sum::<f32>() / (32.0 * 48.0)
+        };
+        near(mean(0), mean(1), 1e-4);
+        assert_eq!(canvas[40], canvas[47 * 64 + 63]);
     }
 }

@@ -143,6 +143,11 @@ impl Interior {
         &self.cells
     }
 
+    #[cfg(test)]
+    pub(super) fn of(cells: Vec<bool>) -> Self {
+        Self { cells }
+    }
+
     /// Number of cells that count.
     pub fn count(&self) -> usize {
         self.cells.iter().filter(|&&inside| inside).count()
@@ -179,5 +184,99 @@ impl Interior {
                 *cell = value;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{GrayImage, ImageFormat, Luma};
+
+    use super::*;
+
+    fn encoded(picture: &GrayImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn mask(width: u32, height: u32, white: impl Fn(u32, u32) -> bool) -> Vec<u8> {
+        let picture = GrayImage::from_fn(width, height, |x, y| Luma([255 * u8::from(white(x, y))]));
+        encoded(&picture, ImageFormat::Png)
+    }
+
+    #[test]
+    fn coverage_is_the_share_of_white() {
+        let mask = Mask::from_png(&mask(6, 4, |x, y| x < 3 && y < 3), "mask.png", None).unwrap();
+        // Cells of 2×2 pixels, of 3×4, of a third of a pixel.
+        assert_eq!(mask.coverage(2, 3), [1.0, 0.5, 0.0, 0.5, 0.25, 0.0]);
+        assert_eq!(mask.coverage(1, 2), [0.75, 0.0]);
+        let enlarged = mask.coverage(12, 18);
+        for (i, share) in enlarged.into_iter().enumerate() {
+            let inside = i % 18 < 9 && i / 18 < 9;
+            assert_eq!(share, f32::from(u8::from(inside)), "{i}");
+        }
+        assert_eq!(
+            mask.interior(2, 3).cells(),
+            [true, true, false, true, false, false]
+        );
+        assert!(mask.coverage(0, 3).is_empty());
+    }
+
+    #[test]
+    fn a_thin_mask_keeps_the_cells_it_covers_most() {
+        let mask = Mask::from_png(&mask(64, 64, |x, _| x == 20), "mask.png", None).unwrap();
+        let interior = mask.interior(4, 4);
+        assert_eq!(interior.count(), 4);
+        assert!(interior.cells().iter().skip(1).step_by(4).all(|&c| c));
+    }
+
+    #[test]
+    fn a_mask_is_cropped_like_its_frame() {
+        let crop = Crop {
+            left: 0.5,
+            top: 0.0,
+            right: 1.0,
+            bottom: 0.5,
+        };
+        let white = |x, y| x >= 6 && y < 2;
+        let mask = Mask::from_png(&mask(8, 8, white), "mask.png", Some(crop)).unwrap();
+        assert_eq!(mask.coverage(2, 2), [0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_no_mask_is_refused() {
+        let refused = |bytes: &[u8], crop| {
+            let message = Mask::from_png(bytes, "mask.png", crop)
+                .unwrap_err()
+                .to_string();
+            assert!(message.starts_with("mask.png: "), "{message}");
+            message
+        };
+        let right = Crop {
+            left: 0.5,
+            top: 0.0,
+            right: 1.0,
+            bottom: 1.0,
+        };
+        assert!(refused(&mask(9, 9, |_, _| false), None).contains("black all over"));
+        assert!(refused(&mask(9, 9, |x, _| x < 4), Some(right)).contains("within `crop`"));
+        let photograph = GrayImage::from_fn(16, 16, |x, y| Luma([(x * 16 + y) as u8]));
+        let photograph = encoded(&photograph, ImageFormat::Png);
+        assert!(refused(&photograph, None).contains("50 % of its pixels"));
+        let white = GrayImage::from_pixel(4, 4, Luma([255]));
+        assert!(refused(&encoded(&white, ImageFormat::Bmp), None).contains("is no PNG"));
+        assert!(refused(b"", None).contains("is no PNG"));
+        let whole = mask(64, 64, |x, y| (x * y) % 3 == 0);
+        refused(&whole[..whole.len() / 2], None);
+    }
+
+    #[test]
+    fn excluded_cells_take_the_least_value() {
+        let mask = Mask::from_png(&mask(2, 2, |x, y| x + y < 2), "mask.png", None).unwrap();
+        let mut map = [3.0, 5.0, 4.0, 9.0];
+        mask.interior(2, 2).exclude(&mut map);
+        assert_eq!(map, [3.0, 5.0, 4.0, 3.0]);
     }
 }

@@ -10,7 +10,7 @@
 const MOST_SORTED: usize = 2;
 
 /// Windows that are sorted together: a few vector registers of 16-bit samples.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 /// Samples of `LANES` windows at one place of the window.
 type Lanes = [u16; LANES];
@@ -172,8 +172,8 @@ impl Column {
 struct Window {
     coarse: [u16; 16],
     fine: [[u16; 16]; 16],
-    /// Position for which the counts of each bin are right.
-    right: [usize; 16],
+    /// Position in the row for which the single counts of each bin are right.
+    right: [Option<usize>; 16],
 }
 
 impl Window {
@@ -202,8 +202,7 @@ impl Window {
             for column in &columns[..side - 1] {
                 add(&mut self.coarse, &column.coarse);
             }
-            // Beyond any position, so that the first use counts anew.
-            self.right = [usize::MAX; 16];
+            self.right = [None; 16];
             for (x, out) in out.iter_mut().enumerate() {
                 add(&mut self.coarse, &columns[x + side - 1].coarse);
                 *out = 257 * self.sample_at(&columns[..x + side], side, rank);
@@ -220,19 +219,21 @@ impl Window {
         let x = columns.len() - side;
         let (bin, below) = find(&self.coarse, rank);
         let fine = &mut self.fine[bin];
-        let steps = x.wrapping_sub(self.right[bin]);
-        if steps < side / 2 {
-            for step in self.right[bin]..x {
-                subtract(fine, &columns[step].fine[bin]);
-                add(fine, &columns[step + side].fine[bin]);
+        match self.right[bin] {
+            Some(right) if x - right < side / 2 => {
+                for step in right..x {
+                    subtract(fine, &columns[step].fine[bin]);
+                    add(fine, &columns[step + side].fine[bin]);
+                }
             }
-        } else {
-            *fine = [0; 16];
-            for column in &columns[x..] {
-                add(fine, &column.fine[bin]);
+            _ => {
+                *fine = [0; 16];
+                for column in &columns[x..] {
+                    add(fine, &column.fine[bin]);
+                }
             }
         }
-        self.right[bin] = x;
+        self.right[bin] = Some(x);
         (bin * 16 + find(fine, rank - below).0) as u16
     }
 }
@@ -263,13 +264,11 @@ fn find(counts: &[u16; 16], rank: usize) -> (usize, usize) {
     (15, below)
 }
 
-/// Samples of a sliding window, counted in bins of 256 values, in bins of 16, and one by one, with
-/// the bin that holds the median followed from window to window (Huang, Yang, Tang: «A fast
+/// Samples of a sliding window, counted in bins of 256 values and one by one, with the bin that holds the median followed from window to window (Huang, Yang, Tang: «A fast
 /// two-dimensional median filtering algorithm», 1979).
 #[derive(Debug)]
 struct Sliding {
     coarse: [u16; 256],
-    middle: [[u16; 16]; 256],
     fine: Vec<[u16; 16]>,
     /// Bin that the median was last found in.
     bin: usize,
@@ -281,7 +280,6 @@ impl Default for Sliding {
     fn default() -> Self {
         Self {
             coarse: [0; 256],
-            middle: [[0; 16]; 256],
             fine: vec![[0; 16]; 4096],
             bin: 0,
             below: 0,
@@ -302,21 +300,17 @@ impl Sliding {
         let rank = side * side / 2;
         for (y, out) in out.chunks_exact_mut(width).enumerate() {
             let rows = &padded[y * stride..(y + side) * stride];
+            let column = |x: usize| rows[x..].iter().step_by(stride);
             for x in 0..side - 1 {
-                rows[x..].iter().step_by(stride).for_each(|&v| self.add(v));
+                column(x).for_each(|&sample| self.add(sample));
             }
             for (x, out) in out.iter_mut().enumerate() {
-                let entering = rows[x + side - 1..].iter().step_by(stride);
-                entering.for_each(|&sample| self.add(sample));
+                column(x + side - 1).for_each(|&sample| self.add(sample));
                 *out = self.sample_at(rank);
-                let leaving = rows[x..].iter().step_by(stride);
-                leaving.for_each(|&sample| self.remove(sample));
+                column(x).for_each(|&sample| self.remove(sample));
             }
             for x in width..stride {
-                rows[x..]
-                    .iter()
-                    .step_by(stride)
-                    .for_each(|&v| self.remove(v));
+                column(x).for_each(|&sample| self.remove(sample));
             }
         }
     }
@@ -325,7 +319,6 @@ impl Sliding {
         let sample = usize::from(sample);
         let bin = sample >> 8;
         self.coarse[bin] += 1;
-        self.middle[bin][sample >> 4 & 15] += 1;
         self.fine[sample >> 4][sample & 15] += 1;
         self.below += usize::from(bin < self.bin);
     }
@@ -334,7 +327,6 @@ impl Sliding {
         let sample = usize::from(sample);
         let bin = sample >> 8;
         self.coarse[bin] -= 1;
-        self.middle[bin][sample >> 4 & 15] -= 1;
         self.fine[sample >> 4][sample & 15] -= 1;
         self.below -= usize::from(bin < self.bin);
     }
@@ -349,9 +341,16 @@ impl Sliding {
             self.below += usize::from(self.coarse[self.bin]);
             self.bin += 1;
         }
-        let rank = rank - self.below;
-        let (middle, below) = find(&self.middle[self.bin], rank);
-        let fine = self.bin * 16 + middle;
-        (fine * 16 + find(&self.fine[fine], rank - below).0) as u16
+        let mut rank = rank - self.below;
+        // Sixteen at a time, which the processor sums at once.
+        let mut sixteen = self.bin * 16;
+        loop {
+            let count = usize::from(self.fine[sixteen].iter().sum::<u16>());
+            if count > rank {
+                break (sixteen * 16 + find(&self.fine[sixteen], rank).0) as u16;
+            }
+            rank -= count;
+            sixteen += 1;
+        }
     }
 }
