@@ -4,6 +4,7 @@
 mod completions;
 mod decode;
 mod encode;
+mod evaluate;
 mod flags;
 mod frames;
 mod interpolate;
@@ -53,6 +54,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Verb {
     Score(Box<score::ScoreFlags>),
+    Evaluate(Box<evaluate::EvaluateFlags>),
     Reconstruct(Box<reconstruct::ReconstructFlags>),
     Encode(Box<encode::EncodeFlags>),
     Decode(Box<decode::DecodeFlags>),
@@ -96,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(verb: Verb, voice: Voice) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Score(flags) => score::run(&(*flags).resolve()?, voice),
+        Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, voice),
         Verb::Reconstruct(flags) => reconstruct::run(&(*flags).resolve()?, voice),
         Verb::Encode(flags) => encode::run(&(*flags).resolve()?, voice),
         Verb::Decode(flags) => decode::run(&(*flags).resolve()?, voice),
