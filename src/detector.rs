@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::{
     Error, Reconstructor,
-    anomaly::{Calibration, Scorer, Verdict, regions},
+    anomaly::{Calibration, Scorer, Scoring, Verdict, regions},
     backend::{Engine, EngineOptions},
     bundle::{Bundle, BundleError, Compared, Manifest, Proof},
     frame::Frame,
@@ -38,6 +38,7 @@ pub struct Detector {
     /// `H×W`, of the last frame if that was scored.
     map: Array2<f32>,
     scored: bool,
+    score_is_of_map: bool,
 }
 
 /// What a [`Detector`] says of one frame.
@@ -63,6 +64,8 @@ pub struct Latency {
     pub encode: Duration,
     /// The decoder.
     pub decode: Duration,
+    /// The graphs after it: head, features.
+    pub detect: Duration,
     /// Map, score, verdict and regions.
     pub judge: Duration,
     /// All of it.
@@ -117,6 +120,11 @@ impl Detector {
             proof,
             map: Array2::zeros((spec.height, spec.width)),
             scored: false,
+            score_is_of_map: bundle
+                .manifest()
+                .scoring
+                .as_ref()
+                .is_some_and(Scoring::score_is_of_map),
         })
     }
 
@@ -148,12 +156,18 @@ impl Detector {
         let (geometry, stages) = self.reconstructor.run_timed(frame)?;
         let ran = Instant::now();
         let map = self.map.as_slice_mut().unwrap_or_default();
-        let score = self.reconstructor.score(&mut self.scorer, map)?;
+        let score = self.scorer.score(&self.reconstructor.observed(), map)?;
         self.scored = true;
         let (found, region_threshold) = if self.calibration.is_anomalous(score) {
             let map = geometry.map_to_frame(self.map.view());
             let threshold = self.region_threshold(&map);
-            (regions(map.view(), threshold, 1), Some(threshold))
+            let mut found = regions(map.view(), threshold, 1);
+            for region in &mut found {
+                region.evidence =
+                    self.scorer
+                        .shares(part_of_tensor(&geometry, region.bbox, self.map.dim()));
+            }
+            (found, Some(threshold))
         } else {
             (Vec::new(), None)
         };
@@ -165,6 +179,7 @@ impl Detector {
                 prepare: checked + stages.prepare,
                 encode: stages.encode,
                 decode: stages.decode,
+                detect: stages.detect,
                 judge: ran.elapsed(),
                 total: begin.elapsed(),
             },
@@ -175,19 +190,23 @@ impl Detector {
     /// frame's geometry.
     ///
     /// The map's own threshold promises the false-alarm rate for peaks, and the score's for scores:
-    /// a frame can be above one and below the other. A score is the largest z or a mean of the
-    /// largest, so the peak is above the score's threshold too, unless interpolation lowered it.
+    /// a frame can be above one and below the other. Where the score is the largest of the map or a
+    /// mean of the largest, the peak is above the score's threshold too, unless interpolation
+    /// lowered it; where neither helps, the strangest tenth of the map's range is shown.
     fn region_threshold(&self, map: &Array2<f32>) -> f32 {
         let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        [self.calibration.map_threshold, self.calibration.threshold]
-            .map(not_above)
+        let lowest = map.iter().copied().fold(f32::INFINITY, f32::min);
+        let of_score = self.score_is_of_map.then_some(self.calibration.threshold);
+        [Some(self.calibration.map_threshold), of_score]
             .into_iter()
+            .flatten()
+            .map(not_above)
             .find(|&threshold| peak > threshold)
-            .unwrap_or_else(|| (0.9 * peak).min(peak.next_down()))
+            .unwrap_or_else(|| (peak - 0.1 * (peak - lowest)).min(peak.next_down()))
     }
 
     /// The anomaly map of the last frame, `H×W` of the tensor, higher is stranger, in standard
-    /// deviations; `None` if that frame was invalid.
+    /// deviations where the bundle's map is standardised; `None` if that frame was invalid.
     pub fn anomaly_map(&self) -> Option<ArrayView2<'_, f32>> {
         self.scored.then(|| self.map.view())
     }
@@ -233,6 +252,28 @@ impl Detector {
     pub fn proof(&self) -> &Proof {
         &self.proof
     }
+}
+
+/// The pixels of the tensor (`rows`, `columns`) that a rectangle `[x, y, width, height]` of the frame
+/// covers, in the same order.
+fn part_of_tensor(
+    geometry: &Geometry,
+    [x, y, width, height]: [u32; 4],
+    (rows, columns): (usize, usize),
+) -> [usize; 4] {
+    let region = geometry.region;
+    let span = |from: u32, length: u32, origin: u32, of: u32, side: usize| {
+        let place = |edge: u32| {
+            let inside = f64::from(edge.saturating_sub(origin).min(of));
+            inside * side as f64 / f64::from(of)
+        };
+        let first = (place(from) as usize).min(side - 1);
+        let last = (place(from + length).ceil() as usize).clamp(first + 1, side);
+        (first, last - first)
+    };
+    let (x, width) = span(x, width, region.x, region.width, columns);
+    let (y, height) = span(y, height, region.y, region.height, rows);
+    [x, y, width, height]
 }
 
 /// The largest f32 that is not above `value`, so that an f32 is above the one if and only if it is

@@ -1,11 +1,12 @@
-//! `Reconstructor`: from a frame to its posterior and its reconstruction.
+//! `Reconstructor`: from a frame to its posterior, its reconstruction, and what the bundle's
+//! further graphs make of them.
 
 use std::time::{Duration, Instant};
 
 use crate::{
     Error,
-    anomaly::{AnomalyError, Scorer},
-    backend::Engine,
+    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Observed},
+    backend::{Chain, Engine, TensorInfo},
     bundle::Bundle,
     frame::Frame,
     preprocess::{Geometry, Preprocessor},
@@ -19,6 +20,7 @@ use crate::{
 pub struct Reconstructor {
     preprocessor: Preprocessor,
     vae: Vae,
+    chain: Chain,
     description: String,
     input: Vec<f32>,
     mean: Vec<f32>,
@@ -32,6 +34,7 @@ pub(crate) struct Stages {
     pub(crate) prepare: Duration,
     pub(crate) encode: Duration,
     pub(crate) decode: Duration,
+    pub(crate) detect: Duration,
 }
 
 impl Reconstructor {
@@ -43,6 +46,7 @@ impl Reconstructor {
         let spec = &bundle.manifest().vae;
         let preprocessor = Preprocessor::new(bundle.manifest().preprocess.clone())?;
         let vae = bundle.vae(engine, 1)?;
+        let chain = bundle.chain(engine, 1, tensors(&vae))?;
         Ok(Self {
             preprocessor,
             description: engine.description(),
@@ -50,11 +54,12 @@ impl Reconstructor {
             mean: vec![0.0; spec.latent.dimensions()],
             log_variance: vec![0.0; spec.latent.dimensions()],
             decoded: Decoded::default(),
+            chain,
             vae,
         })
     }
 
-    /// Prepares a frame, encodes it, and decodes its posterior mean.
+    /// Prepares a frame, encodes it, decodes its posterior mean, and runs the further graphs.
     ///
     /// # Errors
     /// A frame that can't be prepared, and failures of the engine.
@@ -70,25 +75,50 @@ impl Reconstructor {
             .encode_into(&self.input, &mut self.mean, &mut self.log_variance)?;
         let encoded = Instant::now();
         self.vae.decode_into(&self.mean, &mut self.decoded)?;
+        let decoded = Instant::now();
+        run_chain(
+            &mut self.chain,
+            &self.vae,
+            [&self.input, &self.mean, &self.log_variance],
+            &self.decoded,
+        )?;
         let stages = Stages {
             prepare: prepared - begin,
             encode: encoded - prepared,
-            decode: encoded.elapsed(),
+            decode: decoded - encoded,
+            detect: decoded.elapsed(),
         };
         Ok((geometry, stages))
     }
 
-    /// Scores the last frame: its anomaly map goes into `map` (`H×W`).
-    ///
-    /// # Errors
-    /// Those of [`Scorer::score`].
-    pub fn score(&self, scorer: &mut Scorer, map: &mut [f32]) -> Result<f64, AnomalyError> {
-        scorer.score(
-            &self.input,
-            &self.decoded.reconstruction,
-            &self.decoded.log_variance,
-            map,
-        )
+    /// Everything that was computed for the last frame.
+    pub fn observed(&self) -> Observed<'_> {
+        let made = |name| self.chain.made(name).map_or(&[][..], |(_, values)| values);
+        Observed {
+            input: &self.input,
+            mean: &self.mean,
+            log_variance: &self.log_variance,
+            reconstruction: &self.decoded.reconstruction,
+            logits: &self.decoded.logits,
+            reconstruction_log_variance: &self.decoded.log_variance,
+            head: made(HEAD_LOGITS),
+            distance: made(DISTANCE),
+        }
+    }
+
+    /// Rows and columns of the maps that the further graphs make.
+    pub fn graph_shapes(&self) -> GraphShapes {
+        let shape = |name| {
+            let (info, _) = self.chain.made(name)?;
+            match info.shape[..] {
+                [1, 1, height, width] => Some([height, width]),
+                _ => None,
+            }
+        };
+        GraphShapes {
+            head: shape(HEAD_LOGITS),
+            distance: shape(DISTANCE),
+        }
     }
 
     /// Number of values of a map: H·W.
@@ -131,4 +161,31 @@ impl Reconstructor {
     pub fn description(&self) -> &str {
         &self.description
     }
+}
+
+/// The tensors that the further graphs may use, in the order of [`run_chain`].
+fn tensors(vae: &Vae) -> Vec<TensorInfo> {
+    let spec = vae.spec();
+    let info = |name: &str, shape: &[usize]| TensorInfo {
+        name: name.to_owned(),
+        shape: [&[vae.batch()], shape].concat(),
+    };
+    let (pixels, latent) = (spec.input_shape(), spec.latent.shape());
+    vec![
+        info("input", &pixels),
+        info("mean", &latent),
+        info("log_variance", &latent),
+        info("reconstruction", &pixels),
+    ]
+}
+
+fn run_chain(
+    chain: &mut Chain,
+    vae: &Vae,
+    [input, mean, log_variance]: [&[f32]; 3],
+    decoded: &Decoded,
+) -> Result<(), Error> {
+    let _ = vae;
+    chain.run(&[input, mean, log_variance, &decoded.reconstruction])?;
+    Ok(())
 }

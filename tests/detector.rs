@@ -6,7 +6,7 @@ use std::path::Path;
 
 use edge_vae::{
     Detector, DetectorOptions, Error, Frame, Reconstructor,
-    anomaly::{Aggregation, Calibration, Label, Scoring},
+    anomaly::{Aggregation, Calibration, GraphShapes, Label, Scoring, Source},
     backend::{BackendKind, Device, Engine, EngineOptions, find_ort_library},
     bundle::{Bundle, BundleError, BundleWriter, DECODER, ENCODER, GoldenValues, write_npy},
     frame::PixelFormat,
@@ -334,11 +334,12 @@ fn impossible_scorings_and_calibrations_are_refused() {
         message
     };
     fn scoring(writer: &mut BundleWriter, blur: f32, how: Aggregation) {
-        writer.scoring = Some(Scoring::ResidualZ {
-            statistics: "statistics.npy".into(),
-            smoothing: blur,
-            aggregation: how,
-        });
+        writer.scoring = Some(Scoring::of_one(
+            Source::Residual,
+            blur,
+            Some("statistics.npy".into()),
+            how,
+        ));
     }
     for refusal in [
         refused(|writer| scoring(writer, -1.0, Aggregation::Maximum)),
@@ -369,7 +370,7 @@ fn a_model_without_scoring_reconstructs_but_does_not_judge() {
         writer.golden.score = None;
     });
     bundle.prove(&engine).unwrap();
-    assert!(bundle.scorer().unwrap().is_none());
+    assert!(bundle.scorer(GraphShapes::default()).unwrap().is_none());
     let message = refusal(Detector::new(&bundle, &engine));
     assert!(message.contains("no [scoring]"), "{message}");
 
@@ -406,15 +407,16 @@ fn batches_are_encoded_together() {
 fn smoothing_and_the_mean_of_the_largest_values_follow_the_formula() {
     let engine = engine();
     let bundle = changed(|writer| {
-        writer.scoring = Some(Scoring::ResidualZ {
-            statistics: "statistics.npy".into(),
-            smoothing: 0.8,
-            aggregation: Aggregation::TopFraction { fraction: 0.05 },
-        });
+        writer.scoring = Some(Scoring::of_one(
+            Source::Residual,
+            0.8,
+            Some("statistics.npy".into()),
+            Aggregation::TopFraction { fraction: 0.05 },
+        ));
     });
     let frame = tiny::frame(1, Some((3, 0)));
     let mut reconstructor = Reconstructor::new(&bundle, &engine).unwrap();
-    let mut scorer = bundle.scorer().unwrap().unwrap();
+    let mut scorer = bundle.scorer(GraphShapes::default()).unwrap().unwrap();
     let found = GoldenValues::compute(&frame, &mut reconstructor, Some(&mut scorer)).unwrap();
 
     // tiny::expected has the unsmoothed z; undo the standardisation, smooth, and do it again.

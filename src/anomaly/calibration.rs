@@ -7,13 +7,30 @@
 //! number with l/(n + 1) ≤ rate, and the threshold is the (n + 1 − l)-th smallest score, which is
 //! the ⌈(n + 1)(1 − rate)⌉-th.
 
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF};
 
-use super::{AnomalyError, Calibration, check_finite, check_length};
+use super::{AnomalyError, check_finite, check_length};
 
 /// Relative tolerance with which a rate meets l/(n + 1): 0.29 is 29 of 100, although 0.29·100 falls
 /// below 29 in `f64`.
 const RATE_TOLERANCE: f64 = 1e-12;
+
+/// Scores of held-out normal frames, from which come threshold, p-value and the promised
+/// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Calibration {
+    /// The promised probability that a normal frame is called anomalous, in (0, 1).
+    pub false_alarm_rate: f64,
+    /// A frame with a score above it is anomalous.
+    pub threshold: f64,
+    /// A pixel of the anomaly map above it belongs to a region: the same quantile of the maps'
+    /// maxima.
+    pub map_threshold: f64,
+    /// Scores of the calibration frames, ascending.
+    pub scores: Vec<f64>,
+}
 
 impl Calibration {
     /// Calibrates on the scores of held-out normal frames, and on the maxima of their anomaly maps

@@ -2,15 +2,13 @@
 
 use crate::vae::{Likelihood, VaeSpec};
 
-use super::{AnomalyError, GaussianSmoothing, check_length};
+use super::{AnomalyError, check_length};
 
 /// Variance added to p(1 − p) of a Bernoulli pixel: an error of 0.01, two or three of 256 grey
 /// levels, is no more than one deviation where the decoder is certain, instead of infinitely many.
 const BERNOULLI_VARIANCE_FLOOR: f32 = 1e-4;
 
-/// Computes the smoothed residual map `H×W` of a frame, without standardisation: what
-/// [`super::PositionStatistics`] collects in training, and [`super::Standardisation`] then makes
-/// into the anomaly map.
+/// Computes the residual map `H×W` of a frame, neither smoothed nor standardised.
 ///
 /// a = mean over channels of |x − r|/σ, where r is the reconstruction and σ:
 /// - Gaussian: the likelihood's fixed standard deviation;
@@ -21,17 +19,14 @@ pub struct ResidualMap {
     likelihood: Likelihood,
     channels: usize,
     positions: usize,
-    smoothing: GaussianSmoothing,
 }
 
 impl ResidualMap {
-    /// For frames of `spec`, smoothed by a Gaussian of standard deviation `smoothing` in tensor
-    /// pixels; 0 for none.
+    /// For frames of `spec`.
     ///
     /// # Errors
-    /// A smoothing or a standard deviation of the likelihood outside of its domain; no channel or
-    /// no pixel.
-    pub fn new(spec: &VaeSpec, smoothing: f32) -> Result<Self, AnomalyError> {
+    /// A standard deviation of the likelihood outside of its domain; no channel or no pixel.
+    pub fn new(spec: &VaeSpec) -> Result<Self, AnomalyError> {
         if let Likelihood::Gaussian { sigma } = spec.likelihood
             && !(sigma > 0.0 && sigma.is_finite())
         {
@@ -52,7 +47,6 @@ impl ResidualMap {
             likelihood: spec.likelihood,
             channels: spec.channels,
             positions: spec.height * spec.width,
-            smoothing: GaussianSmoothing::new(spec.width, spec.height, smoothing)?,
         })
     }
 
@@ -70,7 +64,7 @@ impl ResidualMap {
     /// # Errors
     /// A slice of another length.
     pub fn compute(
-        &mut self,
+        &self,
         input: &[f32],
         reconstruction: &[f32],
         log_variance: &[f32],
@@ -100,7 +94,7 @@ impl ResidualMap {
                 (input[i] - p).abs() / (p * (1.0 - p) + BERNOULLI_VARIANCE_FLOOR).sqrt()
             }),
         }
-        self.smoothing.apply(map)
+        Ok(())
     }
 
     fn mean_over_channels(&self, map: &mut [f32], residual: impl Fn(usize) -> f32) {
@@ -131,7 +125,7 @@ mod tests {
 
     fn computed(spec: &VaeSpec, x: &[f32], r: &[f32], log_variance: &[f32]) -> [f32; 2] {
         let mut map = [f32::NAN; 2];
-        ResidualMap::new(spec, 0.0)
+        ResidualMap::new(spec)
             .unwrap()
             .compute(x, r, log_variance, &mut map)
             .unwrap();
@@ -164,20 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn the_map_is_smoothed() {
-        let spec = spec(1, Likelihood::Gaussian { sigma: 1.0 });
-        let mut map = [0.0; 2];
-        ResidualMap::new(&spec, 50.0)
-            .unwrap()
-            .compute(&[1.0, 0.0], &[0.0, 0.0], &[], &mut map)
-            .unwrap();
-        assert_close(map, [0.5, 0.5]);
-    }
-
-    #[test]
     fn unusable_values_are_refused() {
         let learned = spec(1, Likelihood::GaussianLearned);
-        let mut residual = ResidualMap::new(&learned, 0.0).unwrap();
+        let residual = ResidualMap::new(&learned).unwrap();
         let mut map = [0.0; 2];
         for (input, reconstruction, log_variance, positions) in
             [(1, 2, 2, 2), (2, 1, 2, 2), (2, 2, 0, 2), (2, 2, 2, 1)]
@@ -191,8 +174,8 @@ mod tests {
             assert!(matches!(result, Err(AnomalyError::Length { .. })));
         }
         for sigma in [0.0, -1.0, f32::NAN] {
-            assert!(ResidualMap::new(&spec(1, Likelihood::Gaussian { sigma }), 0.0).is_err());
+            assert!(ResidualMap::new(&spec(1, Likelihood::Gaussian { sigma })).is_err());
         }
-        assert!(ResidualMap::new(&spec(0, Likelihood::Bernoulli), 0.0).is_err());
+        assert!(ResidualMap::new(&spec(0, Likelihood::Bernoulli)).is_err());
     }
 }

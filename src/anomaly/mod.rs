@@ -1,18 +1,22 @@
 //! From reconstruction to verdict: maps, scores, regions, calibration.
 
+mod aggregation;
 mod calibration;
+mod evidence;
 mod map;
 mod region;
-mod score;
+mod scorer;
 mod settings;
 mod statistics;
 mod verdict;
 
 pub use crate::smoothing::GaussianSmoothing;
+pub use calibration::Calibration;
+pub use evidence::{DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed};
 pub use map::ResidualMap;
 pub use region::{Region, regions};
-pub use score::Scorer;
-pub use settings::{Aggregation, Calibration, Scoring};
+pub use scorer::{Scorer, Share};
+pub use settings::{Aggregation, ImageScore, MapScore, Scoring, Source, SourceSettings};
 pub use statistics::{PositionStatistics, Standardisation};
 pub use verdict::{Label, Verdict};
 
@@ -64,6 +68,22 @@ pub enum AnomalyError {
         /// NaN or an infinity.
         found: f64,
     },
+    /// A source of evidence that the model does not have.
+    #[error(
+        "score `{source_name}` needs the tensor `{tensor}`, which no graph of the bundle makes: choose another score, or train with it"
+    )]
+    NoEvidence {
+        /// The source.
+        source_name: &'static str,
+        /// The tensor it reads.
+        tensor: &'static str,
+    },
+    /// A scoring that contradicts itself.
+    #[error("{0}")]
+    Scoring(String),
+    /// A likelihood or a divergence that could not be computed.
+    #[error(transparent)]
+    Likelihood(#[from] crate::vae::VaeError),
     /// Statistics that cannot standardise a map.
     #[error("statistics of the anomaly maps: {reason}")]
     Statistics {

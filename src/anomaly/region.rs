@@ -3,8 +3,10 @@
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
+use super::Share;
+
 /// A region of the frame that is stranger than the threshold: 8-connected pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Region {
     /// Smallest rectangle around it: x, y, width, height, in pixels of the map.
     pub bbox: [u32; 4],
@@ -12,6 +14,9 @@ pub struct Region {
     pub area: u32,
     /// Largest value of the map in it.
     pub max: f32,
+    /// Which sources speak against it, the strongest first; empty until a scorer was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Share>,
 }
 
 /// The 8-connected regions of pixels with a value above `threshold`, of at least `minimum_area`
@@ -117,6 +122,7 @@ impl Extent {
             ],
             area: pixels(self.area),
             max: self.max,
+            evidence: Vec::new(),
         }
     }
 }
@@ -204,6 +210,7 @@ mod tests {
                 ],
                 area: pixels.len() as u32,
                 max: pixels.iter().map(|&p| map[p]).fold(f32::MIN, f32::max),
+                evidence: Vec::new(),
             });
         }
         found
@@ -264,12 +271,14 @@ mod tests {
                 Region {
                     bbox: [3, 1, 1, 1],
                     area: 1,
-                    max: 5.0
+                    max: 5.0,
+                    evidence: Vec::new(),
                 },
                 Region {
                     bbox: [0, 0, 2, 2],
                     area: 2,
-                    max: 3.0
+                    max: 3.0,
+                    evidence: Vec::new(),
                 },
             ]
         );

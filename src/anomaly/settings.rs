@@ -2,22 +2,158 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a frame's anomaly map and score are computed.
+/// Where evidence against a frame comes from; each gives a map, higher is stranger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The reconstruction's residual in units of the decoder's deviation: mean over channels of
+    /// |x − r|/σ, `H×W`.
+    Residual,
+    /// The negative ELBO at the posterior mean, in nats, as a map `H×W` whose sum it is: each
+    /// pixel's −log p(x|z), and the KL divergence of each latent position spread evenly over the
+    /// pixels that it covers.
+    Likelihood,
+    /// KL divergence from the prior at each latent position, in nats, `h×w` (`1×1` where the
+    /// latent is a vector).
+    Latent,
+    /// Logit of a head that was trained on synthetic defects: the graphs' tensor `head_logits`.
+    Head,
+    /// Distance of the network's features from those of normal frames: the graphs' tensor
+    /// `distance`.
+    Features,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 5] = [
+        Self::Residual,
+        Self::Likelihood,
+        Self::Latent,
+        Self::Head,
+        Self::Features,
+    ];
+
+    /// As in manifests, flags and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Residual => "residual",
+            Self::Likelihood => "likelihood",
+            Self::Latent => "latent",
+            Self::Head => "head",
+            Self::Features => "features",
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a frame's anomaly map and score are computed; the two may come from different sources.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Scoring {
-    /// Residual of the reconstruction in units of the decoder's standard deviation,
-    /// a = mean over channels of |x − r|/σ, smoothed, then standardised at each position by its
-    /// mean and deviation over the training frames: z = (a − μ)/s.
-    #[serde(rename_all = "kebab-case")]
-    ResidualZ {
-        /// File of the bundle with μ and s: NPY, f32, `2×H×W`, of the *smoothed* residual.
-        statistics: String,
-        /// Standard deviation of the Gaussian smoothing, in tensor pixels; 0 for none.
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scoring {
+    /// Files of the bundle with the graphs that run after the decoder, in this order. Each finds
+    /// its inputs by name among `input`, `mean`, `log_variance`, `reconstruction`, the encoder's
+    /// `features_…` and what the graphs before it made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub graphs: Vec<String>,
+    /// From maps to one raw score.
+    pub image: ImageScore,
+    /// From maps to the anomaly map.
+    pub map: MapScore,
+    /// The sources that are computed for every frame.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// How a source's map is treated before anything is made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceSettings {
+    /// The source.
+    pub source: Source,
+    /// Standard deviation of a Gaussian smoothing, in tensor pixels; 0 for none.
+    pub smoothing: f32,
+    /// File of the bundle with mean μ and deviation s of the smoothed map at each position over
+    /// normal frames: NPY, f32, `2×h×w` in the source's own resolution. The standardised map is
+    /// z = (a − μ)/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<String>,
+}
+
+/// The raw score of a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ImageScore {
+    /// The source whose map is aggregated in its own resolution; the maps of several are brought to
+    /// the tensor's size and averaged first.
+    pub sources: Vec<Source>,
+    /// Whether z is aggregated, not the map itself.
+    pub standardised: bool,
+    /// From the map to one score.
+    pub aggregation: Aggregation,
+}
+
+/// The anomaly map of a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MapScore {
+    /// The sources whose maps, brought to the tensor's size, are averaged.
+    pub sources: Vec<Source>,
+    /// Whether the z are averaged, not the maps themselves.
+    pub standardised: bool,
+    /// Standard deviation of a last Gaussian smoothing, in tensor pixels; 0 for none.
+    pub smoothing: f32,
+}
+
+impl Scoring {
+    /// Map and score from one source without further graphs, standardised where `statistics`
+    /// names a file: `residual`, `residual-z`, `likelihood`, `latent`.
+    pub fn of_one(
+        source: Source,
         smoothing: f32,
-        /// From the map to one score.
+        statistics: Option<String>,
         aggregation: Aggregation,
-    },
+    ) -> Self {
+        let standardised = statistics.is_some();
+        Self {
+            graphs: Vec::new(),
+            image: ImageScore {
+                sources: vec![source],
+                standardised,
+                aggregation,
+            },
+            map: MapScore {
+                sources: vec![source],
+                standardised,
+                smoothing: 0.0,
+            },
+            sources: vec![SourceSettings {
+                source,
+                smoothing,
+                statistics,
+            }],
+        }
+    }
+
+    /// Whether the score is that of the strangest places of the anomaly map itself, so that their
+    /// scales agree.
+    pub fn score_is_of_map(&self) -> bool {
+        self.image.sources == self.map.sources
+            && self.image.standardised == self.map.standardised
+            && matches!(
+                self.image.aggregation,
+                Aggregation::Maximum | Aggregation::TopFraction { .. }
+            )
+    }
+
+    /// Files whose bytes decide scores: graphs, then statistics.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let statistics = self.sources.iter().filter_map(|s| s.statistics.as_deref());
+        self.graphs.iter().map(String::as_str).chain(statistics)
+    }
 }
 
 /// How a map becomes one raw score.
@@ -31,20 +167,6 @@ pub enum Aggregation {
         /// Share of all pixels, above 0 and at most 1; at least one pixel counts.
         fraction: f32,
     },
-}
-
-/// Scores of held-out normal frames, from which come threshold, p-value and the promised
-/// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Calibration {
-    /// The promised probability that a normal frame is called anomalous, in (0, 1).
-    pub false_alarm_rate: f64,
-    /// A frame with a score above it is anomalous.
-    pub threshold: f64,
-    /// A pixel of the anomaly map above it belongs to a region: the same quantile of the maps'
-    /// maxima.
-    pub map_threshold: f64,
-    /// Scores of the calibration frames, ascending.
-    pub scores: Vec<f64>,
+    /// The sum of all values: of the `likelihood` map, the negative ELBO in nats.
+    Total,
 }

@@ -118,6 +118,7 @@ mod tests {
             bbox: [1, 2, 3, 4],
             area: 5,
             max: 9.5,
+            evidence: Vec::new(),
         }
     }
 

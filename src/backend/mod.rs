@@ -4,6 +4,7 @@
 //! batch size. A device that was asked for runs, or opening fails and says what is missing; only
 //! [`Device::Auto`] chooses, and [`Engine::description`] and [`Engine::notices`] say what it chose.
 
+mod chain;
 mod engine;
 mod error;
 mod library;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use chain::Chain;
 pub use engine::Engine;
 pub use error::BackendError;
 pub use library::find_ort_library;

@@ -6,12 +6,15 @@ use super::{
     arrays::{Npz, write_npz},
 };
 use crate::{
-    Error, Reconstructor, anomaly::Scorer, backend::Engine, frame::Frame, vae::Likelihood,
-    vae::VaeSpec,
+    Error, Reconstructor,
+    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Scorer},
+    backend::Engine,
+    frame::Frame,
+    vae::{Likelihood, VaeSpec},
 };
 
 /// Everything that is computed on the way from a frame to its score, without batch dimension.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GoldenValues {
     /// The prepared frame, `C×H×W`.
     pub input: Vec<f32>,
@@ -25,6 +28,10 @@ pub struct GoldenValues {
     pub logits: Vec<f32>,
     /// Learned log-variance of the reconstruction, `C×H×W`; empty with another likelihood.
     pub reconstruction_log_variance: Vec<f32>,
+    /// Logits of the head, `h×w`; empty without one.
+    pub head_logits: Vec<f32>,
+    /// Distances of the features, `h×w`; empty without them.
+    pub distance: Vec<f32>,
     /// Anomaly map, `H×W`; empty without a scoring.
     pub anomaly_map: Vec<f32>,
     /// Score, where there is a scoring. It is stored in the manifest, not in the NPZ file.
@@ -45,19 +52,21 @@ impl GoldenValues {
         let (anomaly_map, score) = match scorer {
             Some(scorer) => {
                 let mut map = vec![0.0; reconstructor.positions()];
-                let score = reconstructor.score(scorer, &mut map)?;
+                let score = scorer.score(&reconstructor.observed(), &mut map)?;
                 (map, Some(score))
             }
             None => (Vec::new(), None),
         };
-        let decoded = reconstructor.decoded();
+        let observed = reconstructor.observed();
         Ok(Self {
-            input: reconstructor.input().to_vec(),
-            mean: reconstructor.posterior_mean().to_vec(),
-            log_variance: reconstructor.posterior_log_variance().to_vec(),
-            reconstruction: decoded.reconstruction.clone(),
-            logits: decoded.logits.clone(),
-            reconstruction_log_variance: decoded.log_variance.clone(),
+            input: observed.input.to_vec(),
+            mean: observed.mean.to_vec(),
+            log_variance: observed.log_variance.to_vec(),
+            reconstruction: observed.reconstruction.to_vec(),
+            logits: observed.logits.to_vec(),
+            reconstruction_log_variance: observed.reconstruction_log_variance.to_vec(),
+            head_logits: observed.head.to_vec(),
+            distance: observed.distance.to_vec(),
             anomaly_map,
             score,
         })
@@ -66,10 +75,10 @@ impl GoldenValues {
     /// The NPZ file that [`Golden::expected`] names.
     ///
     /// # Errors
-    /// Arrays of another length than the shapes of `spec`.
-    pub fn to_npz(&self, spec: &VaeSpec) -> Result<Vec<u8>, BundleError> {
+    /// Arrays of another length than the shapes of `spec` and `graphs`.
+    pub fn to_npz(&self, spec: &VaeSpec, graphs: GraphShapes) -> Result<Vec<u8>, BundleError> {
         let arrays: Vec<_> = self
-            .arrays(spec)
+            .arrays(spec, graphs)
             .into_iter()
             .filter(|array| !array.values.is_empty())
             .map(|array| (array.name, array.shape, array.values))
@@ -81,16 +90,16 @@ impl GoldenValues {
     }
 
     /// Largest differences from `expected`, array by array, score included.
-    pub fn differences(&self, expected: &Self, spec: &VaeSpec, golden: &Golden) -> Vec<Difference> {
+    pub fn differences(&self, expected: &Self, golden: &Golden) -> Vec<Difference> {
         let mut differences: Vec<_> = self
-            .arrays(spec)
+            .values()
             .into_iter()
-            .zip(expected.arrays(spec))
-            .filter(|(found, expected)| !(found.values.is_empty() && expected.values.is_empty()))
-            .map(|(found, expected)| Difference {
-                array: found.name,
-                largest: largest_difference(found.values, expected.values),
-                tolerance: if found.name == ANOMALY_MAP {
+            .zip(expected.values())
+            .filter(|((_, found), (_, expected))| !(found.is_empty() && expected.is_empty()))
+            .map(|((name, found), (_, expected))| Difference {
+                array: name,
+                largest: largest_difference(found, expected),
+                tolerance: if [ANOMALY_MAP, DISTANCE].contains(&name) {
                     golden.map_tolerance
                 } else {
                     golden.tolerance
@@ -111,29 +120,46 @@ impl GoldenValues {
         differences
     }
 
-    fn arrays(&self, spec: &VaeSpec) -> [Array<'_>; 7] {
-        let pixels = || spec.input_shape().to_vec();
-        let array = |name, shape, values| Array {
-            name,
-            shape,
-            values,
-        };
+    fn arrays(&self, spec: &VaeSpec, graphs: GraphShapes) -> Vec<Array<'_>> {
+        let (pixels, latent) = (spec.input_shape().to_vec(), spec.latent.shape());
+        let of_graph = |shape: Option<[usize; 2]>| shape.map_or_else(Vec::new, Vec::from);
+        let shapes = [
+            pixels.clone(),
+            latent.clone(),
+            latent,
+            pixels.clone(),
+            pixels.clone(),
+            pixels,
+            of_graph(graphs.head),
+            of_graph(graphs.distance),
+            vec![spec.height, spec.width],
+        ];
+        self.values()
+            .into_iter()
+            .zip(shapes)
+            .map(|((name, values), shape)| Array {
+                name,
+                shape,
+                values,
+            })
+            .collect()
+    }
+
+    /// In the order of the data's way.
+    fn values(&self) -> [(&'static str, &[f32]); 9] {
         [
-            array("input", pixels(), &self.input),
-            array("mean", spec.latent.shape(), &self.mean),
-            array("log_variance", spec.latent.shape(), &self.log_variance),
-            array("reconstruction", pixels(), &self.reconstruction),
-            array("logits", pixels(), &self.logits),
-            array(
+            ("input", &self.input),
+            ("mean", &self.mean),
+            ("log_variance", &self.log_variance),
+            ("reconstruction", &self.reconstruction),
+            ("logits", &self.logits),
+            (
                 "reconstruction_log_variance",
-                pixels(),
                 &self.reconstruction_log_variance,
             ),
-            array(
-                ANOMALY_MAP,
-                vec![spec.height, spec.width],
-                &self.anomaly_map,
-            ),
+            (HEAD_LOGITS, &self.head_logits),
+            (DISTANCE, &self.distance),
+            (ANOMALY_MAP, &self.anomaly_map),
         ]
     }
 }
@@ -232,11 +258,12 @@ impl Bundle {
         Ok(compared.reconstructor)
     }
 
-    /// What the trainer saw for the golden frame.
+    /// What the trainer saw for the golden frame, with the maps of the further graphs in the shapes
+    /// that [`Reconstructor::graph_shapes`] tells.
     ///
     /// # Errors
     /// An array that is missing, or of another shape than the manifest's.
-    pub fn golden_values(&self) -> Result<GoldenValues, BundleError> {
+    pub fn golden_values(&self, graphs: GraphShapes) -> Result<GoldenValues, BundleError> {
         let name = &self.manifest.golden.expected;
         let spec = &self.manifest.vae;
         let failed = |problem| BundleError::Array {
@@ -267,6 +294,16 @@ impl Bundle {
                 &pixels,
                 matches!(spec.likelihood, Likelihood::GaussianLearned),
             )?,
+            head_logits: read(
+                HEAD_LOGITS,
+                &graphs.head.unwrap_or_default(),
+                graphs.head.is_some(),
+            )?,
+            distance: read(
+                DISTANCE,
+                &graphs.distance.unwrap_or_default(),
+                graphs.distance.is_some(),
+            )?,
             anomaly_map: read(
                 ANOMALY_MAP,
                 &[spec.height, spec.width],
@@ -279,13 +316,14 @@ impl Bundle {
     /// Loads the graphs on an engine and runs the golden frame.
     pub(crate) fn compared(&self, engine: &Engine) -> Result<Compared, Error> {
         let mut reconstructor = Reconstructor::new(self, engine)?;
-        let mut scorer = self.scorer()?;
-        let expected = self.golden_values()?;
+        let graphs = reconstructor.graph_shapes();
+        let mut scorer = self.scorer(graphs)?;
+        let expected = self.golden_values(graphs)?;
         let frame = self.golden_frame()?;
         let found = GoldenValues::compute(&frame, &mut reconstructor, scorer.as_mut())?;
         let proof = Proof {
             engine: reconstructor.description().to_owned(),
-            differences: found.differences(&expected, &self.manifest.vae, &self.manifest.golden),
+            differences: found.differences(&expected, &self.manifest.golden),
         };
         Ok(Compared {
             reconstructor,

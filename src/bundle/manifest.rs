@@ -39,7 +39,7 @@ pub struct Manifest {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
     /// Name of the model, then the first eight hexadecimal digits of the SHA-256 over encoder,
-    /// decoder and the scoring's statistics, one after the other: `surface-1a2b3c4d`.
+    /// decoder and the scoring's graphs and statistics, one after the other: `surface-1a2b3c4d`.
     pub model_id: String,
     /// From frame to tensor.
     pub preprocess: PreprocessSettings,
@@ -329,8 +329,9 @@ impl Manifest {
                 Some(_) => Err(Fault::new("calibration", "needs a [scoring] to calibrate")),
             };
         };
-        let Scoring::ResidualZ { statistics, .. } = scoring;
-        self.require("scoring.statistics", statistics)?;
+        for name in scoring.files() {
+            self.require("scoring", name)?;
+        }
         scoring
             .validate(&self.vae)
             .map_err(|error| Fault::new("scoring", error.to_string()))?;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ndarray::ArrayView3;
+use ndarray::Array3;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Error,
-    anomaly::{Scorer, Scoring},
-    backend::Engine,
+    anomaly::{EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation},
+    backend::{Chain, Engine, TensorInfo},
     frame::{DecodeLimits, Frame},
     vae::Vae,
 };
@@ -112,25 +112,58 @@ impl Bundle {
         )?)
     }
 
-    /// The scorer with the bundle's statistics; `None` for a model that only reconstructs.
+    /// The graphs that run after the decoder, for `batch` frames at a time, after the tensors
+    /// `given`; none where the bundle has no scoring.
     ///
     /// # Errors
-    /// Statistics of another shape than `2×H×W`, or impossible ones.
-    pub fn scorer(&self) -> Result<Option<Scorer>, BundleError> {
+    /// A graph that the engine can't load, or whose inputs nothing before it makes.
+    pub fn chain(
+        &self,
+        engine: &Engine,
+        batch: usize,
+        given: Vec<TensorInfo>,
+    ) -> Result<Chain, Error> {
+        let mut chain = Chain::new(given);
+        for name in self.manifest.scoring.iter().flat_map(|s| &s.graphs) {
+            let shown = self.path.join(name).display().to_string();
+            chain.push(&shown, engine.load(self.listed(name), &shown, batch)?)?;
+        }
+        Ok(chain)
+    }
+
+    /// The scorer with the bundle's statistics, for maps that the graphs make in these shapes;
+    /// `None` for a model that only reconstructs.
+    ///
+    /// # Errors
+    /// A source whose graph is missing; statistics of another shape than the source's, or
+    /// impossible ones.
+    pub fn scorer(&self, graphs: GraphShapes) -> Result<Option<Scorer>, BundleError> {
         let Some(scoring) = &self.manifest.scoring else {
             return Ok(None);
         };
-        let Scoring::ResidualZ { statistics, .. } = scoring;
         let spec = &self.manifest.vae;
-        let shape = [2, spec.height, spec.width];
-        let failed = |problem| BundleError::Array {
-            path: self.path.join(statistics),
+        let unusable = |path: &str, problem| BundleError::Array {
+            path: self.path.join(path),
             problem,
         };
-        let values = read_npy(self.listed(statistics), &shape).map_err(failed)?;
-        let view =
-            ArrayView3::from_shape(shape, &values).map_err(|error| failed(error.to_string()))?;
-        let scorer = Scorer::new(scoring, spec, view).map_err(|error| failed(error.to_string()))?;
+        let mut statistics = BTreeMap::new();
+        for settings in &scoring.sources {
+            let Some(name) = &settings.statistics else {
+                continue;
+            };
+            let failed = |problem| unusable(name, problem);
+            let [height, width] = EvidenceMap::new(settings.source, spec, graphs)
+                .map_err(|error| failed(error.to_string()))?
+                .shape();
+            let shape = [2, height, width];
+            let values = read_npy(self.listed(name), &shape).map_err(failed)?;
+            let array =
+                Array3::from_shape_vec(shape, values).map_err(|error| failed(error.to_string()))?;
+            Standardisation::from_array(array.view()).map_err(|error| failed(error.to_string()))?;
+            statistics.insert(settings.source, array);
+        }
+        let scorer = Scorer::new(scoring, spec, graphs, &statistics)
+            .map_err(|error| unusable(MANIFEST, error.to_string()))?;
         Ok(Some(scorer))
     }
 
@@ -259,13 +292,10 @@ pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 
 /// The digits of the model's id: what decides scores, so neither golden frame nor calibration.
 pub(super) fn weight_digits(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> String {
-    let statistics = manifest.scoring.as_ref().map(|scoring| match scoring {
-        Scoring::ResidualZ { statistics, .. } => statistics.as_str(),
-    });
     let mut digits = sha256(
         [ENCODER, DECODER]
             .into_iter()
-            .chain(statistics)
+            .chain(manifest.scoring.iter().flat_map(Scoring::files))
             .filter_map(|name| files.get(name))
             .map(Vec::as_slice),
     );

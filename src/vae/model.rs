@@ -146,6 +146,11 @@ impl Vae {
         Ok(&self.decoded)
     }
 
+    /// What the decoder made in the last [`Vae::reconstruct`].
+    pub fn last_decoded(&self) -> &Decoded {
+        &self.decoded
+    }
+
     /// Mean and log-variance of the posterior that the last [`Vae::reconstruct`] found.
     pub fn last_posterior(&self) -> (&[f32], &[f32]) {
         (&self.mean, &self.log_variance)

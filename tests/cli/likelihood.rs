@@ -22,9 +22,10 @@ fn writer() -> BundleWriter {
     writer.golden.score = None;
     writer.files.remove("statistics.npy");
     writer.files.insert(DECODER.into(), tiny::decoder(1.0));
-    writer
-        .files
-        .insert("golden.npz".into(), values.to_npz(&writer.vae).unwrap());
+    writer.files.insert(
+        "golden.npz".into(),
+        values.to_npz(&writer.vae, GraphShapes::default()).unwrap(),
+    );
     writer
 }
 

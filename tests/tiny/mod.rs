@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, io::Cursor};
 
 use edge_vae::{
     Frame,
-    anomaly::{Aggregation, Calibration, Scoring},
+    anomaly::{Aggregation, Calibration, GraphShapes, Scoring, Source},
     bundle::{BundleWriter, DECODER, ENCODER, Golden, GoldenValues, ModelCard, write_npy},
     frame::PixelFormat,
     preprocess::{Colour, Normalise, PreprocessSettings, ResizeFilter},
@@ -54,7 +54,10 @@ pub(crate) fn writer() -> BundleWriter {
         (ENCODER, encoder(SIDE)),
         (DECODER, decoder(SIGMA)),
         ("golden.png", png(&golden_frame)),
-        ("golden.npz", values.to_npz(&spec).unwrap()),
+        (
+            "golden.npz",
+            values.to_npz(&spec, GraphShapes::default()).unwrap(),
+        ),
         (
             "statistics.npy",
             write_npy(&[2, SIDE, SIDE], &statistics).unwrap(),
@@ -72,11 +75,12 @@ pub(crate) fn writer() -> BundleWriter {
             normalise: Normalise::identity(1),
         },
         vae: spec,
-        scoring: Some(Scoring::ResidualZ {
-            statistics: "statistics.npy".into(),
-            smoothing: 0.0,
-            aggregation: Aggregation::Maximum,
-        }),
+        scoring: Some(Scoring::of_one(
+            Source::Residual,
+            0.0,
+            Some("statistics.npy".into()),
+            Aggregation::Maximum,
+        )),
         // A hundred frames as dull as the golden one.
         calibration: Some(
             Calibration::fit(
@@ -155,6 +159,7 @@ pub(crate) fn expected(frame: &Frame) -> GoldenValues {
         reconstruction_log_variance: vec![2.0 * SIGMA.ln(); SIDE * SIDE],
         anomaly_map: single(&map),
         score: Some(map.iter().copied().fold(f64::MIN, f64::max)),
+        ..GoldenValues::default()
     }
 }
 

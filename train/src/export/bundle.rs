@@ -11,7 +11,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Device;
 use edge_vae::{
     Frame,
-    anomaly::{Aggregation, Calibration, PositionStatistics, ResidualMap, Scorer, Scoring},
+    anomaly::{
+        Aggregation, Calibration, EvidenceMap, GaussianSmoothing, GraphShapes, Observed,
+        PositionStatistics, Scorer, Scoring, Source,
+    },
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard, write_npy},
     dataset::{Sample, Split},
@@ -129,26 +132,24 @@ impl Export<'_> {
 
         let smoothing = SMOOTHING * spec.width.min(spec.height) as f32;
         let aggregation = Aggregation::TopFraction { fraction: TOP };
-        let scoring = Scoring::ResidualZ {
-            statistics: STATISTICS.to_owned(),
+        let scoring = Scoring::of_one(
+            Source::Residual,
             smoothing,
+            Some(STATISTICS.to_owned()),
             aggregation,
-        };
+        );
+        let graphs = GraphShapes::default();
         let mut map = vec![0.0; spec.height * spec.width];
-        let mut residual = ResidualMap::new(&spec, smoothing)?;
+        let mut residual = EvidenceMap::new(Source::Residual, &spec, graphs)?;
+        let mut smooth = GaussianSmoothing::new(spec.width, spec.height, smoothing)?;
         let mut statistics = PositionStatistics::new(spec.height, spec.width);
         // From the whole set: frames of one day or one camera lie together.
         let stride = self.split.train.len().div_ceil(STATISTICS_FRAMES).max(1);
         for &index in self.split.train.iter().step_by(stride) {
             self.check_interrupted()?;
             let input = self.frames.get(index);
-            let decoded = vae.reconstruct(input)?;
-            residual.compute(
-                input,
-                &decoded.reconstruction,
-                &decoded.log_variance,
-                &mut map,
-            )?;
+            residual.compute(&observe(&mut vae, input)?, &mut map)?;
+            smooth.apply(&mut map)?;
             statistics.push(&map)?;
         }
         let statistics = statistics.finish()?.to_array();
@@ -156,18 +157,13 @@ impl Export<'_> {
         let statistics_file = write_npy(statistics.shape(), &values)
             .map_err(|problem| anyhow!("cannot lay out {STATISTICS}: {problem}"))?;
 
-        let mut scorer = Scorer::new(&scoring, &spec, statistics.view())?;
+        let statistics = BTreeMap::from([(Source::Residual, statistics)]);
+        let mut scorer = Scorer::new(&scoring, &spec, graphs, &statistics)?;
         let (mut scores, mut maxima) = (Vec::new(), Vec::new());
         for &index in &self.split.calibration {
             self.check_interrupted()?;
             let input = self.frames.get(index);
-            let decoded = vae.reconstruct(input)?;
-            let score = scorer.score(
-                input,
-                &decoded.reconstruction,
-                &decoded.log_variance,
-                &mut map,
-            )?;
+            let score = scorer.score(&observe(&mut vae, input)?, &mut map)?;
             scores.push(score);
             maxima.push(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
         }
@@ -185,23 +181,18 @@ impl Export<'_> {
         let (frame_png, frame) = self.golden_frame()?;
         let mut input = vec![0.0; spec.dimensions()];
         Preprocessor::new(self.preprocess.clone())?.prepare(&frame, &mut input)?;
-        let decoded = vae.reconstruct(&input)?.clone();
-        let score = scorer.score(
-            &input,
-            &decoded.reconstruction,
-            &decoded.log_variance,
-            &mut map,
-        )?;
-        let (mean, log_variance) = vae.last_posterior();
+        let observed = observe(&mut vae, &input)?;
+        let score = scorer.score(&observed, &mut map)?;
         let golden = GoldenValues {
-            mean: mean.to_vec(),
-            log_variance: log_variance.to_vec(),
-            input,
-            reconstruction: decoded.reconstruction,
-            logits: decoded.logits,
-            reconstruction_log_variance: decoded.log_variance,
+            input: observed.input.to_vec(),
+            mean: observed.mean.to_vec(),
+            log_variance: observed.log_variance.to_vec(),
+            reconstruction: observed.reconstruction.to_vec(),
+            logits: observed.logits.to_vec(),
+            reconstruction_log_variance: observed.reconstruction_log_variance.to_vec(),
             anomaly_map: map,
             score: Some(score),
+            ..GoldenValues::default()
         };
 
         let files = BTreeMap::from([
@@ -209,7 +200,7 @@ impl Export<'_> {
             (DECODER.to_owned(), decoder),
             (STATISTICS.to_owned(), statistics_file),
             (GOLDEN_FRAME.to_owned(), frame_png),
-            (GOLDEN_VALUES.to_owned(), golden.to_npz(&spec)?),
+            (GOLDEN_VALUES.to_owned(), golden.to_npz(&spec, graphs)?),
         ]);
         let writer = BundleWriter {
             name,
@@ -347,4 +338,20 @@ fn model_name(out: &Path) -> String {
     } else {
         name.to_owned()
     }
+}
+
+/// Everything that the VAE computes for a prepared frame.
+fn observe<'a>(vae: &'a mut Vae, input: &'a [f32]) -> Result<Observed<'a>> {
+    vae.reconstruct(input)?;
+    let (mean, log_variance) = vae.last_posterior();
+    let decoded = vae.last_decoded();
+    Ok(Observed {
+        input,
+        mean,
+        log_variance,
+        reconstruction: &decoded.reconstruction,
+        logits: &decoded.logits,
+        reconstruction_log_variance: &decoded.log_variance,
+        ..Observed::default()
+    })
 }
