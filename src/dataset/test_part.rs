@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Dataset, DatasetError, DatasetOptions, GOOD, Layout, Sample, folders, idx, name_of};
+use super::{Dataset, DatasetError, DatasetOptions, GOOD, Sample, folders, idx, name_of};
 
 /// The samples to test on, without anything to train on.
 #[derive(Clone, Debug)]
@@ -114,7 +114,11 @@ mod tests {
         let mask = Some(root.join("ground_truth/dent/2_mask.png"));
         let expected = |prefix: &str| {
             vec![
-                ("dent".to_owned(), format!("{prefix}dent/2.png"), mask.clone()),
+                (
+                    "dent".to_owned(),
+                    format!("{prefix}dent/2.png"),
+                    mask.clone(),
+                ),
                 ("good".to_owned(), format!("{prefix}good/1.png"), None),
             ]
         };
@@ -124,19 +128,34 @@ mod tests {
 
     #[test]
     fn sub_folders_beside_good_are_kinds_and_masks_are_none() {
-        let room = folder(&["good/1.png", "bad/2.png", "bad/deep/3.png", "ground_truth/bad/2.png"]);
+        let room = folder(&[
+            "good/1.png",
+            "bad/2.png",
+            "bad/deep/3.png",
+            "ground_truth/bad/2.png",
+        ]);
         let kinds: Vec<_> = listed(room.path())
             .into_iter()
             .map(|(kind, name, mask)| (kind, name, mask.is_some()))
             .collect();
-        let expected = [("bad", "bad/2.png", true), ("bad", "bad/deep/3.png", false), ("good", "good/1.png", false)];
-        assert_eq!(kinds, expected.map(|(k, n, m)| (k.to_owned(), n.to_owned(), m)));
+        let expected = [
+            ("bad", "bad/2.png", true),
+            ("bad", "bad/deep/3.png", false),
+            ("good", "good/1.png", false),
+        ];
+        assert_eq!(
+            kinds,
+            expected.map(|(k, n, m)| (k.to_owned(), n.to_owned(), m))
+        );
     }
 
     #[test]
     fn a_folder_of_pictures_alone_says_nothing_about_kinds() {
         let message = |root: &Path, class| {
-            let options = DatasetOptions { class, ..DatasetOptions::default() };
+            let options = DatasetOptions {
+                class,
+                ..DatasetOptions::default()
+            };
             TestPart::open(root, &options).unwrap_err().to_string()
         };
         let room = folder(&["1.png", "empty/test/notes.txt"]);
