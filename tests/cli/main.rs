@@ -5,6 +5,7 @@
 #[path = "../tiny/mod.rs"]
 mod tiny;
 
+mod evaluate;
 mod flags;
 mod frames;
 mod interruption;

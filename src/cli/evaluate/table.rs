@@ -9,6 +9,9 @@ use super::{
 };
 use crate::cli::{output::StandardOutput, score::count};
 
+/// Metrics whose intervals are in the table.
+const INTERVALS: [&str; 2] = ["image_AUROC", "pixel_AUPRO"];
+
 /// Prints the evaluation.
 pub(super) fn print(
     out: &mut StandardOutput,
@@ -100,10 +103,14 @@ fn rows(report: &Report<'_>) -> Vec<Vec<String>> {
             misses.total.to_string(),
             misses.count.to_string(),
         ];
-        let cells = figures
-            .named()
-            .into_iter()
-            .map(|(_, estimate)| cell(estimate));
+        let cells = figures.named().into_iter().map(|(name, estimate)| {
+            // All intervals would make lines that no terminal shows; JSON and page have them.
+            match (estimate, INTERVALS.contains(&name)) {
+                (Some(estimate), true) => cell(estimate),
+                (Some(estimate), false) => format!("{:.3}", estimate.value),
+                (None, _) => "–".to_owned(),
+            }
+        });
         row.extend(cells);
         row.resize(columns, "–".to_owned());
         row
@@ -131,19 +138,11 @@ pub(super) fn title(name: &str) -> &'static str {
 }
 
 /// A metric with its interval.
-pub(super) fn cell(estimate: Option<Estimate>) -> String {
-    match estimate {
-        None => "–".to_owned(),
-        Some(Estimate {
-            value,
-            interval: None,
-            ..
-        }) => format!("{value:.3}"),
-        Some(Estimate {
-            value,
-            interval: Some(interval),
-            ..
-        }) => format!("{value:.3} ({:.3}–{:.3})", interval.lower, interval.upper),
+fn cell(estimate: Estimate) -> String {
+    let value = estimate.value;
+    match estimate.interval {
+        None => format!("{value:.3}"),
+        Some(interval) => format!("{value:.3} ({:.3}–{:.3})", interval.lower, interval.upper),
     }
 }
 
@@ -220,8 +219,7 @@ mod tests {
                 upper: 0.963_4,
             }),
         };
-        assert_eq!(cell(Some(estimate)), "0.947 (0.928–0.963)");
-        assert_eq!(cell(None), "–");
+        assert_eq!(cell(estimate), "0.947 (0.928–0.963)");
         assert_eq!(rate(Rate { count: 0, total: 0 }), "no frames");
         // scipy.stats.binomtest(2, 108).proportion_ci(0.95, method="exact")
         assert_eq!(

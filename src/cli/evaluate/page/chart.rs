@@ -129,19 +129,25 @@ pub(super) fn curves(lines: &[Line<'_>], reach: f64, x_name: &str, y_name: &str)
     let x = |value: f64| LEFT + SIDE * value / reach;
     let y = |value: f64| TOP + SIDE * (1.0 - value);
     let mut svg = open(width, height, &format!("{y_name} by {x_name}"));
-    for step in 0..=5 {
-        let (along, up) = (reach * f64::from(step) / 5.0, f64::from(step) / 5.0);
+    for up in ticks(0.0, 1.0) {
         push(
             &mut svg,
             format_args!(
-                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{0:.1}\"/>\n<text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{up:.1}</text>\n<text x=\"{4:.1}\" y=\"{5:.1}\" text-anchor=\"middle\">{6}</text>\n",
+                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{0:.1}\"/>\n<text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{up}</text>\n",
                 y(up),
                 LEFT + SIDE,
                 LEFT - 6.0,
-                y(up) + 4.0,
+                y(up) + 4.0
+            ),
+        );
+    }
+    for along in ticks(0.0, reach) {
+        push(
+            &mut svg,
+            format_args!(
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{along}</text>\n",
                 x(along),
-                y(0.0) + 18.0,
-                short(along)
+                y(0.0) + 18.0
             ),
         );
     }
@@ -214,7 +220,9 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
         .into_iter()
         .find(|step| span / step <= 8.0)
         .unwrap_or(10.0 * power);
-    let (from, to) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    // An end that is itself round stays, whatever the division loses.
+    let from = (low / step - 1e-9).ceil() as i64;
+    let to = (high / step + 1e-9).floor() as i64;
     // i/(1/step) is rounder than i·step for steps below 1.
     let value = |i: i64| {
         if step < 1.0 {
@@ -224,11 +232,6 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
         }
     };
     (from..=to).map(value).collect()
-}
-
-fn short(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A name that fits beside its strip.
@@ -248,6 +251,7 @@ mod tests {
         assert_eq!(ticks(0.0, 7.3), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         assert_eq!(ticks(-0.11, 0.5), [-0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5]);
         assert_eq!(ticks(130.0, 990.0), [200.0, 400.0, 600.0, 800.0]);
+        assert_eq!(ticks(0.0, 0.3), [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]);
         assert_eq!(ticks(2.0, 2.0), [2.0]);
     }
 

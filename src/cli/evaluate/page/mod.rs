@@ -194,7 +194,7 @@ fn kinds(page: &mut Page, report: &Report<'_>) {
 
 fn charts(page: &mut Page, report: &Report<'_>, measured: &Measurement) {
     page.heading("Scores by kind");
-    page.push("<p>Each bar counts frames of one range of scores; the line is the threshold. <span class=\"key called-normal\"></span> called normal, <span class=\"key called-anomalous\"></span> called anomalous.</p>\n");
+    page.push("<p>Each bar counts frames of one range of scores; the line is the threshold. <span class=\"legend\"><span class=\"key called-normal\"></span> called normal,</span> <span class=\"legend\"><span class=\"key called-anomalous\"></span> called anomalous.</span></p>\n");
     let scores = measured.scores();
     let kinds: Vec<(&str, &[f64])> = report
         .kinds
