@@ -153,7 +153,7 @@ impl Detector {
             });
         }
         let checked = begin.elapsed();
-        let (geometry, stages) = self.reconstructor.run_timed(frame)?;
+        let (geometry, prepared, stages) = self.reconstructor.run_timed(frame)?;
         let ran = Instant::now();
         let map = self.map.as_slice_mut().unwrap_or_default();
         let score = self.scorer.score(&self.reconstructor.observed(), map)?;
@@ -176,7 +176,7 @@ impl Detector {
             geometry: Some(geometry),
             region_threshold,
             latency: Latency {
-                prepare: checked + stages.prepare,
+                prepare: checked + prepared,
                 encode: stages.encode,
                 decode: stages.decode,
                 detect: stages.detect,

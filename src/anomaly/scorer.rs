@@ -138,9 +138,35 @@ impl Scorer {
     /// # Errors
     /// A slice of another length; NaN or an infinity in the maps, from the input or the model.
     pub fn score(&mut self, observed: &Observed, map: &mut [f32]) -> Result<f64, AnomalyError> {
-        check_length("anomaly map", map.len(), self.size[0] * self.size[1])?;
         for field in &mut self.fields {
-            field.compute(observed)?;
+            field.evidence.compute(observed, &mut field.raw)?;
+        }
+        self.judge(map)
+    }
+
+    /// [`Scorer::score`] with the maps of [`EvidenceMap::compute`] at hand, in the order of
+    /// [`Scoring::sources`]: many scorings can be tried on evidence that was computed once.
+    ///
+    /// # Errors
+    /// Maps of another number or size; NaN or an infinity in them.
+    pub fn score_maps(&mut self, maps: &[&[f32]], map: &mut [f32]) -> Result<f64, AnomalyError> {
+        check_length("maps of the sources", maps.len(), self.fields.len())?;
+        for (field, values) in self.fields.iter_mut().zip(maps) {
+            check_length("map of a source", values.len(), field.raw.len())?;
+            field.raw.copy_from_slice(values);
+        }
+        self.judge(map)
+    }
+
+    /// Number of values of the anomaly map: H·W.
+    pub fn positions(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    fn judge(&mut self, map: &mut [f32]) -> Result<f64, AnomalyError> {
+        check_length("anomaly map", map.len(), self.positions())?;
+        for field in &mut self.fields {
+            field.treat()?;
         }
         self.enlarged
             .average(&self.fields, &self.map.sources, self.map.standardised, map)?;
@@ -276,8 +302,7 @@ impl Field {
         })
     }
 
-    fn compute(&mut self, observed: &Observed) -> Result<(), AnomalyError> {
-        self.evidence.compute(observed, &mut self.raw)?;
+    fn treat(&mut self) -> Result<(), AnomalyError> {
         self.smoothing.apply(&mut self.raw)?;
         if let Some(standardisation) = &self.standardisation {
             self.z.copy_from_slice(&self.raw);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, Reconstructor,
-    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Scorer},
+    anomaly::{AnomalyError, DISTANCE, GraphShapes, HEAD_LOGITS, Observed, Scorer},
     backend::Engine,
     frame::Frame,
     vae::{Likelihood, VaeSpec},
@@ -49,15 +49,22 @@ impl GoldenValues {
         scorer: Option<&mut Scorer>,
     ) -> Result<Self, Error> {
         reconstructor.run(frame)?;
+        Ok(Self::of(&reconstructor.observed(), scorer)?)
+    }
+
+    /// What was computed for a frame, and what a scorer makes of it.
+    ///
+    /// # Errors
+    /// Those of [`Scorer::score`].
+    pub fn of(observed: &Observed, scorer: Option<&mut Scorer>) -> Result<Self, AnomalyError> {
         let (anomaly_map, score) = match scorer {
             Some(scorer) => {
-                let mut map = vec![0.0; reconstructor.positions()];
-                let score = scorer.score(&reconstructor.observed(), &mut map)?;
+                let mut map = vec![0.0; scorer.positions()];
+                let score = scorer.score(observed, &mut map)?;
                 (map, Some(score))
             }
             None => (Vec::new(), None),
         };
-        let observed = reconstructor.observed();
         Ok(Self {
             input: observed.input.to_vec(),
             mean: observed.mean.to_vec(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::BundleError;
 use crate::{
     anomaly::{Calibration, Scoring},
-    preprocess::{MAX_SIDE, PreprocessSettings, Preprocessor},
+    preprocess::{MAX_SIDE, PreprocessSettings},
     vae::{Latent, Likelihood, VaeSpec},
 };
 
@@ -39,7 +39,8 @@ pub struct Manifest {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
     /// Name of the model, then the first eight hexadecimal digits of the SHA-256 over encoder,
-    /// decoder and the scoring's graphs and statistics, one after the other: `surface-1a2b3c4d`.
+    /// decoder, the scoring's graphs and statistics and the mask, one after the other:
+    /// `surface-1a2b3c4d`.
     pub model_id: String,
     /// From frame to tensor.
     pub preprocess: PreprocessSettings,
@@ -221,8 +222,12 @@ impl Manifest {
         check_tensor("preprocess", &self.preprocess.shape())?;
         check_tensor("vae", &self.vae.input_shape())?;
         self.check_vae()?;
-        Preprocessor::new(self.preprocess.clone())
+        self.preprocess
+            .validate()
             .map_err(|error| Fault::new("preprocess", error.to_string()))?;
+        if let Some(mask) = &self.preprocess.mask {
+            self.require("preprocess.mask", mask)?;
+        }
         self.check_scoring()?;
         self.check_golden()?;
         self.check_card()

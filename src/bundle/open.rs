@@ -16,10 +16,11 @@ use super::{
     manifest::{DECODER, ENCODER, MANIFEST},
 };
 use crate::{
-    Error,
+    Error, Observer,
     anomaly::{EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation},
-    backend::{Chain, Engine, TensorInfo},
+    backend::Engine,
     frame::{DecodeLimits, Frame},
+    preprocess::{PreprocessError, Preprocessor},
     vae::Vae,
 };
 
@@ -96,6 +97,16 @@ impl Bundle {
         self.files.get(name).map(Vec::as_slice)
     }
 
+    /// The preprocessing, with the bundle's mask where it has one.
+    ///
+    /// # Errors
+    /// Impossible settings, and a file that is no mask or leaves nothing to look at.
+    pub fn preprocessor(&self) -> Result<Preprocessor, PreprocessError> {
+        let settings = &self.manifest.preprocess;
+        let mask = settings.mask.as_deref().map(|name| self.listed(name));
+        Preprocessor::with_mask(settings.clone(), mask)
+    }
+
     /// The model on an engine, for `batch` frames at a time.
     ///
     /// # Errors
@@ -112,23 +123,18 @@ impl Bundle {
         )?)
     }
 
-    /// The graphs that run after the decoder, for `batch` frames at a time, after the tensors
-    /// `given`; none where the bundle has no scoring.
+    /// The model with the graphs that its scoring runs after the decoder, one frame at a time.
     ///
     /// # Errors
-    /// A graph that the engine can't load, or whose inputs nothing before it makes.
-    pub fn chain(
-        &self,
-        engine: &Engine,
-        batch: usize,
-        given: Vec<TensorInfo>,
-    ) -> Result<Chain, Error> {
-        let mut chain = Chain::new(given);
+    /// A graph that the engine can't load, or whose names or shapes are not those of the manifest
+    /// or of the graphs before it.
+    pub fn observer(&self, engine: &Engine) -> Result<Observer, Error> {
+        let mut observer = Observer::new(self.vae(engine, 1)?);
         for name in self.manifest.scoring.iter().flat_map(|s| &s.graphs) {
             let shown = self.path.join(name).display().to_string();
-            chain.push(&shown, engine.load(self.listed(name), &shown, batch)?)?;
+            observer.push(&shown, engine.load(self.listed(name), &shown, 1)?)?;
         }
-        Ok(chain)
+        Ok(observer)
     }
 
     /// The scorer with the bundle's statistics, for maps that the graphs make in these shapes;
@@ -296,6 +302,7 @@ pub(super) fn weight_digits(manifest: &Manifest, files: &BTreeMap<String, Vec<u8
         [ENCODER, DECODER]
             .into_iter()
             .chain(manifest.scoring.iter().flat_map(Scoring::files))
+            .chain(manifest.preprocess.mask.as_deref())
             .filter_map(|name| files.get(name))
             .map(Vec::as_slice),
     );

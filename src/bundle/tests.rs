@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
-    preprocess::{Colour, Normalise, PreprocessSettings, ResizeFilter},
+    preprocess::{Colour, PreprocessSettings},
     vae::{Latent, Likelihood, VaeSpec},
 };
 
@@ -16,15 +16,7 @@ use crate::{
 fn writer() -> BundleWriter {
     BundleWriter {
         name: "tiny-model".into(),
-        preprocess: PreprocessSettings {
-            width: 4,
-            height: 2,
-            colour: Colour::Grey,
-            crop: None,
-            denoise: None,
-            filter: ResizeFilter::Area,
-            normalise: Normalise::identity(1),
-        },
+        preprocess: PreprocessSettings::new(4, 2, Colour::Grey),
         vae: VaeSpec {
             channels: 1,
             height: 2,

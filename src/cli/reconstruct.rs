@@ -155,23 +155,18 @@ fn difference(
 
 #[cfg(test)]
 mod tests {
-    use edge_vae::preprocess::{Colour, Normalise, ResizeFilter};
+    use edge_vae::preprocess::{Colour, Normalise};
 
     use super::*;
 
     #[test]
     fn the_difference_is_in_units_of_the_full_range() {
         let settings = PreprocessSettings {
-            width: 2,
-            height: 1,
-            colour: Colour::Rgb,
-            crop: None,
-            denoise: None,
-            filter: ResizeFilter::Area,
             normalise: Normalise {
                 mean: vec![0.0; 3],
                 std: vec![1.0, 0.5, 0.25],
             },
+            ..PreprocessSettings::new(2, 1, Colour::Rgb)
         };
         let difference =
             difference(&settings, &[0.0; 6], &[0.3, 0.0, -0.6, 0.0, 1.2, 0.0]).unwrap();

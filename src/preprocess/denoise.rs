@@ -1,124 +1,71 @@
 //! Noise filters at the frame's own resolution, on one plane of values in [0, 1].
 
-use super::Denoise;
+use super::{Denoise, median::Median};
 use crate::smoothing::GaussianSmoothing;
 
-/// Filters a plane of `width × height` values.
+/// A noise filter with its buffers.
 ///
 /// The median is taken on 16-bit integers, which is exact for 8- and 16-bit samples and off by at
 /// most 1/131070 for luma; beyond its edges the plane is continued by their values. For the Gaussian
 /// see [`GaussianSmoothing`].
-pub(super) fn apply(denoise: Denoise, plane: &mut [f32], width: u32, height: u32) {
-    match denoise {
-        Denoise::Median { radius } => {
-            let samples: Vec<u16> = plane.iter().map(|v| (v * 65535.0).round() as u16).collect();
-            let filtered = median(&samples, width as usize, height as usize, radius as usize);
-            for (value, sample) in plane.iter_mut().zip(filtered) {
-                *value = f32::from(sample) / 65535.0;
-            }
-        }
-        Denoise::Gaussian { sigma } => {
-            GaussianSmoothing::new(width as usize, height as usize, sigma)
-                .and_then(|mut smoothing| smoothing.apply(plane))
-                .expect("sigma was validated and the plane was filled for this size");
-        }
-    }
+#[derive(Debug)]
+pub(super) enum Denoiser {
+    Median {
+        filter: Median,
+        samples: Vec<u16>,
+    },
+    Gaussian {
+        sigma: f32,
+        /// For planes of the size that was filtered last: width, height.
+        smoothing: Option<([usize; 2], GaussianSmoothing)>,
+    },
 }
 
-/// Samples of the window under way, counted in bins of 256 values and one by one, with the bin
-/// that holds the median followed from window to window (Huang, Yang, Tang: «A fast
-/// two-dimensional median filtering algorithm», 1979). `imageproc::filter::median_filter` has 8
-/// bits only.
-struct Histogram {
-    coarse: [u16; 256],
-    fine: Vec<u16>,
-    /// Bin that the median was last found in.
-    bin: usize,
-    /// Samples in the bins before it.
-    below: usize,
-}
-
-impl Histogram {
-    fn add(&mut self, sample: u16) {
-        let bin = usize::from(sample >> 8);
-        self.coarse[bin] += 1;
-        self.fine[usize::from(sample)] += 1;
-        self.below += usize::from(bin < self.bin);
+impl Denoiser {
+    /// For settings that were validated.
+    pub(super) fn new(denoise: Denoise) -> Self {
+        match denoise {
+            Denoise::Median { radius } => Self::Median {
+                filter: Median::new(radius as usize),
+                samples: Vec::new(),
+            },
+            Denoise::Gaussian { sigma } => Self::Gaussian {
+                sigma,
+                smoothing: None,
+            },
+        }
     }
 
-    fn remove(&mut self, sample: u16) {
-        let bin = usize::from(sample >> 8);
-        self.coarse[bin] -= 1;
-        self.fine[usize::from(sample)] -= 1;
-        self.below -= usize::from(bin < self.bin);
-    }
-
-    /// The sample that `rank` others come before.
-    fn sample_at(&mut self, rank: usize) -> u16 {
-        while self.below > rank {
-            self.bin -= 1;
-            self.below -= usize::from(self.coarse[self.bin]);
-        }
-        while self.below + usize::from(self.coarse[self.bin]) <= rank {
-            self.below += usize::from(self.coarse[self.bin]);
-            self.bin += 1;
-        }
-        let mut seen = self.below;
-        let mut sample = self.bin << 8;
-        loop {
-            seen += usize::from(self.fine[sample]);
-            if seen > rank {
-                return sample as u16;
+    /// Filters a plane of `width × height` values.
+    pub(super) fn apply(&mut self, plane: &mut [f32], width: usize, height: usize) {
+        match self {
+            Self::Median { filter, samples } => {
+                samples.clear();
+                samples.extend(plane.iter().map(|v| (v * 65535.0).round() as u16));
+                filter.apply(samples, width, height);
+                for (value, &sample) in plane.iter_mut().zip(&*samples) {
+                    *value = f32::from(sample) / 65535.0;
+                }
             }
-            sample += 1;
-        }
-    }
-}
-
-/// Median over a square of `2·radius + 1` pixels. A square of radius 127 still fits the counters.
-fn median(samples: &[u16], width: usize, height: usize, radius: usize) -> Vec<u16> {
-    let mut filtered = Vec::with_capacity(samples.len());
-    let mut histogram = Histogram {
-        coarse: [0; 256],
-        fine: vec![0; 65536],
-        bin: 0,
-        below: 0,
-    };
-    let side = 2 * radius + 1;
-    let rank = side * side / 2;
-    let clamped = |centre: usize, offset: usize, length: usize| {
-        (centre + offset).saturating_sub(radius).min(length - 1)
-    };
-    let mut rows = Vec::with_capacity(side);
-    for y in 0..height {
-        rows.clear();
-        rows.extend(
-            (0..side).map(|offset| &samples[clamped(y, offset, height) * width..][..width]),
-        );
-        for offset in 0..side {
-            let column = clamped(0, offset, width);
-            rows.iter().for_each(|row| histogram.add(row[column]));
-        }
-        for x in 0..width {
-            filtered.push(histogram.sample_at(rank));
-            let (leaving, entering) = (clamped(x, 0, width), clamped(x + 1, side - 1, width));
-            for row in &rows {
-                histogram.remove(row[leaving]);
-                histogram.add(row[entering]);
+            Self::Gaussian { sigma, smoothing } => {
+                smoothing.take_if(|(size, _)| *size != [width, height]);
+                let (_, smoothing) = smoothing.get_or_insert_with(|| {
+                    let made = GaussianSmoothing::new(width, height, *sigma)
+                        .expect("sigma was validated, and no side of a frame is 0");
+                    ([width, height], made)
+                });
+                smoothing
+                    .apply(plane)
+                    .expect("the plane was filled for this size");
             }
         }
-        for offset in 0..side {
-            let column = clamped(width, offset, width);
-            rows.iter().for_each(|row| histogram.remove(row[column]));
-        }
     }
-    filtered
 }
 
 #[cfg(test)]
 mod tests {
     use imageproc::filter::median_filter;
-    use rand::{Rng, SeedableRng};
+    use rand::{Rng, RngExt, SeedableRng};
 
     use super::*;
 
@@ -127,9 +74,23 @@ mod tests {
         (0..count).map(|_| random.next_u32() as u8).collect()
     }
 
+    fn apply(denoise: Denoise, plane: &mut [f32], width: u32, height: u32) {
+        Denoiser::new(denoise).apply(plane, width as usize, height as usize);
+    }
+
     #[test]
     fn median_of_eight_bits_is_that_of_imageproc() {
-        for (width, height, radius) in [(1, 1, 1), (7, 5, 1), (5, 9, 3), (3, 2, 16), (40, 30, 2)] {
+        for (width, height, radius) in [
+            (1, 1, 1),
+            (7, 5, 1),
+            (32, 3, 1),
+            (65, 4, 2),
+            (40, 30, 2),
+            (5, 9, 3),
+            (70, 41, 5),
+            (3, 2, 16),
+            (90, 20, 16),
+        ] {
             let samples = random((width * height) as usize, 1);
             let image = image::GrayImage::from_raw(width, height, samples.clone()).unwrap();
             let expected = median_filter(&image, radius, radius).into_raw();
@@ -143,24 +104,58 @@ mod tests {
 
     #[test]
     fn median_of_sixteen_bits_by_sorting() {
-        let (width, height, radius) = (11, 8, 2);
         let mut random = rand_pcg::Pcg64::seed_from_u64(2);
-        let samples: Vec<u16> = (0..width * height)
-            .map(|_| random.next_u32() as u16)
-            .collect();
-        let filtered = median(&samples, width, height, radius);
-        for y in 0..height {
-            for x in 0..width {
-                let mut window = Vec::new();
-                for dy in -2..=2 {
-                    for dx in -2..=2 {
-                        let row = (y as i32 + dy).clamp(0, height as i32 - 1) as usize;
-                        let column = (x as i32 + dx).clamp(0, width as i32 - 1) as usize;
-                        window.push(samples[row * width + column]);
+        for (width, height, radius) in [(11, 8, 1), (45, 8, 2), (33, 20, 3), (7, 30, 9)] {
+            let mut filter = Median::new(radius as usize);
+            // Once with values from the whole range, once crowded into few bins.
+            for range in [0..=65535, 20_000..=20_300] {
+                let samples: Vec<u16> = (0..width * height)
+                    .map(|_| random.random_range(range.clone()))
+                    .collect();
+                let mut filtered = samples.clone();
+                filter.apply(&mut filtered, width as usize, height as usize);
+                for y in 0..height {
+                    for x in 0..width {
+                        let mut window = Vec::new();
+                        for dy in -radius..=radius {
+                            for dx in -radius..=radius {
+                                let row = (y + dy).clamp(0, height - 1);
+                                let column = (x + dx).clamp(0, width - 1);
+                                window.push(samples[(row * width + column) as usize]);
+                            }
+                        }
+                        window.sort_unstable();
+                        let found = filtered[(y * width + x) as usize];
+                        assert_eq!(found, window[window.len() / 2], "({x}, {y})");
                     }
                 }
-                window.sort_unstable();
-                assert_eq!(filtered[y * width + x], window[12], "({x}, {y})");
+            }
+        }
+    }
+
+    #[test]
+    fn one_filter_serves_planes_of_all_kinds() {
+        let mut median = Denoiser::new(Denoise::Median { radius: 3 });
+        let mut gaussian = Denoiser::new(Denoise::Gaussian { sigma: 1.2 });
+        // Of 8 bits, not of 8 bits, of another size, the first again.
+        for (scale, width, height) in [
+            (255.0, 20, 9),
+            (256.0, 20, 9),
+            (255.0, 9, 31),
+            (255.0, 20, 9),
+        ] {
+            let plane: Vec<f32> = random(width * height, 3)
+                .into_iter()
+                .map(|v| f32::from(v) / scale)
+                .collect();
+            for (kept, denoise) in [
+                (&mut median, Denoise::Median { radius: 3 }),
+                (&mut gaussian, Denoise::Gaussian { sigma: 1.2 }),
+            ] {
+                let (mut found, mut expected) = (plane.clone(), plane.clone());
+                kept.apply(&mut found, width, height);
+                Denoiser::new(denoise).apply(&mut expected, width, height);
+                assert_eq!(found, expected);
             }
         }
     }

@@ -3,20 +3,29 @@
 
 mod denoise;
 mod geometry;
+mod levels;
+mod mask;
+mod median;
+mod resample;
 mod settings;
+mod tiles;
 
-use fast_image_resize::{
-    FilterType, ResizeAlg, ResizeOptions, Resizer,
-    images::{TypedImage, TypedImageRef},
-    pixels::F32,
-};
+use fast_image_resize::FilterType;
 use image::DynamicImage;
 
-use crate::frame::{Frame, Samples};
+use crate::frame::{Frame, FrameError, Samples};
+use denoise::Denoiser;
+use levels::LevelNormaliser;
+use resample::Resampler;
 
 pub use geometry::{Geometry, PixelRect};
+pub use levels::Levels;
+pub use mask::{Interior, Mask};
 pub(crate) use settings::MAX_SIDE;
-pub use settings::{Colour, Crop, Denoise, Normalise, PreprocessSettings, ResizeFilter};
+pub use settings::{
+    Colour, Contrast, Crop, Denoise, Exposure, Normalise, PreprocessSettings, ResizeFilter, Tiles,
+};
+pub use tiles::{TileBlend, TileLayout};
 
 /// Weights of red, green and blue in luma (ITU-R BT.601-7, section 2.5.1).
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
@@ -38,6 +47,33 @@ pub enum PreprocessError {
         /// Shape that the settings ask for.
         shape: [usize; 3],
     },
+    /// The settings cut frames into tiles, and one tensor was asked for.
+    #[error(
+        "a frame makes {count} tensors, not one: prepare its canvas and take them tile by tile"
+    )]
+    Tiled {
+        /// Tiles of a canvas.
+        count: usize,
+    },
+    /// A tile beyond the last.
+    #[error("there is no tile {index}: a canvas has {count}, counted from 0")]
+    NoTile {
+        /// The tile asked for.
+        index: usize,
+        /// Tiles of a canvas.
+        count: usize,
+    },
+    /// A picture that can't be the mask.
+    #[error("{name}: {problem}")]
+    Mask {
+        /// The mask's file.
+        name: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The mask's picture can't be decoded.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
     /// The resampling failed.
     #[error("{name}: cannot resize the frame: {reason}")]
     Resize {
@@ -48,17 +84,25 @@ pub enum PreprocessError {
     },
 }
 
-/// Makes tensors of frames: crop, colour, denoise, resize, normalise, in this order.
+/// Makes tensors of frames: crop, colour, denoise, resize, exposure, mask, contrast, normalise,
+/// tiles, in this order.
 ///
-/// Samples are scaled by their full range (v/255 or v/65535), never by what a picture contains,
-/// and all computing after that is in f32, the resampling sums in f64. It runs on one thread.
-/// Buffers are kept, so that frames of one size allocate nothing but the resampling weights (some
-/// kilobytes); the noise filters allocate planes of the frame's size.
+/// Samples are scaled by their full range (v/255 or v/65535), never by what a picture contains
+/// unless exposure or contrast ask for it, and all computing after that is in f32, the resampling
+/// sums in f64. It runs on one thread. Buffers are kept, so that frames of one size allocate
+/// nothing but the resampling weights (some kilobytes).
 #[derive(Debug)]
 pub struct Preprocessor {
     settings: PreprocessSettings,
-    options: ResizeOptions,
-    resizer: Resizer,
+    resampler: Resampler,
+    denoiser: Option<Denoiser>,
+    mask: Option<Mask>,
+    /// The mask on the canvas.
+    interior: Option<Interior>,
+    levels: LevelNormaliser,
+    layout: TileLayout,
+    /// The last frame, C×H'×W'.
+    canvas: Vec<f32>,
     /// One channel of the region at the frame's resolution.
     plane: Vec<f32>,
     /// v/255 for every 8-bit sample: to look it up is several times faster than to convert it.
@@ -66,12 +110,39 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// A preprocessor that carries the settings out.
+    /// A preprocessor that carries out settings without a mask.
     ///
     /// # Errors
     ///
-    /// [`PreprocessError::Settings`] naming the first setting that is impossible.
+    /// [`PreprocessError::Settings`] naming the first setting that is impossible, or `mask`.
     pub fn new(settings: PreprocessSettings) -> Result<Self, PreprocessError> {
+        if let Some(name) = &settings.mask {
+            return Err(PreprocessError::Settings(format!(
+                "mask is `{name}`, but that file was not given"
+            )));
+        }
+        Self::build(settings, None)
+    }
+
+    /// A preprocessor for settings that may name a mask; `mask` holds the bytes of that PNG and is
+    /// not looked at where they name none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Preprocessor::new`] and of [`Mask::from_png`], and a mask so thin that no pixel
+    /// of the canvas is white.
+    pub fn with_mask(
+        settings: PreprocessSettings,
+        mask: Option<&[u8]>,
+    ) -> Result<Self, PreprocessError> {
+        let (Some(name), Some(bytes)) = (&settings.mask, mask) else {
+            return Self::new(settings);
+        };
+        let mask = Mask::from_png(bytes, name, settings.crop)?;
+        Self::build(settings, Some(mask))
+    }
+
+    fn build(settings: PreprocessSettings, mask: Option<Mask>) -> Result<Self, PreprocessError> {
         settings.validate()?;
         let filter = match settings.filter {
             ResizeFilter::Area => FilterType::Box,
@@ -79,12 +150,27 @@ impl Preprocessor {
             ResizeFilter::Cubic => FilterType::CatmullRom,
             ResizeFilter::Lanczos3 => FilterType::Lanczos3,
         };
+        let [channels, height, width] = settings.canvas_shape();
+        let interior = mask.as_ref().map(|mask| mask.interior(height, width));
+        if interior.as_ref().is_some_and(|inside| inside.count() == 0) {
+            return Err(PreprocessError::Mask {
+                name: settings.mask.unwrap_or_default(),
+                problem: format!(
+                    "nothing of it is left at {width}×{height} pixels; paint a larger area white"
+                ),
+            });
+        }
         Ok(Self {
-            settings,
-            options: ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)),
-            resizer: Resizer::new(),
+            resampler: Resampler::new(filter),
+            denoiser: settings.denoise.map(Denoiser::new),
+            mask,
+            interior,
+            levels: LevelNormaliser::new(settings.exposure, settings.contrast, [width, height]),
+            layout: TileLayout::new(&settings),
+            canvas: vec![0.0; channels * height * width],
             plane: Vec::new(),
             unit: std::array::from_fn(|v| v as f32 / 255.0),
+            settings,
         })
     }
 
@@ -93,66 +179,180 @@ impl Preprocessor {
         &self.settings
     }
 
+    /// The mask that the settings name.
+    pub fn mask(&self) -> Option<&Mask> {
+        self.mask.as_ref()
+    }
+
+    /// How the canvas is cut; one tile, where the settings ask for no tiles.
+    pub fn layout(&self) -> &TileLayout {
+        &self.layout
+    }
+
     /// Writes the tensor of a frame, C×H×W, into `out`, and says which part of the frame it
     /// covers.
     ///
     /// # Errors
     ///
-    /// [`PreprocessError::Tensor`] if `out` has not exactly C·H·W values.
+    /// [`PreprocessError::Tensor`] if `out` has not exactly C·H·W values, and
+    /// [`PreprocessError::Tiled`] if the settings cut a frame into several tensors.
     pub fn prepare(&mut self, frame: &Frame, out: &mut [f32]) -> Result<Geometry, PreprocessError> {
+        let count = self.layout.count();
+        if count > 1 {
+            return Err(PreprocessError::Tiled { count });
+        }
         check_tensor(&self.settings, out.len())?;
-        let geometry = Geometry::of(frame.width(), frame.height(), self.settings.crop);
-        let size = self.settings.width * self.settings.height;
-
-        // The channels of a grey frame are all the same, so one is made and copied.
-        let grey = frame.format().channels() == 1;
-        let made = if grey { 1 } else { self.settings.channels() };
-        for (channel, tensor) in out.chunks_exact_mut(size).take(made).enumerate() {
-            self.fill_plane(frame, geometry.region, channel);
-            if let Some(denoise) = self.settings.denoise {
-                denoise::apply(
-                    denoise,
-                    &mut self.plane,
-                    geometry.region.width,
-                    geometry.region.height,
-                );
-            }
-            resize(
-                &mut self.resizer,
-                &self.options,
-                &self.plane,
-                geometry.region,
-                tensor,
-                &self.settings,
-            )
-            .map_err(|reason| PreprocessError::Resize {
-                name: frame.source().to_owned(),
-                reason,
-            })?;
-        }
-        let (first, rest) = out.split_at_mut(size);
-        if grey {
-            for tensor in rest.chunks_exact_mut(size) {
-                tensor.copy_from_slice(first);
-            }
-        }
-
-        self.settings.normalise.apply(out);
+        let geometry = self.prepare_canvas(frame)?;
+        self.tile(0, out)?;
         Ok(geometry)
     }
 
-    /// Fills `self.plane` with the region of the frame in [0, 1]: its luma, or one channel.
-    fn fill_plane(&mut self, frame: &Frame, region: PixelRect, channel: usize) {
-        let grey = self.settings.colour == Colour::Grey;
-        match frame.samples() {
-            Samples::U8(samples) => {
-                let unit = |v: u8| self.unit[usize::from(v)];
-                fill(&mut self.plane, samples, frame, region, channel, grey, unit);
+    /// Prepares the canvas of a frame, from which [`tile`](Self::tile) takes tensors, and says
+    /// which part of the frame it covers: a map of the canvas goes through
+    /// [`Geometry::map_to_frame`].
+    ///
+    /// # Errors
+    ///
+    /// [`PreprocessError::Resize`].
+    pub fn prepare_canvas(&mut self, frame: &Frame) -> Result<Geometry, PreprocessError> {
+        self.fill_canvas(frame)?;
+        self.finish(frame.source())?;
+        Ok(Geometry::of(
+            frame.width(),
+            frame.height(),
+            self.settings.crop,
+        ))
+    }
+
+    /// Prepares the canvas of values that were resized already, C×H'×W' in [0, 1]: exposure, mask,
+    /// contrast and normalisation, as for a frame. `name` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`PreprocessError::Tensor`] if there are not exactly C·H'·W' values, and
+    /// [`PreprocessError::Resize`].
+    pub fn prepare_values(&mut self, values: &[f32], name: &str) -> Result<(), PreprocessError> {
+        if values.len() != self.canvas.len() {
+            return Err(PreprocessError::Tensor {
+                found: values.len(),
+                expected: self.canvas.len(),
+                shape: self.settings.canvas_shape(),
+            });
+        }
+        self.canvas.copy_from_slice(values);
+        self.finish(name)
+    }
+
+    /// The canvas that was prepared last, C×H'×W'.
+    pub fn canvas(&self) -> &[f32] {
+        &self.canvas
+    }
+
+    /// Writes tile `index` of the canvas that was prepared last, C×H×W, into `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`PreprocessError::Tensor`] if `out` has not exactly C·H·W values, and
+    /// [`PreprocessError::NoTile`].
+    pub fn tile(&self, index: usize, out: &mut [f32]) -> Result<(), PreprocessError> {
+        check_tensor(&self.settings, out.len())?;
+        let tile = self.layout.tile(index).ok_or(PreprocessError::NoTile {
+            index,
+            count: self.layout.count(),
+        })?;
+        self.layout.copy(&self.canvas, tile, out);
+        Ok(())
+    }
+
+    /// What a frame has of brightness and contrast: the medians of both over the training frames
+    /// make the targets of [`Exposure`] and [`Contrast`]. The canvas holds this frame afterwards,
+    /// not normalised.
+    ///
+    /// # Errors
+    ///
+    /// [`PreprocessError::Resize`].
+    pub fn measure(&mut self, frame: &Frame) -> Result<Levels, PreprocessError> {
+        self.fill_canvas(frame)?;
+        self.apply_levels(frame.source(), true)
+    }
+
+    /// From a canvas in [0, 1] to a normalised one.
+    fn finish(&mut self, name: &str) -> Result<(), PreprocessError> {
+        if self.settings.exposure.is_some() || self.settings.contrast.is_some() {
+            self.apply_levels(name, false)?;
+        } else if let Some(interior) = &self.interior {
+            interior.fill(&mut self.canvas);
+        }
+        self.settings.normalise.apply(&mut self.canvas);
+        Ok(())
+    }
+
+    /// From frame to canvas in [0, 1]: crop, colour, denoise, resize.
+    fn fill_canvas(&mut self, frame: &Frame) -> Result<(), PreprocessError> {
+        let region = Geometry::of(frame.width(), frame.height(), self.settings.crop).region;
+        let [_, height, width] = self.settings.canvas_shape();
+        let size = width * height;
+        // The channels of a grey frame are all the same, so one is made and copied.
+        let grey = frame.format().channels() == 1;
+        let made = if grey { 1 } else { self.settings.channels() };
+        let [_, _, from_width, from_height] = region.as_usize();
+        let channels = self.canvas.chunks_exact_mut(size).take(made);
+        for (channel, target) in channels.enumerate() {
+            let luma = self.settings.colour == Colour::Grey;
+            fill_plane(&mut self.plane, frame, region, channel, luma, &self.unit);
+            if let Some(denoiser) = &mut self.denoiser {
+                denoiser.apply(&mut self.plane, from_width, from_height);
             }
-            Samples::U16(samples) => {
-                let unit = |v: u16| f32::from(v) / 65535.0;
-                fill(&mut self.plane, samples, frame, region, channel, grey, unit);
+            self.resampler
+                .run(
+                    &self.plane,
+                    [from_width, from_height],
+                    target,
+                    [width, height],
+                )
+                .map_err(|reason| resize_error(frame.source(), reason))?;
+        }
+        let (first, rest) = self.canvas.split_at_mut(size);
+        if grey {
+            for target in rest.chunks_exact_mut(size) {
+                target.copy_from_slice(first);
             }
+        }
+        Ok(())
+    }
+
+    /// Exposure, mask and contrast.
+    fn apply_levels(&mut self, name: &str, measure: bool) -> Result<Levels, PreprocessError> {
+        self.levels
+            .run(&mut self.canvas, self.interior.as_ref(), measure)
+            .map_err(|reason| resize_error(name, reason))
+    }
+}
+
+fn resize_error(name: &str, reason: String) -> PreprocessError {
+    PreprocessError::Resize {
+        name: name.to_owned(),
+        reason,
+    }
+}
+
+/// Fills a plane with the region of the frame in [0, 1]: its luma, or one channel.
+fn fill_plane(
+    plane: &mut Vec<f32>,
+    frame: &Frame,
+    region: PixelRect,
+    channel: usize,
+    luma: bool,
+    unit: &[f32; 256],
+) {
+    match frame.samples() {
+        Samples::U8(samples) => {
+            let unit = |v: u8| unit[usize::from(v)];
+            fill(plane, samples, frame, region, channel, luma, unit);
+        }
+        Samples::U16(samples) => {
+            let unit = |v: u16| f32::from(v) / 65535.0;
+            fill(plane, samples, frame, region, channel, luma, unit);
         }
     }
 }
@@ -164,7 +364,7 @@ fn fill<T: Copy>(
     frame: &Frame,
     region: PixelRect,
     channel: usize,
-    grey: bool,
+    luma: bool,
     unit: impl Fn(T) -> f32,
 ) {
     let channels = frame.format().channels();
@@ -179,7 +379,7 @@ fn fill<T: Copy>(
             for (value, &sample) in target.iter_mut().zip(row) {
                 *value = unit(sample);
             }
-        } else if grey {
+        } else if luma {
             let (pixels, _) = row.as_chunks::<3>();
             for (value, &[r, g, b]) in target.iter_mut().zip(pixels) {
                 *value = LUMA[0] * unit(r) + LUMA[1] * unit(g) + LUMA[2] * unit(b);
@@ -191,28 +391,6 @@ fn fill<T: Copy>(
             }
         }
     }
-}
-
-fn resize(
-    resizer: &mut Resizer,
-    options: &ResizeOptions,
-    plane: &[f32],
-    region: PixelRect,
-    tensor: &mut [f32],
-    settings: &PreprocessSettings,
-) -> Result<(), String> {
-    let source =
-        TypedImageRef::<F32>::from_buffer(region.width, region.height, bytemuck::cast_slice(plane))
-            .map_err(|error| error.to_string())?;
-    let mut target = TypedImage::<F32>::from_buffer(
-        settings.width as u32,
-        settings.height as u32,
-        bytemuck::cast_slice_mut(tensor),
-    )
-    .map_err(|error| error.to_string())?;
-    resizer
-        .resize_typed(&source, &mut target, options)
-        .map_err(|error| error.to_string())
 }
 
 fn check_tensor(settings: &PreprocessSettings, found: usize) -> Result<(), PreprocessError> {
@@ -265,347 +443,4 @@ pub fn denormalise(
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::{Rng, RngExt, SeedableRng};
-
-    use super::*;
-    use crate::frame::PixelFormat;
-
-    fn settings(
-        width: usize,
-        height: usize,
-        colour: Colour,
-        filter: ResizeFilter,
-    ) -> PreprocessSettings {
-        PreprocessSettings {
-            width,
-            height,
-            colour,
-            crop: None,
-            denoise: None,
-            filter,
-            normalise: Normalise::identity(colour.channels()),
-        }
-    }
-
-    const FILTERS: [ResizeFilter; 4] = [
-        ResizeFilter::Area,
-        ResizeFilter::Bilinear,
-        ResizeFilter::Cubic,
-        ResizeFilter::Lanczos3,
-    ];
-
-    fn random_bytes(count: usize, seed: u64) -> Vec<u8> {
-        let mut random = rand_pcg::Pcg64::seed_from_u64(seed);
-        (0..count).map(|_| random.next_u32() as u8).collect()
-    }
-
-    fn frame8(width: u32, height: u32, format: PixelFormat, samples: Vec<u8>) -> Frame {
-        Frame::from_u8(width, height, format, samples, "test").unwrap()
-    }
-
-    fn prepare(settings: &PreprocessSettings, frame: &Frame) -> Vec<f32> {
-        let mut out = vec![f32::NAN; settings.shape().iter().product()];
-        Preprocessor::new(settings.clone())
-            .unwrap()
-            .prepare(frame, &mut out)
-            .unwrap();
-        out
-    }
-
-    fn assert_near(found: f32, expected: f64, tolerance: f64) {
-        assert!(
-            (f64::from(found) - expected).abs() <= tolerance,
-            "found {found}, expected {expected}"
-        );
-    }
-
-    #[test]
-    fn constant_pictures_stay_constant() {
-        for filter in FILTERS {
-            for (width, height) in [(640, 480), (3, 7), (61, 17)] {
-                for colour in [Colour::Grey, Colour::Rgb] {
-                    let count = (width * height) as usize;
-                    let grey = frame8(width, height, PixelFormat::Gray8, vec![77; count]);
-                    let rgb = frame8(width, height, PixelFormat::Rgb8, vec![77; 3 * count]);
-                    for frame in [grey, rgb] {
-                        for value in prepare(&settings(20, 30, colour, filter), &frame) {
-                            assert_near(value, 77.0 / 255.0, 1e-6);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn area_is_the_mean_of_blocks() {
-        let samples = random_bytes(60 * 40, 1);
-        let frame = frame8(60, 40, PixelFormat::Gray8, samples.clone());
-        let out = prepare(&settings(20, 10, Colour::Grey, ResizeFilter::Area), &frame);
-        for y in 0..10 {
-            for x in 0..20 {
-                let block = (0..4).flat_map(|dy| (0..3).map(move |dx| (dx, dy)));
-                let sum: u32 = block
-                    .map(|(dx, dy)| u32::from(samples[(4 * y + dy) * 60 + 3 * x + dx]))
-                    .sum();
-                assert_near(out[y * 20 + x], f64::from(sum) / 12.0 / 255.0, 1e-7);
-            }
-        }
-    }
-
-    #[test]
-    fn edges_stay_where_they_are() {
-        let samples: Vec<u8> = (0..100 * 50)
-            .map(|i| if i % 100 < 50 { 0 } else { 255 })
-            .collect();
-        let frame = frame8(100, 50, PixelFormat::Gray8, samples);
-        for filter in FILTERS {
-            let out = prepare(&settings(10, 5, Colour::Grey, filter), &frame);
-            for row in out.chunks(10) {
-                // antisymmetric about the edge, and beyond the filter's reach black and white
-                for x in 0..5 {
-                    assert_near(row[x] + row[9 - x], 1.0, 1e-6);
-                }
-                assert_near(row[0], 0.0, 0.01);
-                assert!(row[4] < 0.2, "{filter:?}: {row:?}");
-            }
-        }
-        let out = prepare(&settings(10, 5, Colour::Grey, ResizeFilter::Area), &frame);
-        assert_eq!(
-            out[..10],
-            [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-        );
-    }
-
-    #[test]
-    fn bilinear_widens_when_shrinking() {
-        // Triangle filter of a halving: weights 1, 3, 3, 1 over 8 in the middle; at the edge the
-        // first is missing.
-        let frame = frame8(4, 1, PixelFormat::Gray8, vec![10, 20, 60, 200]);
-        let out = prepare(
-            &settings(2, 1, Colour::Grey, ResizeFilter::Bilinear),
-            &frame,
-        );
-        assert_near(out[0], (3.0 * 10.0 + 3.0 * 20.0 + 60.0) / 7.0 / 255.0, 1e-7);
-        assert_near(
-            out[1],
-            (20.0 + 3.0 * 60.0 + 3.0 * 200.0) / 7.0 / 255.0,
-            1e-7,
-        );
-    }
-
-    #[test]
-    fn grey_is_luma_and_rgb_keeps_its_channels() {
-        let frame = frame8(1, 1, PixelFormat::Rgb8, vec![200, 100, 50]);
-        let grey = prepare(&settings(1, 1, Colour::Grey, ResizeFilter::Area), &frame);
-        assert_near(
-            grey[0],
-            (0.299 * 200.0 + 0.587 * 100.0 + 0.114 * 50.0) / 255.0,
-            1e-7,
-        );
-        let rgb = prepare(&settings(2, 1, Colour::Rgb, ResizeFilter::Area), &frame);
-        let expected = [200.0, 200.0, 100.0, 100.0, 50.0, 50.0].map(|v: f32| v / 255.0);
-        assert_eq!(rgb, expected);
-        let frame = frame8(1, 1, PixelFormat::Gray8, vec![51]);
-        let rgb = prepare(&settings(1, 1, Colour::Rgb, ResizeFilter::Area), &frame);
-        assert_eq!(rgb, [0.2; 3]);
-    }
-
-    #[test]
-    fn eight_and_sixteen_bits_agree() {
-        let samples = random_bytes(33 * 21 * 3, 2);
-        let wide: Vec<u16> = samples.iter().map(|&v| u16::from(v) * 257).collect();
-        for (format8, format16, count) in [
-            (PixelFormat::Gray8, PixelFormat::Gray16, 33 * 21),
-            (PixelFormat::Rgb8, PixelFormat::Rgb16, 33 * 21 * 3),
-        ] {
-            let frame = frame8(33, 21, format8, samples[..count].to_vec());
-            let frame16 =
-                Frame::from_u16(33, 21, format16, wide[..count].to_vec(), "test").unwrap();
-            for denoise in [
-                None,
-                Some(Denoise::Median { radius: 1 }),
-                Some(Denoise::Gaussian { sigma: 0.8 }),
-            ] {
-                for colour in [Colour::Grey, Colour::Rgb] {
-                    let settings = PreprocessSettings {
-                        denoise,
-                        ..settings(16, 16, colour, ResizeFilter::Cubic)
-                    };
-                    let narrow = prepare(&settings, &frame);
-                    for (a, b) in narrow.iter().zip(prepare(&settings, &frame16)) {
-                        assert_near(*a, f64::from(b), 1.0 / 65535.0);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn grey_levels_between_eight_bits_survive() {
-        // The mean of 100 and 101 must not be rounded to either.
-        let frame = frame8(2, 1, PixelFormat::Gray8, vec![100, 101]);
-        let out = prepare(&settings(1, 1, Colour::Grey, ResizeFilter::Area), &frame);
-        assert_near(out[0], 100.5 / 255.0, 1e-7);
-    }
-
-    #[test]
-    fn crops_are_fractions() {
-        let samples: Vec<u8> = (0..20 * 10).map(|i| (i % 20 * 10 + i / 20) as u8).collect();
-        let frame = frame8(20, 10, PixelFormat::Gray8, samples);
-        let settings = PreprocessSettings {
-            crop: Some(Crop {
-                left: 0.25,
-                top: 0.3,
-                right: 0.75,
-                bottom: 0.5,
-            }),
-            ..settings(10, 2, Colour::Grey, ResizeFilter::Area)
-        };
-        let mut out = vec![0.0; 20];
-        let geometry = Preprocessor::new(settings)
-            .unwrap()
-            .prepare(&frame, &mut out)
-            .unwrap();
-        let region = PixelRect {
-            x: 5,
-            y: 3,
-            width: 10,
-            height: 2,
-        };
-        assert_eq!(geometry.region, region);
-        assert_eq!((geometry.frame_width, geometry.frame_height), (20, 10));
-        for y in 0..2 {
-            for x in 0..10 {
-                let expected = ((x + 5) * 10 + y + 3) as f32 / 255.0;
-                assert_eq!(out[y * 10 + x], expected);
-            }
-        }
-    }
-
-    #[test]
-    fn normalisation_and_back() {
-        let frame = frame8(2, 1, PixelFormat::Rgb8, vec![0, 128, 255, 7, 200, 31]);
-        let settings = PreprocessSettings {
-            normalise: Normalise {
-                mean: vec![0.485, 0.456, 0.406],
-                std: vec![0.229, 0.224, 0.225],
-            },
-            ..settings(2, 1, Colour::Rgb, ResizeFilter::Area)
-        };
-        let tensor = prepare(&settings, &frame);
-        assert_near(tensor[0], (0.0 - 0.485) / 0.229, 1e-6);
-        assert_near(tensor[3], (200.0 / 255.0 - 0.456) / 0.224, 1e-6);
-        let picture = denormalise(&settings, &tensor).unwrap();
-        assert_eq!(picture.into_rgb8().into_raw(), [0, 128, 255, 7, 200, 31]);
-
-        let grey = self::settings(4, 1, Colour::Grey, ResizeFilter::Area);
-        let picture = denormalise(&grey, &[-1.0, f32::NAN, 0.5, f32::INFINITY]).unwrap();
-        assert_eq!(picture.into_luma8().into_raw(), [0, 0, 128, 255]);
-        assert!(denormalise(&grey, &[0.0; 3]).is_err());
-    }
-
-    #[test]
-    fn one_preprocessor_serves_frames_of_all_sizes() {
-        let mut random = rand_pcg::Pcg64::seed_from_u64(3);
-        for filter in FILTERS {
-            for colour in [Colour::Grey, Colour::Rgb] {
-                let settings = PreprocessSettings {
-                    crop: Some(Crop {
-                        left: 0.4,
-                        top: 0.0,
-                        right: 0.6,
-                        bottom: 0.999,
-                    }),
-                    ..settings(28, 17, colour, filter)
-                };
-                let mut preprocessor = Preprocessor::new(settings.clone()).unwrap();
-                let mut sizes = vec![(1, 1), (4000, 3), (3, 4000), (1, 500), (28, 17), (2, 2)];
-                sizes.extend(
-                    (0..10).map(|_| (random.random_range(1..200), random.random_range(1..200))),
-                );
-                for (width, height) in sizes {
-                    let samples = random_bytes((width * height * 3) as usize, 4);
-                    let frame = frame8(width, height, PixelFormat::Rgb8, samples);
-                    let mut out = vec![f32::NAN; settings.shape().iter().product()];
-                    let geometry = preprocessor.prepare(&frame, &mut out).unwrap();
-                    assert!(out.iter().all(|v| (-0.5..1.5).contains(v)));
-                    assert_eq!(out, prepare(&settings, &frame), "{width}×{height}");
-                    let PixelRect {
-                        x,
-                        y,
-                        width: w,
-                        height: h,
-                    } = geometry.region;
-                    assert!(w >= 1 && h >= 1 && x + w <= width && y + h <= height);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn impossible_settings_are_refused() {
-        let good = settings(8, 8, Colour::Grey, ResizeFilter::Area);
-        type Spoil = fn(&mut PreprocessSettings);
-        let crop = |left, right| Crop {
-            left,
-            top: 0.0,
-            right,
-            bottom: 1.0,
-        };
-        let crops = [
-            crop(f64::NAN, 1.0),
-            crop(0.5, 0.5),
-            crop(0.6, 0.5),
-            crop(-0.1, 0.5),
-            crop(0.0, 1.1),
-        ];
-        for crop in crops {
-            let settings = PreprocessSettings {
-                crop: Some(crop),
-                ..good.clone()
-            };
-            let error = Preprocessor::new(settings).unwrap_err().to_string();
-            assert!(error.contains("crop has left"), "{error}");
-        }
-        let spoils: [(Spoil, &str); 12] = [
-            (|s| s.width = 0, "width is 0"),
-            (|s| s.height = 0, "height is 0"),
-            (|s| s.width = 100_000, "width is 100000"),
-            (|s| s.colour = Colour::Rgb, "colour asks for 3"),
-            (|s| s.normalise.mean = vec![], "mean has 0 values"),
-            (|s| s.normalise.mean = vec![f32::NAN], "mean has NaN"),
-            (|s| s.normalise.std = vec![0.0], "std has 0"),
-            (|s| s.normalise.std = vec![f32::INFINITY], "std has inf"),
-            (|s| s.normalise.std = vec![-1.0], "std has -1"),
-            (
-                |s| s.denoise = Some(Denoise::Median { radius: 0 }),
-                "radius is 0",
-            ),
-            (
-                |s| s.denoise = Some(Denoise::Median { radius: 17 }),
-                "radius is 17",
-            ),
-            (
-                |s| s.denoise = Some(Denoise::Gaussian { sigma: f32::NAN }),
-                "sigma is NaN",
-            ),
-        ];
-        for (spoil, expected) in spoils {
-            let mut settings = good.clone();
-            spoil(&mut settings);
-            let error = Preprocessor::new(settings).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-        let frame = frame8(1, 1, PixelFormat::Gray8, vec![0]);
-        let mut preprocessor = Preprocessor::new(good).unwrap();
-        for length in [0, 63, 65] {
-            assert!(
-                preprocessor
-                    .prepare(&frame, &mut vec![0.0; length])
-                    .is_err()
-            );
-        }
-    }
-}
+mod tests;

@@ -2,14 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PreprocessError;
+use super::{PreprocessError, tiles};
 
 /// Longest side of a tensor, here and in every bundle: far beyond what an edge device runs; it keeps products of sides
 /// within range.
 pub(crate) const MAX_SIDE: usize = 8192;
 
+/// Most values of a canvas, C·H'·W': 256 MiB of f32.
+const MAX_VALUES: usize = 1 << 26;
+
 /// Everything between a decoded frame and the tensor a network sees, in the order in which it is
-/// done: crop, colour, denoise, resize, normalise.
+/// done: crop, colour, denoise, resize, exposure, mask, contrast, normalise, tiles.
+///
+/// What is resized to is the *canvas*: the tensor itself, or with [`tiles`](Self::tiles) a larger
+/// picture of which each tile is a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PreprocessSettings {
@@ -27,11 +33,41 @@ pub struct PreprocessSettings {
     pub denoise: Option<Denoise>,
     /// Resampling filter.
     pub filter: ResizeFilter,
+    /// Brings frames to one brightness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
+    /// Brings frames to one local contrast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<Contrast>,
+    /// File of the bundle with the region of interest: see [`Mask`](super::Mask).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+    /// Larger canvas, cut into overlapping tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<Tiles>,
     /// Affine map from [0, 1] to network input, a value for each channel.
     pub normalise: Normalise,
 }
 
 impl PreprocessSettings {
+    /// The whole frame, resized by the area filter to a tensor of `width × height` pixels with
+    /// values in [0, 1], and nothing else.
+    pub fn new(width: usize, height: usize, colour: Colour) -> Self {
+        Self {
+            width,
+            height,
+            colour,
+            crop: None,
+            denoise: None,
+            filter: ResizeFilter::Area,
+            exposure: None,
+            contrast: None,
+            mask: None,
+            tiles: None,
+            normalise: Normalise::identity(colour.channels()),
+        }
+    }
+
     /// Channels of the tensor: 1 or 3.
     pub fn channels(&self) -> usize {
         self.colour.channels()
@@ -42,8 +78,20 @@ impl PreprocessSettings {
         [self.channels(), self.height, self.width]
     }
 
+    /// Shape of the canvas: `C×H'×W'`; that of the tensor where there are no tiles.
+    pub fn canvas_shape(&self) -> [usize; 3] {
+        let [channels, height, width] = self.shape();
+        self.tiles.map_or([channels, height, width], |tiles| {
+            [channels, tiles.height, tiles.width]
+        })
+    }
+
     /// Refuses settings that can't be carried out, naming the first such.
-    pub(super) fn validate(&self) -> Result<(), PreprocessError> {
+    ///
+    /// # Errors
+    ///
+    /// [`PreprocessError::Settings`].
+    pub fn validate(&self) -> Result<(), PreprocessError> {
         let refuse = |message: String| Err(PreprocessError::Settings(message));
         for (name, side) in [("width", self.width), ("height", self.height)] {
             if !(1..=MAX_SIDE).contains(&side) {
@@ -74,6 +122,23 @@ impl PreprocessSettings {
             }
             _ => {}
         }
+        if let Some(Exposure { target }) = self.exposure
+            && !(0.05..=0.95).contains(&target)
+        {
+            return refuse(format!(
+                "exposure target is {target}; it has to be 0.05–0.95"
+            ));
+        }
+        if let Some(Contrast { target }) = self.contrast
+            && !(target > 0.0 && target <= 0.2)
+        {
+            return refuse(format!(
+                "contrast target is {target}; it has to be above 0 and at most 0.2"
+            ));
+        }
+        if let Some(tiles) = self.tiles {
+            self.validate_tiles(tiles)?;
+        }
         let Normalise { mean, std } = &self.normalise;
         for (name, values) in [("mean", mean), ("std", std)] {
             if values.len() != self.channels() {
@@ -94,6 +159,95 @@ impl PreprocessSettings {
         }
         Ok(())
     }
+
+    fn validate_tiles(&self, tiles: Tiles) -> Result<(), PreprocessError> {
+        let refuse = |message: String| Err(PreprocessError::Settings(message));
+        for (name, canvas, tensor) in [
+            ("width", tiles.width, self.width),
+            ("height", tiles.height, self.height),
+        ] {
+            if !(tensor..=MAX_SIDE).contains(&canvas) {
+                return refuse(format!(
+                    "tiles {name} is {canvas}; it has to be {tensor}–{MAX_SIDE}: a canvas is at least as large as a tile"
+                ));
+            }
+        }
+        if !(0.0..=tiles::MAX_OVERLAP).contains(&tiles.overlap) {
+            return refuse(format!(
+                "tiles overlap is {}; it has to be 0–{}",
+                tiles.overlap,
+                tiles::MAX_OVERLAP
+            ));
+        }
+        // Sides of at most 8192 can't overflow.
+        let values: usize = self.canvas_shape().iter().product();
+        if values > MAX_VALUES {
+            return refuse(format!(
+                "tiles make a canvas of {values} values; at most {MAX_VALUES} are possible"
+            ));
+        }
+        let count = tiles.count(self.width, self.height);
+        if count > tiles::MAX_TILES {
+            return refuse(format!(
+                "tiles cut the canvas into {count}; at most {} are possible: a smaller canvas, a larger tensor or less overlap has fewer",
+                tiles::MAX_TILES
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Brings the frame's median luma to `target` by one gain for all channels.
+///
+/// The gain is target/median, at most what brings the 95 % quantile of the luma to 0.9, and
+/// within 0.25–4. The median is taken over pixels that are neither black nor saturated; where few
+/// are, as in pictures of black and white, the gain fades to 1. See
+/// [`Levels`](super::Levels) for what a frame was found to have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exposure {
+    /// Median luma of a prepared frame, 0.05–0.95.
+    pub target: f32,
+}
+
+impl Default for Exposure {
+    /// 0.4.
+    fn default() -> Self {
+        Self { target: 0.4 }
+    }
+}
+
+/// Brings the frame's local contrast to `target`: x = b + (x − b)·clip(target/s, 0.6, 1.6), with
+/// the background b, smoothed by a Gaussian of σ = (shorter side)/32, and s = 1.4826 times the
+/// median of the luma of |x − b|, a robust standard deviation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contrast {
+    /// Local contrast of a prepared frame, as a fraction of full scale; above 0, at most 0.2. That
+    /// of a data set is the median of [`Levels::contrast`](super::Levels::contrast) over its
+    /// frames.
+    pub target: f32,
+}
+
+impl Default for Contrast {
+    /// 5.5/255, that of machined metal under a camera's light.
+    fn default() -> Self {
+        Self {
+            target: 5.5 / 255.0,
+        }
+    }
+}
+
+/// The canvas that frames are resized to, to be cut into tiles of the tensor's size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tiles {
+    /// Width W' of the canvas in pixels, at least that of the tensor.
+    pub width: usize,
+    /// Height H' of the canvas in pixels, at least that of the tensor.
+    pub height: usize,
+    /// Least overlap of neighbouring tiles, as a fraction of the tile's side, 0–0.75.
+    pub overlap: f32,
 }
 
 /// Colour space of the tensor.

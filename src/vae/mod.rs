@@ -28,7 +28,7 @@ pub use likelihood::{
     gaussian_log_likelihood_fixed, gaussian_log_likelihood_fixed_map, gaussian_log_likelihood_map,
     standard_normal_log_density,
 };
-pub use model::{Decoded, Vae};
+pub use model::{Decoded, FeatureMap, Vae};
 pub use posterior::{Posterior, sample_prior};
 pub use spec::{Latent, Likelihood, VaeSpec};
 
@@ -88,6 +88,16 @@ pub enum VaeError {
         /// Names that the specification asks for.
         expected: Vec<&'static str>,
     },
+    /// An additional output of the encoder that is no map.
+    #[error("the encoder's output `{output}`: found shape {found:?}, expected {batch}×C×h×w")]
+    Features {
+        /// Name of the output.
+        output: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// Frames in a run.
+        batch: usize,
+    },
 
     /// NaN or an infinite value out of a graph whose input was finite.
     #[error("the {graph}'s output `{output}` holds {value}: the weights are damaged")]
@@ -95,7 +105,7 @@ pub enum VaeError {
         /// `encoder` or `decoder`.
         graph: &'static str,
         /// Name of the output.
-        output: &'static str,
+        output: String,
         /// `NaN` or `an infinite value`.
         value: &'static str,
     },

@@ -17,15 +17,45 @@ pub struct Vae {
     decoded: Decoded,
 }
 
-/// One of the two graphs: one input, and one output or two.
+/// One of the two graphs: one input, one output or two, and the feature maps.
 struct Side {
     name: &'static str,
     graph: Box<dyn Graph>,
     input: Port,
     first: Port,
     second: Option<Port>,
-    /// Whether the file lists the second output before the first.
-    swapped: bool,
+    /// Which output of the file is which.
+    roles: Vec<Role>,
+    features: Vec<FeatureMap>,
+}
+
+/// What an output of a graph is.
+#[derive(Clone, Copy)]
+enum Role {
+    First,
+    Second,
+    /// The feature map of this index.
+    Feature(usize),
+}
+
+/// What the encoder is called in errors.
+const ENCODER: &str = "encoder";
+
+/// Start of the name of an encoder's additional outputs.
+const FEATURES: &str = "features_";
+
+/// Most outputs of a graph.
+const MAX_OUTPUTS: usize = 16;
+
+/// A feature map of the encoder, of the last batch encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureMap {
+    /// Name of the graph's output: `features_…`.
+    pub name: String,
+    /// N×C×h×w.
+    pub shape: [usize; 4],
+    /// The values, row by row.
+    pub values: Vec<f32>,
 }
 
 /// A named tensor and its number of elements, batch included.
@@ -52,7 +82,8 @@ impl Vae {
     ///
     /// # Errors
     /// Inputs or outputs of other names or shapes than [`VaeSpec`] tells, and graphs of different
-    /// batch sizes. The outputs may come in any order.
+    /// batch sizes. The outputs may come in any order. The encoder may have further outputs, maps
+    /// N×C×h×w called `features_…`: see [`Vae::features`].
     pub fn new(
         spec: VaeSpec,
         encoder: Box<dyn Graph>,
@@ -72,7 +103,7 @@ impl Vae {
             Likelihood::GaussianLearned => Some("log_variance"),
         };
         let encoder = Side::new(
-            "encoder",
+            ENCODER,
             encoder,
             ("input", &picture),
             ("mean", Some("log_variance"), &latent),
@@ -146,9 +177,10 @@ impl Vae {
         Ok(&self.decoded)
     }
 
-    /// What the decoder made in the last [`Vae::reconstruct`].
-    pub fn last_decoded(&self) -> &Decoded {
-        &self.decoded
+    /// The encoder's feature maps of the last batch encoded, in the order of the file; zeros before
+    /// the first, and none where the encoder gives none.
+    pub fn features(&self) -> &[FeatureMap] {
+        &self.encoder.features
     }
 
     /// Mean and log-variance of the posterior that the last [`Vae::reconstruct`] found.
@@ -205,13 +237,36 @@ impl Side {
             &[input],
             input_shape,
         )?;
-        check_ports(
-            name,
-            ("output", "outputs"),
-            graph.outputs(),
-            &outputs,
-            output_shape,
-        )?;
+        let (own, further): (Vec<_>, Vec<_>) = graph
+            .outputs()
+            .iter()
+            .cloned()
+            .partition(|output| name != ENCODER || !output.name.starts_with(FEATURES));
+        check_ports(name, ("output", "outputs"), &own, &outputs, output_shape)?;
+        let features = further
+            .into_iter()
+            .map(|output| feature_map(output, output_shape[0]))
+            .collect::<Result<Vec<_>, _>>()?;
+        if graph.outputs().len() > MAX_OUTPUTS {
+            return Err(VaeError::Names {
+                graph: name,
+                direction: "outputs",
+                found: graph.outputs().iter().map(|o| o.name.clone()).collect(),
+                expected: outputs,
+            });
+        }
+        let roles = graph
+            .outputs()
+            .iter()
+            .map(|output| {
+                let feature = features.iter().position(|map| map.name == output.name);
+                match feature {
+                    Some(index) => Role::Feature(index),
+                    None if output.name == first => Role::First,
+                    None => Role::Second,
+                }
+            })
+            .collect();
         // The shapes are those of tensors that exist, so that the products do not overflow.
         let input = Port {
             name: input,
@@ -221,16 +276,13 @@ impl Side {
             name,
             len: output_shape.iter().product(),
         };
-        let swapped = graph
-            .outputs()
-            .first()
-            .is_some_and(|output| output.name != first);
         Ok(Self {
             name,
             input,
             first: port(first),
             second: second.map(port),
-            swapped,
+            roles,
+            features,
             graph,
         })
     }
@@ -244,26 +296,40 @@ impl Side {
     ) -> Result<(), VaeError> {
         check_length(self.input.name, input.len(), self.input.len)?;
         check_length(self.first.name, first.len(), self.first.len)?;
-        match (self.second, second) {
+        let second = match (self.second, second) {
             (Some(port), Some(second)) => {
                 check_length(port.name, second.len(), port.len)?;
-                if self.swapped {
-                    self.graph.run(&[input], &mut [&mut *second, &mut *first])?;
-                } else {
-                    self.graph.run(&[input], &mut [&mut *first, &mut *second])?;
-                }
-                self.check_finite(input, self.first, first)?;
-                self.check_finite(input, port, second)
+                second
             }
-            _ => {
-                self.graph.run(&[input], &mut [&mut *first])?;
-                self.check_finite(input, self.first, first)
+            _ => &mut [],
+        };
+        let mut outputs: [&mut [f32]; MAX_OUTPUTS] = std::array::from_fn(|_| &mut [][..]);
+        let (mut first_place, mut second_place) = (0, 0);
+        let mut maps: [Option<&mut [f32]>; MAX_OUTPUTS] = std::array::from_fn(|_| None);
+        for (slot, map) in maps.iter_mut().zip(&mut self.features) {
+            *slot = Some(&mut map.values);
+        }
+        for (place, role) in self.roles.iter().enumerate() {
+            match *role {
+                Role::First => first_place = place,
+                Role::Second => second_place = place,
+                Role::Feature(index) => outputs[place] = maps[index].take().unwrap_or_default(),
             }
         }
+        outputs[second_place] = &mut *second;
+        outputs[first_place] = &mut *first;
+        self.graph.run(&[input], &mut outputs[..self.roles.len()])?;
+        self.check_finite(input, self.first.name, first)?;
+        if let Some(port) = self.second {
+            self.check_finite(input, port.name, second)?;
+        }
+        self.features
+            .iter()
+            .try_for_each(|map| self.check_finite(input, &map.name, &map.values))
     }
 
     /// Looks at the input only when the output is bad, to tell which of the two is to blame.
-    fn check_finite(&self, input: &[f32], port: Port, output: &[f32]) -> Result<(), VaeError> {
+    fn check_finite(&self, input: &[f32], port: &str, output: &[f32]) -> Result<(), VaeError> {
         let Some(value) = not_finite(output) else {
             return Ok(());
         };
@@ -275,10 +341,26 @@ impl Side {
             },
             None => VaeError::OutputNotFinite {
                 graph: self.name,
-                output: port.name,
+                output: port.to_owned(),
                 value,
             },
         })
+    }
+}
+
+/// The buffer for an additional output of the encoder.
+fn feature_map(output: TensorInfo, batch: usize) -> Result<FeatureMap, VaeError> {
+    match output.shape[..] {
+        [n, channels, height, width] if n == batch => Ok(FeatureMap {
+            shape: [n, channels, height, width],
+            values: vec![0.0; output.len()],
+            name: output.name,
+        }),
+        _ => Err(VaeError::Features {
+            output: output.name,
+            found: output.shape,
+            batch,
+        }),
     }
 }
 
@@ -556,6 +638,70 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the encoder has the inputs [\"latent\"], expected [\"input\"]"
+        );
+    }
+
+    #[test]
+    fn feature_maps_are_handed_out_whatever_the_order_of_the_outputs() {
+        let coarse: &[usize] = &[1, 3, 2, 1];
+        let fine: &[usize] = &[1, 1, 4, 2];
+        let encoder = Constant::boxed(
+            &[("input", PICTURE)],
+            &[
+                ("features_8", coarse, 0.75),
+                ("log_variance", CODE, -1.0),
+                ("features_4", fine, 0.25),
+                ("mean", CODE, 2.0),
+            ],
+        );
+        let mut vae = Vae::new(spec(), encoder, decoder(0.5, 0.0)).unwrap();
+        assert_eq!(vae.features().len(), 2);
+        vae.reconstruct(&[0.0; 72]).unwrap();
+        assert_eq!(vae.last_posterior(), (&[2.0; 4][..], &[-1.0; 4][..]));
+        let map = |name: &str, shape, value, count| FeatureMap {
+            name: name.to_owned(),
+            shape,
+            values: vec![value; count],
+        };
+        assert_eq!(
+            vae.features(),
+            [
+                map("features_8", [1, 3, 2, 1], 0.75, 6),
+                map("features_4", [1, 1, 4, 2], 0.25, 8),
+            ]
+        );
+    }
+
+    #[test]
+    fn feature_maps_must_be_maps_of_sound_values() {
+        let with = |name: &str, shape: &[usize], value| {
+            Constant::boxed(
+                &[("input", PICTURE)],
+                &[
+                    ("mean", CODE, 0.0),
+                    ("log_variance", CODE, 0.0),
+                    (name, shape, value),
+                ],
+            )
+        };
+        let refused = |encoder| {
+            Vae::new(spec(), encoder, decoder(0.5, 0.0))
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            refused(with("features_4", &[1, 3], 0.0)),
+            "the encoder's output `features_4`: found shape [1, 3], expected 1×C×h×w"
+        );
+        assert_eq!(
+            refused(with("feature", &[1, 3, 1, 1], 0.0)),
+            "the encoder has the outputs [\"mean\", \"log_variance\", \"feature\"], expected [\"mean\", \"log_variance\"]"
+        );
+        let damaged = with("features_4", &[1, 3, 1, 1], f32::NAN);
+        let mut vae = Vae::new(spec(), damaged, decoder(0.5, 0.0)).unwrap();
+        assert_eq!(
+            vae.reconstruct(&[0.0; 72]).unwrap_err().to_string(),
+            "the encoder's output `features_4` holds NaN: the weights are damaged"
         );
     }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Shapes and likelihood of a VAE.
 ///
-/// `encoder.onnx`: `input` N×C×H×W → `mean`, `log_variance` N×L or N×L×h×w.
+/// `encoder.onnx`: `input` N×C×H×W → `mean`, `log_variance` N×L or N×L×h×w, and any number of
+/// feature maps `features_…` N×C×h×w.
 /// `decoder.onnx`: `latent` N×L or N×L×h×w → `reconstruction` N×C×H×W, and with a Bernoulli
 /// likelihood `logits`, with a learned variance `log_variance`, both N×C×H×W.
 /// The batch dimension N is symbolic.

@@ -12,7 +12,7 @@ use edge_vae::{
     anomaly::{Aggregation, Calibration, GraphShapes, Scoring, Source},
     bundle::{BundleWriter, DECODER, ENCODER, Golden, GoldenValues, ModelCard, write_npy},
     frame::PixelFormat,
-    preprocess::{Colour, Normalise, PreprocessSettings, ResizeFilter},
+    preprocess::{Colour, PreprocessSettings},
     vae::{Latent, Likelihood, VaeSpec},
 };
 use prost::Message;
@@ -65,15 +65,7 @@ pub(crate) fn writer() -> BundleWriter {
     ];
     BundleWriter {
         name: "tiny".into(),
-        preprocess: PreprocessSettings {
-            width: SIDE,
-            height: SIDE,
-            colour: Colour::Grey,
-            crop: None,
-            denoise: None,
-            filter: ResizeFilter::Area,
-            normalise: Normalise::identity(1),
-        },
+        preprocess: PreprocessSettings::new(SIDE, SIDE, Colour::Grey),
         vae: spec,
         scoring: Some(Scoring::of_one(
             Source::Residual,

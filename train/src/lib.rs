@@ -2,7 +2,10 @@
 //! `edge-vae` runs.
 
 pub mod cli;
+pub mod defects;
+pub mod detection;
 pub mod export;
+pub mod features;
 pub mod fit;
 pub mod memory;
 pub mod network;

@@ -17,6 +17,12 @@ pub enum Purpose {
     Noise = 4,
     /// Noise and binarisation of one frame in validation, which sees the same draws each time.
     Validate = 5,
+    /// Choice of feature vectors and of the first centres of a mixture; the counter is the frame,
+    /// beyond all frames the number of components.
+    Features = 6,
+    /// Whether a frame gets a defect, which one, and of which donor; the counter is that of
+    /// [`Purpose::Augment`].
+    Defect = 7,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.

@@ -178,7 +178,7 @@ impl Worker {
         let (dimensions, latent) = (spec.dimensions(), spec.latent.dimensions());
         let batch = plan.batch;
         Ok(Self {
-            preprocessor: Preprocessor::new(bundle.manifest().preprocess.clone())?,
+            preprocessor: bundle.preprocessor()?,
             vae: bundle.vae(engine, batch)?,
             dimensions,
             latent,

@@ -12,7 +12,7 @@ use edge_vae::{
 
 use crate::{
     export::Golden,
-    fit::{self, Augmentation, Budget, FitOptions, Job},
+    fit::{self, Augmentation, Budget, FitOptions, HeadOptions, Job},
     network::{LatentChoice, Preset},
 };
 
@@ -23,7 +23,7 @@ use crate::{
     after_help = "\
 Examples:
   edge-vae-train fit frames/good --out models/part --minutes 20
-  edge-vae-train fit mvtec/screw --preset 256x256 --colour grey --out models/screw
+  edge-vae-train fit mvtec/screw --preset best --size 256 --colour grey --out models/screw
   edge-vae-train fit mnist --preset 28x28 --likelihood bernoulli --out models/digits
   edge-vae-train fit frames/good --out models/part --resume
 
@@ -55,9 +55,25 @@ pub(super) struct FitArgs {
 /// The flags that decide the bits of the model.
 #[derive(Debug, Args)]
 struct TrainingArgs {
-    /// Network and input size [default: 28x28 for frames of at most 32 pixels, else 128x128]
+    /// Network [default: 28x28 for frames of at most 32 pixels, else edge]
     #[arg(long, value_enum)]
-    preset: Option<Preset>,
+    preset: Option<PresetArg>,
+    /// Side of the tensor in pixels; auto: 256 where frames are larger than 160, else 128
+    /// [default: 28 for 28x28, else auto]
+    #[arg(long, value_enum)]
+    size: Option<SizeArg>,
+    /// A head that is trained on synthetic defects [default: off for 28x28, else on]
+    #[arg(long, value_enum)]
+    head: Option<Switch>,
+    /// Weight of the negative ELBO per pixel beside the head's losses [default: 0.15]
+    #[arg(long, value_name = "WEIGHT", value_parser = non_negative)]
+    elbo_weight: Option<f64>,
+    /// Weights of the head's losses: focal, soft Dice, whole picture [default: 20,0.3,0.2]
+    #[arg(long, value_name = "F,D,P", value_parser = parse_weights)]
+    head_weights: Option<[f64; 3]>,
+    /// Share of the training pictures that get no synthetic defect [default: 0.4]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    clean_share: Option<f64>,
     /// Colour of the input [default: grey where the training frames are grey]
     #[arg(long, value_enum)]
     colour: Option<ColourArg>,
@@ -71,9 +87,9 @@ struct TrainingArgs {
     /// Weight of the KL divergence (β-VAE).
     #[arg(long, default_value_t = 1.0, value_parser = non_negative)]
     beta: f64,
-    /// Share of the run over which the KL weight rises from 0.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
-    kl_warm_up: f64,
+    /// Share of the run over which the KL weight rises from 0 [default: 0.1 for 28x28, else 0.3]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    kl_warm_up: Option<f64>,
     /// Nats of KL divergence that each latent channel may spend for nothing.
     #[arg(long, value_name = "NATS", default_value_t = 0.0, value_parser = non_negative)]
     free_bits: f64,
@@ -89,27 +105,36 @@ struct TrainingArgs {
     /// Frames in a step [default: the preset's]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65536))]
     batch: Option<u64>,
-    /// Peak learning rate of AdamW.
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = positive)]
-    learning_rate: f64,
+    /// Peak learning rate of AdamW [default: 0.001 for 28x28, else 0.002]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    learning_rate: Option<f64>,
     /// Decoupled weight decay.
     #[arg(long, value_name = "DECAY", default_value_t = 1e-4, value_parser = non_negative)]
     weight_decay: f64,
     /// Largest norm of the gradient.
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive)]
     clip: f64,
-    /// Decay of the exponential moving average of the weights.
-    #[arg(long, value_name = "DECAY", default_value_t = 0.998, value_parser = share)]
-    average: f64,
+    /// Decay of the exponential moving average of the weights [default: 0.998 for 28x28, else 0.995]
+    #[arg(long, value_name = "DECAY", value_parser = share)]
+    average: Option<f64>,
     /// Mirrored copies in training [default: none for 28x28, else both]
     #[arg(long, value_enum)]
     flip: Option<Flip>,
     /// Largest random shift as a share of the side [default: 0 for 28x28, else 0.03]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     shift: Option<f64>,
-    /// Largest random change of brightness, relative [default: 0 for 28x28, else 0.1]
+    /// Largest random enlargement, less one [default: 0 for 28x28, else 0.12]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    zoom: Option<f64>,
+    /// Largest random rotation, in degrees [default: 0 for 28x28, else 2]
+    #[arg(long, value_name = "DEGREES", value_parser = non_negative)]
+    rotation: Option<f64>,
+    /// Largest random change of brightness, relative [default: 0 for 28x28, else 0.15]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     brightness: Option<f64>,
+    /// Largest random gamma, as a power of two [default: 0 for 28x28, else 0.3]
+    #[arg(long, value_name = "EXPONENT", value_parser = non_negative)]
+    gamma: Option<f64>,
     /// Validations without improvement after which training stops early.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..))]
     patience: u64,
@@ -145,6 +170,54 @@ enum TrainDevice {
     Cpu,
     /// An NVIDIA GPU; needs a build with `--features cuda`.
     Cuda,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PresetArg {
+    /// 28×28: digits, small stamps
+    #[value(name = "28x28")]
+    Small28,
+    /// For small processors
+    Edge,
+    /// About twice the time of edge
+    Balanced,
+    /// About four times the time of edge
+    Best,
+    /// edge at --size 128
+    #[value(name = "128x128", alias = "128")]
+    Edge128,
+    /// edge at --size 256
+    #[value(name = "256x256", alias = "256")]
+    Edge256,
+}
+
+impl PresetArg {
+    /// The preset, and the size that the name implies.
+    fn resolve(self) -> (Preset, Option<usize>) {
+        match self {
+            Self::Small28 => (Preset::Small28, Some(28)),
+            Self::Edge => (Preset::Edge, None),
+            Self::Balanced => (Preset::Balanced, None),
+            Self::Best => (Preset::Best, None),
+            Self::Edge128 => (Preset::Edge, Some(128)),
+            Self::Edge256 => (Preset::Edge, Some(256)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SizeArg {
+    Auto,
+    #[value(name = "128")]
+    Side128,
+    #[value(name = "256")]
+    Side256,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -187,14 +260,14 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         },
     )?;
     let small = match args.training.preset {
-        Some(preset) => preset == Preset::Small28,
+        Some(preset) => preset == PresetArg::Small28,
         None => fit::is_small(&dataset),
     };
-    let options = resolve(&args.training, small);
+    let options = resolve(&args.training, small)?;
     let untouched = Untouched::try_parse_from(["fit"]).context("the defaults do not parse")?;
     let untouched = FitOptions {
         budget: options.budget,
-        ..resolve(&untouched.training, small)
+        ..resolve(&untouched.training, small)?
     };
     let training = &args.training;
     let job = Job {
@@ -214,12 +287,42 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
     fit::fit(&dataset, &job)
 }
 
-fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
+fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
     let preset = args.preset.unwrap_or(if small {
-        Preset::Small28
+        PresetArg::Small28
     } else {
-        Preset::Medium128
+        PresetArg::Edge
     });
+    let (preset, implied) = preset.resolve();
+    let size = match (args.size, implied) {
+        (None, size) => size,
+        (Some(SizeArg::Auto), None) => None,
+        (Some(SizeArg::Side128), None | Some(128)) => Some(128),
+        (Some(SizeArg::Side256), None | Some(256)) => Some(256),
+        (Some(_), Some(side)) => bail!(
+            "--size: the preset's name says {side}: give one of the two, or --preset edge, balanced or best"
+        ),
+    };
+    let defaults = HeadOptions::default();
+    let [focal, dice, image] =
+        args.head_weights
+            .unwrap_or([defaults.focal, defaults.dice, defaults.image]);
+    let head = HeadOptions {
+        elbo: args.elbo_weight.unwrap_or(defaults.elbo),
+        focal,
+        dice,
+        image,
+        clean: args.clean_share.unwrap_or(defaults.clean),
+    };
+    let head = match args.head {
+        None => preset.detects().then_some(head),
+        Some(Switch::Off) => None,
+        Some(Switch::On) if preset.detects() => Some(head),
+        Some(Switch::On) => bail!(
+            "--head on: the network {} has no feature maps for a head: give --preset edge, balanced or best",
+            preset.name()
+        ),
+    };
     let small = preset == Preset::Small28;
     let budget = match (args.minutes, args.epochs, args.steps) {
         (Some(minutes), _, _) => Budget::Minutes(minutes),
@@ -231,9 +334,11 @@ fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
     let flip = args
         .flip
         .unwrap_or(if small { Flip::None } else { Flip::Both });
-    let unless_small = |value| if small { 0.0 } else { value };
-    FitOptions {
+    let by_size = |of_small, of_others| if small { of_small } else { of_others };
+    Ok(FitOptions {
         preset,
+        size,
+        head,
         latent: args.latent,
         likelihood: args.likelihood,
         colour: args.colour.map(|colour| match colour {
@@ -251,24 +356,27 @@ fn resolve(args: &TrainingArgs, small: bool) -> FitOptions {
         class: args.class,
         budget,
         batch: args.batch.map_or(preset.batch(), |batch| batch as usize),
-        learning_rate: args.learning_rate,
+        learning_rate: args.learning_rate.unwrap_or(by_size(1e-3, 2e-3)),
         weight_decay: args.weight_decay,
         clip: args.clip,
-        average: args.average,
+        average: args.average.unwrap_or(by_size(0.998, 0.995)),
         beta: args.beta,
-        kl_warm_up: args.kl_warm_up,
+        kl_warm_up: args.kl_warm_up.unwrap_or(by_size(0.1, 0.3)),
         free_bits: args.free_bits,
         augmentation: Augmentation {
             flip_horizontal: matches!(flip, Flip::Horizontal | Flip::Both),
             flip_vertical: matches!(flip, Flip::Vertical | Flip::Both),
-            shift: args.shift.unwrap_or(unless_small(0.03)),
-            brightness: args.brightness.unwrap_or(unless_small(0.1)),
+            shift: args.shift.unwrap_or(by_size(0.0, 0.03)),
+            zoom: args.zoom.unwrap_or(by_size(0.0, 0.12)),
+            rotation: args.rotation.unwrap_or(by_size(0.0, 2.0)),
+            brightness: args.brightness.unwrap_or(by_size(0.0, 0.15)),
+            gamma: args.gamma.unwrap_or(by_size(0.0, 0.3)),
             binarise: args.likelihood == Likelihood::Bernoulli,
         },
         patience: args.patience as usize,
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
-    }
+    })
 }
 
 fn device(device: TrainDevice) -> Result<candle_core::Device> {
@@ -338,6 +446,15 @@ fn parse_crop(text: &str) -> Result<Crop, String> {
                 .to_owned(),
         ),
     }
+}
+
+fn parse_weights(text: &str) -> Result<[f64; 3], String> {
+    let wanted = || "wanted three weights of 0 or more: FOCAL,DICE,PICTURE".to_owned();
+    let weights: Vec<f64> = text
+        .split(',')
+        .map(|part| non_negative(part.trim()).map_err(|_| wanted()))
+        .collect::<Result<_, _>>()?;
+    weights.try_into().map_err(|_| wanted())
 }
 
 fn parse_denoise(text: &str) -> Result<Denoise, String> {

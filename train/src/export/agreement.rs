@@ -1,18 +1,40 @@
 //! Proof that the exported graphs compute what the trained network does.
 
+use std::{collections::BTreeMap, fmt};
+
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
-use edge_vae::vae::{Decoded, Likelihood, Vae};
+use edge_vae::{
+    backend::Graph,
+    vae::{Decoded, Likelihood, Vae},
+};
 
-use crate::network::{Mode, Network, Parameters, Snapshot};
+use crate::network::{INPUT, Mode, Network, Parameters, RECONSTRUCTION, Snapshot};
 
 /// Largest difference between training and runtime that an export may have: absolute, for values
 /// beyond 1 relative.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// Runs `frames` (C×H×W each) through the trained network and through `vae` (batch 1) and gives
-/// the largest difference of any output: posterior mean and log-variance, and what the decoder
-/// makes of the posterior mean.
+/// The graphs of a bundle, loaded for a batch of 1.
+pub struct Graphs {
+    /// Encoder and decoder.
+    pub vae: Vae,
+    /// The head, where the network has one.
+    pub head: Option<Box<dyn Graph>>,
+}
+
+impl fmt::Debug for Graphs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graphs")
+            .field("vae", &self.vae)
+            .field("head", &self.head.is_some())
+            .finish()
+    }
+}
+
+/// Runs `frames` (C×H×W each) through the trained network and through `graphs` and gives the
+/// largest difference of any output: posterior mean and log-variance, features, what the decoder
+/// makes of the posterior mean, and what the head makes of it all.
 ///
 /// # Errors
 /// A difference above [`TOLERANCE`], which is named, and failures of either side.
@@ -20,7 +42,7 @@ pub fn prove(
     network: &Network,
     parameters: &Parameters,
     values: &Snapshot,
-    vae: &mut Vae,
+    graphs: &mut Graphs,
     frames: &[&[f32]],
     device: &Device,
 ) -> Result<f64> {
@@ -36,12 +58,13 @@ pub fn prove(
             .permute((0, 2, 3, 1))?
             .contiguous()?;
         let mode = &mut Mode::Evaluate;
-        let (trained_mean, trained_log_variance) = network.encode(&x, &parameters, mode)?;
-        let observation = network.decode(&trained_mean, &parameters, mode)?;
+        let encoded = network.encode(&x, &parameters, mode)?;
+        let observation = network.decode(&encoded.mean, &parameters, mode)?;
 
+        let vae = &mut graphs.vae;
         vae.encode_into(frame, &mut mean, &mut log_variance)?;
         // The decoder is compared on the same z.
-        vae.decode_into(&planar(&trained_mean)?, &mut decoded)?;
+        vae.decode_into(&planar(&encoded.mean)?, &mut decoded)?;
 
         let mut compare = |name: &str, trained: &Tensor, exported: &[f32]| -> Result<()> {
             let difference = difference(&planar(trained)?, exported);
@@ -54,31 +77,65 @@ pub fn prove(
             worst = worst.max(difference);
             Ok(())
         };
-        compare("mean", &trained_mean, &mean)?;
-        compare("log_variance", &trained_log_variance, &log_variance)?;
+        compare("mean", &encoded.mean, &mean)?;
+        compare("log_variance", &encoded.log_variance, &log_variance)?;
+        for (name, trained) in &encoded.features {
+            let exported = graphs.vae.features().iter().find(|map| map.name == *name);
+            let values = exported.map_or(&[][..], |map| &map.values[..]);
+            compare(name, trained, values)?;
+        }
         match spec.likelihood {
             Likelihood::Bernoulli => {
                 compare("logits", &observation.location, &decoded.logits)?;
-                let probability = sigmoid(&observation.location)?;
-                compare("reconstruction", &probability, &decoded.reconstruction)?;
             }
-            Likelihood::Gaussian { .. } | Likelihood::GaussianLearned => {
-                compare(
-                    "reconstruction",
-                    &observation.location,
-                    &decoded.reconstruction,
-                )?;
-            }
+            Likelihood::Gaussian { .. } | Likelihood::GaussianLearned => {}
         }
+        let reconstruction = observation.reconstruction(spec.likelihood)?;
+        compare(RECONSTRUCTION, &reconstruction, &decoded.reconstruction)?;
         if let Some(trained) = &observation.log_variance {
             compare("decoder's log_variance", trained, &decoded.log_variance)?;
+        }
+        if let Some(head) = network.head() {
+            let mut tensors = encoded.features;
+            tensors.insert(INPUT, x);
+            tensors.insert(RECONSTRUCTION, reconstruction);
+            // As the decoder, the head is compared on the same inputs.
+            let exported = match &mut graphs.head {
+                Some(graph) => run_head(graph.as_mut(), &tensors)?,
+                None => bail!("the network has a head, its graph is missing"),
+            };
+            head.forward(&mut tensors, &parameters, mode)?;
+            for output in head.outputs() {
+                let values = exported.get(output.name).map_or(&[][..], Vec::as_slice);
+                compare(output.name, &tensors[output.name], values)?;
+            }
         }
     }
     Ok(worst)
 }
 
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    Ok(((x.neg()?.exp()? + 1.0)?).recip()?)
+/// The outputs by name of `graph`, whose inputs are among `tensors`.
+fn run_head(
+    graph: &mut dyn Graph,
+    tensors: &BTreeMap<&'static str, Tensor>,
+) -> Result<BTreeMap<String, Vec<f32>>> {
+    let mut inputs = Vec::new();
+    for input in graph.inputs() {
+        match tensors.get(input.name.as_str()) {
+            Some(t) => inputs.push(planar(t)?),
+            None => bail!("the head's graph wants {}, which was not made", input.name),
+        }
+    }
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut outputs: Vec<Vec<f32>> = graph
+        .outputs()
+        .iter()
+        .map(|output| vec![0.0; output.len()])
+        .collect();
+    let mut buffers: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    graph.run(&inputs, &mut buffers)?;
+    let names = graph.outputs().iter().map(|output| output.name.clone());
+    Ok(names.zip(outputs).collect())
 }
 
 /// The values of 1×H×W×C as C×H×W; vectors stay as they are.
@@ -119,12 +176,13 @@ mod tests {
     /// Random weights and running statistics through tract.
     fn agree(
         preset: Preset,
+        side: usize,
         channels: usize,
         likelihood: Likelihood,
         latent: Option<LatentChoice>,
     ) {
         let device = Device::Cpu;
-        let network = Network::new(preset, preset.spec(channels, likelihood, latent));
+        let network = Network::with_head(preset, preset.spec(side, channels, likelihood, latent));
         let mut parameters = network.parameters(3, &device).unwrap();
         // Statistics and biases other than those of a fresh network.
         let mut random = stream(4, Purpose::Weights, 0);
@@ -150,24 +208,46 @@ mod tests {
         let decoder = graphs::decoder(&network, &values, "test").unwrap();
         let encoder = engine.load(&encoder, "encoder.onnx", 1).unwrap();
         let decoder = engine.load(&decoder, "decoder.onnx", 1).unwrap();
-        let mut vae = Vae::new(spec.clone(), encoder, decoder).unwrap();
+        let head = network.head().map(|_| {
+            let head = graphs::head(&network, &values, "test").unwrap();
+            engine.load(&head, "head.onnx", 1).unwrap()
+        });
+        let mut loaded = Graphs {
+            vae: Vae::new(spec.clone(), encoder, decoder).unwrap(),
+            head,
+        };
         let frame: Vec<f32> = (0..spec.dimensions())
             .map(|i| (i as f32 * 0.37).sin().abs())
             .collect();
-        let worst = prove(&network, &parameters, &values, &mut vae, &[&frame], &device).unwrap();
-        assert!(worst < TOLERANCE);
+        let mut proof = |values: &Snapshot| {
+            let frames = [&frame[..]];
+            prove(&network, &parameters, values, &mut loaded, &frames, &device)
+        };
+        assert!(proof(&values).unwrap() < TOLERANCE);
 
-        // The proof notices a single changed weight.
-        let name = "decoder.f.weight";
-        let changed = (&values.0[name] * 1.01).unwrap();
-        values.0.insert(name.to_owned(), changed);
-        let refused = prove(&network, &parameters, &values, &mut vae, &[&frame], &device);
-        assert!(refused.unwrap_err().to_string().contains("disagrees"));
+        // The proof notices a single changed weight, whatever graph it is in.
+        let last = match network.head() {
+            None => vec!["decoder.f.weight"],
+            Some(_) => vec![
+                "encoder.posterior.weight",
+                "encoder.block_4.0.weight",
+                "decoder.planes.weight",
+                "head.join_4.residue.weight",
+                "head.logits.weight",
+            ],
+        };
+        for name in last {
+            let mut changed = values.clone();
+            let weight = (&values.0[name] * 1.01).unwrap();
+            changed.0.insert(name.to_owned(), weight);
+            let refused = proof(&changed).unwrap_err().to_string();
+            assert!(refused.contains("disagrees"), "{name}: {refused}");
+        }
     }
 
     #[test]
     fn digits_with_a_vector() {
-        agree(Preset::Small28, 1, Likelihood::Bernoulli, None);
+        agree(Preset::Small28, 28, 1, Likelihood::Bernoulli, None);
     }
 
     #[test]
@@ -175,6 +255,7 @@ mod tests {
         let latent = Some(LatentChoice::Map(8));
         agree(
             Preset::Small28,
+            28,
             1,
             Likelihood::Gaussian { sigma: 0.5 },
             latent,
@@ -183,14 +264,21 @@ mod tests {
 
     #[test]
     fn colour_with_a_map() {
-        agree(Preset::Medium128, 3, Likelihood::GaussianLearned, None);
+        agree(Preset::Edge, 64, 3, Likelihood::GaussianLearned, None);
     }
 
     #[test]
     fn grey_with_a_vector() {
         let latent = Some(LatentChoice::Vector(64));
-        agree(Preset::Medium128, 1, Likelihood::GaussianLearned, latent);
-        let spec = Preset::Medium128.spec(1, Likelihood::GaussianLearned, latent);
+        agree(Preset::Edge, 64, 1, Likelihood::GaussianLearned, latent);
+        let spec = Preset::Edge.spec(64, 1, Likelihood::GaussianLearned, latent);
         assert_eq!(spec.latent, Latent::Vector { length: 64 });
+    }
+
+    #[test]
+    fn wider_networks() {
+        agree(Preset::Balanced, 32, 1, Likelihood::Bernoulli, None);
+        let fixed = Likelihood::Gaussian { sigma: 0.2 };
+        agree(Preset::Best, 32, 3, fixed, None);
     }
 }

@@ -1,46 +1,29 @@
 //! From a trained network to a proved and calibrated bundle.
 
-use std::{
-    collections::BTreeMap,
-    io::Cursor,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use candle_core::Device;
 use edge_vae::{
-    Frame,
-    anomaly::{
-        Aggregation, Calibration, EvidenceMap, GaussianSmoothing, GraphShapes, Observed,
-        PositionStatistics, Scorer, Scoring, Source,
-    },
+    Observer,
+    anomaly::{Calibration, Scorer},
     backend::{BackendKind, Engine, EngineOptions},
-    bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard, write_npy},
+    bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard},
     dataset::{Sample, Split},
-    frame::{DecodeLimits, PixelFormat, Samples},
     preprocess::{PreprocessSettings, Preprocessor},
-    vae::Vae,
+    vae::{Vae, VaeSpec},
 };
-use image::{DynamicImage, ImageFormat};
 
-use super::{agreement, graphs};
+use super::{
+    agreement::{self, Graphs},
+    golden::{self, Golden},
+    graphs,
+};
 use crate::{
+    detection,
     fit::{Frames, State},
     network::{Network, Snapshot},
 };
-
-/// The frame that proves an engine.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Golden {
-    /// One of the calibration frames.
-    CalibrationFrame,
-    /// A drawn digit.
-    Glyph,
-    /// A picture of the user's.
-    File(PathBuf),
-}
 
 /// A trained network and all that its bundle is made of.
 #[derive(Debug)]
@@ -69,28 +52,17 @@ pub struct Export<'a> {
     pub interrupted: &'a AtomicBool,
 }
 
-/// File of the bundle with mean and deviation of the residual at each position.
-const STATISTICS: &str = "statistics.npy";
-/// Files of the golden frame.
-const GOLDEN_FRAME: &str = "golden.png";
-const GOLDEN_VALUES: &str = "golden.npz";
-/// Standard deviation of the residual's smoothing as a share of the tensor's side.
-const SMOOTHING: f32 = 1.0 / 64.0;
-/// Share of the pixels that make the score.
-const TOP: f32 = 0.02;
+/// File of the bundle with the head's graph.
+const HEAD: &str = "head.onnx";
 /// Frames on which graphs and network are compared.
 const COMPARED: usize = 8;
-/// Frames that the statistics of a position need at most.
-const STATISTICS_FRAMES: usize = 5000;
-/// Longest side of the golden frame, in pixels.
-const GOLDEN_SIDE: u32 = 512;
-/// Tolerance of anomaly map and score, in standard deviations.
+/// Tolerance of distances, anomaly map and score, in standard deviations.
 const MAP_TOLERANCE: f64 = 1e-2;
 
 impl Export<'_> {
-    /// Exports the graphs, compares them with the trained network, fits the statistics of the
-    /// score on the training frames and the threshold on the calibration frames, both by the
-    /// runtime's own code, and writes the bundle.
+    /// Exports the graphs, compares them with the trained network, fits the detector on training and
+    /// validation frames and the threshold on the calibration frames, all by the runtime's own
+    /// code, and writes the bundle.
     ///
     /// # Errors
     /// A disagreement above [`agreement::TOLERANCE`], and files that can't be written.
@@ -99,15 +71,26 @@ impl Export<'_> {
         let name = model_name(out);
         let encoder = graphs::encoder(self.network, self.values, &name)?;
         let decoder = graphs::decoder(self.network, self.values, &name)?;
+        let head = match self.network.head() {
+            Some(_) => Some(graphs::head(self.network, self.values, &name)?),
+            None => None,
+        };
         let engine = Engine::open(&EngineOptions {
             backend: Some(BackendKind::Tract),
             ..EngineOptions::default()
         })?;
-        let mut vae = Vae::new(
-            spec.clone(),
-            engine.load(&encoder, ENCODER, 1)?,
-            engine.load(&decoder, DECODER, 1)?,
-        )?;
+        let vae = || {
+            Ok::<_, anyhow::Error>(Vae::new(
+                spec.clone(),
+                engine.load(&encoder, ENCODER, 1)?,
+                engine.load(&decoder, DECODER, 1)?,
+            )?)
+        };
+        let loaded_head = || {
+            head.as_ref()
+                .map(|head| engine.load(head, HEAD, 1))
+                .transpose()
+        };
 
         let compared: Vec<&[f32]> = self
             .split
@@ -116,12 +99,14 @@ impl Export<'_> {
             .take(COMPARED)
             .map(|&index| self.frames.get(index))
             .collect();
-        let parameters = self.network.parameters(0, self.device)?;
         let worst = agreement::prove(
             self.network,
-            &parameters,
+            &self.network.parameters(0, self.device)?,
             self.values,
-            &mut vae,
+            &mut Graphs {
+                vae: vae()?,
+                head: loaded_head()?,
+            },
             &compared,
             self.device,
         )?;
@@ -130,43 +115,100 @@ impl Export<'_> {
             engine.description()
         );
 
-        let smoothing = SMOOTHING * spec.width.min(spec.height) as f32;
-        let aggregation = Aggregation::TopFraction { fraction: TOP };
-        let scoring = Scoring::of_one(
-            Source::Residual,
-            smoothing,
-            Some(STATISTICS.to_owned()),
-            aggregation,
-        );
-        let graphs = GraphShapes::default();
-        let mut map = vec![0.0; spec.height * spec.width];
-        let mut residual = EvidenceMap::new(Source::Residual, &spec, graphs)?;
-        let mut smooth = GaussianSmoothing::new(spec.width, spec.height, smoothing)?;
-        let mut statistics = PositionStatistics::new(spec.height, spec.width);
-        // From the whole set: frames of one day or one camera lie together.
-        let stride = self.split.train.len().div_ceil(STATISTICS_FRAMES).max(1);
-        for &index in self.split.train.iter().step_by(stride) {
-            self.check_interrupted()?;
-            let input = self.frames.get(index);
-            residual.compute(&observe(&mut vae, input)?, &mut map)?;
-            smooth.apply(&mut map)?;
-            statistics.push(&map)?;
-        }
-        let statistics = statistics.finish()?.to_array();
-        let values: Vec<f32> = statistics.iter().copied().collect();
-        let statistics_file = write_npy(statistics.shape(), &values)
-            .map_err(|problem| anyhow!("cannot lay out {STATISTICS}: {problem}"))?;
+        let material = detection::Material {
+            frames: self.frames,
+            samples: self.samples,
+            preprocess: self.preprocess,
+            split: self.split,
+            seed: self.state.options.seed,
+            interrupted: self.interrupted,
+        };
+        let observer = || {
+            let mut observer = Observer::new(vae()?);
+            if let Some(head) = loaded_head()? {
+                observer.push(HEAD, head)?;
+            }
+            Ok(observer)
+        };
+        let wanted = self.state.options.score;
+        let has_head = head.is_some().then_some(HEAD);
+        let detector = detection::fit(wanted, &material, &spec, has_head, observer)?;
+        let judged = || {
+            let mut observer = observer()?;
+            if let Some(features) = detector.files.get(detection::FEATURES) {
+                observer.push(
+                    detection::FEATURES,
+                    engine.load(features, detection::FEATURES, 1)?,
+                )?;
+            }
+            Ok(observer)
+        };
 
-        let statistics = BTreeMap::from([(Source::Residual, statistics)]);
-        let mut scorer = Scorer::new(&scoring, &spec, graphs, &statistics)?;
+        let calibration = self.calibrate(&material, &spec, &detector, judged)?;
+        let mut observer = judged()?;
+        let shapes = observer.graph_shapes();
+        let mut scorer = Scorer::new(&detector.scoring, &spec, shapes, &detector.statistics)?;
+        let first = self.split.calibration.first();
+        let (frame_png, frame) = self.golden.frame(
+            first.map(|&index| self.samples[index]),
+            spec.width.max(spec.height),
+        )?;
+        let mut input = vec![0.0; spec.dimensions()];
+        Preprocessor::new(self.preprocess.clone())?.prepare(&frame, &mut input)?;
+        observer.observe(&input)?;
+        let golden = GoldenValues::of(&observer.observed(&input), Some(&mut scorer))?;
+
+        let mut files = detector.files;
+        files.extend([
+            (ENCODER.to_owned(), encoder),
+            (DECODER.to_owned(), decoder),
+            (golden::FRAME.to_owned(), frame_png),
+            (golden::VALUES.to_owned(), golden.to_npz(&spec, shapes)?),
+        ]);
+        files.extend(head.map(|head| (HEAD.to_owned(), head)));
+        let writer = BundleWriter {
+            name,
+            preprocess: self.preprocess.clone(),
+            vae: spec,
+            scoring: Some(detector.scoring),
+            calibration: Some(calibration),
+            golden: edge_vae::bundle::Golden {
+                frame: golden::FRAME.to_owned(),
+                expected: golden::VALUES.to_owned(),
+                score: golden.score,
+                tolerance: agreement::TOLERANCE,
+                map_tolerance: MAP_TOLERANCE,
+            },
+            card: self.card(worst, detector.figures),
+            files,
+        };
+        let mut bundle = writer.finish()?;
+        bundle.prove(&engine)?;
+        bundle.save(out)?;
+        eprintln!("{}: {}", out.display(), bundle.manifest().model_id);
+        Ok(())
+    }
+
+    /// Scores of the calibration frames, and the threshold from them.
+    fn calibrate(
+        &self,
+        material: &detection::Material,
+        spec: &VaeSpec,
+        detector: &detection::Detector,
+        observer: impl FnMut() -> Result<Observer>,
+    ) -> Result<Calibration> {
         let (mut scores, mut maxima) = (Vec::new(), Vec::new());
-        for &index in &self.split.calibration {
-            self.check_interrupted()?;
-            let input = self.frames.get(index);
-            let score = scorer.score(&observe(&mut vae, input)?, &mut map)?;
-            scores.push(score);
-            maxima.push(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
-        }
+        detection::score(
+            material,
+            &self.split.calibration,
+            spec,
+            detector,
+            observer,
+            |score, map| {
+                scores.push(score);
+                maxima.push(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
+            },
+        )?;
         let wanted = self.state.options.false_alarm_rate;
         let (calibration, attained) = Calibration::fit_attainable(scores, maxima, wanted)?;
         if let Some(rate) = attained {
@@ -177,68 +219,21 @@ impl Export<'_> {
             );
         }
         eprintln!("{}", calibration.statement());
-
-        let (frame_png, frame) = self.golden_frame()?;
-        let mut input = vec![0.0; spec.dimensions()];
-        Preprocessor::new(self.preprocess.clone())?.prepare(&frame, &mut input)?;
-        let observed = observe(&mut vae, &input)?;
-        let score = scorer.score(&observed, &mut map)?;
-        let golden = GoldenValues {
-            input: observed.input.to_vec(),
-            mean: observed.mean.to_vec(),
-            log_variance: observed.log_variance.to_vec(),
-            reconstruction: observed.reconstruction.to_vec(),
-            logits: observed.logits.to_vec(),
-            reconstruction_log_variance: observed.reconstruction_log_variance.to_vec(),
-            anomaly_map: map,
-            score: Some(score),
-            ..GoldenValues::default()
-        };
-
-        let files = BTreeMap::from([
-            (ENCODER.to_owned(), encoder),
-            (DECODER.to_owned(), decoder),
-            (STATISTICS.to_owned(), statistics_file),
-            (GOLDEN_FRAME.to_owned(), frame_png),
-            (GOLDEN_VALUES.to_owned(), golden.to_npz(&spec, graphs)?),
-        ]);
-        let writer = BundleWriter {
-            name,
-            preprocess: self.preprocess.clone(),
-            vae: spec,
-            scoring: Some(scoring),
-            calibration: Some(calibration),
-            golden: edge_vae::bundle::Golden {
-                frame: GOLDEN_FRAME.to_owned(),
-                expected: GOLDEN_VALUES.to_owned(),
-                score: Some(score),
-                tolerance: agreement::TOLERANCE,
-                map_tolerance: MAP_TOLERANCE,
-            },
-            card: self.card(worst),
-            files,
-        };
-        let mut bundle = writer.finish()?;
-        bundle.prove(&engine)?;
-        bundle.save(out)?;
-        eprintln!("{}: {}", out.display(), bundle.manifest().model_id);
-        Ok(())
+        Ok(calibration)
     }
 
-    fn check_interrupted(&self) -> Result<()> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
-        Ok(())
-    }
-
-    fn card(&self, worst: f64) -> ModelCard {
+    fn card(&self, worst: f64, detection: BTreeMap<String, f64>) -> ModelCard {
         let state = self.state;
-        let mut figures = BTreeMap::from([("export-largest-difference".to_owned(), worst)]);
+        let mut figures = detection;
+        figures.insert("export-largest-difference".to_owned(), worst);
         let best = state.records.iter().find(|r| r.step == state.best_step);
         if let Some(record) = best {
             figures.insert("validation-nll-nats".to_owned(), record.validation_nll);
             figures.insert("validation-kl-nats".to_owned(), record.validation_kl);
+            if let Some(head) = record.head {
+                let name = "validation-synthetic-auroc".to_owned();
+                figures.insert(name, head.validation_auroc);
+            }
         }
         ModelCard {
             dataset: self.dataset.to_owned(),
@@ -260,71 +255,10 @@ impl Export<'_> {
         let picture = match self.golden {
             Golden::Glyph => {
                 let side = self.preprocess.width.max(self.preprocess.height) as u32;
-                DynamicImage::ImageLuma8(edge_vae::synth::glyph(side, '3')?)
-            }
-            Golden::File(path) => small_picture(&Frame::open(path)?)?,
-            Golden::CalibrationFrame => {
-                let Some(&index) = self.split.calibration.first() else {
-                    bail!("no calibration frame to take for the golden one");
-                };
-                let sample = self.samples[index];
-                eprintln!(
-                    "golden frame: {} goes into the bundle (`--golden glyph` keeps your pictures out)",
-                    sample.name()
-                );
-                small_picture(&sample.frame()?)?
-            }
-        };
-        let mut png = Cursor::new(Vec::new());
-        picture
-            .write_to(&mut png, ImageFormat::Png)
-            .context("cannot encode the golden frame")?;
-        let png = png.into_inner();
-        let frame = Frame::decode(&png, GOLDEN_FRAME, &DecodeLimits::default())?;
-        Ok((png, frame))
-    }
+                DynamicImage::Image
 }
 
-/// The frame as a picture, shrunk where it is large: a golden frame need not be a whole photograph.
-fn small_picture(frame: &Frame) -> Result<DynamicImage> {
-    let (width, height) = (frame.width(), frame.height());
-    let picture = match (frame.samples().clone(), frame.format()) {
-        (Samples::U8(samples), PixelFormat::Gray8) => {
-            image::GrayImage::from_raw(width, height, samples).map(DynamicImage::ImageLuma8)
-        }
-        (Samples::U8(samples), _) => {
-            image::RgbImage::from_raw(width, height, samples).map(DynamicImage::ImageRgb8)
-        }
-        (Samples::U16(samples), PixelFormat::Gray16) => {
-            image::ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageLuma16)
-        }
-        (Samples::U16(samples), _) => {
-            image::ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageRgb16)
-        }
-    };
-    let picture = picture.context("the golden frame's samples do not fit its size")?;
-    Ok(if width.max(height) > GOLDEN_SIDE {
-        picture.resize(
-            GOLDEN_SIDE,
-            GOLDEN_SIDE,
-            image::imageops::FilterType::Triangle,
-        )
-    } else {
-        picture
-    })
-}
-
-/// Number of trained values, without the running statistics.
-fn parameters(values: &Snapshot) -> usize {
-    values
-        .0
-        .iter()
-        .filter(|(name, _)| !name.contains(".running_"))
-        .map(|(_, t)| t.elem_count())
-        .sum()
-}
-
-/// The model's name out of the bundle's: what [`BundleWriter`] accepts of it.
+r`] accepts of it.
 fn model_name(out: &Path) -> String {
     let stem = out.file_name().unwrap_or_default().to_string_lossy();
     let name: String = stem
@@ -338,20 +272,4 @@ fn model_name(out: &Path) -> String {
     } else {
         name.to_owned()
     }
-}
-
-/// Everything that the VAE computes for a prepared frame.
-fn observe<'a>(vae: &'a mut Vae, input: &'a [f32]) -> Result<Observed<'a>> {
-    vae.reconstruct(input)?;
-    let (mean, log_variance) = vae.last_posterior();
-    let decoded = vae.last_decoded();
-    Ok(Observed {
-        input,
-        mean,
-        log_variance,
-        reconstruction: &decoded.reconstruction,
-        logits: &decoded.logits,
-        reconstruction_log_variance: &decoded.log_variance,
-        ..Observed::default()
-    })
 }

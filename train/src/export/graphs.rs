@@ -1,15 +1,18 @@
-//! The encoder and the decoder as ONNX graphs, batch normalisation folded into the convolutions.
+//! Encoder, decoder and head as ONNX graphs, batch normalisation folded into the convolutions.
+
+use std::collections::BTreeMap;
 
 use candle_core::{Result, bail};
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
 use super::onnx::{Attribute, GraphBuilder, Value};
 use crate::{
-    network::{LOG_VARIANCE_BOUNDS, Layer, NORM_EPSILON, Network, Snapshot},
+    network::{INPUT, LOG_VARIANCE_BOUNDS, Layer, NORM_EPSILON, Network, RECONSTRUCTION, Snapshot},
     ops::{Activation, LEAKY_SLOPE},
 };
 
-/// `encoder.onnx`: `input` N×C×H×W → `mean`, `log_variance` N×L or N×L×h×w.
+/// `encoder.onnx`: `input` N×C×H×W → `mean`, `log_variance` N×L or N×L×h×w, and each feature map
+/// N×C×h×w.
 ///
 /// # Errors
 /// A value is missing in `values`.
@@ -17,7 +20,8 @@ pub fn encoder(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<
     let spec = network.spec();
     let mut graph = GraphBuilder::new("encoder");
     let input = graph.input("input", &spec.input_shape());
-    let posterior = walk(&mut graph, network.encoder(), values, input)?;
+    let mut taps = BTreeMap::new();
+    let posterior = walk(&mut graph, network.encoder(), values, input, &mut taps)?;
     let shape = spec.latent.shape();
     let length = shape[0];
     let mean = slice(&mut graph, &posterior, "posterior_mean", 0, length);
@@ -25,6 +29,11 @@ pub fn encoder(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<
     let log_variance = soft_clamp(&mut graph, &raw, "posterior_log_variance");
     graph.output(&mean, "mean", &shape);
     graph.output(&log_variance, "log_variance", &shape);
+    for (name, shape) in feature_maps(network) {
+        if let Some(value) = taps.get(name) {
+            graph.output(value, name, &shape);
+        }
+    }
     Ok(graph.finish(&metadata(spec, model, "encoder")))
 }
 
@@ -36,7 +45,13 @@ pub fn decoder(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<
     let spec = network.spec();
     let mut graph = GraphBuilder::new("decoder");
     let latent = graph.input("latent", &spec.latent.shape());
-    let planes = walk(&mut graph, network.decoder(), values, latent)?;
+    let planes = walk(
+        &mut graph,
+        network.decoder(),
+        values,
+        latent,
+        &mut BTreeMap::new(),
+    )?;
     let shape = spec.input_shape();
     let channels = spec.channels;
     match spec.likelihood {
@@ -61,6 +76,62 @@ pub fn decoder(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<
         }
     }
     Ok(graph.finish(&metadata(spec, model, "decoder")))
+}
+
+/// `head.onnx`: `input`, `reconstruction` N×C×H×W and the encoder's feature maps →
+/// `head_logits` N×1×H/2×W/2 and the maps it is made of.
+///
+/// # Errors
+/// The network has no head; a value is missing in `values`.
+pub fn head(network: &Network, values: &Snapshot, model: &str) -> Result<Vec<u8>> {
+    let Some(head) = network.head() else {
+        bail!("the network has no head to export");
+    };
+    let spec = network.spec();
+    let mut graph = GraphBuilder::new("head");
+    let mut tensors = BTreeMap::new();
+    for name in [INPUT, RECONSTRUCTION] {
+        tensors.insert(name, graph.input(name, &spec.input_shape()));
+    }
+    for (name, shape) in feature_maps(network) {
+        tensors.insert(name, graph.input(name, &shape));
+    }
+    for step in head.steps() {
+        let mut inputs = Vec::with_capacity(step.from.len());
+        for name in &step.from {
+            match tensors.get(name) {
+                Some(value) => inputs.push(value),
+                None => bail!("the head wants {name}, which was not made"),
+            }
+        }
+        let made = export_layer(&mut graph, &step.layer, values, &inputs)?;
+        tensors.insert(step.to, made);
+    }
+    for output in head.outputs() {
+        if let Some(value) = tensors.get(output.name) {
+            let side = |side: usize| side / output.reduction;
+            let shape = [output.channels, side(spec.height), side(spec.width)];
+            graph.output(value, output.name, &shape);
+        }
+    }
+    Ok(graph.finish(&metadata(spec, model, "head")))
+}
+
+/// Names and shapes C×h×w of the encoder's feature maps.
+fn feature_maps(network: &Network) -> Vec<(&'static str, [usize; 3])> {
+    let spec = network.spec();
+    let shape = |layer: &Layer| match *layer {
+        Layer::Tap {
+            name,
+            channels,
+            reduction,
+        } => Some((
+            name,
+            [channels, spec.height / reduction, spec.width / reduction],
+        )),
+        _ => None,
+    };
+    network.encoder().iter().filter_map(shape).collect()
 }
 
 fn metadata(spec: &VaeSpec, model: &str, graph: &str) -> Vec<(&'static str, String)> {
@@ -90,10 +161,14 @@ fn walk(
     layers: &[Layer],
     values: &Snapshot,
     input: Value,
+    taps: &mut BTreeMap<&'static str, Value>,
 ) -> Result<Value> {
     let mut x = input;
     for layer in layers {
-        x = export_layer(graph, layer, values, &x)?;
+        x = export_layer(graph, layer, values, &[&x])?;
+        if let Layer::Tap { name, .. } = layer {
+            taps.insert(name, x.clone());
+        }
     }
     Ok(x)
 }
@@ -102,8 +177,14 @@ fn export_layer(
     graph: &mut GraphBuilder,
     layer: &Layer,
     values: &Snapshot,
-    x: &Value,
+    inputs: &[&Value],
 ) -> Result<Value> {
+    let Some(&x) = inputs.first() else {
+        bail!("a layer without inputs");
+    };
+    if inputs.len() != layer.inputs() {
+        bail!("{} inputs for a layer of {}", inputs.len(), layer.inputs());
+    }
     match layer {
         Layer::Conv {
             name,
@@ -114,6 +195,7 @@ fn export_layer(
             padding,
             norm,
             activation,
+            ..
         } => {
             let fold = Fold::of(values, name, *output, *norm)?;
             let stored = values.values(&format!("{name}.weight"))?;
@@ -234,6 +316,54 @@ fn export_layer(
                 ("mode", Attribute::Text("CRD")),
             ],
         )),
+        Layer::Tap { .. } => Ok(x.clone()),
+        Layer::Join {
+            name,
+            branches,
+            output,
+            activation,
+        } => {
+            let fold = Fold::of(values, name, *output, true)?;
+            let mut sum: Option<Value> = None;
+            for (branch, x) in branches.iter().zip(inputs) {
+                let stored = values.values(&format!("{}.weight", branch.name))?;
+                let kernel = branch.kernel();
+                let (input, output) = (branch.input, *output);
+                let window = Window::new(kernel, kernel, 0);
+                let (operator, shape, weight) = if branch.up {
+                    let weight = permute_ihwo_to_iohw(&stored, input, kernel, output, &fold.factor);
+                    ("ConvTranspose", [input, output, kernel, kernel], weight)
+                } else {
+                    let weight = permute_ohwi_to_oihw(&stored, output, kernel, input, &fold.factor);
+                    ("Conv", [output, input, kernel, kernel], weight)
+                };
+                // The first term carries the offset of them all.
+                let none = vec![0.0; output];
+                let bias = if sum.is_none() { &fold.offset } else { &none };
+                let weight = (&shape[..], &weight[..]);
+                let y = convolve(graph, operator, &branch.name, x, weight, bias, &window);
+                sum = Some(match sum {
+                    Some(sum) => {
+                        let name = format!("{}.sum", branch.name);
+                        graph.node("Add", &name, &[&sum, &y], &[])
+                    }
+                    None => y,
+                });
+            }
+            let sum = sum.unwrap_or_else(|| x.clone());
+            Ok(activate(graph, name, sum, *activation))
+        }
+        Layer::Residue { factor, gain } => {
+            let difference = graph.node("Sub", "residue.difference", inputs, &[]);
+            let gain = graph.floats("residue.gain", &[1], &[*gain as f32]);
+            let scaled = graph.node("Mul", "residue.scaled", &[&difference, &gain], &[]);
+            Ok(graph.node(
+                "SpaceToDepth",
+                "residue.coarse",
+                &[&scaled],
+                &[("blocksize", Attribute::Int(*factor as i64))],
+            ))
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod agreement;
 mod bundle;
+mod golden;
 pub mod graphs;
 pub mod onnx;
 
-pub use agreement::{TOLERANCE, prove};
-pub use bundle::{Export, Golden};
+pub use agreement::{Graphs, TOLERANCE, prove};
+pub use bundle::Export;
+pub use golden::Golden;

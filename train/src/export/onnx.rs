@@ -1,5 +1,6 @@
 //! A small writer of ONNX files: opset 17, IR version 8, a symbolic batch dimension `N`.
 
+use half::f16;
 use prost::Message;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
@@ -62,6 +63,64 @@ impl GraphBuilder {
     pub fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Value {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(name, shape, DataType::Float, raw)
+    }
+
+    /// A constant of `f16` values, as the `f32` values that the graph computes with: the engines
+    /// widen it once, when they load the file.
+    ///
+    /// tract does so only where the widened constant has at most 4 MiB, and otherwise in every run.
+    pub fn halves(&mut self, name: &str, shape: &[usize], values: &[f16]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let stored = self.constant(&format!("{name}.f16"), shape, DataType::Float16, raw);
+        self.widen(name, &stored)
+    }
+
+    /// `value` as `f32`.
+    fn widen(&mut self, name: &str, value: &Value) -> Value {
+        let to = Attribute::Int(DataType::Float as i64);
+        self.node("Cast", name, &[value], &[("to", to)])
+    }
+
+    /// Lower triangular matrices `count×side×side` as `f32`, stored as `f16` without the zeros
+    /// above the diagonal: `values` holds the rows' first 1, 2, … elements, one matrix after the
+    /// other. The engines put them together once, when they load the file; see
+    /// [`Self::halves`] for the size that tract allows.
+    pub fn triangles(
+        &mut self,
+        name: &str,
+        (count, side): (usize, usize),
+        values: &[f16],
+    ) -> Value {
+        let length = side * (side + 1) / 2;
+        // A zero behind each matrix is what the upper triangle is made of.
+        let raw = values
+            .chunks_exact(length.max(1))
+            .flat_map(|matrix| matrix.iter().chain([&f16::ZERO]))
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let packed = format!("{name}.packed");
+        let packed = self.constant(&packed, &[count, length + 1], DataType::Float16, raw);
+        let places = format!("triangle{side}");
+        if !self.graph.initializer.iter().any(|t| t.name == places) {
+            let raw = (0..side * side)
+                .map(|place| (place / side, place % side))
+                .map(|(row, column)| {
+                    let inside = row * (row + 1) / 2 + column;
+                    if column <= row { inside } else { length }
+                })
+                .flat_map(|place| (place as i32).to_le_bytes())
+                .collect();
+            self.constant(&places, &[side, side], DataType::Int32, raw);
+        }
+        let axis = ("axis", Attribute::Int(1));
+        let square = format!("{name}.square");
+        let square = self.node("Gather", &square, &[&packed, &Value(places)], &[axis]);
+        self.widen(name, &square)
+    }
+
+    /// An input that a node may go without.
+    pub fn absent() -> Value {
+        Value(String::new())
     }
 
     /// A constant vector of integers.

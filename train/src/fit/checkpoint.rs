@@ -10,7 +10,7 @@ use super::{options::FitOptions, record::Record};
 use crate::{export::Golden, network::Snapshot};
 
 /// Written by this version; another one is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Name of the file in the run's folder.
 pub(super) const FILE: &str = "checkpoint.safetensors";
 
@@ -31,14 +31,27 @@ pub struct State {
     pub total: u64,
     /// Seconds trained so far.
     pub seconds: f64,
-    /// Steps since the training losses were last reported, and their sums.
-    pub running: (u64, f64, f64),
+    /// The training losses since they were last reported.
+    pub running: Running,
     /// Validations made so far.
     pub records: Vec<Record>,
     /// Step of the best validation.
     pub best_step: u64,
     /// Whether training has ended.
     pub finished: bool,
+}
+
+/// Sums of the losses of some steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    /// Number of steps.
+    pub steps: u64,
+    /// −log p(x|z) in nats a frame.
+    pub nll: f64,
+    /// KL divergence in nats a frame.
+    pub divergence: f64,
+    /// The head's weighted loss.
+    pub head: f64,
 }
 
 /// A whole checkpoint.
@@ -137,7 +150,7 @@ impl State {
             step: 0,
             total: 0,
             seconds: 0.0,
-            running: (0, 0.0, 0.0),
+            running: Running::default(),
             records: Vec::new(),
             best_step: 0,
             finished: false,

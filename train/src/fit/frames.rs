@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use edge_vae::{
     dataset::{Sample, read_frames},
     frame::{Frame, Samples},
-    preprocess::{Colour, Normalise, PreprocessSettings, Preprocessor},
+    preprocess::{Colour, Crop, Normalise, PreprocessSettings, Preprocessor},
 };
 use sha2::{Digest, Sha256};
 
@@ -111,17 +111,46 @@ const LEAST: usize = 8;
 /// Least standard deviation of a channel, of full scale.
 const LEAST_DEVIATION: f32 = 0.01;
 
-/// Samples looked at to find out whether frames are coloured.
-const COLOUR_SAMPLES: usize = 16;
+/// Samples looked at to find out what frames are like.
+const LOOKED_AT: usize = 16;
+
+/// Readable frames among samples from the whole set.
+fn some_of(samples: &[Sample]) -> impl Iterator<Item = Frame> {
+    let stride = samples.len().div_ceil(LOOKED_AT).max(1);
+    samples
+        .iter()
+        .step_by(stride)
+        .filter_map(|sample| sample.frame().ok())
+}
+
+/// Sides of the tensor to choose from, and the shorter side of frames, in pixels, above which
+/// the larger pays: what enlarging adds are no details.
+const SIDES: [usize; 2] = [128, 256];
+const LARGE_FRAMES: f64 = 160.0;
+
+/// Side of the tensor for frames as large as the median of some of `samples` within `crop`.
+pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>) -> usize {
+    let mut sides: Vec<f64> = some_of(samples)
+        .map(|frame| {
+            let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
+            match crop {
+                Some(crop) => {
+                    (width * (crop.right - crop.left)).min(height * (crop.bottom - crop.top))
+                }
+                None => width.min(height),
+            }
+        })
+        .collect();
+    sides.sort_by(f64::total_cmp);
+    match sides.get(sides.len() / 2) {
+        Some(&median) if median > LARGE_FRAMES => SIDES[1],
+        _ => SIDES[0],
+    }
+}
 
 /// Grey, unless one of the readable frames among samples from the whole set has a colour.
 pub(super) fn colour_of(samples: &[Sample]) -> Colour {
-    let stride = samples.len().div_ceil(COLOUR_SAMPLES).max(1);
-    let mut frames = samples
-        .iter()
-        .step_by(stride)
-        .filter_map(|sample| sample.frame().ok());
-    if frames.any(|frame| is_coloured(&frame)) {
+    if some_of(samples).any(|frame| is_coloured(&frame)) {
         Colour::Rgb
     } else {
         Colour::Grey

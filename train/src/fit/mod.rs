@@ -10,6 +10,7 @@ mod record;
 mod report;
 mod run;
 mod schedule;
+mod view;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,8 +24,8 @@ use edge_vae::{
     Frame,
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
-    preprocess::{Normalise, PreprocessSettings},
-    vae::Likelihood,
+    preprocess::PreprocessSettings,
+    vae::{Latent, Likelihood},
 };
 
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
 use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
-pub use options::{Augmentation, Budget, FitOptions};
+pub use options::{Augmentation, Budget, FitOptions, HeadOptions};
 use run::Material;
 
 /// One call of `fit`.
@@ -59,6 +60,9 @@ pub struct Job {
 
 /// Set by Ctrl-C and SIGTERM.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Side of the crops that fully convolutional networks are trained on.
+const CROP: usize = 128;
 
 /// Side of the largest frames for which the 28×28 network is the default, in pixels.
 const SMALL_SIDE: u32 = 32;
@@ -118,17 +122,18 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         Some(colour) => colour,
         None => frames::colour_of(&dataset.train),
     };
-    let spec = options
-        .preset
-        .spec(colour.channels(), options.likelihood, options.latent);
+    let preset = options.preset;
+    let side = match preset.fixed_side().or(options.size) {
+        Some(side) => side,
+        None => frames::side_of(&dataset.train, options.crop),
+    };
+    let (likelihood, latent) = (options.likelihood, options.latent);
+    let spec = preset.spec(side, colour.channels(), likelihood, latent);
     let mut preprocess = PreprocessSettings {
-        width: spec.width,
-        height: spec.height,
-        colour,
         crop: options.crop,
         denoise: options.denoise,
         filter: options.filter,
-        normalise: Normalise::identity(spec.channels),
+        ..PreprocessSettings::new(spec.width, spec.height, colour)
     };
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, &INTERRUPTED)?;
@@ -154,7 +159,13 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         );
     }
 
-    let network = Network::new(options.preset, spec);
+    // A vector latent is made of the whole frame, and so are the digits'.
+    let crop = (preset.fixed_side().is_none() && matches!(spec.latent, Latent::Map { .. }))
+        .then_some(CROP);
+    let network = match options.head {
+        Some(_) => Network::with_head(preset, spec),
+        None => Network::new(preset, spec),
+    };
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
     let material = Material {
@@ -162,6 +173,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         normalise: &preprocess.normalise,
         train: &parts.train,
         validation: &parts.validation,
+        crop,
         began,
         interrupted: &INTERRUPTED,
     };

@@ -13,6 +13,11 @@ use crate::network::{LatentChoice, Preset};
 pub struct FitOptions {
     /// Network.
     pub preset: Preset,
+    /// Side of the tensor, a multiple of 16; without it, what the training frames ask for. The
+    /// digits' network has its own.
+    pub size: Option<usize>,
+    /// How to train a head on synthetic defects; without it there is none, and no defects.
+    pub head: Option<HeadOptions>,
     /// Latent in place of the preset's.
     pub latent: Option<LatentChoice>,
     /// p(x|z).
@@ -55,6 +60,34 @@ pub struct FitOptions {
     pub false_alarm_rate: f64,
 }
 
+/// How a head is trained, on synthetic defects and together with the VAE.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadOptions {
+    /// Weight of the negative ELBO per observed dimension, in nats.
+    pub elbo: f64,
+    /// Weight of the mean focal loss.
+    pub focal: f64,
+    /// Weight of the soft Dice loss, mean over the defective pictures.
+    pub dice: f64,
+    /// Weight of the cross-entropy of the mean of the largest logits against «has a defect»; it
+    /// rises with the KL weight.
+    pub image: f64,
+    /// Share of the pictures that stay clean.
+    pub clean: f64,
+}
+
+impl Default for HeadOptions {
+    fn default() -> Self {
+        Self {
+            elbo: 0.15,
+            focal: 20.0,
+            dice: 0.3,
+            image: 0.2,
+            clean: 0.4,
+        }
+    }
+}
+
 /// When training stops.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -74,10 +107,17 @@ pub struct Augmentation {
     pub flip_horizontal: bool,
     /// Mirror up and down, every second frame.
     pub flip_vertical: bool,
-    /// Largest shift, as a share of the side; the border is mirrored.
+    /// Largest shift, as a share of the side; the border is mirrored. Shift, zoom and rotation
+    /// befall three frames in ten, together.
     pub shift: f64,
+    /// Largest enlargement, less one.
+    pub zoom: f64,
+    /// Largest rotation, in degrees.
+    pub rotation: f64,
     /// Largest relative change of gain; the offset changes by a quarter as much of full scale.
     pub brightness: f64,
+    /// Largest exponent γ of v ← v^(2^γ), either way, for three frames in ten.
+    pub gamma: f64,
     /// Draw each pixel from the Bernoulli distribution that its value is (Salakhutdinov & Murray
     /// 2008), anew in each step.
     pub binarise: bool,

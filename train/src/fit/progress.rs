@@ -43,14 +43,18 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_length(state.total);
             bar.set_position(state.step);
-            let (count, nll, divergence) = state.running;
-            if count > 0 {
-                let count = count as f64;
-                bar.set_message(format!(
+            let running = state.running;
+            if running.steps > 0 {
+                let count = running.steps as f64;
+                let mut message = format!(
                     "-log p(x|z) {:.1}, KL {:.1}",
-                    nll / count,
-                    divergence / count
-                ));
+                    running.nll / count,
+                    running.divergence / count
+                );
+                if state.options.head.is_some() {
+                    message.push_str(&format!(", head {:.3}", running.head / count));
+                }
+                bar.set_message(message);
             }
         }
     }
@@ -68,8 +72,16 @@ impl Progress {
         } else {
             ""
         };
+        let head = record.head.map_or_else(String::new, |head| {
+            format!(
+                "; head {:.3}, validation {:.3}, AUROC {:.1} %",
+                head.train_loss,
+                head.validation_loss,
+                100.0 * head.validation_auroc
+            )
+        });
         self.note(&format!(
-            "step {}/{}, epoch {:.1}: training -log p(x|z) {:.2} KL {:.2}, validation {:.2} + {:.2} nats{best}, {} left",
+            "step {}/{}, epoch {:.1}: training -log p(x|z) {:.2} KL {:.2}, validation {:.2} + {:.2} nats{head}{best}, {} left",
             state.step,
             state.total,
             record.epoch,

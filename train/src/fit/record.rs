@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One line of `metrics.jsonl`.
+/// One line of `metrics.jsonl`. A network with a head learns from crops of large frames: nats are
+/// then those of a crop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Steps done.
@@ -23,12 +24,23 @@ pub struct Record {
     pub validation_nll: f64,
     /// Their KL divergence, nats a frame.
     pub validation_kl: f64,
+    /// What is minimised, of the held-out frames, with all weights as at the end of the run: early
+    /// stopping watches it.
+    pub validation_objective: f64,
+    /// The head, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadRecord>,
 }
 
-impl Record {
-    /// −log p(x|z) + β·KL of the held-out frames, nats a frame: what early stopping watches. With
-    /// β = 1 it is the negative ELBO.
-    pub fn validation_loss(&self, beta: f64) -> f64 {
-        self.validation_nll + beta * self.validation_kl
-    }
+/// What the head made of synthetic defects.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadRecord {
+    /// Its weighted loss, mean over the training steps since the last record.
+    pub train_loss: f64,
+    /// That of the held-out frames, half of them with synthetic defects that are the same each
+    /// time, with all weights as at the end of the run.
+    pub validation_loss: f64,
+    /// Area under the ROC curve of the mean of the largest logits: held-out frames with synthetic
+    /// defects against clean ones.
+    pub validation_auroc: f64,
 }

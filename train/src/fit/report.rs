@@ -27,28 +27,74 @@ pub(super) fn write(folder: &Path, state: &State) -> Result<()> {
     write_whole(&folder.join(CURVE), curve.as_bytes())
 }
 
+/// A line of a chart: its name, its colour, and its value in a record, NaN where there is none.
+type Curve = (&'static str, RGBColor, fn(&Record) -> f64);
+
+/// A chart: its height in pixels, what it shows, and its lines.
+type Chart = (u32, &'static str, Vec<Curve>);
+
+const GREY: RGBColor = RGBColor(150, 150, 150);
+const RED: RGBColor = RGBColor(200, 60, 30);
+const BLUE: RGBColor = RGBColor(30, 90, 200);
+
+fn charts(with_head: bool) -> Vec<Chart> {
+    let mut charts: Vec<Chart> = vec![
+        (
+            360,
+            "nats a frame",
+            vec![
+                ("training −log p(x|z) + KL", GREY, |r| {
+                    r.train_nll + r.train_kl
+                }),
+                ("validation −ELBO", RED, |r| {
+                    r.validation_nll + r.validation_kl
+                }),
+            ],
+        ),
+        (
+            180,
+            "KL",
+            vec![
+                ("training KL", GREY, |r| r.train_kl),
+                ("validation KL", BLUE, |r| r.validation_kl),
+            ],
+        ),
+    ];
+    if with_head {
+        charts.push((
+            180,
+            "head",
+            vec![
+                ("training loss of the head", GREY, |r| {
+                    r.head.map_or(f64::NAN, |h| h.train_loss)
+                }),
+                ("validation loss of the head", RED, |r| {
+                    r.head.map_or(f64::NAN, |h| h.validation_loss)
+                }),
+            ],
+        ));
+        charts.push((
+            180,
+            "1 − AUROC",
+            vec![("validation, synthetic defects", BLUE, |r| {
+                r.head.map_or(f64::NAN, |h| 1.0 - h.validation_auroc)
+            })],
+        ));
+    }
+    charts
+}
+
 fn draw(records: &[Record], best_step: u64) -> Result<String> {
+    let charts = charts(records.iter().any(|record| record.head.is_some()));
+    let height = charts.iter().map(|(height, ..)| height).sum();
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (900, 540)).into_drawing_area();
-        area.fill(&WHITE)?;
-        let (upper, lower) = area.split_vertically(360);
-        type Curve = (&'static str, RGBColor, fn(&Record) -> f64);
-        let loss: [Curve; 2] = [
-            (
-                "training −log p(x|z) + KL",
-                RGBColor(150, 150, 150),
-                |r| r.train_nll + r.train_kl,
-            ),
-            ("validation −ELBO", RGBColor(200, 60, 30), |r| {
-                r.validation_nll + r.validation_kl
-            }),
-        ];
-        let divergence: [Curve; 2] = [
-            ("training KL", RGBColor(150, 150, 150), |r| r.train_kl),
-            ("validation KL", RGBColor(30, 90, 200), |r| r.validation_kl),
-        ];
-        for (area, curves, title) in [(upper, loss, "nats a frame"), (lower, divergence, "KL")] {
+        let whole = SVGBackend::with_string(&mut svg, (900, height)).into_drawing_area();
+        whole.fill(&WHITE)?;
+        let mut rest = whole.clone();
+        for (height, title, curves) in charts {
+            let (area, below) = rest.split_vertically(height);
+            rest = below;
             let last = records.last().map_or(1, |r| r.step).max(1) as f64;
             let values: Vec<f64> = curves
                 .iter()
@@ -71,6 +117,7 @@ fn draw(records: &[Record], best_step: u64) -> Result<String> {
             for (name, colour, of) in curves {
                 let points = records
                     .iter()
+                    .filter(|r| of(r).is_finite())
                     .map(|r| (r.step as f64, of(r).clamp(low, high)));
                 chart
                     .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
@@ -90,7 +137,7 @@ fn draw(records: &[Record], best_step: u64) -> Result<String> {
                 .border_style(RGBColor(200, 200, 200))
                 .draw()?;
         }
-        area.present()?;
+        whole.present()?;
     }
     Ok(svg)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
-use edge_vae::preprocess::Normalise;
+use edge_vae::{metrics::auroc, preprocess::Normalise, vae::Latent};
 use rand::seq::SliceRandom;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -20,7 +20,7 @@ use super::{
     objective::{self, Weights},
     options::{Budget, FitOptions},
     progress::Progress,
-    record::Record,
+    record::{HeadRecord, Record},
     report, schedule,
 };
 use crate::{
@@ -37,6 +37,12 @@ const LEAST_INTERVAL: u64 = 10;
 const VALIDATION_FRAMES: usize = 1000;
 /// Frames that go through the network at once in validation.
 const VALIDATION_BATCH: usize = 50;
+/// Pictures with a synthetic defect, and as many clean ones, in one validation of a head: few
+/// frames are looked at several times, in other places and with other defects.
+const VALIDATION_DEFECTS: usize = 96;
+/// Counters of the streams of validation: each kind of use has its own range.
+const NOISE_COUNTER: u64 = 1 << 40;
+const DEFECT_COUNTER: u64 = 1 << 41;
 /// Seconds between two checkpoints.
 const CHECKPOINT_SECONDS: f64 = 60.0;
 /// Share of the time that is kept for export and calibration.
@@ -53,6 +59,8 @@ pub(super) struct Material<'a> {
     pub train: &'a [usize],
     /// Frames watched for early stopping.
     pub validation: &'a [usize],
+    /// Side of the crops to train on; without it whole frames.
+    pub crop: Option<usize>,
     /// When the command began.
     pub began: Instant,
     /// Set by Ctrl-C.
@@ -265,61 +273,54 @@ impl<'a> Run<'a> {
 
     fn step(&mut self) -> Result<()> {
         let step = self.state.step;
-        let (gradients, statistics, nll, divergence) = self.gradients(step)?;
-        if !(nll.is_finite() && divergence.is_finite()) {
+        let made = self.gradients(step)?;
+        let (nll, divergence, head) = (made.nll, made.divergence, made.head);
+        if !(nll.is_finite() && divergence.is_finite() && head.is_finite()) {
             bail!(
-                "step {step}: the loss is not finite (log-likelihood {nll}, KL {divergence}): \
-                 try a lower --learning-rate"
+                "step {step}: the loss is not finite (log-likelihood {nll}, KL {divergence}, head \
+                 {head}): try a lower --learning-rate"
             );
         }
         let options = &self.state.options;
         let warm_up = warm_up_steps(self.state.total);
         let rate = schedule::learning_rate(step, self.state.total, warm_up, options.learning_rate);
         let decay = schedule::average_decay(step, options.average);
-        let norm = self.optimiser.step(&gradients, rate)?;
+        let norm = self.optimiser.step(&made.gradients, rate)?;
         if !norm.is_finite() {
             bail!("step {step}: the gradient is not finite: try a lower --learning-rate");
         }
-        self.parameters.absorb(statistics, decay)?;
-        let (count, nlls, divergences) = self.state.running;
-        self.state.running = (count + 1, nlls + nll, divergences + divergence);
+        self.parameters.absorb(made.statistics, decay)?;
+        let running = &mut self.state.running;
+        running.steps += 1;
+        running.nll += nll;
+        running.divergence += divergence;
+        running.head += head;
         self.state.step += 1;
         Ok(())
     }
 
-    /// Gradients of step `step`, the batch statistics, and the batch's negative log-likelihood
-    /// and KL divergence. Changes nothing.
-    #[expect(clippy::type_complexity, reason = "used twice, here")]
-    fn gradients(
-        &self,
-        step: u64,
-    ) -> Result<(
-        candle_core::backprop::GradStore,
-        Vec<(String, Tensor, Tensor)>,
-        f64,
-        f64,
-    )> {
+    /// What step `step` finds. Changes nothing.
+    fn gradients(&self, step: u64) -> Result<Gradients> {
         let options = &self.state.options;
         let indices = self.batch_indices(step);
         let counter = step * indices.len() as u64;
         let batches = self.batches();
-        let x = batches.train(&indices, &options.augmentation, counter, self.device)?;
+        let batch = batches.train(&indices, &options.augmentation, counter, self.device)?;
         let noise = self.noise(Purpose::Noise, counter, indices.len())?;
+        let weigh =
+            |full| schedule::kl_weight(step, self.state.total.max(1), options.kl_warm_up, full);
         let weights = Weights {
-            kl: schedule::kl_weight(
-                step,
-                self.state.total.max(1),
-                options.kl_warm_up,
-                options.beta,
-            ),
+            kl: weigh(options.beta),
             free_bits: options.free_bits,
+            head: options.head.unwrap_or_default(),
+            warm_up: weigh(1.0),
         };
         let mut mode = Mode::Train(Vec::new());
         let loss = objective::loss(
             self.network,
             &self.parameters,
             &mut mode,
-            &x,
+            &batch,
             &noise,
             weights,
         )?;
@@ -328,31 +329,41 @@ impl<'a> Run<'a> {
             Mode::Train(statistics) => statistics,
             Mode::Evaluate => Vec::new(),
         };
-        Ok((
+        Ok(Gradients {
             gradients,
             statistics,
-            scalar(&loss.negative_log_likelihood)?,
-            scalar(&loss.divergence)?,
-        ))
+            nll: scalar(&loss.negative_log_likelihood)?,
+            divergence: scalar(&loss.divergence)?,
+            head: match &loss.head {
+                Some(head) => scalar(&head.loss)?,
+                None => 0.0,
+            },
+        })
     }
 
     /// The frames of a step: each epoch is a permutation of its own, a rest shorter than a batch
-    /// is left out.
+    /// is left out. Fewer frames than a batch come as often as they are needed.
     fn batch_indices(&self, step: u64) -> Vec<usize> {
         let per_epoch = self.steps_per_epoch();
         let (epoch, place) = (step / per_epoch, (step % per_epoch) as usize);
-        let mut order = self.material.train.to_vec();
+        let repeats = self.batch().div_ceil(self.material.train.len());
+        let mut order = self.material.train.repeat(repeats);
         order.shuffle(&mut stream(self.state.options.seed, Purpose::Order, epoch));
         let batch = self.batch();
         order[place * batch..(place + 1) * batch].to_vec()
     }
 
     fn batch(&self) -> usize {
-        self.state.options.batch.min(self.material.train.len())
+        let wanted = self.state.options.batch;
+        match self.state.options.head {
+            // No two pictures of a batch are alike.
+            Some(_) => wanted,
+            None => wanted.min(self.material.train.len()),
+        }
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        (self.material.train.len() / self.batch()) as u64
+        (self.material.train.len() / self.batch()).max(1) as u64
     }
 
     fn interval(&self) -> u64 {
@@ -363,13 +374,31 @@ impl<'a> Run<'a> {
         Batches {
             frames: self.material.frames,
             normalise: self.material.normalise,
+            donors: self.material.train,
+            crop: self.material.crop,
+            head: self.state.options.head,
             seed: self.state.options.seed,
         }
     }
 
     /// Standard normal noise for `count` frames, N×L or N×h×w×L.
     fn noise(&self, purpose: Purpose, counter: u64, count: usize) -> Result<Tensor> {
-        let mut shape = self.network.spec().latent.shape();
+        let spec = self.network.spec();
+        let most = self.material.crop.unwrap_or(usize::MAX);
+        let latent = match spec.latent {
+            // A crop has a map of its own size.
+            Latent::Map {
+                channels,
+                height,
+                width,
+            } => Latent::Map {
+                channels,
+                height: spec.height.min(most) * height / spec.height,
+                width: spec.width.min(most) * width / spec.width,
+            },
+            vector => vector,
+        };
+        let mut shape = latent.shape();
         let length: usize = shape.iter().product();
         // Channels come last in training.
         shape.rotate_left(1);
@@ -386,36 +415,32 @@ impl<'a> Run<'a> {
         Ok(Tensor::from_vec(values, shape, self.device)?)
     }
 
-    /// Negative log-likelihood and KL divergence of the held-out frames under the averaged
-    /// weights, with the same noise each time.
+    /// What the averaged weights make of the held-out frames, with the same draws each time.
     fn validate(&mut self) -> Result<Record> {
         let averaged = self.parameters.with(&self.averaged()?)?;
         let frames = self.material.validation;
-        let frames = &frames[..frames.len().min(VALIDATION_FRAMES)];
-        let (mut nll, mut divergence) = (0.0, 0.0);
-        let weights = Weights {
-            kl: 1.0,
-            free_bits: 0.0,
+        let (pictures, with_defects) = match self.state.options.head {
+            None => (
+                frames[..frames.len().min(VALIDATION_FRAMES)].to_vec(),
+                false,
+            ),
+            Some(_) => {
+                let all = frames.iter().copied().cycle();
+                (all.take(VALIDATION_DEFECTS).collect(), true)
+            }
         };
-        let binarise = self.state.options.augmentation.binarise;
+        let mut sums = Validation::default();
         let size = VALIDATION_BATCH.min(2 * self.batch());
-        for (batch, indices) in frames.chunks(size).enumerate() {
-            let x = self.batches().validate(indices, binarise, self.device)?;
-            // Beyond the counters that binarisation uses.
-            let counter = (1 << 40) + (batch * size) as u64;
-            let noise = self.noise(Purpose::Validate, counter, indices.len())?;
-            let loss = objective::loss(
-                self.network,
-                &averaged,
-                &mut Mode::Evaluate,
-                &x,
-                &noise,
-                weights,
-            )?;
-            nll += scalar(&loss.negative_log_likelihood)? * indices.len() as f64;
-            divergence += scalar(&loss.divergence)? * indices.len() as f64;
+        for (batch, indices) in pictures.chunks(size).enumerate() {
+            let counter = (batch * size) as u64;
+            self.validate_batch(&averaged, indices, counter, false, &mut sums)?;
+            if with_defects {
+                self.validate_batch(&averaged, indices, counter, true, &mut sums)?;
+            }
         }
-        let (count, nlls, divergences) = std::mem::take(&mut self.state.running);
+        let running = std::mem::take(&mut self.state.running);
+        let steps = running.steps as f64;
+        let count = sums.count;
         let options = &self.state.options;
         let last = self.state.step - 1;
         let total = self.state.total;
@@ -430,17 +455,65 @@ impl<'a> Run<'a> {
                 options.learning_rate,
             ),
             kl_weight: schedule::kl_weight(last, total, options.kl_warm_up, options.beta),
-            train_nll: nlls / count as f64,
-            train_kl: divergences / count as f64,
-            validation_nll: nll / frames.len() as f64,
-            validation_kl: divergence / frames.len() as f64,
+            train_nll: running.nll / steps,
+            train_kl: running.divergence / steps,
+            validation_nll: sums.nll / count,
+            validation_kl: sums.divergence / count,
+            validation_objective: sums.objective / count,
+            head: auroc(&sums.normal, &sums.defective).map(|validation_auroc| HeadRecord {
+                train_loss: running.head / steps,
+                validation_loss: sums.head / count,
+                validation_auroc,
+            }),
         })
+    }
+
+    /// Adds what the network makes of the frames `indices`, with or without defects, to `sums`.
+    fn validate_batch(
+        &self,
+        parameters: &Parameters,
+        indices: &[usize],
+        counter: u64,
+        defects: bool,
+        sums: &mut Validation,
+    ) -> Result<()> {
+        let options = &self.state.options;
+        let (batches, binarise) = (self.batches(), options.augmentation.binarise);
+        let batch = if defects {
+            let counter = DEFECT_COUNTER + counter;
+            batches.validate_defects(indices, counter, binarise, self.device)?
+        } else {
+            batches.validate(indices, counter, binarise, self.device)?
+        };
+        let noise = self.noise(Purpose::Validate, NOISE_COUNTER + counter, indices.len())?;
+        let weights = Weights {
+            kl: options.beta,
+            free_bits: 0.0,
+            head: options.head.unwrap_or_default(),
+            warm_up: 1.0,
+        };
+        let mode = &mut Mode::Evaluate;
+        let loss = objective::loss(self.network, parameters, mode, &batch, &noise, weights)?;
+        let count = indices.len() as f64;
+        sums.count += count;
+        sums.objective += scalar(&loss.objective)? * count;
+        sums.nll += scalar(&loss.negative_log_likelihood)? * count;
+        sums.divergence += scalar(&loss.divergence)? * count;
+        if let Some(head) = &loss.head {
+            sums.head += scalar(&head.loss)? * count;
+            let scores = head.scores.to_vec1::<f32>()?.into_iter().map(f64::from);
+            if defects {
+                sums.defective.extend(scores);
+            } else {
+                sums.normal.extend(scores);
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the average when `record` is the best so far; whether it is time to stop.
     fn judge(&mut self, record: Record) -> Result<bool> {
-        let beta = self.state.options.beta;
-        let loss = record.validation_loss(beta);
+        let loss = record.validation_objective;
         if !loss.is_finite() {
             bail!(
                 "step {}: the validation loss is not finite: try a lower --learning-rate",
@@ -451,7 +524,7 @@ impl<'a> Run<'a> {
             .state
             .records
             .iter()
-            .map(|r| r.validation_loss(beta))
+            .map(|r| r.validation_objective)
             .fold(f64::INFINITY, f64::min);
         self.state.records.push(record);
         if loss < best {
@@ -496,6 +569,31 @@ impl<'a> Run<'a> {
             optimiser: self.optimiser.state()?,
         })
     }
+}
+
+/// What one step finds.
+struct Gradients {
+    gradients: candle_core::backprop::GradStore,
+    /// Of each batch normalisation: name, mean, variance.
+    statistics: Vec<(String, Tensor, Tensor)>,
+    nll: f64,
+    divergence: f64,
+    /// The head's weighted loss, 0 without a head.
+    head: f64,
+}
+
+/// Sums over the pictures of a validation.
+#[derive(Default)]
+struct Validation {
+    count: f64,
+    objective: f64,
+    nll: f64,
+    divergence: f64,
+    head: f64,
+    /// Scores of the clean pictures.
+    normal: Vec<f64>,
+    /// Scores of those with a defect.
+    defective: Vec<f64>,
 }
 
 fn warm_up_steps(total: u64) -> u64 {

@@ -25,6 +25,8 @@ pub enum Layer {
         padding: usize,
         /// Batch normalisation instead of a bias.
         norm: bool,
+        /// Where the biases start.
+        start: f64,
         /// Activation.
         activation: Activation,
     },
@@ -85,6 +87,53 @@ pub enum Layer {
         /// r.
         factor: usize,
     },
+    /// Passes its input on, and hands it out by its name.
+    Tap {
+        /// Name among the outputs of the graph.
+        name: &'static str,
+        /// Channels.
+        channels: usize,
+        /// The picture's side over that of the map.
+        reduction: usize,
+    },
+    /// Of several inputs: `act(norm(Σ f_i(x_i)))`, each f_i linear.
+    Join {
+        /// Prefix of the names of the normalisation's parameters.
+        name: String,
+        /// One for each input.
+        branches: Vec<Branch>,
+        /// Channels out.
+        output: usize,
+        /// Activation.
+        activation: Activation,
+    },
+    /// Of two inputs, picture and reconstruction: `gain·(picture − reconstruction)`, each square
+    /// of `factor²` pixels moved into channels (ONNX `SpaceToDepth`).
+    Residue {
+        /// Side of the squares.
+        factor: usize,
+        /// What the difference is multiplied by.
+        gain: f64,
+    },
+}
+
+/// A linear map without bias, one term of a [`Layer::Join`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Branch {
+    /// Prefix of the weight's name.
+    pub name: String,
+    /// Channels in.
+    pub input: usize,
+    /// Whether it doubles height and width by a transposed convolution 2×2 of stride 2; else it
+    /// is a convolution 1×1.
+    pub up: bool,
+}
+
+impl Branch {
+    /// Side of the kernel, and its stride.
+    pub fn kernel(&self) -> usize {
+        if self.up { 2 } else { 1 }
+    }
 }
 
 /// What a parameter is, which decides how it starts and whether weight decay applies.
@@ -99,7 +148,7 @@ pub enum Start {
 impl Layer {
     /// Calls `declare` for each parameter in a fixed order: name, shape, start.
     pub fn declare(&self, declare: &mut impl FnMut(String, Vec<usize>, Start)) {
-        let mut affine = |name: &str, channels: usize, norm: bool, scale: f64| {
+        let mut affine = |name: &str, channels: usize, norm: bool, scale: f64, bias: f64| {
             if norm {
                 declare(
                     format!("{name}.scale"),
@@ -107,7 +156,11 @@ impl Layer {
                     Start::Constant(scale),
                 );
             }
-            declare(format!("{name}.bias"), vec![channels], Start::Constant(0.0));
+            declare(
+                format!("{name}.bias"),
+                vec![channels],
+                Start::Constant(bias),
+            );
         };
         match self {
             Self::Conv {
@@ -116,10 +169,11 @@ impl Layer {
                 output,
                 kernel,
                 norm,
+                start,
                 activation,
                 ..
             } => {
-                affine(name, *output, *norm, 1.0);
+                affine(name, *output, *norm, 1.0, *start);
                 let fan_in = input * kernel * kernel;
                 declare(
                     format!("{name}.weight"),
@@ -137,7 +191,7 @@ impl Layer {
                 activation,
                 ..
             } => {
-                affine(name, *output, *norm, 1.0);
+                affine(name, *output, *norm, 1.0, 0.0);
                 // Each output pixel sees (kernel / stride)² taps.
                 let fan_in = input * (kernel * kernel).div_ceil(stride * stride);
                 declare(
@@ -154,7 +208,7 @@ impl Layer {
             } => {
                 // The branch starts small (Goyal et al. 2017; Zhang et al. 2019): the block is
                 // near identity, whatever the depth.
-                affine(name, *channels, *norm, 0.2);
+                affine(name, *channels, *norm, 0.2, 0.0);
                 let std = deviation(channels * 9, Activation::Relu) * if *norm { 1.0 } else { 0.2 };
                 declare(
                     format!("{name}.weight"),
@@ -168,7 +222,7 @@ impl Layer {
                 output,
                 activation,
             } => {
-                affine(name, *output, false, 1.0);
+                affine(name, *output, false, 1.0, 0.0);
                 let fan_in: usize = input.iter().product();
                 declare(
                     format!("{name}.weight"),
@@ -183,14 +237,38 @@ impl Layer {
                 activation,
             } => {
                 let length: usize = output.iter().product();
-                affine(name, length, false, 1.0);
+                affine(name, length, false, 1.0, 0.0);
                 declare(
                     format!("{name}.weight"),
                     vec![length, *input],
                     Start::Normal(deviation(*input, *activation)),
                 );
             }
-            Self::PixelShuffle { .. } => {}
+            Self::Join {
+                name,
+                branches,
+                output,
+                activation,
+            } => {
+                affine(name, *output, true, 1.0, 0.0);
+                for branch in branches {
+                    let kernel = branch.kernel();
+                    // A transposed convolution's weights lie with the channels in first.
+                    let (first, last) = if branch.up {
+                        (branch.input, *output)
+                    } else {
+                        (*output, branch.input)
+                    };
+                    // The terms share the variance of the sum.
+                    let fan_in = branch.input * branches.len();
+                    declare(
+                        format!("{}.weight", branch.name),
+                        vec![first, kernel, kernel, last],
+                        Start::Normal(deviation(fan_in, *activation)),
+                    );
+                }
+            }
+            Self::PixelShuffle { .. } | Self::Tap { .. } | Self::Residue { .. } => {}
         }
     }
 
@@ -215,16 +293,32 @@ impl Layer {
                 channels,
                 norm: true,
                 ..
+            }
+            | Self::Join {
+                name,
+                output: channels,
+                ..
             } => declare(name, *channels),
             _ => {}
         }
     }
 
-    /// Runs the layer.
+    /// Runs the layer on its inputs: one for all but [`Layer::Join`] and [`Layer::Residue`].
     ///
     /// # Errors
-    /// Shapes that do not fit.
-    pub fn forward(&self, x: &Tensor, parameters: &Parameters, mode: &mut Mode) -> Result<Tensor> {
+    /// Shapes that do not fit, another number of inputs.
+    pub fn forward(
+        &self,
+        inputs: &[&Tensor],
+        parameters: &Parameters,
+        mode: &mut Mode,
+    ) -> Result<Tensor> {
+        let Some(&x) = inputs.first() else {
+            candle_core::bail!("a layer without inputs");
+        };
+        if inputs.len() != self.inputs() {
+            candle_core::bail!("{} inputs for a layer of {}", inputs.len(), self.inputs());
+        }
         match self {
             Self::Conv {
                 name,
@@ -304,6 +398,42 @@ impl Layer {
             )?
             .reshape(((), *height, *width, *channels)),
             Self::PixelShuffle { factor } => ops::pixel_shuffle(x, *factor),
+            Self::Tap { .. } => Ok(x.clone()),
+            Self::Join {
+                name,
+                branches,
+                activation,
+                ..
+            } => {
+                let mut sum: Option<Tensor> = None;
+                for (branch, &x) in branches.iter().zip(inputs) {
+                    let weight = parameters.get(&branch.name, "weight")?;
+                    let none = Activation::Identity;
+                    let y = if branch.up {
+                        ops::conv_transpose2d(x, weight, None, branch.kernel(), 0, none)?
+                    } else {
+                        ops::conv2d(x, weight, None, branch.kernel(), 0, none)?
+                    };
+                    sum = Some(match sum {
+                        Some(sum) => (sum + y)?,
+                        None => y,
+                    });
+                }
+                let sum = sum.unwrap_or_else(|| x.clone());
+                normalise(&sum, name, parameters, mode, None, *activation)
+            }
+            Self::Residue { factor, gain } => {
+                ops::space_to_depth(&((x - inputs[1])? * *gain)?, *factor)
+            }
+        }
+    }
+
+    /// Number of inputs.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Self::Join { branches, .. } => branches.len(),
+            Self::Residue { .. } => 2,
+            _ => 1,
         }
     }
 }

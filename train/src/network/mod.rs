@@ -1,13 +1,18 @@
-//! The variational autoencoder in training: layers, parameters, presets.
+//! The variational autoencoder in training: layers, head, parameters, presets.
 
+mod detection;
+mod head;
 mod layer;
 mod parameters;
 mod preset;
 
+use std::collections::BTreeMap;
+
 use candle_core::{D, Device, Result, Tensor};
 use edge_vae::vae::{Likelihood, VaeSpec};
 
-pub use layer::{Layer, NORM_EPSILON};
+pub use head::{Head, HeadOutput, INPUT, LOGITS, RECONSTRUCTION, Step};
+pub use layer::{Branch, Layer, NORM_EPSILON};
 pub use parameters::{Mode, Parameters, Snapshot};
 pub use preset::{LatentChoice, Preset};
 
@@ -23,6 +28,18 @@ pub struct Network {
     spec: VaeSpec,
     encoder: Vec<Layer>,
     decoder: Vec<Layer>,
+    head: Option<Head>,
+}
+
+/// What the encoder makes of pictures.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Mean of the posterior, N×L or N×h×w×L.
+    pub mean: Tensor,
+    /// Log-variance of the posterior, of the same shape.
+    pub log_variance: Tensor,
+    /// Feature maps by name, N×h×w×C each.
+    pub features: BTreeMap<&'static str, Tensor>,
 }
 
 /// Parameters of p(x|z), `N×H×W×C` each.
@@ -34,14 +51,39 @@ pub struct Observation {
     pub log_variance: Option<Tensor>,
 }
 
+impl Observation {
+    /// The mean of p(x|z), `N×H×W×C`, of a network with `likelihood`.
+    ///
+    /// # Errors
+    /// The device has no memory left.
+    pub fn reconstruction(&self, likelihood: Likelihood) -> Result<Tensor> {
+        match likelihood {
+            Likelihood::Bernoulli => (self.location.neg()?.exp()? + 1.0)?.recip(),
+            Likelihood::Gaussian { .. } | Likelihood::GaussianLearned => Ok(self.location.clone()),
+        }
+    }
+}
+
 impl Network {
-    /// The network of `preset` for these shapes.
+    /// The network of `preset` for these shapes, without a head.
     pub fn new(preset: Preset, spec: VaeSpec) -> Self {
         let (encoder, decoder) = preset.layers(&spec);
         Self {
             spec,
             encoder,
             decoder,
+            head: None,
+        }
+    }
+
+    /// The same with a head, where `preset` detects.
+    pub fn with_head(preset: Preset, spec: VaeSpec) -> Self {
+        let head = preset
+            .widths()
+            .map(|widths| Head::new(&widths, spec.channels));
+        Self {
+            head,
+            ..Self::new(preset, spec)
         }
     }
 
@@ -60,30 +102,37 @@ impl Network {
         &self.decoder
     }
 
+    /// The head, where there is one.
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
     /// Fresh parameters, drawn under `seed`.
     ///
     /// # Errors
     /// The device has no memory left.
     pub fn parameters(&self, seed: u64, device: &Device) -> Result<Parameters> {
-        Parameters::new(self.encoder.iter().chain(&self.decoder), seed, device)
+        let head = self.head.iter().flat_map(Head::steps);
+        let layers = self.encoder.iter().chain(&self.decoder);
+        Parameters::new(layers.chain(head.map(|step| &step.layer)), seed, device)
     }
 
-    /// Posterior mean and log-variance of `x`, `N×H×W×C`; each `N×L` or `N×h×w×L`.
+    /// Posterior and features of `x`, `N×H×W×C`.
     ///
     /// # Errors
     /// Shapes that do not fit.
-    pub fn encode(
-        &self,
-        x: &Tensor,
-        parameters: &Parameters,
-        mode: &mut Mode,
-    ) -> Result<(Tensor, Tensor)> {
-        let both = run(&self.encoder, x, parameters, mode)?;
+    pub fn encode(&self, x: &Tensor, parameters: &Parameters, mode: &mut Mode) -> Result<Encoded> {
+        let mut features = BTreeMap::new();
+        let both = run(&self.encoder, x, parameters, mode, &mut features)?;
         let length = both.dim(D::Minus1)? / 2;
         let mean = both.narrow(D::Minus1, 0, length)?.contiguous()?;
         let log_variance = both.narrow(D::Minus1, length, length)?.contiguous()?;
         let (low, high) = LOG_VARIANCE_BOUNDS;
-        Ok((mean, ops::soft_clamp(&log_variance, low, high)?))
+        Ok(Encoded {
+            mean,
+            log_variance: ops::soft_clamp(&log_variance, low, high)?,
+            features,
+        })
     }
 
     /// Parameters of p(x|z).
@@ -96,7 +145,7 @@ impl Network {
         parameters: &Parameters,
         mode: &mut Mode,
     ) -> Result<Observation> {
-        let planes = run(&self.decoder, z, parameters, mode)?;
+        let planes = run(&self.decoder, z, parameters, mode, &mut BTreeMap::new())?;
         if self.spec.likelihood != Likelihood::GaussianLearned {
             return Ok(Observation {
                 location: planes,
@@ -114,10 +163,20 @@ impl Network {
     }
 }
 
-fn run(layers: &[Layer], x: &Tensor, parameters: &Parameters, mode: &mut Mode) -> Result<Tensor> {
+/// Runs one layer after the other; what [`Layer::Tap`] hands out goes to `taps`.
+fn run(
+    layers: &[Layer],
+    x: &Tensor,
+    parameters: &Parameters,
+    mode: &mut Mode,
+    taps: &mut BTreeMap<&'static str, Tensor>,
+) -> Result<Tensor> {
     let mut x = x.clone();
     for layer in layers {
-        x = layer.forward(&x, parameters, mode)?;
+        x = layer.forward(&[&x], parameters, mode)?;
+        if let Layer::Tap { name, .. } = layer {
+            taps.insert(name, x.clone());
+        }
     }
     Ok(x)
 }

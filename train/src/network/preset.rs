@@ -1,28 +1,28 @@
-//! The networks that the trainer offers. All but the digits' go down to a sixteenth of the side
-//! at once and are wide there, since that is the shape which both engines run fast.
+//! The networks that the trainer offers.
 
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
-use super::layer::Layer;
+use super::{
+    detection::{self, Widths},
+    layer::Layer,
+};
 use crate::ops::Activation;
 
-/// A network for a size of picture.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
-)]
+/// A network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Preset {
     /// 28×28 grey with a vector of 512 latents: digits, small stamps.
-    #[value(name = "28x28")]
     #[serde(rename = "28x28")]
     Small28,
-    /// 128×128, grey or colour, with a map of 16×8×8 latents.
-    #[value(name = "128x128", alias = "128")]
-    #[serde(rename = "128x128")]
-    Medium128,
-    /// 256×256, grey or colour, with a map of 16×16×16 latents.
-    #[value(name = "256x256", alias = "256")]
-    #[serde(rename = "256x256")]
-    Large256,
+    /// Finds defects on a small processor.
+    #[serde(rename = "edge")]
+    Edge,
+    /// Half as wide again as `edge`: about twice its time.
+    #[serde(rename = "balanced")]
+    Balanced,
+    /// Twice as wide as `edge`, and deeper: about four times its time.
+    #[serde(rename = "best")]
+    Best,
 }
 
 /// The latent that a user asks for in place of the preset's own.
@@ -39,55 +39,70 @@ impl Preset {
     pub fn name(self) -> &'static str {
         match self {
             Self::Small28 => "28x28",
-            Self::Medium128 => "128x128",
-            Self::Large256 => "256x256",
+            Self::Edge => "edge",
+            Self::Balanced => "balanced",
+            Self::Best => "best",
         }
     }
 
-    /// Height and width of the tensor.
-    pub fn side(self) -> usize {
+    /// Height and width of the tensor where the network allows only one.
+    pub fn fixed_side(self) -> Option<usize> {
         match self {
-            Self::Small28 => 28,
-            Self::Medium128 => 128,
-            Self::Large256 => 256,
+            Self::Small28 => Some(28),
+            Self::Edge | Self::Balanced | Self::Best => None,
         }
+    }
+
+    /// Whether the encoder hands out feature maps, which a head and its scores are made of.
+    pub fn detects(self) -> bool {
+        self.widths().is_some()
     }
 
     /// Frames in one step, unless the user says otherwise.
     pub fn batch(self) -> usize {
         match self {
             Self::Small28 => 128,
-            Self::Medium128 => 16,
-            Self::Large256 => 8,
+            Self::Edge | Self::Balanced | Self::Best => 16,
         }
     }
 
-    /// Shapes of the model.
+    /// Shapes of the model whose tensor is `side` high and wide: 28 for `28x28`, else a multiple
+    /// of 16.
     pub fn spec(
         self,
+        side: usize,
         channels: usize,
         likelihood: Likelihood,
         latent: Option<LatentChoice>,
     ) -> VaeSpec {
-        let (default, side) = match self {
-            Self::Small28 => (LatentChoice::Vector(512), 7),
-            Self::Medium128 => (LatentChoice::Map(16), 8),
-            Self::Large256 => (LatentChoice::Map(16), 16),
+        let (default, reduction) = match self {
+            Self::Small28 => (LatentChoice::Vector(512), 4),
+            Self::Edge | Self::Balanced | Self::Best => (LatentChoice::Map(16), 16),
         };
         let latent = match latent.unwrap_or(default) {
             LatentChoice::Vector(length) => Latent::Vector { length },
             LatentChoice::Map(channels) => Latent::Map {
                 channels,
-                height: side,
-                width: side,
+                height: side / reduction,
+                width: side / reduction,
             },
         };
         VaeSpec {
             channels,
-            height: self.side(),
-            width: self.side(),
+            height: side,
+            width: side,
             latent,
             likelihood,
+        }
+    }
+
+    /// Channels of a detection network.
+    pub(super) fn widths(self) -> Option<Widths> {
+        match self {
+            Self::Small28 => None,
+            Self::Edge => Some(detection::EDGE),
+            Self::Balanced => Some(detection::BALANCED),
+            Self::Best => Some(detection::BEST),
         }
     }
 
@@ -98,9 +113,9 @@ impl Preset {
             Likelihood::GaussianLearned => 2 * spec.channels,
             Likelihood::Bernoulli | Likelihood::Gaussian { .. } => spec.channels,
         };
-        match self {
-            Self::Small28 => small(spec, planes),
-            Self::Medium128 | Self::Large256 => large(spec, planes),
+        match self.widths() {
+            None => small(spec, planes),
+            Some(widths) => detection::layers(&widths, spec, planes),
         }
     }
 }
@@ -118,7 +133,7 @@ fn small(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
         build.residual("encoder.c", 64),
     ];
     let mut decoder = Vec::new();
-    build.latent(spec, [7, 7, 64], &mut encoder, &mut decoder);
+    build.latent(spec, [7, 7, 64], 64, &mut encoder, &mut decoder);
     decoder.extend([
         build.residual("decoder.b", 64),
         build.up("decoder.d", 64, 32, 4, 1),
@@ -127,43 +142,14 @@ fn small(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
     (encoder, decoder)
 }
 
-fn large(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
-    let build = Blocks {
-        norm: true,
-        activation: Activation::Relu,
-    };
-    let side = spec.height / 16;
-    let mut encoder = vec![
-        build.conv("encoder.a", spec.channels, 32, 3, 2, 1),
-        build.conv("encoder.b", 32, 64, 2, 2, 0),
-        build.residual("encoder.c", 64),
-        build.conv("encoder.d", 64, 96, 2, 2, 0),
-        build.residual("encoder.e", 96),
-        build.residual("encoder.f", 96),
-        build.conv("encoder.g", 96, 128, 2, 2, 0),
-        build.residual("encoder.h", 128),
-    ];
-    let mut decoder = Vec::new();
-    build.latent(spec, [side, side, 128], &mut encoder, &mut decoder);
-    decoder.extend([
-        build.up("decoder.b", 128, 96, 2, 0),
-        build.residual("decoder.c", 96),
-        build.up("decoder.d", 96, 64, 2, 0),
-        build.residual("decoder.e", 64),
-        plain_conv("decoder.f", 64, 16 * planes, 3, 1),
-        Layer::PixelShuffle { factor: 4 },
-    ]);
-    (encoder, decoder)
-}
-
 /// What the blocks of one network have in common.
-struct Blocks {
-    norm: bool,
-    activation: Activation,
+pub(super) struct Blocks {
+    pub(super) norm: bool,
+    pub(super) activation: Activation,
 }
 
 impl Blocks {
-    fn conv(
+    pub(super) fn conv(
         &self,
         name: &str,
         input: usize,
@@ -180,11 +166,19 @@ impl Blocks {
             stride,
             padding,
             norm: self.norm,
+            start: 0.0,
             activation: self.activation,
         }
     }
 
-    fn up(&self, name: &str, input: usize, output: usize, kernel: usize, padding: usize) -> Layer {
+    pub(super) fn up(
+        &self,
+        name: &str,
+        input: usize,
+        output: usize,
+        kernel: usize,
+        padding: usize,
+    ) -> Layer {
         Layer::ConvTranspose {
             name: name.to_owned(),
             input,
@@ -197,7 +191,7 @@ impl Blocks {
         }
     }
 
-    fn residual(&self, name: &str, channels: usize) -> Layer {
+    pub(super) fn residual(&self, name: &str, channels: usize) -> Layer {
         Layer::Residual {
             name: name.to_owned(),
             channels,
@@ -206,15 +200,17 @@ impl Blocks {
         }
     }
 
-    /// From the deepest map to the posterior, and from z back to a map of the same shape.
-    fn latent(
+    /// From the deepest map to the posterior, and from z back to a map of the same height and
+    /// width with `first` channels.
+    pub(super) fn latent(
         &self,
         spec: &VaeSpec,
         deepest: [usize; 3],
+        first: usize,
         encoder: &mut Vec<Layer>,
         decoder: &mut Vec<Layer>,
     ) {
-        let channels = deepest[2];
+        let [height, width, channels] = deepest;
         match spec.latent {
             Latent::Vector { length } => {
                 encoder.push(Layer::Dense {
@@ -226,7 +222,7 @@ impl Blocks {
                 decoder.push(Layer::DenseToMap {
                     name: "decoder.a".to_owned(),
                     input: length,
-                    output: deepest,
+                    output: [height, width, first],
                     activation: self.activation,
                 });
             }
@@ -234,13 +230,19 @@ impl Blocks {
                 channels: latent, ..
             } => {
                 encoder.push(plain_conv("encoder.posterior", channels, 2 * latent, 1, 0));
-                decoder.push(self.conv("decoder.a", latent, channels, 3, 1, 1));
+                decoder.push(self.conv("decoder.a", latent, first, 3, 1, 1));
             }
         }
     }
 }
 
-fn plain_conv(name: &str, input: usize, output: usize, kernel: usize, padding: usize) -> Layer {
+pub(super) fn plain_conv(
+    name: &str,
+    input: usize,
+    output: usize,
+    kernel: usize,
+    padding: usize,
+) -> Layer {
     Layer::Conv {
         name: name.to_owned(),
         input,
@@ -249,6 +251,7 @@ fn plain_conv(name: &str, input: usize, output: usize, kernel: usize, padding: u
         stride: 1,
         padding,
         norm: false,
+        start: 0.0,
         activation: Activation::Identity,
     }
 }

@@ -3,8 +3,9 @@
 
 use super::{
     Activation, activate, batch_norm, batch_norm_residual, bernoulli_nll_with_logits,
-    conv_transpose2d, conv2d, gaussian_nll, kl_standard_normal, linear, pixel_shuffle, reference,
-    reparameterise, soft_clamp,
+    conv_transpose2d, conv2d, cross_entropy_with_logits, focal_loss_with_logits, gaussian_nll,
+    kl_standard_normal, linear, mean_of_largest, pixel_shuffle, reference, reparameterise,
+    soft_clamp, soft_dice_with_logits, space_to_depth,
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::SeedableRng;
@@ -394,6 +395,29 @@ fn pixel_shuffle_moves_channels_as_depth_to_space_crd() {
 }
 
 #[test]
+fn space_to_depth_moves_squares_as_onnx_does() {
+    let x = Tensor::arange(0f64, 16.0, &Device::Cpu)
+        .unwrap()
+        .reshape((1, 2, 4, 2))
+        .unwrap();
+    let y = space_to_depth(&x, 2).unwrap();
+    assert_eq!(y.dims(), [1, 1, 2, 8]);
+    let expected = [
+        0.0, 1.0, 2.0, 3.0, 8.0, 9.0, 10.0, 11.0, //
+        4.0, 5.0, 6.0, 7.0, 12.0, 13.0, 14.0, 15.0,
+    ];
+    assert_eq!(flat(&y), expected);
+    for (shape, r) in [([1, 4, 6, 3], 2), ([2, 3, 6, 1], 3), ([2, 2, 1, 3], 1)] {
+        let inputs = normals(5, &[&shape]);
+        check_gradients("space_to_depth", &|t| space_to_depth(&t[0], r), &inputs, 1);
+    }
+    // The inverse of the shuffle where there is one channel.
+    let x = normals(6, &[&[2, 4, 4, 1]]).remove(0);
+    let back = pixel_shuffle(&space_to_depth(&x, 4).unwrap(), 4).unwrap();
+    assert_eq!(flat(&back), flat(&x));
+}
+
+#[test]
 fn likelihoods_and_divergence_have_the_gradients_of_central_differences() {
     for shape in [&[1, 5][..], &[3, 2, 3, 2], &[2, 1, 1, 1]] {
         let inputs = normals(6, &[shape, shape, shape]);
@@ -492,6 +516,87 @@ fn likelihoods_and_divergence_have_the_values_of_closed_forms() {
     let far = row(&[1000.0, -1000.0]).to_dtype(DType::F32).unwrap();
     let x = row(&[1.0, 0.0]).to_dtype(DType::F32).unwrap();
     assert_eq!(flat(&bernoulli_nll_with_logits(&x, &far).unwrap()), [0.0]);
+}
+
+/// Targets 0 and 1 of the given shape, about a third of them 1.
+fn targets(shape: &[usize]) -> Tensor {
+    let count = shape.iter().product::<usize>();
+    let numbers: Vec<f64> = (0..count).map(|i| f64::from(i % 3 == 1)).collect();
+    Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn detection_losses_have_the_gradients_of_central_differences() {
+    for shape in [&[1, 5][..], &[3, 2, 3, 1]] {
+        let logits = normals(13, &[shape]);
+        let targets = targets(shape);
+        check_gradients(
+            "focal",
+            &|t| focal_loss_with_logits(&t[0], &targets, 0.75),
+            &logits,
+            1,
+        );
+        check_gradients(
+            "dice",
+            &|t| soft_dice_with_logits(&t[0], &targets),
+            &logits,
+            1,
+        );
+        check_gradients("largest", &|t| mean_of_largest(&t[0], 3), &logits, 1);
+        check_gradients(
+            "cross-entropy",
+            &|t| cross_entropy_with_logits(&t[0], &targets),
+            &logits,
+            1,
+        );
+        let by_targets = [targets.clone()];
+        check_gradients(
+            "focal's targets",
+            &|t| focal_loss_with_logits(&logits[0], &t[0], 0.75),
+            &by_targets,
+            0,
+        );
+        check_gradients(
+            "dice's targets",
+            &|t| soft_dice_with_logits(&logits[0], &t[0]),
+            &by_targets,
+            0,
+        );
+    }
+}
+
+#[test]
+fn detection_losses_have_the_values_of_closed_forms() {
+    let row = |numbers: &[f64]| {
+        Tensor::new(numbers, &Device::Cpu)
+            .unwrap()
+            .unsqueeze(0)
+            .unwrap()
+    };
+    // p = ¾ for a 1 and for a 0: ½ (0.75·(¼)²·ln(4/3) + 0.25·(¾)²·ln 4).
+    let logits = row(&[3f64.ln(), 3f64.ln()]);
+    let found = focal_loss_with_logits(&logits, &row(&[1.0, 0.0]), 0.75).unwrap();
+    let (one, zero) = (
+        0.75 / 16.0 * (4.0f64 / 3.0).ln(),
+        0.25 * 9.0 / 16.0 * 4f64.ln(),
+    );
+    assert!((flat(&found)[0] - (one + zero) / 2.0).abs() < 1e-12);
+    // 1 − (2·¾ + 1)/(3/2 + 1 + 1).
+    let found = soft_dice_with_logits(&logits, &row(&[1.0, 0.0])).unwrap();
+    assert!((flat(&found)[0] - (1.0 - 2.5 / 3.5)).abs() < 1e-12);
+    let found = mean_of_largest(&row(&[1.0, -5.0, 4.0, 4.0, 0.0]), 3).unwrap();
+    assert_eq!(flat(&found), [3.0]);
+    let found = cross_entropy_with_logits(&logits, &row(&[1.0, 0.0])).unwrap();
+    assert!((flat(&found)[0] - ((4.0f64 / 3.0).ln() + 4f64.ln()) / 2.0).abs() < 1e-12);
+    // No logit overflows, and a sure mistake costs its logit.
+    let far = row(&[1000.0, -1000.0]).to_dtype(DType::F32).unwrap();
+    let wrong = row(&[0.0, 1.0]).to_dtype(DType::F32).unwrap();
+    let found = focal_loss_with_logits(&far, &wrong, 0.75).unwrap();
+    assert!((flat(&found)[0] - 500.0).abs() < 1e-3);
+    assert_eq!(
+        flat(&cross_entropy_with_logits(&far, &wrong).unwrap()),
+        [1000.0]
+    );
 }
 
 #[test]
@@ -624,10 +729,15 @@ fn shapes_that_do_not_fit_are_refused() {
     assert!(linear(&t(&[2, 3]), &t(&[4, 2]), None, act).is_err());
     assert!(batch_norm(&t(&[2, 3]), &t(&[2]), &t(&[3]), 1e-5, act).is_err());
     assert!(pixel_shuffle(&t(&[1, 2, 2, 6]), 2).is_err());
+    assert!(space_to_depth(&t(&[1, 2, 3, 1]), 2).is_err());
     assert!(gaussian_nll(&t(&[2, 3]), &t(&[2, 3]), &t(&[3])).is_err());
     assert!(kl_standard_normal(&t(&[0, 3]), &t(&[0, 3])).is_err());
     assert!(reparameterise(&t(&[2, 3]), &t(&[2, 3]), &t(&[2, 4])).is_err());
     assert!(soft_clamp(&t(&[2]), 1.0, 1.0).is_err());
+    assert!(focal_loss_with_logits(&t(&[2, 3]), &t(&[2, 2]), 0.75).is_err());
+    assert!(soft_dice_with_logits(&t(&[2, 3]), &t(&[3, 2])).is_err());
+    assert!(mean_of_largest(&t(&[2, 3]), 4).is_err());
+    assert!(cross_entropy_with_logits(&t(&[0]), &t(&[0])).is_err());
     let integers = Tensor::zeros((1, 2), DType::U32, &Device::Cpu).unwrap();
     assert!(activate(&integers, Activation::Relu).is_err());
 }

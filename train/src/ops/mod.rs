@@ -10,6 +10,7 @@
 
 mod activation;
 mod convolution;
+mod detection;
 mod latent;
 mod likelihood;
 mod linear;
@@ -26,11 +27,14 @@ mod check;
 
 pub use activation::{Activation, LEAKY_SLOPE, activate};
 pub use convolution::{conv_transpose2d, conv2d};
+pub use detection::{
+    cross_entropy_with_logits, focal_loss_with_logits, mean_of_largest, soft_dice_with_logits,
+};
 pub use latent::{reparameterise, soft_clamp};
 pub use likelihood::{bernoulli_nll_with_logits, gaussian_nll, kl_standard_normal};
 pub use linear::linear;
 pub use norm::{batch_norm, batch_norm_residual};
-pub use shuffle::pixel_shuffle;
+pub use shuffle::{pixel_shuffle, space_to_depth};
 
 /// Runs `$body` with `$real` as the number type of `$tensor`: `f32` or `f64`.
 macro_rules! by_type {

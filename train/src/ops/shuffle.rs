@@ -1,4 +1,4 @@
-//! Depth to space.
+//! Depth to space, and space to depth.
 
 use super::real::{Real, numbers, read};
 use super::{by_type, reference};
@@ -28,6 +28,26 @@ pub fn pixel_shuffle(x: &Tensor, r: usize) -> Result<Tensor> {
         channels,
         factor: r,
     })
+}
+
+/// Moves each square of `r×r` pixels of `x` (`N×rH×rW×C`) into channels: `N×H×W×r²·C`.
+///
+/// Channel `c` at offset (`dy`, `dx`) within the square becomes channel `(dy·r + dx)·C + c`, as
+/// ONNX `SpaceToDepth`. Rows of a square are contiguous, so this is a copy by candle, whose
+/// gradient is the copy back.
+///
+/// # Errors
+/// Height or width are no multiples of `r`; `x` is empty.
+pub fn space_to_depth(x: &Tensor, r: usize) -> Result<Tensor> {
+    let (images, height, width, channels) = x.dims4()?;
+    if r == 0 || height % r != 0 || width % r != 0 || x.elem_count() == 0 {
+        bail!("space_to_depth: {:?} has no squares of side {r}", x.dims());
+    }
+    x.contiguous()?
+        .reshape(&[images, height / r, r, width / r, r, channels])?
+        .permute([0, 1, 3, 2, 4, 5])?
+        .contiguous()?
+        .reshape((images, height / r, width / r, r * r * channels))
 }
 
 /// Sizes of the coarse picture, and channels of the fine one.

@@ -1,6 +1,7 @@
 //! The trainer as a user meets it: the real binary in a scratch directory.
 
 mod data;
+mod detection;
 mod interruption;
 mod python;
 

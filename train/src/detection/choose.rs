@@ -1,0 +1,360 @@
+//! Which evidence becomes the score, and which the map: chosen on synthetic defects in held-out
+//! normal frames, never on real ones.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use edge_vae::{
+    anomaly::{Aggregation, GaussianSmoothing, ImageScore, MapScore, Scoring, Source, SourceSettings},
+    metrics::auroc,
+};
+use ndarray::Array3;
+
+use super::{
+    Score,
+    gather::Gathered,
+};
+
+/// A better score has to be better by this much (AUROC) than one that comes before it in the order
+/// of preference: synthetic validation is no finer.
+const TIE: f64 = 0.01;
+
+/// The same among smoothings and aggregations of one source.
+const FINE_TIE: f64 = 0.004;
+
+/// Aggregations that are tried, the preferred first.
+const AGGREGATIONS: [Aggregation; 5] = [
+    Aggregation::TopFraction { fraction: 0.02 },
+    Aggregation::TopFraction { fraction: 0.005 },
+    Aggregation::Maximum,
+    Aggregation::TopFraction { fraction: 0.05 },
+    Aggregation::TopFraction { fraction: 0.002 },
+];
+
+/// Final smoothings of the anomaly map that are tried, as shares of the tensor's shorter side.
+const MAP_SMOOTHINGS: [f32; 3] = [0.0, 1.0 / 64.0, 1.0 / 32.0];
+
+/// Every how many pixels one is looked at, in each direction, where maps are compared.
+const PIXEL_STRIDE: usize = 3;
+
+/// One frame of synthetic validation.
+#[derive(Debug)]
+pub(super) struct Trial {
+    /// The map of each field, as [`Gathered::fields`] lists them, neither smoothed nor
+    /// standardised.
+    pub maps: Vec<Vec<f32>>,
+    /// Where the defect is, `H×W` of the tensor; `None` in a normal frame.
+    pub mask: Option<Vec<bool>>,
+}
+
+/// What was chosen, and what it was chosen from.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// Field whose map becomes the score.
+    pub image_field: usize,
+    /// How the map becomes the score.
+    pub image: ImageScore,
+    /// Fields whose maps become the anomaly map.
+    pub map_fields: Vec<usize>,
+    /// How.
+    pub map: MapScore,
+    /// Smoothing of each field, in tensor pixels.
+    pub smoothings: Vec<f32>,
+    /// AUROC of synthetic defects of the best of each score, best first.
+    pub table: Vec<Row>,
+    /// AUROC of the synthetic defects' pixels in the chosen map.
+    pub pixel_auroc: f64,
+}
+
+/// How well a score told synthetic defects from normal frames.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    /// The score, with what was chosen of it.
+    pub name: String,
+    /// Its AUROC, 0–1.
+    pub auroc: f64,
+    /// Whether it is the chosen one.
+    pub chosen: bool,
+}
+
+/// The best of one score's candidates.
+struct Best {
+    field: usize,
+    smoothing: usize,
+    standardised: bool,
+    aggregation: Aggregation,
+    auroc: f64,
+}
+
+/// Chooses score and map for `wanted`.
+///
+/// # Errors
+/// A score that the model does not have; maps that are not finite.
+pub(super) fn choose(
+    wanted: Score,
+    gathered: &Gathered,
+    trials: &[Trial],
+    size: [usize; 2],
+) -> Result<Choice> {
+    let mut bests = Vec::new();
+    for (place, field) in gathered.fields.iter().enumerate() {
+        for standardised in standardisations(wanted, field.source) {
+            bests.push(best_of(gathered, place, standardised, trials)?);
+        }
+    }
+    // In the order of preference, the first within a tie of the best wins.
+    let top = bests.iter().map(|b| b.auroc).fold(0.0, f64::max);
+    let Some(chosen) = bests.iter().position(|b| b.auroc >= top - TIE) else {
+        bail!("--score {wanted}: this model does not have it");
+    };
+    let names: Vec<String> = bests.iter().map(|b| describe(gathered, b)).collect();
+    let mut table: Vec<Row> = bests
+        .iter()
+        .zip(names)
+        .enumerate()
+        .map(|(place, (best, name))| Row {
+            name,
+            auroc: best.auroc,
+            chosen: place == chosen,
+        })
+        .collect();
+    table.sort_by(|a, b| b.auroc.total_cmp(&a.auroc));
+
+    let mut smoothings: Vec<f32> = gathered.fields.iter().map(|f| f.smoothings[0]).collect();
+    for best in bests.iter().rev() {
+        smoothings[best.field] = gathered.fields[best.field].smoothings[best.smoothing];
+    }
+    let best = &bests[chosen];
+    smoothings[best.field] = gathered.fields[best.field].smoothings[best.smoothing];
+    let image = ImageScore {
+        sources: vec![gathered.fields[best.field].source],
+        standardised: best.standardised,
+        aggregation: best.aggregation,
+    };
+    let (map_fields, map, pixel_auroc) = choose_map(wanted, gathered, best, &smoothings, trials, size)?;
+    Ok(Choice {
+        image_field: best.field,
+        image,
+        map_fields,
+        map,
+        smoothings,
+        table,
+        pixel_auroc,
+    })
+}
+
+/// Whether the plain map, the standardised, or both are candidates.
+fn standardisations(wanted: Score, source: Source) -> Vec<bool> {
+    match (wanted, source) {
+        (Score::Residual, Source::Residual) => vec![false],
+        (Score::ResidualZ, Source::Residual) => vec![true],
+        (Score::Likelihood, Source::Likelihood)
+        | (Score::Latent, Source::Latent)
+        | (Score::Head, Source::Head)
+        | (Score::Features, Source::Features) => vec![false, true],
+        (Score::Auto, Source::Residual) => vec![true],
+        (Score::Auto, _) => vec![false, true],
+        _ => Vec::new(),
+    }
+}
+
+fn best_of(
+    gathered: &Gathered,
+    place: usize,
+    standardised: bool,
+    trials: &[Trial],
+) -> Result<Best> {
+    let field = &gathered.fields[place];
+    let totals = matches!(field.source, Source::Likelihood | Source::Latent) && !standardised;
+    let aggregations: Vec<Aggregation> = totals
+        .then_some(Aggregation::Total)
+        .into_iter()
+        .chain(AGGREGATIONS)
+        .collect();
+    let mut found: Option<Best> = None;
+    for smoothing in 0..field.smoothings.len() {
+        let mut treatment = field.treatment(smoothing, standardised)?;
+        let mut scores = vec![Vec::with_capacity(trials.len()); aggregations.len()];
+        for trial in trials {
+            let map = treatment.apply(&trial.maps[place])?;
+            for (scores, aggregation) in scores.iter_mut().zip(&aggregations) {
+                scores.push(aggregation.score(&mut map.clone())?);
+            }
+        }
+        for (scores, &aggregation) in scores.iter().zip(&aggregations) {
+            let auroc = separation(scores, trials);
+            if found.as_ref().is_none_or(|best| auroc > best.auroc + FINE_TIE) {
+                found = Some(Best {
+                    field: place,
+                    smoothing,
+                    standardised,
+                    aggregation,
+                    auroc,
+                });
+            }
+        }
+    }
+    found.ok_or_else(|| anyhow::anyhow!("source `{}` has no candidate", field.source))
+}
+
+fn separation(scores: &[f64], trials: &[Trial]) -> f64 {
+    let of = |defective: bool| -> Vec<f64> {
+        let pairs = scores.iter().zip(trials);
+        pairs
+            .filter(|(_, trial)| trial.mask.is_some() == defective)
+            .map(|(&score, _)| score)
+            .collect()
+    };
+    auroc(&of(false), &of(true)).unwrap_or(0.5)
+}
+
+/// The map that ranks the pixels of synthetic defects highest: of one source, or the mean of two.
+fn choose_map(
+    wanted: Score,
+    gathered: &Gathered,
+    image: &Best,
+    smoothings: &[f32],
+    trials: &[Trial],
+    size: [usize; 2],
+) -> Result<(Vec<usize>, MapScore, f64)> {
+    let mut candidates: Vec<(Vec<usize>, bool)> = vec![(vec![image.field], true)];
+    if wanted == Score::Auto {
+        let others = (0..gathered.fields.len()).filter(|&f| {
+            // Of several kinds of features only the chosen one becomes a graph.
+            gathered.fields[f].source != gathered.fields[image.field].source
+                && gathered.fields[f].source != Source::Features
+                && gathered.fields[f].source != Source::Latent
+        });
+        for other in others {
+            candidates.push((vec![other], true));
+            candidates.push((vec![image.field, other], true));
+        }
+    } else {
+        candidates[0].1 = image.standardised;
+    }
+    let mut found: Option<(Vec<usize>, MapScore, f64)> = None;
+    for (fields, standardised) in candidates {
+        for smoothing in MAP_SMOOTHINGS {
+            let smoothing = smoothing * size[0].min(size[1]) as f32;
+            let score = MapScore {
+                sources: fields.iter().map(|&f| gathered.fields[f].source).collect(),
+                standardised,
+                smoothing,
+            };
+            let auroc = pixel_separation(gathered, &fields, &score, smoothings, trials, size)?;
+            if found.as_ref().is_none_or(|(.., best)| auroc > best + FINE_TIE) {
+                found = Some((fields.clone(), score, auroc));
+            }
+        }
+    }
+    found.ok_or_else(|| anyhow::anyhow!("no map to choose from"))
+}
+
+fn pixel_separation(
+    gathered: &Gathered,
+    fields: &[usize],
+    score: &MapScore,
+    smoothings: &[f32],
+    trials: &[Trial],
+    size: [usize; 2],
+) -> Result<f64> {
+    let mut treatments = fields
+        .iter()
+        .map(|&f| {
+            let field = &gathered.fields[f];
+            let place = field.smoothings.iter().position(|&s| s == smoothings[f]);
+            field.treatment(place.unwrap_or(0), score.standardised)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut last = GaussianSmoothing::new(size[1], size[0], score.smoothing)?;
+    let (mut normal, mut defective) = (Vec::new(), Vec::new());
+    for trial in trials {
+        let mut map = vec![0.0; size[0] * size[1]];
+        for (treatment, &field) in treatments.iter_mut().zip(fields) {
+            let values = treatment.apply(&trial.maps[field])?;
+            let shape = gathered.fields[field].shape;
+            for (out, value) in map.iter_mut().zip(nearest(&values, shape, size)) {
+                *out += value;
+            }
+        }
+        last.apply(&mut map)?;
+        for y in (0..size[0]).step_by(PIXEL_STRIDE) {
+            for x in (0..size[1]).step_by(PIXEL_STRIDE) {
+                let place = y * size[1] + x;
+                let inside = trial.mask.as_ref().is_some_and(|mask| mask[place]);
+                if inside { &mut defective } else { &mut normal }.push(f64::from(map[place]));
+            }
+        }
+    }
+    Ok(auroc(&normal, &defective).unwrap_or(0.5))
+}
+
+/// A map in the tensor's size; which interpolation is used hardly matters for comparing maps.
+fn nearest<'a>(
+    values: &'a [f32],
+    [height, width]: [usize; 2],
+    [rows, columns]: [usize; 2],
+) -> impl Iterator<Item = f32> + 'a {
+    (0..rows * columns).map(move |place| {
+        let (y, x) = (place / columns, place % columns);
+        values[(y * height / rows) * width + x * width / columns]
+    })
+}
+
+fn describe(gathered: &Gathered, best: &Best) -> String {
+    let field = &gathered.fields[best.field];
+    let z = if best.standardised { ", standardised" } else { "" };
+    let smoothing = field.smoothings[best.smoothing];
+    let smoothed = if smoothing > 0.0 {
+        format!(", smoothed {smoothing}")
+    } else {
+        String::new()
+    };
+    let aggregation = match best.aggregation {
+        Aggregation::Maximum => "maximum".to_owned(),
+        Aggregation::Total => "sum".to_owned(),
+        Aggregation::TopFraction { fraction } => format!("top {} %", 100.0 * fraction),
+    };
+    format!("{}{z}{smoothed}, {aggregation}", field.name)
+}
+
+/// The bundle's scoring for a choice, with its statistics by source; `name_of` names their files.
+pub(super) fn scoring(
+    choice: &Choice,
+    gathered: &Gathered,
+    graphs: Vec<String>,
+    name_of: impl Fn(Source) -> String,
+) -> Result<(Scoring, BTreeMap<Source, Array3<f32>>)> {
+    let mut sources = Vec::new();
+    let mut statistics = BTreeMap::new();
+    let chosen_features = [choice.image_field]
+        .into_iter()
+        .chain(choice.map_fields.iter().copied())
+        .find(|&f| gathered.fields[f].source == Source::Features);
+    for (place, field) in gathered.fields.iter().enumerate() {
+        if field.source == Source::Features && chosen_features != Some(place) {
+            continue;
+        }
+        let smoothing = choice.smoothings[place];
+        let index = field.smoothings.iter().position(|&s| s == smoothing);
+        let array = field.standardisation(index.unwrap_or(0))?.to_array();
+        statistics.insert(field.source, array);
+        sources.push(SourceSettings {
+            source: field.source,
+            smoothing,
+            statistics: Some(name_of(field.source)),
+        });
+    }
+    let scoring = Scoring {
+        graphs,
+        image: choice.image.clone(),
+        map: choice.map.clone(),
+        sources,
+    };
+    Ok((scoring, statistics))
+}
+
+/// Whether the maps of a source are candidates for a score.
+pub(super) fn considers(wanted: Score, source: Source) -> bool {
+    !standardisations(wanted, source).is_empty()
+}

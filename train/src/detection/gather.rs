@@ -1,0 +1,134 @@
+//! Evidence gathered over frames: maps of every candidate source, and their statistics over
+//! training frames.
+
+use anyhow::Result;
+use edge_vae::anomaly::{GaussianSmoothing, PositionStatistics, Source, Standardisation};
+
+/// Smoothings of full-resolution sources that are tried, as shares of the tensor's shorter side,
+/// the preferred first.
+const FINE: [f32; 3] = [1.0 / 64.0, 1.0 / 128.0, 1.0 / 32.0];
+
+/// Smoothings of the head's map.
+const HEAD: [f32; 2] = [0.0, 1.0 / 64.0];
+
+/// A candidate: one source's map in one variant.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// For people: `features (per-position)`.
+    pub name: String,
+    /// The source.
+    pub source: Source,
+    /// Rows and columns of its map.
+    pub shape: [usize; 2],
+    /// Smoothings that are tried, in tensor pixels, the preferred first.
+    pub smoothings: Vec<f32>,
+    /// Factor from tensor pixels to the map's own.
+    scale: f32,
+    /// For each smoothing.
+    filters: Vec<GaussianSmoothing>,
+    statistics: Vec<PositionStatistics>,
+}
+
+/// Smoothing, then standardisation where wanted.
+#[derive(Debug)]
+pub(super) struct Treatment {
+    filter: GaussianSmoothing,
+    standardisation: Option<Standardisation>,
+}
+
+/// All candidates, in the order of preference.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// The candidates.
+    pub fields: Vec<Field>,
+}
+
+impl Field {
+    /// A candidate for tensors of `size` (rows, columns).
+    ///
+    /// # Errors
+    /// A map without pixels.
+    pub(super) fn new(
+        name: impl Into<String>,
+        source: Source,
+        shape: [usize; 2],
+        size: [usize; 2],
+    ) -> Result<Self> {
+        let side = size[0].min(size[1]) as f32;
+        let shares: &[f32] = match source {
+            Source::Residual | Source::Likelihood => &FINE,
+            Source::Head => &HEAD,
+            Source::Latent | Source::Features => &[0.0],
+        };
+        let scale = shape[0] as f32 / size[0] as f32;
+        let smoothings: Vec<f32> = shares.iter().map(|share| share * side).collect();
+        let filters = smoothings
+            .iter()
+            .map(|smoothing| Ok(GaussianSmoothing::new(shape[1], shape[0], smoothing * scale)?))
+            .collect::<Result<Vec<_>>>()?;
+        let statistics = vec![PositionStatistics::new(shape[0], shape[1]); filters.len()];
+        Ok(Self {
+            name: name.into(),
+            source,
+            shape,
+            smoothings,
+            scale,
+            filters,
+            statistics,
+        })
+    }
+
+    /// Adds the map of a normal frame to the statistics.
+    ///
+    /// # Errors
+    /// A map of another size; values that are not finite.
+    pub(super) fn push(&mut self, map: &[f32]) -> Result<()> {
+        for (filter, statistics) in self.filters.iter_mut().zip(&mut self.statistics) {
+            let mut smoothed = map.to_vec();
+            filter.apply(&mut smoothed)?;
+            statistics.push(&smoothed)?;
+        }
+        Ok(())
+    }
+
+    /// Mean and deviation at each position, for a smoothing by its place.
+    ///
+    /// # Errors
+    /// Fewer than two frames, or frames whose maps do not differ.
+    pub(super) fn standardisation(&self, smoothing: usize) -> Result<Standardisation> {
+        Ok(self.statistics[smoothing].finish()?)
+    }
+
+    /// What is done to a map, for a smoothing by its place.
+    ///
+    /// # Errors
+    /// As [`Field::standardisation`].
+    pub(super) fn treatment(&self, smoothing: usize, standardised: bool) -> Result<Treatment> {
+        Ok(Treatment {
+            filter: GaussianSmoothing::new(
+                self.shape[1],
+                self.shape[0],
+                self.smoothings[smoothing] * self.scale,
+            )?,
+            standardisation: match standardised {
+                true => Some(self.standardisation(smoothing)?),
+                false => None,
+            },
+        })
+    }
+}
+
+impl Treatment {
+    /// The treated map.
+    ///
+    /// # Errors
+    /// A map of another size.
+    pub(super) fn apply(&mut self, map: &[f32]) -> Result<Vec<f32>> {
+        let mut map = map.to_vec();
+        self.filter.apply(&mut map)?;
+        if let Some(standardisation) = &self.standardisation {
+            standardisation.apply(&mut map)?;
+        }
+        Ok(map)
+    }
+}

@@ -1,0 +1,101 @@
+//! Prepared frames through the exported graphs, on all processors, results in order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, anyhow, bail};
+use edge_vae::{Observer, anomaly::GraphShapes};
+
+/// Frames that one observer takes before results are handed over.
+const ROUND: usize = 8;
+
+/// One observer for each processor.
+pub(super) struct Runner<'a> {
+    observers: Vec<Observer>,
+    interrupted: &'a AtomicBool,
+}
+
+impl<'a> Runner<'a> {
+    /// Makes the observers.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(super) fn new(
+        mut make: impl FnMut() -> Result<Observer>,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let observers = (0..count).map(|_| make()).collect::<Result<_>>()?;
+        Ok(Self {
+            observers,
+            interrupted,
+        })
+    }
+
+    /// Rows and columns of the maps that the graphs make.
+    pub(super) fn graph_shapes(&self) -> GraphShapes {
+        self.observers
+            .first()
+            .map_or(GraphShapes::default(), Observer::graph_shapes)
+    }
+
+    /// Whether the graphs make features.
+    pub(super) fn has_features(&self) -> bool {
+        self.observers
+            .first()
+            .is_some_and(|observer| observer.feature_maps().next().is_some())
+    }
+
+    /// Observes `count` tensors: `tensor` makes the one of a place, `see` looks at what the graphs
+    /// made of it, both on any thread; `take` gets the results in order.
+    ///
+    /// # Errors
+    /// Ctrl-C, and the errors of what is called.
+    pub(super) fn each<T: Send>(
+        &mut self,
+        count: usize,
+        tensor: impl Fn(usize) -> Result<Vec<f32>> + Sync,
+        see: impl Fn(usize, &Observer, &[f32]) -> Result<T> + Sync,
+        mut take: impl FnMut(usize, T) -> Result<()>,
+    ) -> Result<()> {
+        let threads = self.observers.len();
+        for first in (0..count).step_by(threads * ROUND) {
+            if self.interrupted.load(Ordering::Relaxed) {
+                bail!("interrupted");
+            }
+            let places = first..(first + threads * ROUND).min(count);
+            let (tensor, see) = (&tensor, &see);
+            let seen = std::thread::scope(|scope| {
+                let running: Vec<_> = self
+                    .observers
+                    .iter_mut()
+                    .enumerate()
+                    .map(|(thread, observer)| {
+                        let mine = places.clone().skip(thread).step_by(threads);
+                        scope.spawn(move || {
+                            mine.map(|place| {
+                                let input = tensor(place)?;
+                                observer.observe(&input)?;
+                                Ok((place, see(place, observer, &input)?))
+                            })
+                            .collect::<Result<Vec<_>>>()
+                        })
+                    })
+                    .collect();
+                running
+                    .into_iter()
+                    .map(|thread| {
+                        thread
+                            .join()
+                            .map_err(|_| anyhow!("a thread of the detector's fit failed"))?
+                    })
+                    .collect::<Result<Vec<_>>>()
+            })?;
+            let mut seen: Vec<(usize, T)> = seen.into_iter().flatten().collect();
+            seen.sort_by_key(|(place, _)| *place);
+            for (place, found) in seen {
+                take(place, found)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! Synthetic validation: held-out normal frames, half of them with synthetic defects, all changed
+//! in exposure, contrast, sharpness, noise and position as strongly as a production line does.
+
+use anyhow::Result;
+use edge_vae::{
+    anomaly::GaussianSmoothing,
+    preprocess::{Normalise, PreprocessSettings, Preprocessor},
+};
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, StandardNormal};
+
+use super::Material;
+use crate::{
+    defects::{self, DefectOptions},
+    random::{Purpose, stream},
+};
+
+/// Normal frames and defective ones that are made at least, of as many held-out frames as there
+/// are, and at most of a single frame.
+const WANTED: [usize; 2] = [160, 240];
+const MOST_OF_ONE: [usize; 2] = [6, 16];
+
+/// Largest changes of a frame: gain, as a power of two; offset, as a share of full scale; gamma, as
+/// a power of two; contrast about the mean, relative; deviation of noise; of blur, in pixels of a
+/// tensor of 128; shift, as a share of the side.
+const GAIN: f32 = 0.38;
+const OFFSET: f32 = 0.03;
+const GAMMA: f32 = 0.15;
+const CONTRAST: f32 = 0.15;
+const NOISE: f32 = 0.012;
+const BLUR: f32 = 0.5;
+const SHIFT: f32 = 0.015;
+
+/// A prepared frame of synthetic validation.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// C×H×W.
+    pub tensor: Vec<f32>,
+    /// Where its defect is, H×W; `None` in a normal frame.
+    pub mask: Option<Vec<bool>>,
+}
+
+/// Makes the frames, normal ones first.
+///
+/// # Errors
+/// A frame that can no longer be read.
+pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
+    let mut plain = Preprocessor::new(PreprocessSettings {
+        exposure: None,
+        contrast: None,
+        normalise: Normalise::identity(material.preprocess.channels()),
+        ..material.preprocess.clone()
+    })?;
+    let mut whole = Preprocessor::new(material.preprocess.clone())?;
+    let shape = material.preprocess.shape();
+    let held_out = &material.split.validation;
+    let most = held_out.len().min(WANTED[1]);
+    let frames = held_out[..most]
+        .iter()
+        .map(|&index| {
+            plain.prepare_canvas(&material.samples[index].frame()?)?;
+            Ok(plain.canvas().to_vec())
+        })
+        .collect::<Result<Vec<Vec<f32>>>>()?;
+    let mut made = Vec::new();
+    for defective in [false, true] {
+        let group = usize::from(defective);
+        let copies = WANTED[group]
+            .div_ceil(frames.len().max(1))
+            .min(MOST_OF_ONE[group]);
+        for place in 0..copies * frames.len() {
+            if made.len() >= WANTED[0] + group * WANTED[1] {
+                break;
+            }
+            let counter = (place + group * (1 << 32)) as u64;
+            let mut random = stream(material.seed, Purpose::Trial, counter);
+            let frame = &frames[place % frames.len()];
+            let mut mask = None;
+            let mut values = change(frame, shape, &mut random)?;
+            if defective {
+                let donor = &frames[random.random_range(0..frames.len())];
+                let options = DefectOptions {
+                    scale: scale(shape, &mut random),
+                    ..DefectOptions::default()
+                };
+                let drawn =
+                    defects::defective(&mut random, &options, &values, shape, donor);
+                if drawn.kinds.is_empty() {
+                    continue;
+                }
+                values = drawn.values;
+                mask = Some(drawn.mask);
+            }
+            whole.prepare_values(&values, "a frame of synthetic validation")?;
+            made.push(Made {
+                tensor: whole.canvas().to_vec(),
+                mask,
+            });
+        }
+    }
+    Ok(made)
+}
+
+/// Factor of a defect's size: in tensors of more than 128 pixels some defects are as small as in
+/// those, some as large in proportion.
+fn scale([_, height, width]: [usize; 3], random: &mut impl Rng) -> f32 {
+    let largest = (height.min(width) as f32 / 128.0).max(1.0);
+    largest.powf(random.random())
+}
+
+/// A frame as another exposure, lens and hand would have taken it, C×H×W in [0, 1].
+fn change(
+    frame: &[f32],
+    [_, height, width]: [usize; 3],
+    random: &mut impl Rng,
+) -> Result<Vec<f32>> {
+    let mut both = |most: f32| random.random_range(-most..=most);
+    let (gain, gamma) = (both(GAIN).exp2(), both(GAMMA).exp2());
+    let (offset, contrast) = (both(OFFSET), 1.0 + both(CONTRAST));
+    let reach = |side: usize, share: f32| (share * side as f32).round() as i64;
+    let shift = [
+        reach(height, both(SHIFT)),
+        reach(width, both(SHIFT)),
+    ];
+    let side = height.min(width) as f32;
+    let blur = BLUR * side / 128.0 * random.random::<f32>().powi(2);
+    let noise = NOISE * random.random::<f32>();
+    let mut smoothing = GaussianSmoothing::new(width, height, blur)?;
+    let mut out = Vec::with_capacity(frame.len());
+    for plane in frame.chunks_exact(height * width) {
+        let mean = plane.iter().sum::<f32>() / plane.len() as f32;
+        let mut changed: Vec<f32> = (0..height * width)
+            .map(|place| {
+                let from = |place: usize, shift: i64, side: usize| {
+                    (place as i64 - shift).clamp(0, side as i64 - 1) as usize
+                };
+                let y = from(place / width, shift[0], height);
+                let x = from(place % width, shift[1], width);
+                mean + contrast * (plane[y * width + x] - mean)
+            })
+            .collect();
+        smoothing.apply(&mut changed)?;
+        out.extend(changed.iter().map(|value| {
+            let grain: f32 = StandardNormal.sample(random);
+            let value = (value.clamp(0.0, 1.0).powf(gamma) * gain + offset) + noise * grain;
+            value.clamp(0.0, 1.0)
+        }));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_frames_stay_in_range_and_differ() {
+        let frame: Vec<f32> = (0..2 * 24 * 32).map(|i| (i % 97) as f32 / 97.0).collect();
+        let shape = [2, 24, 32];
+        let mut sums = Vec::new();
+        for counter in 0..40 {
+            let mut random = stream(3, Purpose::Trial, counter);
+            let changed = change(&frame, shape, &mut random).unwrap();
+            assert_eq!(changed.len(), frame.len());
+            assert!(changed.iter().all(|v| (0.0..=1.0).contains(v)));
+            sums.push(changed.iter().sum::<f32>() / changed.len() as f32);
+        }
+        let least = sums.iter().copied().fold(f32::MAX, f32::min);
+        let most = sums.iter().copied().fold(f32::MIN, f32::max);
+        assert!(least < 0.45 && most > 0.55, "{least} {most}");
+    }
+
+    #[test]
+    fn sizes_of_defects_go_with_large_tensors_only() {
+        let mut random = stream(3, Purpose::Trial, 0);
+        assert_eq!(scale([1, 128, 128], &mut random), 1.0);
+        assert_eq!(scale([1, 28, 28], &mut random), 1.0);
+        let large: Vec<f32> = (0..50).map(|_| scale([1, 256, 300], &mut random)).collect();
+        assert!(large.iter().all(|s| (1.0..=2.0).contains(s)));
+        assert!(large.iter().any(|&s| s < 1.2) && large.iter().any(|&s| s > 1.8));
+    }
+}

@@ -1,0 +1,100 @@
+//! The frame that proves a bundle.
+
+use std::{io::Cursor, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use edge_vae::{
+    Frame,
+    dataset::Sample,
+    frame::{DecodeLimits, PixelFormat, Samples},
+};
+use image::{DynamicImage, ImageFormat};
+
+/// The golden frame's picture in a bundle.
+pub(super) const FRAME: &str = "golden.png";
+
+/// What the trainer computed for it.
+pub(super) const VALUES: &str = "golden.npz";
+
+/// Longest side of the golden frame, in pixels.
+const LONGEST: u32 = 512;
+
+/// The frame that proves an engine.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Golden {
+    /// One of the calibration frames.
+    CalibrationFrame,
+    /// A drawn digit.
+    Glyph,
+    /// A picture of the user's.
+    File(PathBuf),
+}
+
+impl Golden {
+    /// The golden frame as a PNG and as it comes out of that PNG; `calibration` is the first of the
+    /// calibration frames, a drawn glyph has `glyph_side` pixels a side.
+    ///
+    /// # Errors
+    /// A picture that can't be read; no calibration frame where one is wanted.
+    pub(super) fn frame(
+        &self,
+        calibration: Option<&Sample>,
+        glyph_side: usize,
+    ) -> Result<(Vec<u8>, Frame)> {
+        let picture = match self {
+            Golden::Glyph => {
+                let side = glyph_side as u32;
+                DynamicImage::ImageLuma8(edge_vae::synth::glyph(side, '3')?)
+            }
+            Golden::File(path) => small_picture(&Frame::open(path)?)?,
+            Golden::CalibrationFrame => {
+                let Some(sample) = calibration else {
+                    bail!("no calibration frame to take for the golden one");
+                };
+                eprintln!(
+                    "golden frame: {} goes into the bundle (`--golden glyph` keeps your pictures out)",
+                    sample.name()
+                );
+                small_picture(&sample.frame()?)?
+            }
+        };
+        let mut png = Cursor::new(Vec::new());
+        picture
+            .write_to(&mut png, ImageFormat::Png)
+            .context("cannot encode the golden frame")?;
+        let png = png.into_inner();
+        let frame = Frame::decode(&png, FRAME, &DecodeLimits::default())?;
+        Ok((png, frame))
+        }
+}
+
+/// The frame as a picture, shrunk where it is large: a golden frame need not be a whole photograph.
+fn small_picture(frame: &Frame) -> Result<DynamicImage> {
+    let (width, height) = (frame.width(), frame.height());
+    let picture = match (frame.samples().clone(), frame.format()) {
+        (Samples::U8(samples), PixelFormat::Gray8) => {
+            image::GrayImage::from_raw(width, height, samples).map(DynamicImage::ImageLuma8)
+        }
+        (Samples::U8(samples), _) => {
+            image::RgbImage::from_raw(width, height, samples).map(DynamicImage::ImageRgb8)
+        }
+        (Samples::U16(samples), PixelFormat::Gray16) => {
+            image::ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageLuma16)
+        }
+        (Samples::U16(samples), _) => {
+            image::ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageRgb16)
+        }
+    };
+    let picture = picture.context("the golden frame's samples do not fit its size")?;
+    Ok(if width.max(height) > LONGEST {
+        picture.resize(
+            LONGEST,
+            LONGEST,
+            image::imageops::FilterType::Triangle,
+        )
+    } else {
+        picture
+    })
+}
+

@@ -1,0 +1,408 @@
+//! From feature maps of normal frames to models, in two passes and one over held-out frames.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use nalgebra::DMatrix;
+use rand::seq::index;
+use rayon::prelude::*;
+
+use super::{
+    FeatureSource, Kind, Model, Options,
+    directions::{ChannelStatistics, ChannelSums, Projection},
+    grid::Grid,
+    mixture::Mixture,
+    model::Gaussians,
+    position::CellSums,
+    triangle,
+};
+use crate::random::{Purpose, stream};
+
+/// Frames, evenly spaced, from which scales and directions are estimated, and held-out frames that
+/// choose the shrinkage. Both are shared by all cells, so that more would change little.
+const MOST_FRAMES: usize = 512;
+
+/// Frames that are worked on together.
+const BATCH: usize = 8;
+
+/// Feature vectors to which a mixture is fitted, and by which the number of its components is
+/// chosen.
+const MIXTURE_VECTORS: [usize; 2] = [40_000, 10_000];
+
+/// Most directions of full covariance where they are not given. A whitening of 128 directions at
+/// 256 cells is 17 MB of weights a frame, which is a millisecond of memory traffic.
+const MOST_DIRECTIONS: usize = 128;
+
+/// The same for a mixture, which computes every component at every cell.
+const MOST_MIXTURE_DIRECTIONS: usize = 64;
+
+/// Multiplications and additions of the projection beyond which no tail is added.
+const PROJECTION_WORK: usize = 16_000_000;
+
+/// Bytes that nodes and small constants of a graph may take.
+const GRAPH_BYTES: usize = 16_384;
+
+/// Fits one model of each of `kinds` to the normal frames `train`; how far covariances are drawn
+/// towards the pooled one, and the number of a mixture's components, are chosen by the likelihood
+/// of the normal frames `held_out`.
+///
+/// The same frames, options and seed give the same bits, whatever the number of threads. Memory:
+/// cells × directions² × 4 bytes twice, channels² × 100 bytes, and for a mixture 50,000 vectors.
+///
+/// # Errors
+/// Fewer than two training frames or no held-out one; features that are NaN, infinite or never
+/// vary; maps that differ between frames or suit no grid; the errors of the sources.
+pub fn fit(
+    train: &mut dyn FeatureSource,
+    held_out: &mut dyn FeatureSource,
+    kinds: &[Kind],
+    options: &Options,
+) -> Result<Vec<Model>> {
+    check(train, held_out, options)?;
+    let mut grid = None;
+    train.visit(&[0], &mut |maps| {
+        grid = Some(Grid::choose(maps, options.grid)?);
+        Ok(())
+    })?;
+    let grid = grid.context("the source of feature maps gave none for its first frame")?;
+    let statistics = channel_statistics(train, &grid)?;
+
+    let mut cells = None;
+    if kinds.iter().any(|&kind| kind != Kind::PositionFree) {
+        let size = Size::of_cells(&grid, options);
+        cells = Some(Cells {
+            size,
+            projection: statistics.project(&statistics.within, size.directions()),
+            sums: None,
+        });
+    }
+    let mut vectors = None;
+    if kinds.contains(&Kind::PositionFree) {
+        let size = Size::of_mixture(&grid, options);
+        vectors = Some(Vectors {
+            size,
+            projection: statistics.project(&statistics.total, size.directions()),
+            columns: Vec::new(),
+        });
+    }
+    drop(statistics);
+
+    let frames: Vec<usize> = (0..train.frames()).collect();
+    pass(
+        train,
+        &frames,
+        &grid,
+        cells.as_mut(),
+        vectors.as_mut(),
+        options.seed,
+        0,
+    )?;
+    let mut tested_cells = cells.as_ref().map(Cells::about_means);
+    let mut tested_vectors = vectors.as_ref().map(Vectors::emptied);
+    let tested = evenly_spaced(held_out.frames(), MOST_FRAMES);
+    pass(
+        held_out,
+        &tested,
+        &grid,
+        tested_cells.as_mut(),
+        tested_vectors.as_mut(),
+        options.seed,
+        1,
+    )?;
+
+    let cells = match (cells, tested_cells) {
+        (Some(cells), Some(tested)) => Some(cells.fit(&tested)?),
+        _ => None,
+    };
+    let mixture = match (vectors, tested_vectors) {
+        (Some(vectors), Some(tested)) => Some(vectors.fit(&tested, options)?),
+        _ => None,
+    };
+    let model = |kind: &Kind| {
+        let (projection, gaussians) = match kind {
+            Kind::PositionFree => mixture.clone()?,
+            Kind::PerPosition | Kind::ShiftTolerant => cells.clone()?,
+        };
+        let gaussians = match (gaussians, kind) {
+            (
+                Gaussians::Cells {
+                    stored, widened, ..
+                },
+                Kind::ShiftTolerant,
+            ) => Gaussians::Cells {
+                stored,
+                widened,
+                reach: options.reach,
+            },
+            (gaussians, _) => gaussians,
+        };
+        Some(Model {
+            grid: grid.clone(),
+            projection,
+            gaussians,
+        })
+    };
+    Ok(kinds.iter().filter_map(model).collect())
+}
+
+fn check(train: &dyn FeatureSource, held_out: &dyn FeatureSource, options: &Options) -> Result<()> {
+    ensure!(
+        train.frames() >= 2,
+        "found {} normal frames to fit Gaussians on, at least 2 are needed",
+        train.frames()
+    );
+    ensure!(
+        held_out.frames() >= 1,
+        "the Gaussians' shrinkage is chosen on held-out normal frames, and there is none"
+    );
+    ensure!(
+        options.directions != Some(0),
+        "Gaussians need at least 1 direction"
+    );
+    ensure!(
+        options.reach >= 1,
+        "shift-tolerant Gaussians need a reach of at least 1 cell"
+    );
+    Ok(())
+}
+
+/// At most `most` of `count` indices, evenly spaced.
+fn evenly_spaced(count: usize, most: usize) -> Vec<usize> {
+    let taken = count.min(most);
+    (0..taken).map(|i| i * count / taken).collect()
+}
+
+/// Numbers of directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) dense: usize,
+    pub(super) tail: usize,
+}
+
+impl Size {
+    fn directions(self) -> usize {
+        self.dense + self.tail
+    }
+
+    pub(super) fn of_cells(grid: &Grid, options: &Options) -> Self {
+        // Lower triangles, means and inverse deviations as f16.
+        let bytes = |dense, tail| {
+            grid.cells() * 2 * (triangle::length(dense) + 1 + dense + 2 * tail) + 4 * dense * dense
+        };
+        Self::choose(grid, options, MOST_DIRECTIONS, bytes)
+    }
+
+    fn of_mixture(grid: &Grid, options: &Options) -> Self {
+        let components = options.components.iter().copied().max().unwrap_or(1);
+        let bytes = |dense, tail| components * (2 * dense * dense + 4 * dense) + 4 * tail;
+        Self::choose(grid, options, MOST_MIXTURE_DIRECTIONS, bytes)
+    }
+
+    /// As many directions as fit where they are not given; `bytes` tells what directions and tail
+    /// take beside the projection.
+    fn choose(
+        grid: &Grid,
+        options: &Options,
+        most: usize,
+        bytes: impl Fn(usize, usize) -> usize,
+    ) -> Self {
+        let channels = grid.channels();
+        let fits = |dense, tail| {
+            let projection = 4 * channels * (dense + tail + 1);
+            bytes(dense, tail) + projection + GRAPH_BYTES <= options.bytes
+        };
+        let dense = match options.directions {
+            Some(directions) => directions.min(channels),
+            None => (1..=channels.min(most))
+                .rev()
+                .filter(|&dense| dense == channels || is_round(dense))
+                .find(|&dense| fits(dense, 0))
+                .unwrap_or(1),
+        };
+        let rest = channels - dense;
+        let tail = match options.tail {
+            Some(tail) => tail.min(rest),
+            None => {
+                let work = channels * grid.cells();
+                (0..=rest)
+                    .rev()
+                    .find(|&tail| (dense + tail) * work <= PROJECTION_WORK && fits(dense, tail))
+                    .unwrap_or(0)
+            }
+        };
+        Self { dense, tail }
+    }
+}
+
+/// Numbers that fill the engines' registers.
+fn is_round(directions: usize) -> bool {
+    match directions {
+        0..=8 => true,
+        9..=64 => directions.is_multiple_of(8),
+        _ => directions.is_multiple_of(32),
+    }
+}
+
+fn channel_statistics(source: &mut dyn FeatureSource, grid: &Grid) -> Result<ChannelStatistics> {
+    let frames = evenly_spaced(source.frames(), MOST_FRAMES);
+    let mut sums: Option<ChannelSums> = None;
+    batches(source, &frames, grid, &mut |_, batch| {
+        let Some(first) = batch.first() else {
+            return Ok(());
+        };
+        let sums = sums.get_or_insert_with(|| ChannelSums::new(first));
+        let contributions: Vec<_> = batch
+            .par_iter()
+            .map(|vectors| sums.contribution(vectors))
+            .collect();
+        for contribution in contributions {
+            sums.add(contribution);
+        }
+        Ok(())
+    })?;
+    sums.context("the source of feature maps gave no frame")?
+        .finish()
+}
+
+/// Gives `work` the feature vectors of `frames`, some frames at a time, with the index of the first
+/// of them in `frames`.
+fn batches(
+    source: &mut dyn FeatureSource,
+    frames: &[usize],
+    grid: &Grid,
+    work: &mut dyn FnMut(usize, Vec<DMatrix<f32>>) -> Result<()>,
+) -> Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut done = 0;
+    source.visit(frames, &mut |maps| {
+        let place = done + batch.len();
+        let frame = frames.get(place).copied().unwrap_or(place);
+        let pooled = grid.pool(maps);
+        batch.push(pooled.with_context(|| format!("normal frame {frame}"))?);
+        if batch.len() == BATCH {
+            work(done, std::mem::take(&mut batch))?;
+            done += BATCH;
+        }
+        Ok(())
+    })?;
+    let seen = done + batch.len();
+    work(done, batch)?;
+    ensure!(
+        seen == frames.len(),
+        "the source of feature maps gave {seen} frames, {} were asked for",
+        frames.len()
+    );
+    Ok(())
+}
+
+/// Adds all `frames` of a source to what is given of the two; `part` keeps the choice of vectors
+/// in training and in held-out frames apart.
+fn pass(
+    source: &mut dyn FeatureSource,
+    frames: &[usize],
+    grid: &Grid,
+    mut cells: Option<&mut Cells>,
+    mut vectors: Option<&mut Vectors>,
+    seed: u64,
+    part: usize,
+) -> Result<()> {
+    let each = MIXTURE_VECTORS[part].div_ceil(frames.len().max(1));
+    let each = each.min(grid.cells());
+    batches(source, frames, grid, &mut |first, batch| {
+        if let Some(cells) = &mut cells {
+            cells.add(&batch);
+        }
+        if let Some(vectors) = &mut vectors {
+            for (place, frame) in batch.into_iter().enumerate() {
+                let counter = 2 * (first + place) + part;
+                let mut random = stream(seed, Purpose::Features, counter as u64);
+                let chosen = index::sample(&mut random, grid.cells(), each).into_vec();
+                vectors.add(frame.select_columns(&chosen));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Gaussians of the cells in the making.
+struct Cells {
+    size: Size,
+    projection: Projection,
+    sums: Option<CellSums>,
+}
+
+impl Cells {
+    fn add(&mut self, batch: &[DMatrix<f32>]) {
+        let projected: Vec<_> = batch
+            .par_iter()
+            .map(|vectors| self.projection.apply(vectors.clone()))
+            .collect();
+        if let Some(first) = projected.first() {
+            self.sums
+                .get_or_insert_with(|| CellSums::new(&first.map(f64::from), self.size.dense))
+                .add(&projected);
+        }
+    }
+
+    /// Room for held-out frames, whose differences are taken from the means of these.
+    fn about_means(&self) -> Self {
+        Self {
+            size: self.size,
+            projection: self.projection.clone(),
+            sums: self
+                .sums
+                .as_ref()
+                .map(|sums| CellSums::new(&sums.means(), self.size.dense)),
+        }
+    }
+
+    fn fit(self, held_out: &Self) -> Result<(Arc<Projection>, Gaussians)> {
+        let sums = self.sums.as_ref().zip(held_out.sums.as_ref());
+        let (sums, held_out) = sums.context("the source of feature maps gave no frame")?;
+        let stored = sums.fit(held_out)?;
+        let gaussians = Gaussians::Cells {
+            widened: Arc::new(stored.widen(self.size.directions())),
+            stored: Arc::new(stored),
+            reach: 0,
+        };
+        Ok((Arc::new(self.projection), gaussians))
+    }
+}
+
+/// Feature vectors for a mixture.
+struct Vectors {
+    size: Size,
+    projection: Projection,
+    columns: Vec<DMatrix<f32>>,
+}
+
+impl Vectors {
+    fn add(&mut self, vectors: DMatrix<f32>) {
+        self.columns.push(self.projection.apply(vectors));
+    }
+
+    fn emptied(&self) -> Self {
+        Self {
+            size: self.size,
+            projection: self.projection.clone(),
+            columns: Vec::new(),
+        }
+    }
+
+    fn matrix(&self) -> DMatrix<f32> {
+        let count = self.columns.iter().map(DMatrix::ncols).sum();
+        let values = self.columns.iter().flat_map(DMatrix::iter).copied();
+        DMatrix::from_iterator(self.size.directions(), count, values)
+    }
+
+    fn fit(self, held_out: &Self, options: &Options) -> Result<(Arc<Projection>, Gaussians)> {
+        let mixture = Mixture::fit(
+            &self.matrix(),
+            &held_out.matrix(),
+            self.size.dense,
+            &options.components,
+            options.seed,
+        )?;
+        Ok((Arc::new(self.projection), Gaussians::Mixture(mixture)))
+    }
+}

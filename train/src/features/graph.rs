@@ -1,0 +1,346 @@
+//! A model as the graph `features.onnx`.
+
+use anyhow::{Context, Result};
+
+use super::{
+    MapShape, Model, grid::Step, mixture::Mixture, model::Gaussians, position::CellGaussians,
+    triangle,
+};
+use crate::export::onnx::{Attribute, GraphBuilder, Value};
+
+/// Most elements of a constant that tract still widens when it loads the file: 4 MiB of f32.
+const FOLDED_ELEMENTS: usize = 1 << 20;
+
+/// Stands for the distance from a cell outside of the grid, squared; no distance reaches it.
+const OUTSIDE: f32 = 1e30;
+
+impl Model {
+    /// The bytes of `features.onnx`: the feature maps N×C×h×w by their names → `distance`
+    /// N×1×rows×columns of the grid. `model` is the model's name, for the file's metadata.
+    ///
+    /// # Errors
+    /// Feature maps that do not fit the grid, which [`super::fit`] does not give.
+    pub fn to_onnx(&self, model: &str) -> Result<Vec<u8>> {
+        let mut graph = GraphBuilder::new("features");
+        let vectors = self.vectors(&mut graph)?;
+        let squared = match &self.gaussians {
+            Gaussians::Cells { stored, reach, .. } => {
+                self.cells(&mut graph, &vectors, stored, *reach)
+            }
+            Gaussians::Mixture(mixture) => self.mixture(&mut graph, &vectors, mixture),
+        };
+        let root = graph.node("Sqrt", "root", &[&squared], &[]);
+        let [rows, columns] = self.grid.size;
+        let shape = [1, rows, columns];
+        let distance = reshape(&mut graph, "map", &root, &shape);
+        graph.output(&distance, "distance", &shape);
+        let summary = self.summary();
+        Ok(graph.finish(&[
+            ("edge_vae.graph", "features".to_owned()),
+            ("edge_vae.model", model.to_owned()),
+            ("edge_vae.features", summary.kind.to_owned()),
+            (
+                "edge_vae.directions",
+                format!("{} + {}", summary.directions, summary.tail),
+            ),
+        ]))
+    }
+
+    /// The inputs, pooled and projected: N×directions×rows×columns.
+    fn vectors(&self, graph: &mut GraphBuilder) -> Result<Value> {
+        let maps = self.grid.maps.iter().map(|map| {
+            let input = graph.input(&map.name, &map.shape);
+            let steps = self.grid.steps(map.shape);
+            let steps =
+                steps.with_context(|| format!("feature map `{}` does not fit", map.name))?;
+            Ok(pool(graph, map, &input, steps))
+        });
+        let maps = maps.collect::<Result<Vec<Value>>>()?;
+        let joined = match &maps[..] {
+            [map] => map.clone(),
+            _ => {
+                let maps: Vec<&Value> = maps.iter().collect();
+                graph.node("Concat", "joined", &maps, &[("axis", Attribute::Int(1))])
+            }
+        };
+        let channels = self.grid.channels();
+        let projection = &self.projection;
+        let mean = graph.floats("mean", &[channels, 1, 1], projection.mean.as_slice());
+        let centred = graph.node("Sub", "centred", &[&joined, &mean], &[]);
+        let directions = projection.directions();
+        // Row after row; the matrix is stored column after column.
+        let weights = projection.weights.transpose();
+        let weights = graph.floats(
+            "directions",
+            &[directions, channels, 1, 1],
+            weights.as_slice(),
+        );
+        Ok(graph.node(
+            "Conv",
+            "projected",
+            &[&centred, &weights],
+            &[("kernel_shape", Attribute::Ints(&[1, 1]))],
+        ))
+    }
+
+    /// Squared distances from the cells' Gaussians, cells in the last axes.
+    fn cells(
+        &self,
+        graph: &mut GraphBuilder,
+        vectors: &Value,
+        gaussians: &CellGaussians,
+        reach: usize,
+    ) -> Value {
+        let [rows, columns] = self.grid.size;
+        let cells = rows * columns;
+        let directions = self.projection.directions();
+        let (dense, tail) = (gaussians.dense, directions - gaussians.dense);
+        let side = 2 * reach + 1;
+        let shifts: Vec<[usize; 2]> = (0..side * side).map(|i| [i / side, i % side]).collect();
+
+        // Column s of a cell's matrix is the vector that lies shift s away: N×directions×cells×s.
+        let columns_of_cells = if reach == 0 {
+            reshape(graph, "columns", vectors, &[directions, cells, 1])
+        } else {
+            let border = reach as i64;
+            let pads = [0, 0, border, border, 0, 0, border, border];
+            let pads = graph.integers("border", &pads);
+            let padded = graph.node("Pad", "padded", &[vectors, &pads], &[]);
+            let shifted: Vec<Value> = shifts
+                .iter()
+                .enumerate()
+                .map(|(i, &[y, x])| {
+                    let name = format!("shift{i}");
+                    let window = slice(
+                        graph,
+                        &name,
+                        &padded,
+                        (2, &[y, x]),
+                        &[y + rows, x + columns],
+                    );
+                    reshape(
+                        graph,
+                        &format!("{name}.column"),
+                        &window,
+                        &[directions, cells, 1],
+                    )
+                })
+                .collect();
+            let shifted: Vec<&Value> = shifted.iter().collect();
+            graph.node(
+                "Concat",
+                "columns",
+                &shifted,
+                &[("axis", Attribute::Int(3))],
+            )
+        };
+        let by_cell = transpose(graph, "by_cell", &columns_of_cells, &[0, 2, 1, 3]);
+        let mean = graph.halves("cell_mean", &[cells, directions, 1], &gaussians.mean);
+        let difference = graph.node("Sub", "difference", &[&by_cell, &mean], &[]);
+
+        let full = if tail == 0 {
+            difference.clone()
+        } else {
+            slice(graph, "full", &difference, (2, &[0]), &[dense])
+        };
+        let mut squared = whitened(graph, &full, gaussians, cells);
+        if tail > 0 {
+            let rest = slice(graph, "rest", &difference, (2, &[dense]), &[directions]);
+            let scale = graph.halves("tail_scale", &[cells, tail, 1], &gaussians.tail);
+            let scaled = graph.node("Mul", "rest.scaled", &[&rest, &scale], &[]);
+            let rest = sum_of_squares(graph, "rest.squared", &scaled, 2);
+            squared = graph.node("Add", "squared", &[&squared, &rest], &[]);
+        }
+        if reach == 0 {
+            return squared;
+        }
+
+        // Shift s of cell q is the vector of cell q + s: each plane is moved back, and the least
+        // of a vector's distances remains.
+        let by_shift = reshape(graph, "cells", &squared, &[cells, shifts.len()]);
+        let by_shift = transpose(graph, "by_shift", &by_shift, &[0, 2, 1]);
+        let planes = reshape(graph, "planes", &by_shift, &[shifts.len(), rows, columns]);
+        let pads = [
+            0,
+            0,
+            reach as i64,
+            reach as i64,
+            0,
+            0,
+            reach as i64,
+            reach as i64,
+        ];
+        let pads = graph.integers("outside.border", &pads);
+        let outside = graph.floats("outside", &[], &[OUTSIDE]);
+        let planes = graph.node("Pad", "planes.padded", &[&planes, &pads, &outside], &[]);
+        let back: Vec<Value> = shifts
+            .iter()
+            .enumerate()
+            .map(|(i, &[y, x])| {
+                let (y, x) = (2 * reach - y, 2 * reach - x);
+                let ends = [i + 1, y + rows, x + columns];
+                slice(graph, &format!("back{i}"), &planes, (1, &[i, y, x]), &ends)
+            })
+            .collect();
+        let back: Vec<&Value> = back.iter().collect();
+        let back = graph.node("Concat", "back", &back, &[("axis", Attribute::Int(1))]);
+        graph.node(
+            "ReduceMin",
+            "nearest",
+            &[&back],
+            &[("axes", Attribute::Ints(&[1]))],
+        )
+    }
+
+    /// Squared distances from the nearest component, N×1×cells.
+    fn mixture(&self, graph: &mut GraphBuilder, vectors: &Value, mixture: &Mixture) -> Value {
+        let cells = self.grid.cells();
+        let directions = self.projection.directions();
+        let (dense, count) = (mixture.dense, mixture.components());
+        let tail = directions - dense;
+        let full = if tail == 0 {
+            vectors.clone()
+        } else {
+            slice(graph, "full", vectors, (1, &[0]), &[dense])
+        };
+        let shape = [count * dense, dense, 1, 1];
+        let weights = graph.halves("whitening", &shape, &mixture.whitening);
+        let offset = graph.floats("offset", &[count * dense], &mixture.offset);
+        let white = graph.node(
+            "Conv",
+            "white",
+            &[&full, &weights, &offset],
+            &[("kernel_shape", Attribute::Ints(&[1, 1]))],
+        );
+        let white = reshape(graph, "components", &white, &[count, dense, cells]);
+        let squared = sum_of_squares(graph, "component", &white, 2);
+        let penalty = graph.floats("penalty", &[count, 1, 1], &mixture.penalty);
+        let squared = graph.node("Add", "penalised", &[&squared, &penalty], &[]);
+        let nearest = [("axes", Attribute::Ints(&[1]))];
+        let nearest = graph.node("ReduceMin", "nearest", &[&squared], &nearest);
+        let nearest = reshape(graph, "nearest.cells", &nearest, &[1, cells]);
+        if tail == 0 {
+            return nearest;
+        }
+        let rest = slice(graph, "rest", vectors, (1, &[dense]), &[directions]);
+        let scale = graph.floats("tail_scale", &[tail, 1, 1], &mixture.tail);
+        let scaled = graph.node("Mul", "rest.scaled", &[&rest, &scale], &[]);
+        let rest = sum_of_squares(graph, "rest.squared", &scaled, 1);
+        let rest = reshape(graph, "rest.cells", &rest, &[1, cells]);
+        graph.node("Add", "squared", &[&nearest, &rest], &[])
+    }
+}
+
+/// A map brought to the grid.
+fn pool(graph: &mut GraphBuilder, map: &MapShape, input: &Value, steps: [Step; 2]) -> Value {
+    let mut value = input.clone();
+    let window = steps.map(|step| step.pool as i64);
+    if window != [1, 1] {
+        let window = [("kernel_shape", &window), ("strides", &window)]
+            .map(|(name, sizes)| (name, Attribute::Ints(&sizes[..])));
+        value = graph.node(
+            "MaxPool",
+            &format!("{}.pooled", map.name),
+            &[&value],
+            &window,
+        );
+    }
+    let [down, across] = steps.map(|step| step.repeat as f32);
+    if [down, across] != [1.0, 1.0] {
+        let name = format!("{}.repeated", map.name);
+        let scales = graph.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, down, across]);
+        value = graph.node(
+            "Resize",
+            &name,
+            &[&value, &GraphBuilder::absent(), &scales],
+            &[
+                ("mode", Attribute::Text("nearest")),
+                (
+                    "coordinate_transformation_mode",
+                    Attribute::Text("asymmetric"),
+                ),
+                ("nearest_mode", Attribute::Text("floor")),
+            ],
+        );
+    }
+    value
+}
+
+/// |W·d|² for the matrices d of N×cells×r×s: N×cells×1×s. In parts, each of which tract puts
+/// together when it loads the file.
+fn whitened(
+    graph: &mut GraphBuilder,
+    difference: &Value,
+    gaussians: &CellGaussians,
+    cells: usize,
+) -> Value {
+    let dense = gaussians.dense;
+    let length = triangle::length(dense);
+    let most = (FOLDED_ELEMENTS / (dense * dense)).clamp(1, cells);
+    let parts = cells.div_ceil(most);
+    let each = cells.div_ceil(parts);
+    let mut squared = Vec::with_capacity(parts);
+    for (part, values) in gaussians.whitening.chunks(each * length).enumerate() {
+        let name = format!("whitening{part}");
+        let (first, count) = (part * each, values.len() / length);
+        let matrices = graph.triangles(&name, (count, dense), values);
+        let columns = if parts == 1 {
+            difference.clone()
+        } else {
+            let name = format!("{name}.cells");
+            slice(graph, &name, difference, (1, &[first]), &[first + count])
+        };
+        let white = graph.node(
+            "MatMul",
+            &format!("{name}.white"),
+            &[&matrices, &columns],
+            &[],
+        );
+        squared.push(sum_of_squares(graph, &name, &white, 2));
+    }
+    match &squared[..] {
+        [squared] => squared.clone(),
+        _ => {
+            let parts: Vec<&Value> = squared.iter().collect();
+            graph.node("Concat", "white", &parts, &[("axis", Attribute::Int(1))])
+        }
+    }
+}
+
+/// Σ x² over `axis`, which stays with one element.
+fn sum_of_squares(graph: &mut GraphBuilder, name: &str, x: &Value, axis: i64) -> Value {
+    let squares = graph.node("Mul", &format!("{name}.squares"), &[x, x], &[]);
+    let axes = graph.integers(&format!("{name}.axis"), &[axis]);
+    graph.node("ReduceSum", &format!("{name}.sum"), &[&squares, &axes], &[])
+}
+
+/// N×`shape`.
+fn reshape(graph: &mut GraphBuilder, name: &str, x: &Value, shape: &[usize]) -> Value {
+    // 0 keeps the batch.
+    let shape: Vec<i64> = [0]
+        .into_iter()
+        .chain(shape.iter().map(|&d| d as i64))
+        .collect();
+    let shape = graph.integers(&format!("{name}.shape"), &shape);
+    graph.node("Reshape", name, &[x, &shape], &[])
+}
+
+fn transpose(graph: &mut GraphBuilder, name: &str, x: &Value, order: &[i64]) -> Value {
+    graph.node("Transpose", name, &[x], &[("perm", Attribute::Ints(order))])
+}
+
+/// From `starts` to `ends` along as many axes, of which `axis` is the first.
+fn slice(
+    graph: &mut GraphBuilder,
+    name: &str,
+    x: &Value,
+    (axis, starts): (usize, &[usize]),
+    ends: &[usize],
+) -> Value {
+    let integers = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
+    let axes: Vec<usize> = (axis..axis + starts.len()).collect();
+    let starts = graph.integers(&format!("{name}.from"), &integers(starts));
+    let ends = graph.integers(&format!("{name}.to"), &integers(ends));
+    let axes = graph.integers(&format!("{name}.axes"), &integers(&axes));
+    graph.node("Slice", name, &[x, &starts, &ends, &axes], &[])
+}

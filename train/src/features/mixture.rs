@@ -1,0 +1,338 @@
+//! A mixture of Gaussians that all cells share.
+
+use anyhow::{Context, Result};
+use half::f16;
+use nalgebra::DMatrix;
+use rand::{Rng, RngExt};
+use rayon::prelude::*;
+
+use super::{
+    selection::{self, Place, Shrinkage},
+    triangle::{self, Whitening},
+};
+use crate::random::{Purpose, stream};
+
+/// Rounds of Lloyd's algorithm.
+const ROUNDS: usize = 25;
+
+/// Vectors a component has at least on average; fewer components are made where there are not
+/// enough.
+const VECTORS_PER_COMPONENT: usize = 50;
+
+/// Vectors that one task assigns.
+const CHUNK: usize = 1024;
+
+/// Beyond the counters that the choice of vectors uses, which are frames.
+const CENTRES: u64 = 1 << 40;
+
+/// A mixture, as it is stored.
+///
+/// d² = minₖ (|Wₖ·y + oₖ|² + cₖ) + Σ (sⱼ·yⱼ)², the sum over the tail.
+#[derive(Clone, Debug)]
+pub(super) struct Mixture {
+    /// Directions of full covariance, r.
+    pub(super) dense: usize,
+    /// Wₖ, components×r×r with the zeros above the diagonal.
+    pub(super) whitening: Vec<f16>,
+    /// oₖ = −Wₖ·μₖ, components×r.
+    pub(super) offset: Vec<f32>,
+    /// cₖ = ln det Σₖ − 2·ln πₖ less the smallest of these: what is rare or wide is farther.
+    pub(super) penalty: Vec<f32>,
+    /// s, inverse deviations in the tail.
+    pub(super) tail: Vec<f32>,
+    pub(super) shrinkage: Shrinkage,
+    /// Mean log-likelihood of a held-out vector, each under its component, in the r directions and
+    /// without −½·ln 2π for each of them.
+    pub(super) log_likelihood: f64,
+}
+
+impl Mixture {
+    /// Fits to `train` (directions×vectors); of the numbers of components in `candidates` the one
+    /// under which `held_out` is likeliest.
+    ///
+    /// # Errors
+    /// Covariances that can't be made positive definite; no vectors.
+    pub(super) fn fit(
+        train: &DMatrix<f32>,
+        held_out: &DMatrix<f32>,
+        dense: usize,
+        candidates: &[usize],
+        seed: u64,
+    ) -> Result<Self> {
+        let most = (train.ncols() / VECTORS_PER_COMPONENT).max(1);
+        let mut counts: Vec<usize> = candidates.iter().map(|&k| k.clamp(1, most)).collect();
+        counts.sort_unstable();
+        counts.dedup();
+        let mut best: Option<Self> = None;
+        for count in counts {
+            let mixture = Self::of(train, held_out, dense, count, seed)?;
+            if best
+                .as_ref()
+                .is_none_or(|other| mixture.log_likelihood > other.log_likelihood)
+            {
+                best = Some(mixture);
+            }
+        }
+        best.context("no number of components is given for the mixture")
+    }
+
+    fn of(
+        train: &DMatrix<f32>,
+        held_out: &DMatrix<f32>,
+        dense: usize,
+        count: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let centres = k_means(train, dense, count, seed);
+        let clusters = moments(train, &assign(train, &centres), &centres);
+        let tested = moments(held_out, &assign(held_out, &centres), &centres);
+        let vectors = train.ncols() as f64;
+
+        let mut pooled = DMatrix::zeros(dense, dense);
+        let mut places = Vec::new();
+        let mut shares = Vec::new();
+        let mut means = Vec::new();
+        let mut prior = 0.0;
+        for ((cluster, tested), centre) in clusters.iter().zip(&tested).zip(&centres) {
+            if cluster.count == 0 {
+                continue;
+            }
+            let own = cluster.covariance();
+            pooled += &own * (cluster.count as f64 / vectors);
+            let share = cluster.count as f64 / vectors;
+            prior += tested.count as f64 * share.ln();
+            let shift = cluster.mean();
+            places.push(Place {
+                held_out: tested.about(&shift),
+                own,
+                tail: Vec::new(),
+                held_out_tail: Vec::new(),
+                weight: tested.count as f64,
+            });
+            shares.push(share);
+            means.push(
+                centre
+                    .iter()
+                    .zip(&shift)
+                    .map(|(&c, s)| f64::from(c) + s)
+                    .collect::<Vec<f64>>(),
+            );
+        }
+        let (shrinkage, likelihood) = selection::choose(&places, &pooled, &[])?;
+
+        let mut mixture = Self {
+            dense,
+            whitening: Vec::new(),
+            offset: Vec::new(),
+            penalty: Vec::new(),
+            tail: tail(train, dense, shrinkage.floor),
+            shrinkage,
+            log_likelihood: likelihood + prior / held_out.ncols() as f64,
+        };
+        let mut penalties = Vec::new();
+        for ((place, share), mean) in places.iter().zip(&shares).zip(&means) {
+            let whitening = Whitening::of(shrinkage.covariance(&place.own, &pooled))?;
+            penalties.push(whitening.log_determinant - 2.0 * share.ln());
+            for i in 0..dense {
+                let row: Vec<f16> = (0..dense)
+                    .map(|j| f16::from_f64(whitening.matrix[(i, j)]))
+                    .collect();
+                // Of the rounded row, so that both round alike.
+                let product: f64 = row.iter().zip(mean).map(|(w, m)| w.to_f64() * m).sum();
+                mixture.offset.push(-product as f32);
+                mixture.whitening.extend(row);
+            }
+        }
+        let least = penalties.iter().copied().fold(f64::INFINITY, f64::min);
+        mixture.penalty = penalties.iter().map(|p| (p - least) as f32).collect();
+        Ok(mixture)
+    }
+
+    /// Number of components.
+    pub(super) fn components(&self) -> usize {
+        self.penalty.len()
+    }
+
+    /// d² of each column of `vectors` (directions×vectors).
+    pub(super) fn squared_distances(&self, vectors: &DMatrix<f32>) -> Vec<f32> {
+        let r = self.dense;
+        let weights = self.whitening.iter().map(|w| w.to_f32());
+        let weights = DMatrix::from_row_iterator(self.components() * r, r, weights);
+        let white = weights * vectors.rows(0, r);
+        vectors
+            .column_iter()
+            .zip(white.column_iter())
+            .map(|(vector, white)| {
+                let near = (0..self.components())
+                    .map(|k| {
+                        let squares = (k * r..(k + 1) * r).map(|i| {
+                            let value = white[i] + self.offset[i];
+                            value * value
+                        });
+                        squares.sum::<f32>() + self.penalty[k]
+                    })
+                    .fold(f32::INFINITY, f32::min);
+                let tail = vector.iter().skip(r).zip(&self.tail);
+                near + tail.map(|(y, s)| (y * s) * (y * s)).sum::<f32>()
+            })
+            .collect()
+    }
+}
+
+/// Inverse deviations in the directions after the first `dense`; the vectors have mean zero.
+fn tail(train: &DMatrix<f32>, dense: usize, floor: f64) -> Vec<f32> {
+    (dense..train.nrows())
+        .map(|row| {
+            let squares: f64 = train.row(row).iter().map(|&y| f64::from(y).powi(2)).sum();
+            (1.0 / (squares / train.ncols() as f64 + floor).sqrt()) as f32
+        })
+        .collect()
+}
+
+/// Centres by Lloyd's algorithm from a start by k-means++ (Arthur & Vassilvitskii 2007), in the
+/// first `dense` directions. A centre that loses all its vectors stays where it was.
+fn k_means(train: &DMatrix<f32>, dense: usize, count: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
+    let vector = |i: usize| {
+        train
+            .column(i)
+            .iter()
+            .take(dense)
+            .copied()
+            .collect::<Vec<f32>>()
+    };
+    let mut centres = vec![vector(random.random_range(0..train.ncols()))];
+    let mut nearest = vec![f32::INFINITY; train.ncols()];
+    while centres.len() < count {
+        let last = &centres[centres.len() - 1];
+        nearest.par_iter_mut().enumerate().for_each(|(i, near)| {
+            *near = near.min(squared_difference(train.column(i).as_slice(), last));
+        });
+        centres.push(vector(weighted(&nearest, &mut random)));
+    }
+    let mut assigned = Vec::new();
+    for _ in 0..ROUNDS {
+        let now = assign(train, &centres);
+        if now == assigned {
+            break;
+        }
+        assigned = now;
+        let mut sums = vec![vec![0.0_f64; dense]; count];
+        let mut sizes = vec![0_usize; count];
+        for (column, &k) in train.column_iter().zip(&assigned) {
+            sizes[k] += 1;
+            for (sum, &y) in sums[k].iter_mut().zip(column.iter()) {
+                *sum += f64::from(y);
+            }
+        }
+        for ((centre, sum), &size) in centres.iter_mut().zip(&sums).zip(&sizes) {
+            if size > 0 {
+                *centre = sum.iter().map(|s| (s / size as f64) as f32).collect();
+            }
+        }
+    }
+    centres
+}
+
+/// An index drawn with probability proportional to its weight; the first where all are zero.
+fn weighted(weights: &[f32], random: &mut impl Rng) -> usize {
+    let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+    let mut left = random.random_range(0.0..1.0) * total;
+    for (i, &weight) in weights.iter().enumerate() {
+        left -= f64::from(weight);
+        if left < 0.0 {
+            return i;
+        }
+    }
+    0
+}
+
+/// The nearest centre of each vector.
+fn assign(vectors: &DMatrix<f32>, centres: &[Vec<f32>]) -> Vec<usize> {
+    let rows = vectors.nrows();
+    vectors
+        .as_slice()
+        .par_chunks(rows * CHUNK)
+        .flat_map_iter(|chunk| {
+            chunk.chunks_exact(rows).map(|vector| {
+                let mut best = (0, f32::INFINITY);
+                for (k, centre) in centres.iter().enumerate() {
+                    let distance = squared_difference(vector, centre);
+                    if distance < best.1 {
+                        best = (k, distance);
+                    }
+                }
+                best.0
+            })
+        })
+        .collect()
+}
+
+/// |a − b|² over the length of `b`.
+fn squared_difference(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+/// Sums over the vectors of a cluster of their differences from its centre.
+#[derive(Clone)]
+struct Cluster {
+    count: usize,
+    sum: Vec<f64>,
+    products: Vec<f64>,
+}
+
+fn moments(vectors: &DMatrix<f32>, assigned: &[usize], centres: &[Vec<f32>]) -> Vec<Cluster> {
+    centres
+        .par_iter()
+        .enumerate()
+        .map(|(k, centre)| {
+            let dense = centre.len();
+            let mut cluster = Cluster {
+                count: 0,
+                sum: vec![0.0; dense],
+                products: vec![0.0; triangle::length(dense)],
+            };
+            let mut difference = vec![0.0; dense];
+            for (column, _) in vectors
+                .column_iter()
+                .zip(assigned)
+                .filter(|&(_, &a)| a == k)
+            {
+                cluster.count += 1;
+                for ((d, &y), &c) in difference.iter_mut().zip(column.iter()).zip(centre) {
+                    *d = f64::from(y) - f64::from(c);
+                }
+                for (sum, d) in cluster.sum.iter_mut().zip(&difference) {
+                    *sum += d;
+                }
+                triangle::add_outer(&mut cluster.products, &difference);
+            }
+            cluster
+        })
+        .collect()
+}
+
+impl Cluster {
+    fn mean(&self) -> Vec<f64> {
+        let count = self.count.max(1) as f64;
+        self.sum.iter().map(|s| s / count).collect()
+    }
+
+    fn covariance(&self) -> DMatrix<f64> {
+        self.about(&self.mean())
+    }
+
+    /// Mean of (d − m)·(d − m)ᵀ over the differences d from the centre; zero without any.
+    fn about(&self, m: &[f64]) -> DMatrix<f64> {
+        let count = self.count.max(1) as f64;
+        let mean = self.mean();
+        let share = if self.count == 0 { 0.0 } else { 1.0 };
+        let mut about = triangle::symmetric(&self.products, m.len()) / count;
+        for j in 0..m.len() {
+            for i in 0..m.len() {
+                about[(i, j)] += share * (m[i] * m[j] - mean[i] * m[j] - m[i] * mean[j]);
+            }
+        }
+        about
+    }
+}

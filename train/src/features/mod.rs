@@ -1,0 +1,132 @@
+//! Gaussians over a network's own feature maps of normal frames: the score `features`.
+//!
+//! [`fit`] reads the feature maps of normal frames in two passes, [`Model::distance`] tells how far
+//! those of another frame are from what is normal, and [`Model::to_onnx`] writes the same as the
+//! graph `features.onnx`. The maps may come from any network.
+//!
+//! 1. Every map is brought to one grid: finer ones by the maximum of each cell, coarser ones by
+//!    repetition. The channels of all maps at a cell, each divided by its deviation over all cells
+//!    and frames, are the feature vector f.
+//! 2. f is expressed in principal directions: of the variation *within* the positions
+//!    ([`Kind::PerPosition`], [`Kind::ShiftTolerant`]) or of all variation
+//!    ([`Kind::PositionFree`]).
+//! 3. In the first r directions Gaussians have full covariances, in the t directions that follow
+//!    (the tail) diagonal ones; what lies beyond is left out. The distance is Mahalanobis'
+//!    (per-position Gaussians: PaDiM, Defard et al. 2021).
+
+mod directions;
+mod fit;
+mod graph;
+mod grid;
+mod mixture;
+mod model;
+mod position;
+mod selection;
+mod triangle;
+
+use std::fmt;
+
+use anyhow::Result;
+
+pub use fit::fit;
+pub use grid::MapShape;
+pub use model::{Model, Summary};
+
+/// A feature map of one frame.
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureMap<'a> {
+    /// Name of the tensor in the graph that makes it.
+    pub name: &'a str,
+    /// C×h×w.
+    pub shape: [usize; 3],
+    /// C·h·w values, channel after channel.
+    pub values: &'a [f32],
+}
+
+/// Frames whose feature maps can be had as often as needed.
+pub trait FeatureSource {
+    /// Number of frames.
+    fn frames(&self) -> usize;
+
+    /// Calls `visit` with the feature maps of each of `frames` (from 0, ascending), one after the
+    /// other in that order. The maps are the same in number, order, name and shape each time.
+    ///
+    /// # Errors
+    /// A frame that can't be had, and the errors of `visit`, which end the visit.
+    fn visit(
+        &mut self,
+        frames: &[usize],
+        visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
+    ) -> Result<()>;
+}
+
+/// Which Gaussians a feature vector is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The one of its own cell: registered objects and textures in place.
+    PerPosition,
+    /// The nearest of those of its own and of the neighbouring cells: objects that are not always
+    /// quite in place.
+    ShiftTolerant,
+    /// The nearest of a mixture that all cells share: anything anywhere.
+    PositionFree,
+}
+
+impl Kind {
+    /// Every kind, from the most to the least particular about position.
+    pub const ALL: [Self; 3] = [Self::PerPosition, Self::ShiftTolerant, Self::PositionFree];
+
+    /// The name used in flags and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PerPosition => "per-position",
+            Self::ShiftTolerant => "shift-tolerant",
+            Self::PositionFree => "position-free",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How to fit.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Rows and columns of the grid. Each map's sides must be multiples or divisors of its. Without
+    /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
+    pub grid: Option<[usize; 2]>,
+    /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 128
+    /// (64 for [`Kind::PositionFree`]), rounded down to a multiple of 8, above 64 of 32.
+    pub directions: Option<usize>,
+    /// Directions of diagonal covariance beyond them, t. Without it as many as [`Self::bytes`]
+    /// allows and a projection of 16 million multiplications and additions.
+    pub tail: Option<usize>,
+    /// Bytes that the graph's file shall not exceed where directions or tail are chosen.
+    pub bytes: usize,
+    /// Cells up, down, left and right in which [`Kind::ShiftTolerant`] looks; 1 or more.
+    pub reach: usize,
+    /// Numbers of components among which [`Kind::PositionFree`] chooses.
+    pub components: Vec<usize>,
+    /// Seed of the mixture.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            grid: None,
+            directions: None,
+            tail: None,
+            bytes: 5_000_000,
+            reach: 1,
+            components: vec![1, 4, 16, 32],
+            seed: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! A fitted score.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use nalgebra::DMatrix;
+use serde::Serialize;
+
+use super::{
+    FeatureMap, Kind, MapShape,
+    directions::Projection,
+    grid::Grid,
+    mixture::Mixture,
+    position::{CellGaussians, Widened},
+};
+
+/// How far the feature vectors of a frame are from those of normal frames.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub(super) grid: Grid,
+    pub(super) projection: Arc<Projection>,
+    pub(super) gaussians: Gaussians,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Gaussians {
+    /// One for each cell; a vector is compared with those of the cells at most `reach` rows and
+    /// columns away.
+    Cells {
+        stored: Arc<CellGaussians>,
+        widened: Arc<Widened>,
+        reach: usize,
+    },
+    Mixture(Mixture),
+}
+
+/// What a model is made of, for reports.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Name of the [`Kind`].
+    pub kind: &'static str,
+    /// Rows and columns.
+    pub grid: [usize; 2],
+    /// Channels of all feature maps together.
+    pub channels: usize,
+    /// Directions of full covariance, r.
+    pub directions: usize,
+    /// Directions of diagonal covariance beyond them, t.
+    pub tail: usize,
+    /// Gaussians: one for each cell, or the components of the mixture.
+    pub components: usize,
+    /// Weight of the pooled covariance in each full covariance, chosen by the held-out likelihood.
+    pub share: f64,
+    /// The same for the variances of the tail (0 for a mixture, whose tail is common).
+    pub tail_share: f64,
+    /// Variance added in every direction, in units of a channel's variance; chosen likewise.
+    pub floor: f64,
+    /// Mean log-likelihood of a held-out feature vector in nats, without −½·ln 2π for each
+    /// direction; for a mixture in the r directions only. It compares models of the same kind,
+    /// grid and directions.
+    pub log_likelihood: f64,
+}
+
+impl Model {
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        match &self.gaussians {
+            Gaussians::Cells { reach: 0, .. } => Kind::PerPosition,
+            Gaussians::Cells { .. } => Kind::ShiftTolerant,
+            Gaussians::Mixture(_) => Kind::PositionFree,
+        }
+    }
+
+    /// Rows and columns of the distance map.
+    pub fn grid(&self) -> [usize; 2] {
+        self.grid.size
+    }
+
+    /// The feature maps that it expects, in their order.
+    pub fn maps(&self) -> &[MapShape] {
+        &self.grid.maps
+    }
+
+    /// What it is made of.
+    pub fn summary(&self) -> Summary {
+        let (directions, components, shrinkage, tail_share, log_likelihood) = match &self.gaussians
+        {
+            Gaussians::Cells { stored, .. } => (
+                stored.dense,
+                self.grid.cells(),
+                stored.shrinkage,
+                stored.shrinkage.tail_share,
+                stored.log_likelihood,
+            ),
+            Gaussians::Mixture(mixture) => (
+                mixture.dense,
+                mixture.components(),
+                mixture.shrinkage,
+                0.0,
+                mixture.log_likelihood,
+            ),
+        };
+        Summary {
+            kind: self.kind().name(),
+            grid: self.grid.size,
+            channels: self.grid.channels(),
+            directions,
+            tail: self.projection.directions() - directions,
+            components,
+            share: shrinkage.share,
+            tail_share,
+            floor: shrinkage.floor,
+            log_likelihood,
+        }
+    }
+
+    /// The distance at each cell, row after row, of a frame with these feature maps; `distance` has
+    /// as many values as the grid has cells.
+    ///
+    /// It computes with the values that [`Self::to_onnx`] stores.
+    ///
+    /// # Errors
+    /// Maps other than [`Self::maps`], NaN or infinities in them, a buffer of another length.
+    pub fn distance(&self, maps: &[FeatureMap<'_>], distance: &mut [f32]) -> Result<()> {
+        ensure!(
+            distance.len() == self.grid.cells(),
+            "the buffer for the distance has {} values, the grid {}",
+            distance.len(),
+            self.grid.cells()
+        );
+        let vectors = self.projection.apply(self.grid.pool(maps)?);
+        match &self.gaussians {
+            Gaussians::Cells { widened, reach, .. } => {
+                self.nearest_cells(widened, *reach, &vectors, distance);
+            }
+            Gaussians::Mixture(mixture) => {
+                distance.copy_from_slice(&mixture.squared_distances(&vectors));
+            }
+        }
+        for d in distance {
+            *d = d.sqrt();
+        }
+        Ok(())
+    }
+
+    fn nearest_cells(
+        &self,
+        gaussians: &Widened,
+        reach: usize,
+        vectors: &DMatrix<f32>,
+        distance: &mut [f32],
+    ) {
+        let [height, width] = self.grid.size;
+        let mut difference = vec![0.0; vectors.nrows()];
+        for (place, (nearest, vector)) in distance
+            .iter_mut()
+            .zip(vectors.as_slice().chunks_exact(vectors.nrows()))
+            .enumerate()
+        {
+            let (row, column) = (place / width, place % width);
+            *nearest = f32::INFINITY;
+            for y in row.saturating_sub(reach)..=(row + reach).min(height - 1) {
+                for x in column.saturating_sub(reach)..=(column + reach).min(width - 1) {
+                    let cell = y * width + x;
+                    let squared = gaussians.squared_distance(cell, vector, &mut difference);
+                    *nearest = nearest.min(squared);
+                }
+            }
+        }
+    }
+}

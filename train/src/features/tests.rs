@@ -1,0 +1,703 @@
+use std::sync::Arc;
+
+use edge_vae::backend::{BackendError, BackendKind, Engine, EngineOptions};
+use half::f16;
+use nalgebra::{DMatrix, DVector};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
+use rand_pcg::Pcg64;
+
+use super::{
+    directions::Projection, grid::Grid, mixture::Mixture, model::Gaussians,
+    position::CellGaussians, selection::Shrinkage, *,
+};
+
+/// Frames held in memory: maps of these names and shapes.
+struct Frames {
+    shapes: Vec<(&'static str, [usize; 3])>,
+    values: Vec<Vec<Vec<f32>>>,
+}
+
+impl Frames {
+    fn maps(&self, frame: usize) -> Vec<FeatureMap<'_>> {
+        self.shapes
+            .iter()
+            .zip(&self.values[frame])
+            .map(|(&(name, shape), values)| FeatureMap {
+                name,
+                shape,
+                values,
+            })
+            .collect()
+    }
+
+    /// Values of a frame with what differs between channels, places and frames: noise, and noise
+    /// that the neighbouring channels share.
+    fn random(shapes: &[(&'static str, [usize; 3])], count: usize, seed: u64) -> Self {
+        let mut random = Pcg64::seed_from_u64(seed);
+        let mut normal = move || -> f32 { StandardNormal.sample(&mut random) };
+        let values = (0..count)
+            .map(|_| {
+                let gain = normal();
+                shapes
+                    .iter()
+                    .map(|&(_, [c, h, w])| {
+                        let shared: Vec<f32> = (0..h * w).map(|_| normal()).collect();
+                        (0..c * h * w)
+                            .map(|i| {
+                                let (channel, place) = (i / (h * w), i % (h * w));
+                                let size = 1.0 + channel as f32;
+                                let level = (place as f32 * 0.7 + channel as f32).sin();
+                                size * (level + 0.5 * normal() + 0.4 * shared[place] + 0.2 * gain)
+                            })
+                            .collect()
+                    })
+                    .collect()
+            })
+            .collect();
+        Self {
+            shapes: shapes.to_vec(),
+            values,
+        }
+    }
+}
+
+impl FeatureSource for Frames {
+    fn frames(&self) -> usize {
+        self.values.len()
+    }
+
+    fn visit(
+        &mut self,
+        frames: &[usize],
+        visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        frames
+            .iter()
+            .try_for_each(|&frame| visit(&self.maps(frame)))
+    }
+}
+
+const SHAPES: [(&str, [usize; 3]); 3] = [
+    ("features_4", [3, 8, 8]),
+    ("features_8", [4, 4, 4]),
+    ("features_16", [2, 2, 2]),
+];
+
+fn fitted(train: usize, kinds: &[Kind], options: &Options) -> (Frames, Frames, Vec<Model>) {
+    let mut frames = Frames::random(&SHAPES, train, 1);
+    let mut held_out = Frames::random(&SHAPES, 5, 2);
+    let models = fit(&mut frames, &mut held_out, kinds, options).unwrap();
+    (frames, held_out, models)
+}
+
+fn distances(model: &Model, maps: &[FeatureMap<'_>]) -> Vec<f32> {
+    let [h, w] = model.grid();
+    let mut distance = vec![0.0; h * w];
+    model.distance(maps, &mut distance).unwrap();
+    distance
+}
+
+/// The feature vectors at a 4×4 grid by the definition: nine channels, f64.
+fn vectors_of(maps: &[FeatureMap<'_>]) -> Vec<DVector<f64>> {
+    (0..16)
+        .map(|cell| {
+            let (row, column) = (cell / 4, cell % 4);
+            let mut vector = Vec::new();
+            for c in 0..3 {
+                let at = |y: usize, x: usize| maps[0].values[c * 64 + y * 8 + x];
+                let (y, x) = (2 * row, 2 * column);
+                let largest = at(y, x)
+                    .max(at(y, x + 1))
+                    .max(at(y + 1, x))
+                    .max(at(y + 1, x + 1));
+                vector.push(f64::from(largest));
+            }
+            vector.extend((0..4).map(|c| f64::from(maps[1].values[c * 16 + cell])));
+            vector.extend(
+                (0..2).map(|c| f64::from(maps[2].values[c * 4 + row / 2 * 2 + column / 2])),
+            );
+            DVector::from_vec(vector)
+        })
+        .collect()
+}
+
+/// Deviations of the channels over cells and frames: √(pooled variance within the cells, divisor
+/// n − 1, + variance of the cells' means).
+fn deviations(vectors: &[Vec<DVector<f64>>]) -> DVector<f64> {
+    let means = cell_means(vectors);
+    let (frames, cells) = (vectors.len() as f64, means.len() as f64);
+    let mean = means.iter().sum::<DVector<f64>>() / cells;
+    let mut variance = DVector::zeros(mean.len());
+    for (cell, m) in means.iter().enumerate() {
+        for frame in vectors {
+            variance += (&frame[cell] - m).map(|d| d * d) / ((frames - 1.0) * cells);
+        }
+        variance += (m - &mean).map(|d| d * d) / cells;
+    }
+    variance.map(f64::sqrt)
+}
+
+fn cell_means(vectors: &[Vec<DVector<f64>>]) -> Vec<DVector<f64>> {
+    (0..vectors[0].len())
+        .map(|cell| vectors.iter().map(|f| &f[cell]).sum::<DVector<f64>>() / vectors.len() as f64)
+        .collect()
+}
+
+/// Means and shrunk covariances of the cells in scaled channels; as all directions have full
+/// covariances, the rotation into principal directions does not matter.
+fn brute_force(
+    frames: &Frames,
+    shrinkage: &Summary,
+) -> (DVector<f64>, Vec<(DVector<f64>, DMatrix<f64>)>) {
+    let vectors: Vec<_> = (0..frames.values.len())
+        .map(|i| vectors_of(&frames.maps(i)))
+        .collect();
+    let scale = deviations(&vectors).map(|d| 1.0 / d);
+    let scaled: Vec<Vec<DVector<f64>>> = vectors
+        .iter()
+        .map(|frame| frame.iter().map(|v| v.component_mul(&scale)).collect())
+        .collect();
+    let means = cell_means(&scaled);
+    let own: Vec<DMatrix<f64>> = means
+        .iter()
+        .enumerate()
+        .map(|(cell, m)| {
+            let sum: DMatrix<f64> = scaled
+                .iter()
+                .map(|f| (&f[cell] - m) * (&f[cell] - m).transpose())
+                .sum();
+            sum / (scaled.len() as f64 - 1.0)
+        })
+        .collect();
+    let pooled = own.iter().sum::<DMatrix<f64>>() / own.len() as f64;
+    let gaussians = means
+        .into_iter()
+        .zip(own)
+        .map(|(mean, own)| {
+            let identity = DMatrix::identity(mean.len(), mean.len());
+            let covariance = own * (1.0 - shrinkage.share)
+                + &pooled * shrinkage.share
+                + identity * shrinkage.floor;
+            (mean, covariance.try_inverse().unwrap())
+        })
+        .collect();
+    (scale, gaussians)
+}
+
+fn mahalanobis(v: &DVector<f64>, (mean, inverse): &(DVector<f64>, DMatrix<f64>)) -> f64 {
+    let d = v - mean;
+    d.dot(&(inverse * &d)).sqrt()
+}
+
+/// Whitenings are stored as f16.
+fn assert_close(found: &[f32], expected: &[f64]) {
+    for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(found) - expected).abs() / expected;
+        assert!(error < 2e-3, "cell {i}: {found}, by brute force {expected}");
+    }
+}
+
+#[test]
+fn distances_by_brute_force() {
+    let kinds = [Kind::PerPosition, Kind::ShiftTolerant];
+    let (frames, _, models) = fitted(40, &kinds, &Options::default());
+    assert_eq!(models[0].grid(), [4, 4]);
+    let summary = models[0].summary();
+    assert_eq!(
+        (summary.directions, summary.tail, summary.channels),
+        (9, 0, 9)
+    );
+    let (scale, gaussians) = brute_force(&frames, &summary);
+    let other = Frames::random(&SHAPES, 1, 9);
+    let maps = other.maps(0);
+    let vectors: Vec<_> = vectors_of(&maps)
+        .iter()
+        .map(|v| v.component_mul(&scale))
+        .collect();
+
+    let expected: Vec<f64> = (0..16)
+        .map(|p| mahalanobis(&vectors[p], &gaussians[p]))
+        .collect();
+    assert_close(&distances(&models[0], &maps), &expected);
+
+    assert_eq!(models[1].kind(), Kind::ShiftTolerant);
+    let expected: Vec<f64> = (0..16_i32)
+        .map(|p| {
+            let near =
+                (0..16_i32).filter(|q| (p / 4 - q / 4).abs() <= 1 && (p % 4 - q % 4).abs() <= 1);
+            near.map(|q| mahalanobis(&vectors[p as usize], &gaussians[q as usize]))
+                .fold(f64::INFINITY, f64::min)
+        })
+        .collect();
+    assert_close(&distances(&models[1], &maps), &expected);
+}
+
+#[test]
+fn tails_are_diagonal() {
+    let options = Options {
+        directions: Some(3),
+        tail: Some(4),
+        ..Options::default()
+    };
+    let (frames, _, models) = fitted(30, &[Kind::PerPosition], &options);
+    let summary = models[0].summary();
+    assert_eq!((summary.directions, summary.tail), (3, 4));
+    let project = |maps: &[FeatureMap<'_>]| {
+        let pooled = models[0].grid.pool(maps).unwrap();
+        models[0].projection.apply(pooled).map(f64::from)
+    };
+    let projected: Vec<DMatrix<f64>> = (0..30).map(|i| project(&frames.maps(i))).collect();
+    let covariances: Vec<(DVector<f64>, DMatrix<f64>)> = (0..16)
+        .map(|cell| {
+            let columns = || projected.iter().map(|frame| frame.column(cell));
+            let mean = columns().map(|c| c.clone_owned()).sum::<DVector<f64>>() / 30.0;
+            let scatter = columns().map(|c| (c - &mean) * (c - &mean).transpose());
+            (mean.clone(), scatter.sum::<DMatrix<f64>>() / 29.0)
+        })
+        .collect();
+    let pooled = covariances.iter().map(|(_, c)| c).sum::<DMatrix<f64>>() / 16.0;
+    let other = Frames::random(&SHAPES, 1, 9);
+    let found = distances(&models[0], &other.maps(0));
+    let vectors = project(&other.maps(0));
+    let expected: Vec<f64> = covariances
+        .iter()
+        .enumerate()
+        .map(|(cell, (mean, own))| {
+            let covariance = DMatrix::from_fn(7, 7, |i, j| {
+                let (full, diagonal) = (i < 3 && j < 3, i == j);
+                let share = if full {
+                    summary.share
+                } else {
+                    summary.tail_share
+                };
+                let floor = if diagonal { summary.floor } else { 0.0 };
+                if full || diagonal {
+                    own[(i, j)] * (1.0 - share) + pooled[(i, j)] * share + floor
+                } else {
+                    0.0
+                }
+            });
+            let vector = vectors.column(cell).clone_owned();
+            mahalanobis(&vector, &(mean.clone(), covariance.try_inverse().unwrap()))
+        })
+        .collect();
+    assert_close(&found, &expected);
+}
+
+#[test]
+fn mixtures_by_brute_force() {
+    // Four clusters, far apart, of vectors whose membership the first channel tells.
+    let mut random = Pcg64::seed_from_u64(5);
+    let mut frames = |count: usize| Frames {
+        shapes: vec![("m", [3, 8, 8])],
+        values: (0..count)
+            .map(|_| {
+                let mut values = vec![0.0_f32; 192];
+                for place in 0..64 {
+                    let cluster = random.random_range(0..4_u32) as f32;
+                    let noise: [f32; 3] =
+                        std::array::from_fn(|_| StandardNormal.sample(&mut random));
+                    values[place] = 100.0 * cluster + noise[0];
+                    values[64 + place] = (1.0 + cluster) * noise[1] + noise[0];
+                    values[128 + place] = noise[2] - 0.5 * cluster * noise[1];
+                }
+                vec![values]
+            })
+            .collect(),
+    };
+    let (mut train, mut held_out) = (frames(30), frames(10));
+    let options = Options {
+        components: vec![1, 4],
+        ..Options::default()
+    };
+    let models = fit(&mut train, &mut held_out, &[Kind::PositionFree], &options).unwrap();
+    let summary = models[0].summary();
+    assert_eq!((summary.kind, summary.components), ("position-free", 4));
+
+    let vectors = |maps: &[FeatureMap<'_>]| -> Vec<DVector<f64>> {
+        let values = maps[0].values;
+        (0..64)
+            .map(|p| DVector::from_fn(3, |c, _| f64::from(values[c * 64 + p])))
+            .collect()
+    };
+    let all: Vec<Vec<DVector<f64>>> = (0..30).map(|i| vectors(&train.maps(i))).collect();
+    let scale = deviations(&all).map(|d| 1.0 / d);
+    let mut clusters = vec![Vec::new(); 4];
+    for vector in all.iter().flatten() {
+        let cluster = (vector[0] / 100.0).round() as usize;
+        clusters[cluster].push(vector.component_mul(&scale));
+    }
+    let count = 30.0 * 64.0;
+    let moments: Vec<(f64, DVector<f64>, DMatrix<f64>)> = clusters
+        .iter()
+        .map(|members| {
+            let n = members.len() as f64;
+            let mean = members.iter().sum::<DVector<f64>>() / n;
+            let scatter: DMatrix<f64> = members
+                .iter()
+                .map(|v| (v - &mean) * (v - &mean).transpose())
+                .sum();
+            (n / count, mean, scatter / n)
+        })
+        .collect();
+    let pooled: DMatrix<f64> = moments.iter().map(|(share, _, own)| own * *share).sum();
+    let gaussians: Vec<(f64, DVector<f64>, DMatrix<f64>)> = moments
+        .into_iter()
+        .map(|(share, mean, own)| {
+            let covariance = own * (1.0 - summary.share)
+                + &pooled * summary.share
+                + DMatrix::identity(3, 3) * summary.floor;
+            let penalty = covariance.determinant().ln() - 2.0 * share.ln();
+            (penalty, mean, covariance.try_inverse().unwrap())
+        })
+        .collect();
+    let least = gaussians.iter().map(|g| g.0).fold(f64::INFINITY, f64::min);
+    let mut other = frames(1);
+    other.values[0][0].iter_mut().for_each(|v| *v *= 1.5);
+    let expected: Vec<f64> = vectors(&other.maps(0))
+        .iter()
+        .map(|vector| {
+            let v = vector.component_mul(&scale);
+            gaussians
+                .iter()
+                .map(|(penalty, mean, inverse)| {
+                    let d = mahalanobis(&v, &(mean.clone(), inverse.clone()));
+                    (d * d + penalty - least).sqrt()
+                })
+                .fold(f64::INFINITY, f64::min)
+        })
+        .collect();
+    let found = distances(&models[0], &other.maps(0));
+    for (&found, expected) in found.iter().zip(expected) {
+        let error = (f64::from(found) - expected).abs() / expected.max(1.0);
+        assert!(error < 1e-2, "{found}, by brute force {expected}");
+    }
+}
+
+fn engine(kind: BackendKind) -> Option<Engine> {
+    let options = EngineOptions {
+        backend: Some(kind),
+        device: edge_vae::backend::Device::Cpu,
+        ..EngineOptions::default()
+    };
+    match Engine::open(&options) {
+        Ok(engine) => Some(engine),
+        Err(BackendError::LibraryMissing { .. }) => {
+            eprintln!("skipped: no ONNX Runtime; name it by ORT_DYLIB_PATH");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Largest relative difference between a model and its graph on two frames in one batch.
+fn disagreement(model: &Model, engine: &Engine, frames: &Frames) -> f64 {
+    let onnx = model.to_onnx("test").unwrap();
+    let mut graph = engine.load(&onnx, "features.onnx", 2).unwrap();
+    assert_eq!(graph.metadata("edge_vae.graph").unwrap(), "features");
+    let inputs: Vec<Vec<f32>> = graph
+        .inputs()
+        .iter()
+        .map(|input| {
+            let map = frames
+                .shapes
+                .iter()
+                .position(|(name, _)| *name == input.name)
+                .unwrap();
+            [&frames.values[0][map][..], &frames.values[1][map]].concat()
+        })
+        .collect();
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let [h, w] = model.grid();
+    assert_eq!(graph.outputs()[0].shape, [2, 1, h, w]);
+    assert_eq!(graph.outputs()[0].name, "distance");
+    let mut found = vec![0.0_f32; 2 * h * w];
+    graph.run(&inputs, &mut [&mut found]).unwrap();
+    let expected = [0, 1].map(|i| distances(model, &frames.maps(i))).concat();
+    found
+        .iter()
+        .zip(&expected)
+        .map(|(&a, &b)| f64::from((a - b).abs() / b.abs()))
+        .fold(0.0, f64::max)
+}
+
+fn agrees(kind: BackendKind) {
+    let Some(engine) = engine(kind) else { return };
+    for tail in [0, 4] {
+        let options = Options {
+            directions: Some(9 - tail),
+            tail: Some(tail),
+            ..Options::default()
+        };
+        let (_, held_out, models) = fitted(20, &Kind::ALL, &options);
+        for model in &models {
+            let worst = disagreement(model, &engine, &held_out);
+            assert!(
+                worst < 1e-4,
+                "{} with a tail of {tail}: {worst:.1e}",
+                model.kind()
+            );
+        }
+    }
+}
+
+#[test]
+fn tract_computes_the_same() {
+    agrees(BackendKind::Tract);
+}
+
+#[test]
+fn onnx_runtime_computes_the_same() {
+    agrees(BackendKind::Ort);
+}
+
+#[test]
+fn large_whitenings_come_in_parts() {
+    // 11 × 13 cells of 88 directions are more than 2^20 elements.
+    let model = made_up([11, 13], 88, 5, 100, &mut Pcg64::seed_from_u64(3));
+    let frames = Frames::random(&[("features", [100, 11, 13])], 2, 4);
+    for kind in BackendKind::ALL {
+        let Some(engine) = engine(kind) else { continue };
+        let worst = disagreement(&model, &engine, &frames);
+        assert!(worst < 1e-4, "{kind}: {worst:.1e}");
+    }
+}
+
+/// Per-position Gaussians without frames.
+fn made_up(
+    size: [usize; 2],
+    dense: usize,
+    tail: usize,
+    channels: usize,
+    random: &mut impl Rng,
+) -> Model {
+    let values = vec![0.0; channels * size[0] * size[1]];
+    let map = FeatureMap {
+        name: "features",
+        shape: [channels, size[0], size[1]],
+        values: &values,
+    };
+    let grid = Grid::choose(&[map], Some(size)).unwrap();
+    let mut normal = |deviation: f32| -> f32 {
+        let value: f32 = StandardNormal.sample(random);
+        deviation * value
+    };
+    let directions = dense + tail;
+    let projection = Projection {
+        mean: DVector::from_fn(channels, |_, _| normal(1.0)),
+        weights: DMatrix::from_fn(directions, channels, |_, _| normal(0.1)),
+    };
+    let cells = size[0] * size[1];
+    let mut halves = |count: usize, deviation: f32| -> Vec<f16> {
+        (0..count)
+            .map(|_| f16::from_f32(normal(deviation)))
+            .collect()
+    };
+    let stored = CellGaussians {
+        dense,
+        mean: halves(cells * directions, 1.0),
+        whitening: halves(cells * triangle::length(dense), 1.0),
+        tail: halves(cells * tail, 2.0),
+        shrinkage: Shrinkage {
+            share: 0.5,
+            tail_share: 0.5,
+            floor: 0.01,
+        },
+        log_likelihood: 0.0,
+    };
+    Model {
+        grid,
+        projection: Arc::new(projection),
+        gaussians: Gaussians::Cells {
+            widened: Arc::new(stored.widen(directions)),
+            stored: Arc::new(stored),
+            reach: 0,
+        },
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let bytes = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let options = Options {
+                directions: Some(5),
+                tail: Some(2),
+                components: vec![1, 4],
+                ..Options::default()
+            };
+            let (_, _, models) = fitted(20, &Kind::ALL, &options);
+            models
+                .iter()
+                .flat_map(|model| model.to_onnx("test").unwrap())
+                .collect::<Vec<u8>>()
+        })
+    };
+    assert!(bytes(1) == bytes(3));
+}
+
+#[test]
+fn few_frames_and_constant_channels_do() {
+    for train in [2, 3] {
+        let mut frames = Frames::random(&SHAPES, train, 1);
+        for maps in &mut frames.values {
+            // A channel that never moves, and two that are copies of one.
+            maps[1][..16].fill(3.0);
+            let (copied, rest) = maps[1][16..].split_at_mut(16);
+            rest[..16].copy_from_slice(copied);
+        }
+        let mut held_out = Frames::random(&SHAPES, 1, 2);
+        let models = fit(&mut frames, &mut held_out, &Kind::ALL, &Options::default()).unwrap();
+        for model in &models {
+            let far = distances(model, &held_out.maps(0));
+            let near = distances(model, &frames.maps(0));
+            assert!(far.iter().chain(&near).all(|d| d.is_finite()));
+            let sum = |d: &[f32]| d.iter().sum::<f32>();
+            assert!(sum(&far) > sum(&near), "{}", model.kind());
+        }
+    }
+}
+
+#[test]
+fn more_frames_trust_the_cells_more() {
+    let share = |train| {
+        let (_, _, models) = fitted(train, &[Kind::PerPosition], &Options::default());
+        models[0].summary().share
+    };
+    let (few, many) = (share(4), share(200));
+    assert!(few > many, "{few} with few frames, {many} with many");
+}
+
+#[test]
+fn what_cannot_be_fitted_is_named() {
+    let refusal = |train: usize, tested: usize, spoil: &dyn Fn(&mut Frames)| {
+        let mut frames = Frames::random(&SHAPES, train, 1);
+        spoil(&mut frames);
+        let mut held_out = Frames::random(&SHAPES, tested, 2);
+        let fitted = fit(&mut frames, &mut held_out, &Kind::ALL, &Options::default());
+        format!("{:#}", fitted.err().unwrap())
+    };
+    let text = refusal(12, 2, &|frames| frames.values[9][1][5] = f32::NAN);
+    assert!(
+        text.contains(
+            "normal frame 9: feature map `features_8` is NaN at channel 0, row 1, column 1"
+        ),
+        "{text}"
+    );
+    let text = refusal(1, 2, &|_| ());
+    assert!(text.contains("found 1 normal frames"), "{text}");
+    let text = refusal(4, 0, &|_| ());
+    assert!(text.contains("held-out"), "{text}");
+    let text = refusal(4, 1, &|frames| {
+        let first = frames.values[0].clone();
+        frames.values.fill(first.clone());
+        for maps in &mut frames.values {
+            maps.iter_mut().for_each(|map| map.fill(1.0));
+        }
+    });
+    assert!(text.contains("the same in all of 4"), "{text}");
+}
+
+#[test]
+fn default_sizes_keep_the_budget() {
+    let channels = [
+        ("features_4", 64),
+        ("features_8", 96),
+        ("features_16", 128),
+        ("head", 97),
+    ];
+    for (side, expected) in [(16, 128), (32, 64), (7, 128)] {
+        let count: usize = channels.iter().map(|(_, c)| c).sum();
+        let values = vec![0.0; count * side * side];
+        let maps = channels.map(|(name, c)| FeatureMap {
+            name,
+            shape: [c, side, side],
+            values: &values[..c * side * side],
+        });
+        let grid = Grid::choose(&maps, Some([side, side])).unwrap();
+        let size = fit::Size::of_cells(&grid, &Options::default());
+        assert_eq!(size.dense, expected);
+        let model = made_up(
+            [side, side],
+            size.dense,
+            size.tail,
+            count,
+            &mut Pcg64::seed_from_u64(1),
+        );
+        let bytes = model.to_onnx("test").unwrap().len();
+        assert!(bytes <= 5_000_000, "{side}: {size:?} {bytes}");
+        eprintln!("{side}×{side}: {size:?}, {bytes} bytes");
+    }
+}
+
+/// Prints what a run of the graphs costs: `cargo test --workspace --lib features -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "measures, and checks nothing"]
+fn time_of_the_graphs() {
+    let mut random = Pcg64::seed_from_u64(1);
+    for (side, dense, tail) in [
+        (16, 64, 0),
+        (16, 96, 0),
+        (16, 128, 0),
+        (16, 128, 115),
+        (32, 64, 0),
+        (32, 96, 0),
+    ] {
+        let model = made_up([side, side], dense, tail, 257, &mut random);
+        let mut shifted = model.clone();
+        if let Gaussians::Cells { reach, .. } = &mut shifted.gaussians {
+            *reach = 1;
+        }
+        let mut free = model.clone();
+        let components = 32;
+        let mut normal = |_| -> f32 { StandardNormal.sample(&mut random) };
+        let dense_free = dense.min(64);
+        free.gaussians = Gaussians::Mixture(Mixture {
+            dense: dense_free,
+            whitening: (0..components * dense_free * dense_free)
+                .map(|i| f16::from_f32(normal(i)))
+                .collect(),
+            offset: (0..components * dense_free).map(&mut normal).collect(),
+            penalty: vec![0.0; components],
+            tail: vec![1.0; dense + tail - dense_free],
+            shrinkage: Shrinkage {
+                share: 0.5,
+                tail_share: 0.5,
+                floor: 0.01,
+            },
+            log_likelihood: 0.0,
+        });
+        for model in [model, shifted, free] {
+            let onnx = model.to_onnx("test").unwrap();
+            for kind in BackendKind::ALL {
+                let Some(engine) = engine(kind) else { continue };
+                let started = std::time::Instant::now();
+                let mut graph = engine.load(&onnx, "features.onnx", 1).unwrap();
+                let load = started.elapsed();
+                let values: Vec<f32> = (0..graph.inputs()[0].len())
+                    .map(|i| (i as f32).sin())
+                    .collect();
+                let mut distance = vec![0.0; side * side];
+                let mut least = f64::INFINITY;
+                for _ in 0..40 {
+                    let started = std::time::Instant::now();
+                    graph.run(&[&values], &mut [&mut distance]).unwrap();
+                    least = least.min(started.elapsed().as_secs_f64());
+                }
+                eprintln!(
+                    "{side}×{side} {dense}+{tail} {:14} {kind:5} {:7.3} ms, loaded in {:4.0} ms, {} bytes",
+                    model.kind(),
+                    least * 1e3,
+                    load.as_secs_f64() * 1e3,
+                    onnx.len()
+                );
+            }
+        }
+    }
+}

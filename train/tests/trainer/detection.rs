@@ -1,0 +1,99 @@
+//! A network with a head, trained on synthetic defects.
+
+use std::{fs, process::Stdio, thread, time::Duration};
+
+use super::{Scratch, assert_fails, stderr};
+
+/// A short run of the smallest network with a head.
+fn fit<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec![
+        "fit", "frames", "--preset", "edge", "--size", "128", "--batch", "2", "--steps", "24",
+        "--out", out,
+    ];
+    arguments.extend(more);
+    arguments
+}
+
+const FILES: [&str; 4] = [
+    "encoder.onnx",
+    "decoder.onnx",
+    "head.onnx",
+    "statistics.npy",
+];
+
+#[test]
+fn a_head_is_trained_judged_and_exported_and_survives_being_killed() {
+    let scratch = Scratch::new();
+    let undisturbed = scratch.train(&fit("undisturbed/model", &[]));
+    let text = stderr(&undisturbed);
+    assert!(undisturbed.status.success(), "{text}");
+    assert!(text.contains("[1, 128, 128]"), "{text}");
+    assert!(text.contains("AUROC"), "{text}");
+    let metrics = scratch.path("undisturbed/model.training/metrics.jsonl");
+    let metrics = fs::read_to_string(metrics).expect("the metrics");
+    for line in metrics.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect("a record");
+        let auroc = record["head"]["validation_auroc"].as_f64();
+        assert!(auroc.is_some_and(|a| (0.0..=1.0).contains(&a)), "{line}");
+        assert!(record["validation_objective"].is_f64(), "{line}");
+    }
+    let curve = scratch.path("undisturbed/model.training/loss.svg");
+    let curve = fs::read_to_string(curve).expect("the loss curve");
+    assert!(curve.contains("1 − AUROC"));
+
+    let checkpoint = scratch
+        .path("killed/model.training")
+        .join("checkpoint.safetensors");
+    for _ in 0..3 {
+        let resume: &[&str] = if checkpoint.exists() {
+            &["--resume"]
+        } else {
+            &[]
+        };
+        let mut child = scratch
+            .command(&fit("killed/model", resume))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the trainer starts");
+        thread::sleep(Duration::from_millis(1500));
+        child.kill().expect("the trainer can be killed");
+        child.wait().expect("the trainer ends");
+    }
+    let resume: &[&str] = if checkpoint.exists() {
+        &["--resume"]
+    } else {
+        &[]
+    };
+    let last = scratch.train(&fit("killed/model", resume));
+    assert!(last.status.success(), "{}", stderr(&last));
+    for file in FILES {
+        let bytes = |model: &str| {
+            fs::read(scratch.path(model).join(file)).expect("a file of the bundle")
+        };
+        assert!(
+            bytes("undisturbed/model") == bytes("killed/model"),
+            "being killed changed the bits of {file}"
+        );
+    }
+}
+
+#[test]
+fn a_head_is_optional_and_wants_feature_maps() {
+    let scratch = Scratch::new();
+    let off = ["--head", "off", "--colour", "rgb", "--latent", "map:4"];
+    let run = scratch.train(&fit("plain", &off));
+    assert!(run.status.success(), "{}", stderr(&run));
+    assert!(!scratch.path("plain/head.onnx").exists());
+    let metrics = scratch.path("plain.training/metrics.jsonl");
+    let metrics = fs::read_to_string(metrics).expect("the metrics");
+    assert!(!metrics.contains("auroc"), "{metrics}");
+
+    let digits = [
+        "fit", "frames", "--preset", "28x28", "--head", "on", "--out", "digits",
+    ];
+    assert_fails(&scratch.train(&digits), &["--head on", "28x28"]);
+    let twice = [
+        "fit", "frames", "--preset", "256x256", "--size", "128", "--out", "twice",
+    ];
+    assert_fails(&scratch.train(&twice), &["--size", "256"]);
+}
