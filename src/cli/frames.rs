@@ -8,6 +8,8 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use edge_vae::dataset::discover;
+use rand::{SeedableRng, seq::index};
+use rand_pcg::Pcg64;
 
 use super::{
     messages::{Voice, one_line},
@@ -77,6 +79,19 @@ pub(crate) fn find(
     Ok(list)
 }
 
+/// Indices of the frames to take, ascending: all, or `limit` of them at random.
+pub(crate) fn choose(frames: usize, limit: Option<usize>, seed: u64) -> Vec<usize> {
+    match limit {
+        Some(limit) if limit < frames => {
+            let mut rng = Pcg64::seed_from_u64(seed);
+            let mut chosen = index::sample(&mut rng, frames, limit).into_vec();
+            chosen.sort_unstable();
+            chosen
+        }
+        _ => (0..frames).collect(),
+    }
+}
+
 fn listed(input: impl BufRead) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for line in input.split(b'\n') {
@@ -112,5 +127,16 @@ mod tests {
     fn lists_have_a_path_a_line() {
         let paths = listed(&b"a.png\r\n\nb c.png\nlast.png"[..]).unwrap();
         assert_eq!(paths, ["a.png", "b c.png", "last.png"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_subset_is_drawn_by_the_seed() {
+        let chosen = choose(1000, Some(50), 3);
+        assert_eq!(chosen, choose(1000, Some(50), 3));
+        assert_ne!(chosen, choose(1000, Some(50), 4));
+        assert_eq!(chosen.len(), 50);
+        assert!(chosen.is_sorted_by(|a, b| a < b) && chosen[49] < 1000);
+        assert_eq!(choose(3, Some(5), 0), [0, 1, 2]);
+        assert_eq!(choose(3, None, 0), [0, 1, 2]);
     }
 }

@@ -5,6 +5,7 @@ mod calibrate;
 mod completions;
 mod decode;
 mod encode;
+mod evaluate;
 mod flags;
 mod frames;
 mod interpolate;
@@ -55,6 +56,7 @@ Exit codes:
 enum Verb {
     Score(Box<score::ScoreFlags>),
     Calibrate(Box<calibrate::CalibrateFlags>),
+    Evaluate(Box<evaluate::EvaluateFlags>),
     Reconstruct(Box<reconstruct::ReconstructFlags>),
     Encode(Box<encode::EncodeFlags>),
     Decode(Box<decode::DecodeFlags>),
@@ -99,6 +101,7 @@ fn run(verb: Verb, voice: Voice) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Score(flags) => score::run(&(*flags).resolve()?, voice),
         Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, voice),
+        Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, voice),
         Verb::Reconstruct(flags) => reconstruct::run(&(*flags).resolve()?, voice),
         Verb::Encode(flags) => encode::run(&(*flags).resolve()?, voice),
         Verb::Decode(flags) => decode::run(&(*flags).resolve()?, voice),

@@ -36,6 +36,12 @@ pub enum DatasetError {
         /// What makes it look like that layout.
         found: &'static str,
     },
+    /// A folder in which nothing says which frames have a defect.
+    #[error("{path}: has no test/ and no good/; put normal frames into test/good and those with a defect into test/<kind>", path = path.display())]
+    NoTestPart {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A class was asked for, and the data set has no labels.
     #[error("{path}: class {class} was asked for, and only IDX files have labels", path = path.display())]
     ClassWithoutLabels {

@@ -11,6 +11,9 @@ use walkdir::{DirEntry, Error as WalkError, WalkDir};
 use super::{DatasetError, GOOD, Picture, Sample};
 use crate::frame::{DecodeLimits, is_picture};
 
+/// The folder of the masks.
+const GROUND_TRUTH: &str = "ground_truth";
+
 /// All pictures below a folder, sorted. Hidden files and folders are left out, links are followed.
 /// A link that leads nowhere is found if it is named like a picture, so that opening it tells of it.
 pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
@@ -62,7 +65,7 @@ fn is_hidden(path: &Path) -> bool {
 
 pub(super) fn open_plain(root: &Path, limits: DecodeLimits) -> Result<Vec<Sample>, DatasetError> {
     // Else the masks would be trained on.
-    for found in ["ground_truth", "train", "test"] {
+    for found in [GROUND_TRUTH, "train", "test"] {
         if root.join(found).is_dir() {
             return Err(DatasetError::NoTrainGood {
                 path: root.to_owned(),
@@ -79,13 +82,27 @@ pub(super) fn open_mvtec(
 ) -> Result<(Vec<Sample>, Vec<Sample>), DatasetError> {
     let train = root.join("train").join(GOOD);
     let train = samples(root, &train, GOOD, limits, &HashMap::new())?.collect();
-    let mut test = Vec::new();
-    for kind in folder_names(&root.join("test"))? {
-        let folder = root.join("test").join(&kind);
-        let masks = masks(&root.join("ground_truth").join(&kind))?;
-        test.extend(samples(root, &folder, &kind, limits, &masks)?);
-    }
+    let test = kinds(root, &root.join("test"), &root.join(GROUND_TRUTH), limits)?;
     Ok((train, test))
+}
+
+/// The samples below `folder`, each of its sub-folders being a kind, with their masks, which lie in
+/// folders of the same names below `ground_truth`.
+pub(super) fn kinds(
+    root: &Path,
+    folder: &Path,
+    ground_truth: &Path,
+    limits: DecodeLimits,
+) -> Result<Vec<Sample>, DatasetError> {
+    let mut found = Vec::new();
+    for kind in folder_names(folder)? {
+        if kind == GROUND_TRUTH {
+            continue;
+        }
+        let masks = masks(&ground_truth.join(&kind))?;
+        found.extend(samples(root, &folder.join(&kind), &kind, limits, &masks)?);
+    }
+    Ok(found)
 }
 
 fn samples<'a>(

@@ -7,6 +7,7 @@ mod folders;
 mod idx;
 mod read;
 mod split;
+mod test_part;
 
 use std::{
     path::{Path, PathBuf},
@@ -19,6 +20,7 @@ pub use discover::{Discovered, discover};
 pub use error::DatasetError;
 pub use read::{ReadSummary, read_frames};
 pub use split::{Split, SplitFractions, split};
+pub use test_part::TestPart;
 
 use idx::IdxImages;
 

@@ -8,14 +8,8 @@ use super::Ranking;
 ///
 /// `None` without a frame of either kind or with NaN among the scores.
 pub fn average_precision(normal: &[f64], anomalous: &[f64]) -> Option<f64> {
-    let ranking = Ranking::new(normal, anomalous)?;
-    let total = anomalous.len() as f64;
-    Some(
-        ranking
-            .thresholds()
-            .map(|point| point.found as f64 / total * point.precision())
-            .sum(),
-    )
+    let ranking = Ranking::of_two(normal, anomalous)?;
+    Some(precision_sum(&ranking.counts(0), &ranking.counts(1)))
 }
 
 /// The largest F1 and where it is reached.
@@ -33,57 +27,46 @@ pub struct F1Max {
 ///
 /// `None` without a frame of either kind or with NaN among the scores.
 pub fn f1_max(normal: &[f64], anomalous: &[f64]) -> Option<F1Max> {
-    let ranking = Ranking::new(normal, anomalous)?;
-    let mut best: Option<F1Max> = None;
-    for point in ranking.thresholds() {
-        let value =
-            2.0 * point.true_positives as f64 / (point.positives + anomalous.len() as u64) as f64;
-        if best.is_none_or(|best| value > best.value) {
-            best = Some(F1Max {
-                value,
-                threshold: point.threshold,
-            });
+    let ranking = Ranking::of_two(normal, anomalous)?;
+    let (value, group) = largest_f1(&ranking.counts(0), &ranking.counts(1));
+    Some(F1Max {
+        value,
+        threshold: ranking.scores[group],
+    })
+}
+
+/// Average precision from the counts of normal and anomalous frames in groups of equal score,
+/// descending.
+pub(super) fn precision_sum(normal: &[u64], anomalous: &[u64]) -> f64 {
+    let total: u64 = anomalous.iter().sum();
+    let (mut true_positives, mut positives) = (0, 0);
+    let mut sum = 0.0;
+    for (&normal, &anomalous) in normal.iter().zip(anomalous) {
+        true_positives += anomalous;
+        positives += anomalous + normal;
+        // Groups without an anomalous frame add no recall; a resample may leave a group empty.
+        if anomalous > 0 {
+            sum += anomalous as f64 / total as f64 * (true_positives as f64 / positives as f64);
+        }
+    }
+    sum
+}
+
+/// The largest F1 and its group, from the counts of normal and anomalous frames in groups of equal
+/// score, descending; the first of several groups that are as good. There is an anomalous frame.
+pub(super) fn largest_f1(normal: &[u64], anomalous: &[u64]) -> (f64, usize) {
+    let total: u64 = anomalous.iter().sum();
+    let (mut true_positives, mut positives) = (0, 0);
+    let mut best = (0.0, 0);
+    for ((&normal, &anomalous), group) in normal.iter().zip(anomalous).zip(0..) {
+        true_positives += anomalous;
+        positives += anomalous + normal;
+        let f1 = 2.0 * true_positives as f64 / (positives + total) as f64;
+        if f1 > best.0 {
+            best = (f1, group);
         }
     }
     best
-}
-
-/// What a threshold calls anomalous.
-struct Threshold {
-    threshold: f64,
-    /// Anomalous frames with exactly this score.
-    found: u64,
-    /// Anomalous frames with this score or a higher one.
-    true_positives: u64,
-    /// Frames with this score or a higher one.
-    positives: u64,
-}
-
-impl Threshold {
-    fn precision(&self) -> f64 {
-        self.true_positives as f64 / self.positives as f64
-    }
-}
-
-impl Ranking {
-    /// Every distinct score as a threshold, descending.
-    fn thresholds(&self) -> impl Iterator<Item = Threshold> {
-        let (mut true_positives, mut positives) = (0, 0);
-        self.scores
-            .iter()
-            .zip(&self.normal)
-            .zip(&self.anomalous)
-            .map(move |((&threshold, &normal), &anomalous)| {
-                true_positives += anomalous;
-                positives += anomalous + normal;
-                Threshold {
-                    threshold,
-                    found: anomalous,
-                    true_positives,
-                    positives,
-                }
-            })
-    }
 }
 
 #[cfg(test)]

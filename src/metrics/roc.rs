@@ -1,34 +1,20 @@
-//! Area under the receiver operating characteristic.
+//! The receiver operating characteristic and the area under it.
 
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64;
-
-use super::Ranking;
+use super::{
+    Bootstrap, Curve, Interval, Ranking, bootstrap::percentile_interval, curve::CurveBuilder,
+    image::Counts,
+};
 
 /// AUROC: the probability that an anomalous frame scores higher than a normal one, a tie counting
 /// half (the Mann–Whitney statistic; Hanley & McNeil 1982), in [0, 1].
 ///
 /// `None` without a frame of either kind or with NaN among the scores.
 pub fn auroc(normal: &[f64], anomalous: &[f64]) -> Option<f64> {
-    let ranking = Ranking::new(normal, anomalous)?;
-    Some(area(&ranking.normal, &ranking.anomalous))
+    let ranking = Ranking::of_two(normal, anomalous)?;
+    Some(area(&ranking.counts(0), &ranking.counts(1)))
 }
 
-/// A confidence interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval {
-    /// Lower end.
-    pub lower: f64,
-    /// Upper end.
-    pub upper: f64,
-}
-
-/// The 95 % interval of the AUROC by the percentile bootstrap: normal and anomalous frames are
-/// each drawn anew with replacement `resamples` times (1000 or more are customary), and the 2.5 %
-/// and 97.5 % quantiles of the AUROCs are the ends. The same seed gives the same bits.
-///
-/// It takes frames as independent: several pictures of one part make it too narrow, and where the
-/// kinds are separated without a single overlap it shrinks to [1, 1], which is no certainty.
+/// The 95 % interval of the AUROC by the percentile [`Bootstrap`].
 ///
 /// `None` without a frame of either kind, with NaN among the scores or without resamples.
 pub fn auroc_interval(
@@ -37,37 +23,40 @@ pub fn auroc_interval(
     resamples: usize,
     seed: u64,
 ) -> Option<Interval> {
-    let ranking = Ranking::new(normal, anomalous)?;
-    if resamples == 0 {
-        return None;
+    let ranking = Ranking::of_two(normal, anomalous)?;
+    let areas = Bootstrap { resamples, seed }.map(
+        &[normal.len(), anomalous.len()],
+        || [Counts::of(&ranking), Counts::of(&ranking)],
+        |[normal, anomalous], times| {
+            normal.drawn(&ranking.group_of[0], &times[0]);
+            anomalous.drawn(&ranking.group_of[1], &times[1]);
+            area(&normal.0, &anomalous.0)
+        },
+    );
+    percentile_interval(areas.into_iter())
+}
+
+/// The curve itself: share of normal frames (x) and of anomalous frames (y) that reach the score,
+/// for every distinct score from the highest on.
+///
+/// `None` without a frame of either kind or with NaN among the scores.
+pub fn roc_curve(normal: &[f64], anomalous: &[f64]) -> Option<Curve> {
+    let ranking = Ranking::of_two(normal, anomalous)?;
+    let mut curve = CurveBuilder::new();
+    let (mut false_positives, mut true_positives) = (0, 0);
+    for (n, a) in ranking.counts(0).into_iter().zip(ranking.counts(1)) {
+        false_positives += n;
+        true_positives += a;
+        curve.push(
+            false_positives as f64 / normal.len() as f64,
+            true_positives as f64 / anomalous.len() as f64,
+        );
     }
-    let mut rng = Pcg64::seed_from_u64(seed);
-    let mut draw = |groups: &[usize], counts: &mut [u64]| {
-        counts.fill(0);
-        for _ in groups {
-            counts[groups[rng.random_range(0..groups.len())]] += 1;
-        }
-    };
-    let mut drawn_normal = vec![0; ranking.scores.len()];
-    let mut drawn_anomalous = vec![0; ranking.scores.len()];
-    let mut areas: Vec<f64> = (0..resamples)
-        .map(|_| {
-            draw(&ranking.group_of_normal, &mut drawn_normal);
-            draw(&ranking.group_of_anomalous, &mut drawn_anomalous);
-            area(&drawn_normal, &drawn_anomalous)
-        })
-        .collect();
-    areas.sort_unstable_by(f64::total_cmp);
-    // The nearest rank, from both ends alike.
-    let tail = (0.025 * (resamples - 1) as f64).round() as usize;
-    Some(Interval {
-        lower: areas[tail],
-        upper: areas[resamples - 1 - tail],
-    })
+    Some(curve.finish())
 }
 
 /// Area from the counts of normal and anomalous frames in groups of equal score, descending.
-fn area(normal: &[u64], anomalous: &[u64]) -> f64 {
+pub(super) fn area(normal: &[u64], anomalous: &[u64]) -> f64 {
     let mut anomalous_above = 0;
     let mut normal_frames = 0;
     // Twice the number of pairs in the right order, ties being one.
@@ -82,7 +71,9 @@ fn area(normal: &[u64], anomalous: &[u64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
     use rand_distr::{Distribution, StandardNormal};
+    use rand_pcg::Pcg64;
 
     use super::*;
     use crate::metrics::test_scores;
@@ -129,6 +120,15 @@ mod tests {
         let (normal, anomalous) = test_scores::reference();
         let found = auroc(&normal, &anomalous).unwrap();
         assert!((found - AUROC).abs() < 1e-12, "{found}");
+    }
+
+    #[test]
+    fn the_curve_has_the_points_of_the_definition() {
+        // Thresholds 4, 3, 2, 1 of normal 1 2 2 3 and anomalous 2 4.
+        let curve = roc_curve(&[1.0, 2.0, 2.0, 3.0], &[4.0, 2.0]).unwrap();
+        let expected = [[0.0, 0.0], [0.0, 0.5], [0.25, 0.5], [0.75, 1.0], [1.0, 1.0]];
+        assert_eq!(curve.points, expected);
+        assert_eq!(roc_curve(&[], &[1.0]), None);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `likelihood`, on a model whose evidence is known in closed form.
 
-use edge_vae::bundle::{BundleWriter, DECODER, GoldenValues};
+use edge_vae::{
+    anomaly::GraphShapes,
+    bundle::{BundleWriter, DECODER, GoldenValues},
+};
 
 use crate::{
     room::Room,

@@ -6,6 +6,7 @@
 mod tiny;
 
 mod calibrate;
+mod evaluate;
 mod flags;
 mod frames;
 mod interruption;

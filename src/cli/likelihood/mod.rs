@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
-    frames::FrameFlags,
+    frames::{self, FrameFlags},
     interrupt,
     messages::{Voice, one_line},
     output::{SCHEMA_VERSION, StandardOutput},
@@ -199,7 +199,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
     bundle.prove(&engine)?;
     let manifest = bundle.manifest();
     let binarise = binarise(options.binarise, manifest, voice)?;
-    let chosen = source::choose(source.frames.len(), options.limit, options.seed);
+    let chosen = frames::choose(source.frames.len(), options.limit, options.seed);
     let threads = options.model.engine.threads.unwrap_or_else(|| {
         // Graphs of a GPU would only wait for each other.
         if engine.device() == edge_vae::backend::Device::Cpu {

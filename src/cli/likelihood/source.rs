@@ -6,8 +6,6 @@ use edge_vae::{
     Frame,
     dataset::{Dataset, DatasetError, DatasetOptions, Layout, Sample},
 };
-use rand::{SeedableRng, seq::index};
-use rand_pcg::Pcg64;
 
 use super::SplitChoice;
 use crate::cli::{frames, messages::Voice};
@@ -94,33 +92,4 @@ fn of(dataset: Dataset, split: SplitChoice, folder: &std::path::Path) -> anyhow:
             .collect(),
         failed: 0,
     })
-}
-
-/// Indices of the frames to take, ascending: all, or `limit` of them at random.
-pub(super) fn choose(frames: usize, limit: Option<usize>, seed: u64) -> Vec<usize> {
-    match limit {
-        Some(limit) if limit < frames => {
-            let mut rng = Pcg64::seed_from_u64(seed);
-            let mut chosen = index::sample(&mut rng, frames, limit).into_vec();
-            chosen.sort_unstable();
-            chosen
-        }
-        _ => (0..frames).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subset_is_drawn_by_the_seed() {
-        let chosen = choose(1000, Some(50), 3);
-        assert_eq!(chosen, choose(1000, Some(50), 3));
-        assert_ne!(chosen, choose(1000, Some(50), 4));
-        assert_eq!(chosen.len(), 50);
-        assert!(chosen.is_sorted_by(|a, b| a < b) && chosen[49] < 1000);
-        assert_eq!(choose(3, Some(5), 0), [0, 1, 2]);
-        assert_eq!(choose(3, None, 0), [0, 1, 2]);
-    }
 }

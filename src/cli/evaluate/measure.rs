@@ -1,0 +1,284 @@
+//! Every frame of the test part through the detector, one by one.
+
+use edge_vae::{
+    Detector, Judgement,
+    anomaly::Label,
+    dataset::{GOOD, Sample},
+    metrics::PixelScores,
+};
+use ndarray::{Array2, CowArray, Ix2};
+
+use super::{Pixels, mask, progress::Progress};
+use crate::cli::{
+    interrupt,
+    messages::{Voice, one_line},
+    score::count,
+};
+
+/// A frame that was judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    /// Its place among the samples.
+    pub(super) sample: usize,
+    /// Its place among the kinds.
+    pub(super) stratum: usize,
+    pub(super) score: f64,
+    pub(super) p_value: f64,
+    pub(super) anomalous: bool,
+}
+
+/// A frame, or a mask, that something is wrong with.
+#[derive(Debug)]
+pub(super) struct Problem {
+    /// The frame's name in the data set.
+    pub(super) name: String,
+    pub(super) stratum: usize,
+    /// One line.
+    pub(super) reason: String,
+}
+
+/// What was measured.
+pub(super) struct Measurement {
+    /// The kinds: [`GOOD`] first, whether or not there is a frame of it, then the others by name.
+    pub(super) kinds: Vec<String>,
+    /// Frames that were to be judged, by kind.
+    pub(super) chosen: Vec<usize>,
+    /// Frames that were judged, as they came.
+    pub(super) frames: Vec<Judged>,
+    /// Frames without a picture.
+    pub(super) invalid: Vec<Problem>,
+    /// Frames that could not be read or judged.
+    pub(super) unreadable: Vec<Problem>,
+    /// Frames with a defect that have no mask although others have.
+    pub(super) unmasked: Vec<Problem>,
+    /// Masks that could not be used.
+    pub(super) bad_masks: Vec<Problem>,
+    /// Masks without a pixel.
+    pub(super) empty_masks: Vec<Problem>,
+    /// Pixels of maps and masks, where the data set has masks.
+    pub(super) pixels: Option<PixelScores>,
+    /// Mean of the anomaly maps of normal frames, where heat begins.
+    pub(super) cold: f64,
+    pub(super) seconds: f64,
+}
+
+impl Measurement {
+    pub(super) fn of(
+        detector: &mut Detector,
+        samples: &[&Sample],
+        pixels: Pixels,
+        voice: Voice,
+    ) -> anyhow::Result<Self> {
+        let mut names: Vec<&str> = samples.iter().map(|sample| sample.kind.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let kinds: Vec<String> = [GOOD]
+            .into_iter()
+            .chain(names.into_iter().filter(|kind| *kind != GOOD))
+            .map(str::to_owned)
+            .collect();
+        let has_masks = samples.iter().any(|sample| sample.mask.is_some());
+        let mut run = Run {
+            measured: Self {
+                chosen: vec![0; kinds.len()],
+                pixels: has_masks.then(|| PixelScores::new(kinds.len())),
+                kinds,
+                frames: Vec::with_capacity(samples.len()),
+                invalid: Vec::new(),
+                unreadable: Vec::new(),
+                unmasked: Vec::new(),
+                bad_masks: Vec::new(),
+                empty_masks: Vec::new(),
+                cold: 0.0,
+                seconds: 0.0,
+            },
+            detector,
+            place: pixels,
+            map_sum: 0.0,
+            maps: 0,
+        };
+        let mut progress = Progress::new(voice, samples.len());
+        for (index, sample) in samples.iter().enumerate() {
+            if interrupt::asked() {
+                progress.finish();
+                anyhow::bail!("interrupted after {index} of {} frames", samples.len());
+            }
+            let stratum = run.stratum(&sample.kind);
+            run.measured.chosen[stratum] += 1;
+            if let Err(error) = run.frame(index, sample, stratum) {
+                let reason = one_line(&error);
+                progress.aside(|| voice.error(&reason));
+                run.measured.unreadable.push(Problem {
+                    name: sample.name().to_owned(),
+                    stratum,
+                    reason,
+                });
+            }
+            progress.step();
+        }
+        let mut measured = run.measured;
+        if run.maps > 0 {
+            measured.cold = run.map_sum / run.maps as f64;
+        }
+        measured.seconds = progress.finish();
+        measured.tell(voice);
+        Ok(measured)
+    }
+
+    /// Whether something could not be read.
+    pub(super) fn failed(&self) -> bool {
+        !self.unreadable.is_empty() || !self.bad_masks.is_empty()
+    }
+
+    /// Scores by kind.
+    pub(super) fn scores(&self) -> Vec<Vec<f64>> {
+        let mut scores = vec![Vec::new(); self.kinds.len()];
+        for frame in &self.frames {
+            scores[frame.stratum].push(frame.score);
+        }
+        scores
+    }
+
+    /// Says what is wrong with frames and masks; unreadable frames were told of already.
+    fn tell(&self, voice: Voice) {
+        for problem in &self.bad_masks {
+            voice.error(&format_args!(
+                "{}; left out of the pixel metrics",
+                problem.reason
+            ));
+        }
+        for problem in &self.empty_masks {
+            voice.note(&format_args!("{}: {}", problem.name, problem.reason));
+        }
+        for problem in &self.invalid {
+            voice.note(&format_args!("{}: {}", problem.name, problem.reason));
+        }
+        // A whole kind without masks is one thing to say, not a hundred.
+        for (stratum, kind) in self.kinds.iter().enumerate() {
+            let mut without = self.unmasked.iter().filter(|p| p.stratum == stratum);
+            if let Some(first) = without.next() {
+                let others = without.count();
+                let more = match others {
+                    0 => String::new(),
+                    _ => format!(" and {others} more"),
+                };
+                voice.note(&format_args!(
+                    "{}{more}: no mask in ground_truth/{kind}; left out of the pixel metrics",
+                    first.name
+                ));
+            }
+        }
+        voice.note(&format_args!(
+            "{} judged in {:.1} s",
+            count(self.frames.len(), "frame"),
+            self.seconds
+        ));
+    }
+}
+
+struct Run<'a> {
+    measured: Measurement,
+    detector: &'a mut Detector,
+    place: Pixels,
+    /// Sum and number of the means of normal frames' maps.
+    map_sum: f64,
+    maps: usize,
+}
+
+impl Run<'_> {
+    fn stratum(&self, kind: &str) -> usize {
+        // Every kind is listed.
+        let place = self.measured.kinds.iter().position(|known| known == kind);
+        place.unwrap_or_default()
+    }
+
+    fn frame(&mut self, index: usize, sample: &Sample, stratum: usize) -> anyhow::Result<()> {
+        let frame = sample.frame()?;
+        let judgement = self
+            .detector
+            .score(&frame)
+            .map_err(|error| anyhow::Error::from(error).context(sample.name().to_owned()))?;
+        let verdict = &judgement.verdict;
+        let (Some(score), Some(p_value), Label::Normal | Label::Anomalous) =
+            (verdict.score, verdict.p_value, verdict.label)
+        else {
+            self.measured.invalid.push(Problem {
+                name: sample.name().to_owned(),
+                stratum,
+                reason: verdict.reasons.join("; "),
+            });
+            return Ok(());
+        };
+        self.measured.frames.push(Judged {
+            sample: index,
+            stratum,
+            score,
+            p_value,
+            anomalous: verdict.label == Label::Anomalous,
+        });
+        if stratum == 0
+            && let Some(mean) = self.detector.anomaly_map().and_then(|map| map.mean())
+        {
+            self.map_sum += f64::from(mean);
+            self.maps += 1;
+        }
+        self.pixels(sample, stratum, &frame, &judgement);
+        Ok(())
+    }
+
+    fn pixels(
+        &mut self,
+        sample: &Sample,
+        stratum: usize,
+        frame: &edge_vae::Frame,
+        judgement: &Judgement,
+    ) {
+        let Some(pixels) = &mut self.measured.pixels else {
+            return;
+        };
+        let problem = |reason: String| Problem {
+            name: sample.name().to_owned(),
+            stratum,
+            reason,
+        };
+        // A normal frame is background as a whole.
+        let read = match (&sample.mask, stratum) {
+            (_, 0) => None,
+            (None, _) => {
+                let problem = problem("no mask".to_owned());
+                self.measured.unmasked.push(problem);
+                return;
+            }
+            (Some(path), _) => match mask::read(path, frame) {
+                Ok(mask) => Some(mask),
+                Err(error) => {
+                    self.measured.bad_masks.push(problem(one_line(&error)));
+                    return;
+                }
+            },
+        };
+        let map: Option<CowArray<'_, f32, Ix2>> = match self.place {
+            Pixels::Frame => self.detector.frame_map(judgement).map(CowArray::from),
+            Pixels::Tensor => self.detector.anomaly_map().map(CowArray::from),
+        };
+        let (Some(map), Some(geometry)) = (map, judgement.geometry) else {
+            return;
+        };
+        let read: Option<Array2<bool>> = match self.place {
+            Pixels::Frame => read,
+            Pixels::Tensor => read.map(|read| mask::in_tensor(&read, &geometry, map.dim())),
+        };
+        if read
+            .as_ref()
+            .is_some_and(|mask| !mask.iter().any(|set| *set))
+        {
+            let reason = "its mask is empty; all its pixels count as background";
+            self.measured.empty_masks.push(problem(reason.to_owned()));
+        }
+        let read = read.as_ref().map(|mask| mask.view());
+        if let Err(error) = pixels.add(stratum, map.view(), read) {
+            let reason = format!("{}: {error}", sample.name());
+            self.measured.bad_masks.push(problem(reason));
+        }
+    }
+}

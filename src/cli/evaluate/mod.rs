@@ -1,0 +1,237 @@
+//! `edge-vae evaluate`.
+
+mod mask;
+mod measure;
+mod page;
+mod progress;
+mod record;
+mod report;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+use edge_vae::{
+    Detector,
+    dataset::{DatasetOptions, TestPart},
+    metrics::Bootstrap,
+};
+
+use super::{
+    Outcome,
+    flags::{ModelFlags, ModelOptions},
+    frames, interrupt,
+    messages::Voice,
+    output::{FilePlace, StandardOutput},
+    score::count,
+};
+use measure::Measurement;
+use report::{Report, Setting};
+
+/// Judge a model by the test part of a data set: metrics with intervals, by kind of defect and in
+/// all, and the rates of false alarms and misses.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae evaluate --model models/part frames/
+  edge-vae evaluate --model models/part frames/ --json | jq .image_AUROC
+  edge-vae evaluate --model models/part frames/ --html report/
+  edge-vae evaluate --model models/digit mnist/ --class 3
+
+A data set is a folder with test/good, test/<kind> and, where there are masks,
+ground_truth/<kind>/<stem>_mask.png; a folder with good/ and a folder for each kind; or IDX files as
+those of MNIST, with --class. Only the test part is looked at.
+
+Figures are shares from 0 to 1, intervals 95 %: of metrics by the bootstrap, of rates exact
+(Clopper-Pearson). Pixels are compared where the mask has its pixels, in the frame's own size; masks
+are set where they are above 0. AUPRO is anomalib's, up to a false-positive rate of 30 % and of 5 %.
+
+JSON: one object with image_AUROC, image_AP, image_F1Max and, where there are masks, pixel_AUROC,
+pixel_F1Max, pixel_AUPRO, pixel_AUPRO_5, the same for each kind in by_kind, and intervals, counts,
+rates and everything that could not be judged.
+
+Frames that are invalid (black, saturated, uniform) have no score: they are named and counted, and
+are part of no metric. Exit code 2 when a frame or a mask could not be read; the rest is evaluated.")]
+pub(crate) struct EvaluateFlags {
+    /// Folder of the data set.
+    #[arg(value_name = "DATASET")]
+    dataset: PathBuf,
+
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+
+    /// Write a page with charts and the worst frames: a file that ends in .html, or a folder that
+    /// gets an index.html.
+    #[arg(long, value_name = "PATH")]
+    html: Option<PathBuf>,
+
+    /// Take N frames only, drawn at random by the seed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+
+    /// Seed of everything random.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+
+    /// Resamples of the bootstrap; 0 for no intervals of metrics.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    bootstrap: u32,
+
+    /// IDX files: the label that is normal; all others are kinds of defects.
+    #[arg(long, value_name = "LABEL")]
+    class: Option<u8>,
+
+    /// Where anomaly map and mask are compared: in the `frame`'s size, or in the `tensor`'s, to
+    /// which the mask is then reduced by taking the nearest pixel, as anomalib does.
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "frame",
+        hide_possible_values = true
+    )]
+    pixels: Pixels,
+
+    #[command(flatten)]
+    model: ModelFlags,
+}
+
+/// Where anomaly map and mask are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pixels {
+    /// In the frame's own size.
+    Frame,
+    /// In the tensor's size.
+    Tensor,
+}
+
+/// What [`EvaluateFlags`] are resolved into.
+#[derive(Debug)]
+pub(crate) struct EvaluateOptions {
+    dataset: PathBuf,
+    class: Option<u8>,
+    json: bool,
+    /// The file of the page.
+    html: Option<PathBuf>,
+    limit: Option<usize>,
+    bootstrap: Bootstrap,
+    pixels: Pixels,
+    model: ModelOptions,
+}
+
+impl EvaluateFlags {
+    pub(crate) fn resolve(self) -> anyhow::Result<EvaluateOptions> {
+        Ok(EvaluateOptions {
+            dataset: self.dataset,
+            class: self.class,
+            json: self.json,
+            html: self.html.map(page_file),
+            limit: self.limit.map(|limit| limit as usize),
+            bootstrap: Bootstrap {
+                resamples: self.bootstrap as usize,
+                seed: self.seed,
+            },
+            pixels: self.pixels,
+            model: self.model.resolve()?,
+        })
+    }
+}
+
+/// A name that ends in .html is the file itself, any other that of its folder.
+fn page_file(path: PathBuf) -> PathBuf {
+    let is_page = |path: &Path| {
+        path.extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("html"))
+    };
+    if is_page(&path) && !path.is_dir() {
+        path
+    } else {
+        path.join("index.html")
+    }
+}
+
+pub(crate) fn run(options: &EvaluateOptions, voice: Voice) -> anyhow::Result<Outcome> {
+    let dataset = TestPart::open(
+        &options.dataset,
+        &DatasetOptions {
+            class: options.class,
+            ..DatasetOptions::default()
+        },
+    )?;
+    let seed = options.bootstrap.seed;
+    let chosen = frames::choose(dataset.samples.len(), options.limit, seed);
+    let samples: Vec<_> = chosen
+        .into_iter()
+        .map(|index| &dataset.samples[index])
+        .collect();
+    let (bundle, engine) = options.model.open(voice)?;
+    let mut detector = Detector::new(&bundle, &engine)?;
+    drop(bundle);
+    let page = options
+        .html
+        .as_deref()
+        .map(|path| FilePlace::check(path, "html"))
+        .transpose()?;
+    if let Some(page) = page {
+        page.prepare()?;
+    }
+
+    interrupt::watch();
+    let mut measurement = Measurement::of(&mut detector, &samples, options.pixels, voice)?;
+    ensure!(
+        !measurement.frames.is_empty(),
+        "{}: none of {} could be judged",
+        options.dataset.display(),
+        count(samples.len(), "frame")
+    );
+    let setting = Setting {
+        dataset: &dataset.name,
+        backend: engine.backend().name(),
+        device: engine.device().name(),
+        pixels: options.pixels,
+        bootstrap: options.bootstrap,
+        limited: options
+            .limit
+            .is_some_and(|limit| limit < dataset.samples.len()),
+    };
+    let report = Report::new(&setting, &detector, &mut measurement);
+    if let Some(page) = page {
+        let gallery = page::Gallery::collect(&mut detector, &samples, &measurement)?;
+        page.write(page::html(&report, &detector, &measurement, &samples, &gallery).as_bytes())?;
+        voice.note(&format_args!("{}: written", page.path().display()));
+    }
+    let mut out = StandardOutput::new();
+    if options.json {
+        out.json(&record::Record::of(&report, &measurement))?;
+    } else {
+        table::print(&mut out, &report, &measurement)?;
+    }
+    out.finish()?;
+    Ok(if measurement.failed() {
+        Outcome::Failed
+    } else {
+        Outcome::Done
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_a_file_or_lies_in_a_folder() {
+        for (given, file) in [
+            ("report.html", "report.html"),
+            ("a/b.HTML", "a/b.HTML"),
+            ("report", "report/index.html"),
+            ("report.d/", "report.d/index.html"),
+        ] {
+            assert_eq!(page_file(given.into()), Path::new(file));
+        }
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path().join("odd.html");
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(page_file(folder.clone()), folder.join("index.html"));
+    }
+}

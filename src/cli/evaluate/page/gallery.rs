@@ -1,0 +1,313 @@
+//! The frames that a model is worst at, beside their maps.
+
+use std::io::Cursor;
+
+use anyhow::Context;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use edge_vae::{
+    Detector,
+    dataset::Sample,
+    render::{MapScale, heat_map},
+};
+use image::{
+    ImageFormat, Rgb, RgbImage,
+    codecs::jpeg::JpegEncoder,
+    imageops::{self, FilterType},
+};
+use ndarray::Array2;
+
+use super::{
+    super::{
+        mask,
+        measure::{Judged, Measurement},
+    },
+    Page, Text,
+};
+
+/// Frames of each sort.
+const SHOWN: usize = 12;
+
+/// Longest side of a picture, pixels.
+const SIDE: u32 = 320;
+
+/// Frames up to this side are shown as PNG and enlarged without smoothing.
+const SMALL: u32 = 96;
+
+/// Quality of JPEG pictures, of 100.
+const QUALITY: u8 = 85;
+
+/// How much of a frame the colours of the map hide.
+const HEAT: f32 = 0.5;
+
+/// The worst frames of either side.
+pub(in super::super) struct Gallery {
+    /// Frames with a defect, the lowest score first.
+    misses: Vec<Shown>,
+    /// Normal frames, the highest score first.
+    alarms: Vec<Shown>,
+}
+
+/// A frame with its pictures.
+struct Shown {
+    judged: Judged,
+    frame: DataUri,
+    heat: DataUri,
+    small: bool,
+}
+
+/// A picture within the page.
+struct DataUri(String);
+
+impl Gallery {
+    /// Judges the worst frames once more, to have their maps.
+    pub(in super::super) fn collect(
+        detector: &mut Detector,
+        samples: &[&Sample],
+        measured: &Measurement,
+    ) -> anyhow::Result<Self> {
+        let worst = |normal: bool| {
+            let of_side = |frame: &&Judged| (frame.stratum == 0) == normal;
+            let mut frames: Vec<Judged> = measured.frames.iter().filter(of_side).copied().collect();
+            frames.sort_by(|a, b| a.score.total_cmp(&b.score));
+            if normal {
+                frames.reverse();
+            }
+            frames.truncate(SHOWN);
+            frames
+        };
+        let hot = detector.calibration().map_threshold as f32;
+        let scale = MapScale::around(hot, (measured.cold as f32).min(hot.next_down()));
+        let mut shown = |frames: Vec<Judged>| -> anyhow::Result<Vec<Shown>> {
+            let mut list = Vec::with_capacity(frames.len());
+            for judged in frames {
+                list.push(show(detector, samples[judged.sample], judged, &scale)?);
+            }
+            Ok(list)
+        };
+        Ok(Self {
+            misses: shown(worst(false))?,
+            alarms: shown(worst(true))?,
+        })
+    }
+
+    /// Both sides, as far as there are frames.
+    pub(super) fn section(
+        &self,
+        page: &mut Page,
+        measured: &Measurement,
+        samples: &[&Sample],
+        threshold: f64,
+    ) {
+        for (heading, words, wrong, shown) in [
+            (
+                "Defects with the lowest scores",
+                "Left the frame, right its anomaly map with the mask's outline in white.",
+                "missed",
+                &self.misses,
+            ),
+            (
+                "Normal frames with the highest scores",
+                "Left the frame, right its anomaly map.",
+                "false alarm",
+                &self.alarms,
+            ),
+        ] {
+            if shown.is_empty() {
+                continue;
+            }
+            page.heading(heading);
+            page.push(format_args!(
+                "<p>{words} The threshold is {threshold:.4}.</p>\n<div class=\"gallery\">\n"
+            ));
+            for shown in shown {
+                let judged = shown.judged;
+                let is_wrong = judged.anomalous == (judged.stratum == 0);
+                let mark = if is_wrong {
+                    format!(" · <span class=\"wrong\">{wrong}</span>")
+                } else {
+                    String::new()
+                };
+                let class = if shown.small { " class=\"small\"" } else { "" };
+                let name = samples[judged.sample].name();
+                page.push(format_args!(
+                    "<figure><div class=\"pair\"><img{class} alt=\"frame\" src=\"{}\"><img{class} alt=\"anomaly map\" src=\"{}\"></div><figcaption><strong>{}</strong>{mark}<br>score {:.4} · p {:.2e}<br>{}</figcaption></figure>\n",
+                    shown.frame.0,
+                    shown.heat.0,
+                    Text(&measured.kinds[judged.stratum]),
+                    judged.score,
+                    judged.p_value,
+                    Text(name)
+                ));
+            }
+            page.push("</div>\n");
+        }
+    }
+}
+
+fn show(
+    detector: &mut Detector,
+    sample: &Sample,
+    judged: Judged,
+    scale: &MapScale,
+) -> anyhow::Result<Shown> {
+    let frame = sample.frame()?;
+    let judgement = detector.score(&frame)?;
+    let map = detector.frame_map(&judgement).with_context(|| {
+        format!(
+            "{}: was judged before and is invalid now; leave the data set alone while it is read",
+            sample.name()
+        )
+    })?;
+    // An unusable mask was told of.
+    let outline = sample
+        .mask
+        .as_ref()
+        .filter(|_| judged.stratum > 0)
+        .and_then(|path| mask::read(path, &frame).ok());
+    let picture = frame.to_rgb8();
+    let small = picture.width().max(picture.height()) <= SMALL;
+    let size = fitted(picture.dimensions());
+    let heat = heat_map(map.view(), scale);
+    let picture = resized(picture, size);
+    let mut heat = mixed(&picture, &resized(heat, size));
+    if let Some(outline) = outline {
+        draw_outline(&mut heat, &outline);
+    }
+    Ok(Shown {
+        judged,
+        frame: DataUri::of(&picture, small)?,
+        heat: DataUri::of(&heat, small)?,
+        small,
+    })
+}
+
+/// Reduced so that the longer side has at most [`SIDE`] pixels.
+fn fitted((width, height): (u32, u32)) -> (u32, u32) {
+    let longest = width.max(height);
+    if longest <= SIDE {
+        return (width, height);
+    }
+    let side = |length: u32| {
+        let reduced = u64::from(length) * u64::from(SIDE) / u64::from(longest);
+        (reduced as u32).max(1)
+    };
+    (side(width), side(height))
+}
+
+fn resized(picture: RgbImage, (width, height): (u32, u32)) -> RgbImage {
+    if picture.dimensions() == (width, height) {
+        return picture;
+    }
+    imageops::resize(&picture, width, height, FilterType::Triangle)
+}
+
+/// The map's colours over the frame without its own.
+fn mixed(frame: &RgbImage, heat: &RgbImage) -> RgbImage {
+    let mut mixed = heat.clone();
+    for (pixel, Rgb([r, g, b])) in mixed.pixels_mut().zip(frame.pixels()) {
+        // ITU-R BT.601-7, as in preprocessing.
+        let grey = 0.299 * f32::from(*r) + 0.587 * f32::from(*g) + 0.114 * f32::from(*b);
+        for sample in &mut pixel.0 {
+            *sample = (HEAT * f32::from(*sample) + (1.0 - HEAT) * grey).round() as u8;
+        }
+    }
+    mixed
+}
+
+/// White where a pixel of the picture lies outside of the mask and touches it.
+fn draw_outline(picture: &mut RgbImage, mask: &Array2<bool>) {
+    let (width, height) = picture.dimensions();
+    let (rows, columns) = mask.dim();
+    // Whether any pixel of the mask that a pixel of the picture covers is set, so that no thin
+    // defect is lost.
+    let span = |i: u32, n: u32, m: usize| {
+        let from = i as usize * m / n as usize;
+        from..((i as usize + 1) * m / n as usize).max(from + 1)
+    };
+    let set = Array2::from_shape_fn((height as usize, width as usize), |(y, x)| {
+        span(y as u32, height, rows)
+            .any(|row| span(x as u32, width, columns).any(|column| mask[[row, column]]))
+    });
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        let (x, y) = (x as usize, y as usize);
+        let near = |y: usize, x: usize| set.get([y, x]).is_some_and(|set| *set);
+        let touches = (y.saturating_sub(1)..=y + 1)
+            .any(|row| (x.saturating_sub(1)..=x + 1).any(|column| near(row, column)));
+        if touches && !near(y, x) {
+            *pixel = Rgb([255; 3]);
+        }
+    }
+}
+
+impl DataUri {
+    fn of(picture: &RgbImage, exact: bool) -> anyhow::Result<Self> {
+        let mut bytes = Cursor::new(Vec::new());
+        let format = if exact {
+            picture
+                .write_to(&mut bytes, ImageFormat::Png)
+                .context("PNG")?;
+            "png"
+        } else {
+            JpegEncoder::new_with_quality(&mut bytes, QUALITY)
+                .encode_image(picture)
+                .context("JPEG")?;
+            "jpeg"
+        };
+        let text = BASE64_STANDARD.encode(bytes.into_inner());
+        Ok(Self(format!("data:image/{format};base64,{text}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outline_surrounds_even_the_thinnest_defect() {
+        let mut mask = Array2::from_elem((64, 64), false);
+        mask[[33, 21]] = true;
+        let mut picture = RgbImage::new(16, 16);
+        draw_outline(&mut picture, &mask);
+        let white: Vec<_> = picture
+            .enumerate_pixels()
+            .filter(|(.., pixel)| pixel.0 == [255; 3])
+            .map(|(x, y, _)| (x, y))
+            .collect();
+        let around = [
+            (4, 7),
+            (5, 7),
+            (6, 7),
+            (4, 8),
+            (6, 8),
+            (4, 9),
+            (5, 9),
+            (6, 9),
+        ];
+        assert_eq!(white, around);
+    }
+
+    #[test]
+    fn pictures_keep_their_proportions() {
+        assert_eq!(fitted((28, 28)), (28, 28));
+        assert_eq!(fitted((3840, 2160)), (320, 180));
+        assert_eq!(fitted((5000, 3)), (320, 1));
+    }
+
+    #[test]
+    fn a_picture_in_the_page_is_the_picture() {
+        let picture = RgbImage::from_fn(3, 2, |x, y| Rgb([x as u8 * 80, y as u8 * 90, 7]));
+        let DataUri(text) = DataUri::of(&picture, true).unwrap();
+        let text = text.strip_prefix("data:image/png;base64,").unwrap();
+        let bytes = BASE64_STANDARD.decode(text).unwrap();
+        assert_eq!(
+            image::load_from_memory(&bytes).unwrap().into_rgb8(),
+            picture
+        );
+        assert!(
+            DataUri::of(&picture, false)
+                .unwrap()
+                .0
+                .starts_with("data:image/jpeg;base64,/9j/")
+        );
+    }
+}

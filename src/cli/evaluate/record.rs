@@ -1,0 +1,239 @@
+//! The JSON of an evaluation.
+
+use std::collections::BTreeMap;
+
+use edge_vae::metrics::{Interval, Rate};
+use serde::Serialize;
+
+use super::{
+    Pixels,
+    measure::{Measurement, Problem},
+    report::{CONFIDENCE, Figures, Kind, Promise, Report},
+};
+use crate::cli::output::SCHEMA_VERSION;
+
+/// The one object that is printed.
+#[derive(Serialize)]
+pub(super) struct Record<'a> {
+    schema_version: u32,
+    model_id: &'a str,
+    dataset: &'a str,
+    backend: &'static str,
+    device: &'static str,
+    seed: u64,
+    /// Metrics of all kinds of defects.
+    #[serde(flatten)]
+    figures: FigureRecord,
+    threshold: f64,
+    false_alarm_rate: f64,
+    false_alarms: FalseAlarms,
+    misses: RateRecord,
+    by_kind: BTreeMap<&'a str, KindRecord>,
+    counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pixels: Option<PixelRecord>,
+    invalid: Vec<ProblemRecord<'a>>,
+    unreadable: Vec<ProblemRecord<'a>>,
+    /// Frames whose masks are missing, unusable or empty.
+    masks: MaskRecord<'a>,
+    confidence: f64,
+    resamples: usize,
+    seconds: f64,
+}
+
+/// Metrics by name, and their intervals.
+#[derive(Serialize)]
+struct FigureRecord {
+    #[serde(flatten)]
+    values: BTreeMap<&'static str, Option<f64>>,
+    /// Threshold of the largest F1.
+    #[serde(rename = "image_F1Max_threshold")]
+    f1_threshold: Option<f64>,
+    /// Lower and upper end.
+    intervals: BTreeMap<&'static str, [f64; 2]>,
+    /// By how much a metric may be off; empty where nothing was approximated.
+    errors: BTreeMap<&'static str, f64>,
+}
+
+#[derive(Serialize)]
+struct KindRecord {
+    frames: usize,
+    judged: usize,
+    invalid: usize,
+    unreadable: usize,
+    #[serde(flatten)]
+    figures: FigureRecord,
+    misses: RateRecord,
+}
+
+#[derive(Serialize)]
+struct RateRecord {
+    count: u64,
+    frames: u64,
+    rate: Option<f64>,
+    interval: Option<[f64; 2]>,
+}
+
+#[derive(Serialize)]
+struct FalseAlarms {
+    #[serde(flatten)]
+    rate: RateRecord,
+    promised: f64,
+    /// Whether the promised rate lies in the interval.
+    promised_inside: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    frames: usize,
+    judged: usize,
+    normal: u64,
+    defective: u64,
+    invalid: usize,
+    unreadable: usize,
+}
+
+#[derive(Serialize)]
+struct PixelRecord {
+    /// In whose size maps and masks were compared.
+    size: &'static str,
+    background: u64,
+    defective: u64,
+    regions: u64,
+}
+
+#[derive(Serialize)]
+struct ProblemRecord<'a> {
+    name: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct MaskRecord<'a> {
+    missing: Vec<&'a str>,
+    unusable: Vec<ProblemRecord<'a>>,
+    empty: Vec<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn of(report: &'a Report<'a>, measured: &'a Measurement) -> Self {
+        let setting = report.setting;
+        let (defective, normal) = report.judged();
+        let promise = report.promise();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            model_id: &report.model_id,
+            dataset: setting.dataset,
+            backend: setting.backend,
+            device: setting.device,
+            seed: setting.bootstrap.seed,
+            figures: FigureRecord::of(&report.all),
+            threshold: report.threshold,
+            false_alarm_rate: report.promised,
+            false_alarms: FalseAlarms {
+                rate: rate(report.false_alarms),
+                promised: report.promised,
+                promised_inside: promise.map(|promise| promise == Promise::Inside),
+            },
+            misses: rate(report.misses),
+            by_kind: report
+                .defects()
+                .iter()
+                .map(|kind| (kind.name.as_str(), KindRecord::of(kind)))
+                .collect(),
+            counts: Counts {
+                frames: report.kinds.iter().map(|kind| kind.frames).sum(),
+                judged: measured.frames.len(),
+                normal,
+                defective,
+                invalid: measured.invalid.len(),
+                unreadable: measured.unreadable.len(),
+            },
+            pixels: report.all.pixel.as_ref().map(|pixel| PixelRecord {
+                size: match setting.pixels {
+                    Pixels::Frame => "frame",
+                    Pixels::Tensor => "tensor",
+                },
+                background: pixel.background,
+                defective: pixel.defective,
+                regions: pixel.regions,
+            }),
+            invalid: problems(&measured.invalid),
+            unreadable: problems(&measured.unreadable),
+            masks: MaskRecord {
+                missing: names(&measured.unmasked),
+                unusable: problems(&measured.bad_masks),
+                empty: names(&measured.empty_masks),
+            },
+            confidence: CONFIDENCE,
+            resamples: setting.bootstrap.resamples,
+            seconds: measured.seconds,
+        }
+    }
+}
+
+impl FigureRecord {
+    fn of(figures: &Figures) -> Self {
+        let named = figures.named();
+        let known = || {
+            named
+                .iter()
+                .filter_map(|(name, estimate)| Some((*name, (*estimate)?)))
+        };
+        Self {
+            values: named
+                .iter()
+                .map(|(name, estimate)| (*name, estimate.map(|estimate| estimate.value)))
+                .collect(),
+            f1_threshold: figures.image.as_ref().map(|image| image.f1_threshold),
+            intervals: known()
+                .filter_map(|(name, estimate)| Some((name, ends(estimate.interval?))))
+                .collect(),
+            errors: known()
+                .filter(|(_, estimate)| estimate.error > 0.0)
+                .map(|(name, estimate)| (name, estimate.error))
+                .collect(),
+        }
+    }
+}
+
+impl KindRecord {
+    fn of(kind: &Kind) -> Self {
+        Self {
+            frames: kind.frames,
+            judged: kind.judged,
+            invalid: kind.invalid,
+            unreadable: kind.unreadable,
+            figures: FigureRecord::of(&kind.figures),
+            misses: rate(kind.misses()),
+        }
+    }
+}
+
+fn rate(rate: Rate) -> RateRecord {
+    RateRecord {
+        count: rate.count,
+        frames: rate.total,
+        rate: rate.value(),
+        interval: rate.interval(CONFIDENCE).map(ends),
+    }
+}
+
+fn ends(interval: Interval) -> [f64; 2] {
+    [interval.lower, interval.upper]
+}
+
+fn problems<'a>(problems: &'a [Problem]) -> Vec<ProblemRecord<'a>> {
+    let record = |problem: &'a Problem| ProblemRecord {
+        name: &problem.name,
+        reason: &problem.reason,
+    };
+    problems.iter().map(record).collect()
+}
+
+fn names(problems: &[Problem]) -> Vec<&str> {
+    problems
+        .iter()
+        .map(|problem| problem.name.as_str())
+        .collect()
+}

@@ -1,0 +1,213 @@
+//! What an evaluation found, before it is printed, written as JSON or drawn.
+
+use edge_vae::{
+    Detector,
+    metrics::{
+        Bootstrap, Curve, Estimate, ImageMetrics, PixelMetrics, Rate, evaluate_images, roc_curve,
+    },
+};
+
+use super::{Pixels, measure::Measurement};
+
+/// Confidence of all intervals.
+pub(super) const CONFIDENCE: f64 = 0.95;
+
+/// What was evaluated, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting<'a> {
+    pub(super) dataset: &'a str,
+    pub(super) backend: &'static str,
+    pub(super) device: &'static str,
+    pub(super) pixels: Pixels,
+    pub(super) bootstrap: Bootstrap,
+    /// Only some of the frames were taken.
+    pub(super) limited: bool,
+}
+
+/// What an evaluation found.
+pub(super) struct Report<'a> {
+    pub(super) setting: &'a Setting<'a>,
+    pub(super) model_id: String,
+    /// The engine and where it runs.
+    pub(super) engine: String,
+    pub(super) threshold: f64,
+    /// The promised false-alarm rate.
+    pub(super) promised: f64,
+    /// What the calibration promises, in words.
+    pub(super) statement: String,
+    /// All kinds of defects.
+    pub(super) all: Figures,
+    /// The kinds, normal frames first.
+    pub(super) kinds: Vec<Kind>,
+    /// Normal frames that were called anomalous.
+    pub(super) false_alarms: Rate,
+    /// Frames with a defect that were called normal.
+    pub(super) misses: Rate,
+    /// The receiver operating characteristic of frames.
+    pub(super) roc: Option<Curve>,
+}
+
+/// Metrics of frames and of pixels, where they are defined.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    pub(super) image: Option<ImageMetrics>,
+    pub(super) pixel: Option<PixelMetrics>,
+}
+
+/// A kind of frames.
+pub(super) struct Kind {
+    pub(super) name: String,
+    /// Frames that were to be judged.
+    pub(super) frames: usize,
+    pub(super) judged: usize,
+    pub(super) invalid: usize,
+    pub(super) unreadable: usize,
+    /// Frames that were called anomalous.
+    pub(super) anomalous: usize,
+    /// Against the normal frames; none of these themselves.
+    pub(super) figures: Figures,
+}
+
+impl Kind {
+    /// Frames that were called normal.
+    pub(super) fn misses(&self) -> Rate {
+        Rate {
+            count: (self.judged - self.anomalous) as u64,
+            total: self.judged as u64,
+        }
+    }
+}
+
+/// Where the promised rate lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Promise {
+    /// More false alarms than chance explains.
+    Broken,
+    /// Inside the interval.
+    Inside,
+    /// Fewer false alarms than promised, beyond chance.
+    Surpassed,
+}
+
+impl Report<'_> {
+    pub(super) fn new<'a>(
+        setting: &'a Setting<'a>,
+        detector: &Detector,
+        measured: &mut Measurement,
+    ) -> Report<'a> {
+        let scores = measured.scores();
+        let strata: Vec<&[f64]> = scores.iter().map(Vec::as_slice).collect();
+        let bootstrap = (setting.bootstrap.resamples > 0).then_some(setting.bootstrap);
+        let image = evaluate_images(&strata, bootstrap);
+        let pixel = measured
+            .pixels
+            .as_mut()
+            .map(|pixels| pixels.evaluate(bootstrap));
+        let (pixel_all, mut pixel_by_kind) =
+            pixel.map_or((None, Vec::new()), |pixel| (pixel.all, pixel.by_stratum));
+        pixel_by_kind.resize(measured.kinds.len(), None);
+
+        let kinds: Vec<Kind> = measured
+            .kinds
+            .iter()
+            .zip(image.by_stratum)
+            .zip(pixel_by_kind)
+            .zip(0..)
+            .map(|(((name, image), pixel), stratum)| {
+                let count = |problems: &[super::measure::Problem]| {
+                    problems.iter().filter(|p| p.stratum == stratum).count()
+                };
+                let frames = || measured.frames.iter().filter(|f| f.stratum == stratum);
+                Kind {
+                    name: name.clone(),
+                    frames: measured.chosen[stratum],
+                    judged: frames().count(),
+                    invalid: count(&measured.invalid),
+                    unreadable: count(&measured.unreadable),
+                    anomalous: frames().filter(|frame| frame.anomalous).count(),
+                    figures: Figures { image, pixel },
+                }
+            })
+            .collect();
+        let defects = kinds.iter().skip(1);
+        let misses = defects.fold(Rate { count: 0, total: 0 }, |sum, kind| Rate {
+            count: sum.count + kind.misses().count,
+            total: sum.total + kind.misses().total,
+        });
+        let normal = &kinds[0];
+        let calibration = detector.calibration();
+        Report {
+            setting,
+            model_id: detector.model_id().to_owned(),
+            engine: detector.description().to_owned(),
+            threshold: calibration.threshold,
+            promised: calibration.false_alarm_rate,
+            statement: calibration.statement(),
+            all: Figures {
+                image: image.all,
+                pixel: pixel_all,
+            },
+            false_alarms: Rate {
+                count: normal.anomalous as u64,
+                total: normal.judged as u64,
+            },
+            misses,
+            roc: roc_curve(&scores[0], &scores[1..].concat()),
+            kinds,
+        }
+    }
+
+    /// The kinds of defects.
+    pub(super) fn defects(&self) -> &[Kind] {
+        self.kinds.get(1..).unwrap_or_default()
+    }
+
+    /// Frames with a defect that were judged, and normal ones.
+    pub(super) fn judged(&self) -> (u64, u64) {
+        (self.misses.total, self.false_alarms.total)
+    }
+
+    /// Whether the promise is kept as far as this many normal frames can tell.
+    pub(super) fn promise(&self) -> Option<Promise> {
+        let interval = self.false_alarms.interval(CONFIDENCE)?;
+        Some(if self.promised < interval.lower {
+            Promise::Broken
+        } else if self.promised > interval.upper {
+            Promise::Surpassed
+        } else {
+            Promise::Inside
+        })
+    }
+}
+
+impl Promise {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Broken => "more false alarms than promised",
+            Self::Inside => "the promised rate lies inside",
+            Self::Surpassed => "fewer false alarms than promised",
+        }
+    }
+}
+
+impl Figures {
+    /// The metrics by their names in JSON; those of frames always, `None` where not defined, those
+    /// of pixels where they are.
+    pub(super) fn named(&self) -> Vec<(&'static str, Option<Estimate>)> {
+        let image = |of: fn(&ImageMetrics) -> Estimate| self.image.as_ref().map(of);
+        let mut named = vec![
+            ("image_AUROC", image(|m| m.auroc)),
+            ("image_AP", image(|m| m.average_precision)),
+            ("image_F1Max", image(|m| m.f1_max)),
+        ];
+        if let Some(pixel) = &self.pixel {
+            named.extend([
+                ("pixel_AUROC", Some(pixel.auroc)),
+                ("pixel_F1Max", Some(pixel.f1_max)),
+                ("pixel_AUPRO", Some(pixel.aupro)),
+                ("pixel_AUPRO_5", Some(pixel.aupro_5)),
+            ]);
+        }
+        named
+    }
+}

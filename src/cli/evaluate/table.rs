@@ -1,0 +1,236 @@
+//! The evaluation as a table for people.
+
+use edge_vae::metrics::{Estimate, Rate};
+
+use super::{
+    Pixels,
+    measure::Measurement,
+    report::{CONFIDENCE, Figures, Report},
+};
+use crate::cli::{output::StandardOutput, score::count};
+
+/// Metrics whose intervals are in the table.
+const INTERVALS: [&str; 2] = ["image_AUROC", "pixel_AUPRO"];
+
+/// Prints the evaluation.
+pub(super) fn print(
+    out: &mut StandardOutput,
+    report: &Report<'_>,
+    measured: &Measurement,
+) -> anyhow::Result<()> {
+    let (defective, normal) = report.judged();
+    out.line(format_args!(
+        "{} on {}: {normal} normal, {defective} with a defect{}",
+        report.model_id,
+        report.setting.dataset,
+        if report.setting.limited {
+            ", drawn at random"
+        } else {
+            ""
+        }
+    ))?;
+    out.line(format_args!(""))?;
+    for line in aligned(&rows(report)) {
+        out.line(format_args!("{line}"))?;
+    }
+    out.line(format_args!(""))?;
+    out.line(format_args!(
+        "threshold {:.4}, for a false-alarm rate of {} %",
+        report.threshold,
+        round(100.0 * report.promised)
+    ))?;
+    let promise = report
+        .promise()
+        .map_or_else(String::new, |promise| format!("; {}", promise.words()));
+    out.line(format_args!(
+        "false alarms  {}{promise}",
+        rate(report.false_alarms)
+    ))?;
+    out.line(format_args!("misses        {}", rate(report.misses)))?;
+    if let Some(pixel) = &report.all.pixel {
+        out.line(format_args!(
+            "pixels        {} of {} in {}, compared in the {}'s size{}",
+            pixel.defective,
+            pixel.defective + pixel.background,
+            count(
+                usize::try_from(pixel.regions).unwrap_or(usize::MAX),
+                "region"
+            ),
+            match report.setting.pixels {
+                Pixels::Frame => "frame",
+                Pixels::Tensor => "tensor",
+            },
+            error(&report.all)
+        ))?;
+    }
+    for (number, what) in [
+        (
+            measured.invalid.len(),
+            "invalid: no picture in them, not part of the figures",
+        ),
+        (measured.unreadable.len(), "could not be read or judged"),
+        (
+            measured.unmasked.len(),
+            "without a mask, not part of the pixel figures",
+        ),
+        (
+            measured.bad_masks.len(),
+            "with an unusable mask, not part of the pixel figures",
+        ),
+    ] {
+        if number > 0 {
+            out.line(format_args!("{} {what}", count(number, "frame")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Heading, all kinds, and each.
+fn rows(report: &Report<'_>) -> Vec<Vec<String>> {
+    let mut heading = vec!["", "frames", "missed"];
+    let titles = |figures: &Figures| -> Vec<&'static str> {
+        figures
+            .named()
+            .iter()
+            .map(|(name, _)| title(name))
+            .collect()
+    };
+    heading.extend(titles(&report.all));
+    let columns = heading.len();
+    let row = |name: &str, misses: Rate, figures: &Figures| {
+        let mut row = vec![
+            name.to_owned(),
+            misses.total.to_string(),
+            misses.count.to_string(),
+        ];
+        let cells = figures.named().into_iter().map(|(name, estimate)| {
+            // All intervals would make lines that no terminal shows; JSON and page have them.
+            match (estimate, INTERVALS.contains(&name)) {
+                (Some(estimate), true) => cell(estimate),
+                (Some(estimate), false) => format!("{:.3}", estimate.value),
+                (None, _) => "–".to_owned(),
+            }
+        });
+        row.extend(cells);
+        row.resize(columns, "–".to_owned());
+        row
+    };
+    let mut rows = vec![heading.into_iter().map(str::to_owned).collect()];
+    rows.push(row("all", report.misses, &report.all));
+    if report.defects().len() > 1 {
+        let kinds = report.defects().iter();
+        rows.extend(kinds.map(|kind| row(&kind.name, kind.misses(), &kind.figures)));
+    }
+    rows
+}
+
+/// A metric's name for people.
+pub(super) fn title(name: &str) -> &'static str {
+    match name {
+        "image_AUROC" => "image AUROC",
+        "image_AP" => "image AP",
+        "image_F1Max" => "image F1-max",
+        "pixel_AUROC" => "pixel AUROC",
+        "pixel_F1Max" => "pixel F1-max",
+        "pixel_AUPRO" => "AUPRO 30 %",
+        _ => "AUPRO 5 %",
+    }
+}
+
+/// A metric with its interval.
+fn cell(estimate: Estimate) -> String {
+    let value = estimate.value;
+    match estimate.interval {
+        None => format!("{value:.3}"),
+        Some(interval) => format!("{value:.3} ({:.3}–{:.3})", interval.lower, interval.upper),
+    }
+}
+
+/// A rate with its interval.
+pub(super) fn rate(rate: Rate) -> String {
+    match (rate.value(), rate.interval(CONFIDENCE)) {
+        (Some(value), Some(interval)) => format!(
+            "{} of {} = {:.1} % ({:.1}–{:.1} %)",
+            rate.count,
+            rate.total,
+            100.0 * value,
+            100.0 * interval.lower,
+            100.0 * interval.upper
+        ),
+        _ => "no frames".to_owned(),
+    }
+}
+
+/// How far off pixel metrics may be, where scores were not told apart.
+pub(super) fn error(figures: &Figures) -> String {
+    let largest = figures
+        .named()
+        .into_iter()
+        .filter_map(|(_, estimate)| Some(estimate?.error))
+        .fold(0.0, f64::max);
+    if largest > 0.0 {
+        format!("; metrics are off by at most {largest:.0e}")
+    } else {
+        String::new()
+    }
+}
+
+/// A number as short as it can be.
+pub(super) fn round(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// Columns under each other: the first to the left, the others to the right.
+fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter()
+        .map(|row| {
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                if column == 0 {
+                    line.push_str(&format!("{cell:<width$}"));
+                } else {
+                    line.push_str(&format!("  {cell:>width$}"));
+                }
+            }
+            line.trim_end().to_owned()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_vae::metrics::Interval;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_columns_straight() {
+        let estimate = Estimate {
+            value: 0.947_12,
+            error: 0.0,
+            interval: Some(Interval {
+                lower: 0.928,
+                upper: 0.963_4,
+            }),
+        };
+        assert_eq!(cell(estimate), "0.947 (0.928–0.963)");
+        assert_eq!(rate(Rate { count: 0, total: 0 }), "no frames");
+        // scipy.stats.binomtest(2, 108).proportion_ci(0.95, method="exact")
+        assert_eq!(
+            rate(Rate {
+                count: 2,
+                total: 108
+            }),
+            "2 of 108 = 1.9 % (0.2–6.5 %)"
+        );
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let lines = aligned(&[row(["", "frames"]), row(["scratch", "7"])]);
+        assert_eq!(lines, ["         frames", "scratch       7"]);
+    }
+}
