@@ -1,6 +1,6 @@
 //! `fit`: from flags to a training run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
@@ -55,7 +55,7 @@ pub(super) struct FitArgs {
 
 /// The flags that decide the bits of the model.
 #[derive(Debug, Args)]
-struct TrainingArgs {
+pub(super) struct TrainingArgs {
     /// Network [default: 28x28 for frames of at most 32 pixels, else edge]
     #[arg(long, value_enum)]
     preset: Option<PresetArg>,
@@ -159,7 +159,7 @@ struct TrainingArgs {
     filter: FilterArg,
     /// Take this class of an IDX data set for normal, all others for anomalous.
     #[arg(long, value_name = "LABEL")]
-    class: Option<u8>,
+    pub(super) class: Option<u8>,
     /// Promised probability that a normal frame is called anomalous.
     #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
     false_alarm_rate: f64,
@@ -262,17 +262,7 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         None if args.resume => fit::resumed_class(&args.out)?,
         class => class,
     };
-    let dataset = Dataset::open(
-        &args.dataset,
-        &DatasetOptions {
-            class,
-            ..DatasetOptions::default()
-        },
-    )?;
-    let small = match args.training.preset {
-        Some(preset) => preset == PresetArg::Small28,
-        None => fit::is_small(&dataset),
-    };
+    let (dataset, small) = open(&args.dataset, class, &args.training)?;
     let options = resolve(&args.training, small)?;
     let untouched = Untouched::try_parse_from(["fit"]).context("the defaults do not parse")?;
     let untouched = FitOptions {
@@ -297,7 +287,28 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
     fit::fit(&dataset, &job)
 }
 
-fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
+/// The data set, and whether its network is that of 28×28.
+pub(super) fn open(
+    path: &Path,
+    class: Option<u8>,
+    training: &TrainingArgs,
+) -> Result<(Dataset, bool)> {
+    let dataset = Dataset::open(
+        path,
+        &DatasetOptions {
+            class,
+            ..DatasetOptions::default()
+        },
+    )?;
+    let small = match training.preset {
+        Some(preset) => preset == PresetArg::Small28,
+        None => fit::is_small(&dataset),
+    };
+    Ok((dataset, small))
+}
+
+/// The options that the flags ask for; `small` for the network of 28×28.
+pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
     let preset = args.preset.unwrap_or(if small {
         PresetArg::Small28
     } else {
