@@ -1,5 +1,6 @@
 //! From reconstruction to verdict: maps, scores, regions, calibration.
 
+mod backbone;
 mod calibration;
 mod map;
 mod region;
@@ -9,6 +10,7 @@ mod statistics;
 mod verdict;
 
 pub use crate::smoothing::GaussianSmoothing;
+pub use backbone::{Backbone, BackboneError, BackboneSettings};
 pub use map::ResidualMap;
 pub use region::{Region, regions};
 pub use score::Scorer;
