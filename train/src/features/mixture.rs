@@ -170,13 +170,24 @@ fn k_means(train: &DMatrix<f32>, count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
     let vector = |i: usize| train.column(i).iter().copied().collect::<Vec<f32>>();
     let mut centres = vec![vector(random.random_range(0..train.ncols()))];
-    let mut nearest = vec![f32::INFINITY; train.ncols()];
+    let far = vec![f32::INFINITY; train.ncols()];
+    let mut nearest = nearer(train, &far, &centres[0]);
+    // Of some candidates the one that leaves the least behind, since one unlucky centre can cost a
+    // cluster (the greedy variant, as in scikit-learn).
+    let candidates = 2 + (count as f64).ln() as usize;
     while centres.len() < count {
-        let last = &centres[centres.len() - 1];
-        nearest.par_iter_mut().enumerate().for_each(|(i, near)| {
-            *near = near.min(squared_difference(train.column(i).as_slice(), last));
-        });
-        centres.push(vector(weighted(&nearest, &mut random)));
+        let mut best: Option<(f64, Vec<f32>, Vec<f32>)> = None;
+        for _ in 0..candidates {
+            let centre = vector(weighted(&nearest, &mut random));
+            let left = nearer(train, &nearest, &centre);
+            let sum: f64 = left.iter().map(|&d| f64::from(d)).sum();
+            if best.as_ref().is_none_or(|(least, ..)| sum < *least) {
+                best = Some((sum, centre, left));
+            }
+        }
+        let Some((_, centre, left)) = best else { break };
+        centres.push(centre);
+        nearest = left;
     }
     let mut assigned = Vec::new();
     for _ in 0..ROUNDS {
@@ -200,6 +211,15 @@ fn k_means(train: &DMatrix<f32>, count: usize, seed: u64) -> Vec<Vec<f32>> {
         }
     }
     centres
+}
+
+/// Squared distances to the nearest centre with one more centre.
+fn nearer(vectors: &DMatrix<f32>, nearest: &[f32], centre: &[f32]) -> Vec<f32> {
+    nearest
+        .par_iter()
+        .enumerate()
+        .map(|(i, near)| near.min(squared_difference(vectors.column(i).as_slice(), centre)))
+        .collect()
 }
 
 /// An index drawn with probability proportional to its weight; the first where all are zero.

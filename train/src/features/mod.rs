@@ -97,7 +97,7 @@ pub struct Options {
     /// Rows and columns of the grid. Each map's sides must be multiples or divisors of its. Without
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
-    /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 128
+    /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 96
     /// (64 for [`Kind::PositionFree`]), rounded down to a multiple of 8, above 64 of 32.
     pub directions: Option<usize>,
     /// Bytes that the graph's file shall not exceed where the directions are chosen.

@@ -593,7 +593,7 @@ fn default_sizes_keep_the_budget() {
         ("features_16", 128),
         ("head", 97),
     ];
-    for (side, expected) in [(16, 128), (32, 64), (7, 128)] {
+    for (side, expected) in [(16, 96), (32, 64), (7, 96)] {
         let count: usize = channels.iter().map(|(_, c)| c).sum();
         let values = vec![0.0; count * side * side];
         let maps = channels.map(|(name, c)| FeatureMap {
