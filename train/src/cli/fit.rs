@@ -6,14 +6,14 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 use edge_vae::{
     dataset::{Dataset, DatasetOptions},
-    preprocess::{Colour, Crop, Denoise, ResizeFilter},
+    preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
 
 use crate::{
     detection::Score,
     export::Golden,
-    fit::{self, Augmentation, Budget, FitOptions, HeadOptions, Job},
+    fit::{self, Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, Job},
     network::{LatentChoice, Preset},
 };
 
@@ -78,6 +78,21 @@ pub(super) struct TrainingArgs {
     /// What frames are judged by; auto: what finds synthetic defects in held-out frames best
     #[arg(long, value_enum, default_value_t = Score::Auto)]
     score: Score,
+    /// Take the feature maps of your own network in place of the trained one's: an ONNX file with one
+    /// input N×C×H×W of the tensor's size and maps N×c×h×w among its outputs
+    #[arg(long, value_name = "ONNX")]
+    features: Option<PathBuf>,
+    /// Outputs of --features that are taken [default: all maps]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "features"
+    )]
+    feature_maps: Vec<String>,
+    /// What --features was trained with: imagenet, or none for values in [0, 1]
+    #[arg(long, value_enum, default_value = "imagenet", requires = "features")]
+    feature_normalise: FeatureNormalise,
     /// Bring every frame to one exposure [default: off for 28x28, else on]
     #[arg(long, value_enum)]
     exposure: Option<Switch>,
@@ -222,6 +237,24 @@ enum SizeArg {
     Side128,
     #[value(name = "256")]
     Side256,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FeatureNormalise {
+    Imagenet,
+    None,
+}
+
+impl FeatureNormalise {
+    fn resolve(self) -> Option<Normalise> {
+        match self {
+            Self::Imagenet => Some(Normalise {
+                mean: vec![0.485, 0.456, 0.406],
+                std: vec![0.229, 0.224, 0.225],
+            }),
+            Self::None => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -400,6 +433,11 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
         score: args.score,
+        backbone: args.features.as_ref().map(|path| BackboneOptions {
+            path: path.clone(),
+            maps: args.feature_maps.clone(),
+            normalise: args.feature_normalise.resolve(),
+        }),
     })
 }
 

@@ -1,7 +1,9 @@
 //! What a training run is told, resolved from the flags once.
 
+use std::path::PathBuf;
+
 use edge_vae::{
-    preprocess::{Colour, Crop, Denoise, ResizeFilter},
+    preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,19 @@ pub struct FitOptions {
     pub false_alarm_rate: f64,
     /// What frames are judged by.
     pub score: Score,
+    /// A network whose feature maps take the place of the trained one's.
+    pub backbone: Option<BackboneOptions>,
+}
+
+/// A network of the user's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackboneOptions {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// Outputs that are taken; none means all maps.
+    pub maps: Vec<String>,
+    /// What it was trained with: from [0, 1] to its input; without it, those values themselves.
+    pub normalise: Option<Normalise>,
 }
 
 /// How a head is trained, on synthetic defects and together with the VAE.
