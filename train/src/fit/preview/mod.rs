@@ -314,6 +314,7 @@ mod tests {
             seed: 3,
             false_alarm_rate: 0.1,
             score: Score::Auto,
+            backbone: None,
         }
     }
 
