@@ -248,6 +248,9 @@ impl Export<'_> {
         if let Some(record) = best {
             figures.insert("validation-nll-nats".to_owned(), record.validation_nll);
             figures.insert("validation-kl-nats".to_owned(), record.validation_kl);
+            if let Some(bound) = record.validation_bound {
+                figures.insert("validation-bound-nats".to_owned(), bound);
+            }
         }
         ModelCard {
             dataset: self.dataset.to_owned(),

@@ -10,7 +10,7 @@ use super::{options::FitOptions, record::Record};
 use crate::{export::Golden, network::Snapshot};
 
 /// Written by this version; another one is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Name of the file in the run's folder.
 pub(super) const FILE: &str = "checkpoint.safetensors";
 

@@ -45,6 +45,10 @@ pub struct FitOptions {
     pub kl_warm_up: f64,
     /// Free nats for each latent channel.
     pub free_bits: f64,
+    /// K of the importance-weighted bound; 1 trains on the ELBO throughout.
+    pub importance_samples: usize,
+    /// Share of the steps, at the end of the run, that train on that bound.
+    pub importance_share: f64,
     /// Changes of the training frames.
     pub augmentation: Augmentation,
     /// Validations without improvement after which training ends.

@@ -68,8 +68,12 @@ impl Progress {
         } else {
             ""
         };
+        let bound = match record.validation_bound {
+            Some(bound) => format!(", bound {bound:.2}"),
+            None => String::new(),
+        };
         self.note(&format!(
-            "step {}/{}, epoch {:.1}: training -log p(x|z) {:.2} KL {:.2}, validation {:.2} + {:.2} nats{best}, {} left",
+            "step {}/{}, epoch {:.1}: training -log p(x|z) {:.2} KL {:.2}, validation {:.2} + {:.2} nats{bound}{best}, {} left",
             state.step,
             state.total,
             record.epoch,

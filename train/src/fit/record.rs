@@ -23,12 +23,18 @@ pub struct Record {
     pub validation_nll: f64,
     /// Their KL divergence, nats a frame.
     pub validation_kl: f64,
+    /// Their negative importance-weighted bound, nats a frame, where it is trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_bound: Option<f64>,
 }
 
 impl Record {
-    /// −log p(x|z) + β·KL of the held-out frames, nats a frame: what early stopping watches. With
-    /// β = 1 it is the negative ELBO.
+    /// What early stopping watches, nats a frame: the negative importance-weighted bound where it
+    /// is trained on, else −log p(x|z) + β·KL, with β = 1 the negative ELBO.
     pub fn validation_loss(&self, beta: f64) -> f64 {
-        self.validation_nll + beta * self.validation_kl
+        match self.validation_bound {
+            Some(bound) => bound,
+            None => self.validation_nll + beta * self.validation_kl,
+        }
     }
 }

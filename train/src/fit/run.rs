@@ -304,15 +304,18 @@ impl<'a> Run<'a> {
         let counter = step * indices.len() as u64;
         let batches = self.batches();
         let x = batches.train(&indices, &options.augmentation, counter, self.device)?;
-        let noise = self.noise(Purpose::Noise, counter, indices.len())?;
+        let total = self.state.total.max(1);
+        let samples = schedule::importance_samples(
+            step,
+            total,
+            options.importance_share,
+            options.importance_samples,
+        );
+        let noise = self.noise(Purpose::Noise, counter, indices.len(), samples)?;
         let weights = Weights {
-            kl: schedule::kl_weight(
-                step,
-                self.state.total.max(1),
-                options.kl_warm_up,
-                options.beta,
-            ),
+            kl: schedule::kl_weight(step, total, options.kl_warm_up, options.beta),
             free_bits: options.free_bits,
+            importance_samples: samples,
         };
         let mut mode = Mode::Train(Vec::new());
         let loss = objective::loss(
@@ -367,20 +370,29 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Standard normal noise for `count` frames, N×L or N×h×w×L.
-    fn noise(&self, purpose: Purpose, counter: u64, count: usize) -> Result<Tensor> {
+    /// Standard normal noise for `samples` of each of `count` frames, N×L or N×h×w×L with
+    /// N = samples·count: the first of each frame, then the second of each, and so on.
+    fn noise(
+        &self,
+        purpose: Purpose,
+        counter: u64,
+        count: usize,
+        samples: usize,
+    ) -> Result<Tensor> {
         let mut shape = self.network.spec().latent.shape();
         let length: usize = shape.iter().product();
         // Channels come last in training.
         shape.rotate_left(1);
-        shape.insert(0, count);
+        shape.insert(0, samples * count);
         let seed = self.state.options.seed;
-        let mut values = vec![0.0_f32; count * length];
+        let mut values = vec![0.0_f32; samples * count * length];
         values
             .par_chunks_mut(length)
             .enumerate()
-            .for_each(|(place, out)| {
-                let mut random = stream(seed, purpose, counter + place as u64);
+            .for_each(|(index, out)| {
+                let (sample, place) = ((index / count) as u64, (index % count) as u64);
+                // Far beyond the counters of frames.
+                let mut random = stream(seed, purpose, (sample << 48) + counter + place);
                 out.fill_with(|| StandardNormal.sample(&mut random));
             });
         Ok(Tensor::from_vec(values, shape, self.device)?)
@@ -392,18 +404,21 @@ impl<'a> Run<'a> {
         let averaged = self.parameters.with(&self.averaged()?)?;
         let frames = self.material.validation;
         let frames = &frames[..frames.len().min(VALIDATION_FRAMES)];
-        let (mut nll, mut divergence) = (0.0, 0.0);
+        let (mut nll, mut divergence, mut bound) = (0.0, 0.0, 0.0);
+        let samples = self.state.options.importance_samples;
         let weights = Weights {
             kl: 1.0,
             free_bits: 0.0,
+            importance_samples: samples,
         };
+        let dimensions = self.network.spec().dimensions() as f64;
         let binarise = self.state.options.augmentation.binarise;
         let size = VALIDATION_BATCH.min(2 * self.batch());
         for (batch, indices) in frames.chunks(size).enumerate() {
             let x = self.batches().validate(indices, binarise, self.device)?;
             // Beyond the counters that binarisation uses.
             let counter = (1 << 40) + (batch * size) as u64;
-            let noise = self.noise(Purpose::Validate, counter, indices.len())?;
+            let noise = self.noise(Purpose::Validate, counter, indices.len(), samples)?;
             let loss = objective::loss(
                 self.network,
                 &averaged,
@@ -414,6 +429,7 @@ impl<'a> Run<'a> {
             )?;
             nll += scalar(&loss.negative_log_likelihood)? * indices.len() as f64;
             divergence += scalar(&loss.divergence)? * indices.len() as f64;
+            bound += scalar(&loss.objective)? * dimensions * indices.len() as f64;
         }
         let (count, nlls, divergences) = std::mem::take(&mut self.state.running);
         let options = &self.state.options;
@@ -434,6 +450,7 @@ impl<'a> Run<'a> {
             train_kl: divergences / count as f64,
             validation_nll: nll / frames.len() as f64,
             validation_kl: divergence / frames.len() as f64,
+            validation_bound: (samples > 1).then(|| bound / frames.len() as f64),
         })
     }
 

@@ -3,6 +3,7 @@
 mod layer;
 mod parameters;
 mod preset;
+mod small;
 
 use candle_core::{D, Device, Result, Tensor};
 use edge_vae::vae::{Likelihood, VaeSpec};

@@ -3,7 +3,7 @@
 
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
-use super::layer::Layer;
+use super::{layer::Layer, small};
 use crate::ops::Activation;
 
 /// A network for a size of picture.
@@ -56,7 +56,7 @@ impl Preset {
     /// Frames in one step, unless the user says otherwise.
     pub fn batch(self) -> usize {
         match self {
-            Self::Small28 => 128,
+            Self::Small28 => 64,
             Self::Medium128 => 16,
             Self::Large256 => 8,
         }
@@ -99,32 +99,10 @@ impl Preset {
             Likelihood::Bernoulli | Likelihood::Gaussian { .. } => spec.channels,
         };
         match self {
-            Self::Small28 => small(spec, planes),
+            Self::Small28 => small::layers(spec, planes),
             Self::Medium128 | Self::Large256 => large(spec, planes),
         }
     }
-}
-
-/// Without normalisation, since the noise of batch statistics costs nats; with a decoder of
-/// 5 million multiplications, since an importance-weighted estimate runs it thousands of times.
-fn small(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
-    let build = Blocks {
-        norm: false,
-        activation: Activation::LeakyRelu,
-    };
-    let mut encoder = vec![
-        build.conv("encoder.a", spec.channels, 32, 4, 2, 1),
-        build.conv("encoder.b", 32, 64, 4, 2, 1),
-        build.residual("encoder.c", 64),
-    ];
-    let mut decoder = Vec::new();
-    build.latent(spec, [7, 7, 64], &mut encoder, &mut decoder);
-    decoder.extend([
-        build.residual("decoder.b", 64),
-        build.up("decoder.d", 64, 32, 4, 1),
-        plain_up("decoder.f", 32, planes, 4, 1),
-    ]);
-    (encoder, decoder)
 }
 
 fn large(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {

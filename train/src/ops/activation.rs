@@ -31,7 +31,7 @@ impl Activation {
             Self::Identity => x,
             Self::Relu => x.greater(T::ZERO),
             Self::LeakyRelu => x.greater(x * T::from_f64(LEAKY_SLOPE)),
-            Self::Silu => x / (T::ONE + (-x).exp()),
+            Self::Silu => x * x.sigmoid(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Activation {
     pub(crate) fn derivative<T: Real>(self, x: T) -> T {
         match self {
             Self::Silu => {
-                let sigmoid = T::ONE / (T::ONE + (-x).exp());
+                let sigmoid = x.sigmoid();
                 sigmoid * (T::ONE + x * (T::ONE - sigmoid))
             }
             _ => self.derivative_from_result(x),

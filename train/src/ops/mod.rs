@@ -10,6 +10,8 @@
 
 mod activation;
 mod convolution;
+mod exponential;
+mod importance;
 mod latent;
 mod likelihood;
 mod linear;
@@ -26,6 +28,7 @@ mod check;
 
 pub use activation::{Activation, LEAKY_SLOPE, activate};
 pub use convolution::{conv_transpose2d, conv2d};
+pub use importance::{importance_log_weights, importance_weighted_bound};
 pub use latent::{reparameterise, soft_clamp};
 pub use likelihood::{bernoulli_nll_with_logits, gaussian_nll, kl_standard_normal};
 pub use linear::linear;

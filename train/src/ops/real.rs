@@ -1,6 +1,7 @@
 //! The two number types that the operations are written for: `f32` to train with, `f64` to check
 //! gradients with.
 
+use super::exponential;
 use super::microkernel::{self, Microkernel, Order};
 use candle_core::{CpuStorage, Layout, Result, Tensor, WithDType, bail};
 use std::cell::Cell;
@@ -16,6 +17,8 @@ pub(crate) trait Real:
 
     /// e to the power of `self`.
     fn exp(self) -> Self;
+    /// 1 / (1 + e^−`self`).
+    fn sigmoid(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// ln(1 + `self`), exact for small values.
@@ -35,7 +38,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! real {
-    ($type:ident, $scratch:ident, $microkernel:path) => {
+    ($type:ident, $scratch:ident, $microkernel:path, $sigmoid:expr) => {
         thread_local! {
             static $scratch: Cell<Vec<$type>> = const { Cell::new(Vec::new()) };
         }
@@ -47,6 +50,10 @@ macro_rules! real {
             #[inline(always)]
             fn exp(self) -> Self {
                 $type::exp(self)
+            }
+            #[inline(always)]
+            fn sigmoid(self) -> Self {
+                $sigmoid(self)
             }
             #[inline(always)]
             fn tanh(self) -> Self {
@@ -77,8 +84,9 @@ macro_rules! real {
     };
 }
 
-real!(f32, SCRATCH_F32, microkernel::for_f32);
-real!(f64, SCRATCH_F64, microkernel::for_f64);
+real!(f32, SCRATCH_F32, microkernel::for_f32, exponential::sigmoid);
+real!(f64, SCRATCH_F64, microkernel::for_f64, |x: f64| 1.0
+    / (1.0 + (-x).exp()));
 
 /// Runs `work` on `length` numbers of scratch memory whose content is arbitrary.
 ///
