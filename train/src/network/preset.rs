@@ -3,7 +3,10 @@
 
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
-use super::{layer::Layer, small};
+use super::{
+    layer::{DenseStart, Layer},
+    small,
+};
 use crate::ops::Activation;
 
 /// A network for a size of picture.
@@ -200,6 +203,7 @@ impl Blocks {
                     input: deepest,
                     output: 2 * length,
                     activation: Activation::Identity,
+                    start: DenseStart::Even,
                 });
                 decoder.push(Layer::DenseToMap {
                     name: "decoder.a".to_owned(),
@@ -225,19 +229,6 @@ fn plain_conv(name: &str, input: usize, output: usize, kernel: usize, padding: u
         output,
         kernel,
         stride: 1,
-        padding,
-        norm: false,
-        activation: Activation::Identity,
-    }
-}
-
-fn plain_up(name: &str, input: usize, output: usize, kernel: usize, padding: usize) -> Layer {
-    Layer::ConvTranspose {
-        name: name.to_owned(),
-        input,
-        output,
-        kernel,
-        stride: 2,
         padding,
         norm: false,
         activation: Activation::Identity,

@@ -7,7 +7,7 @@
 
 use edge_vae::vae::{Latent, VaeSpec};
 
-use super::layer::Layer;
+use super::layer::{DenseStart, Layer};
 use crate::ops::Activation;
 
 const ACTIVATION: Activation = Activation::Silu;
@@ -18,6 +18,10 @@ const COARSE: usize = 64;
 const SQUEEZED: usize = 16;
 /// Length of the dense layers between the squeezed map and the latent vector.
 const HIDDEN: usize = 256;
+/// Numbers of the latent vector that are at work from the start. Digits take some thirty; were all
+/// alike at first, what is known of a digit would be spread thinly over all of them, which costs
+/// KL divergence and takes long to be undone.
+const ACTIVE: usize = 64;
 
 /// Encoder and decoder, as `Preset::layers` gives them; `planes` are the decoder's.
 pub(super) fn layers(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
@@ -32,16 +36,23 @@ pub(super) fn layers(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) 
     match spec.latent {
         Latent::Vector { length } => {
             encoder.extend([
-                dense("encoder.e", squeezed, HIDDEN, ACTIVATION),
+                dense("encoder.e", squeezed, HIDDEN, ACTIVATION, DenseStart::Even),
                 dense(
                     "encoder.posterior",
                     [1, 1, HIDDEN],
                     2 * length,
                     Activation::Identity,
+                    DenseStart::FewMeans(ACTIVE),
                 ),
             ]);
             decoder.extend([
-                dense("decoder.z", [1, 1, length], HIDDEN, ACTIVATION),
+                dense(
+                    "decoder.z",
+                    [1, 1, length],
+                    HIDDEN,
+                    ACTIVATION,
+                    DenseStart::FewInputs(ACTIVE),
+                ),
                 Layer::DenseToMap {
                     name: "decoder.a".to_owned(),
                     input: HIDDEN,
@@ -102,12 +113,19 @@ fn residual(name: &str) -> Layer {
     }
 }
 
-fn dense(name: &str, input: [usize; 3], output: usize, activation: Activation) -> Layer {
+fn dense(
+    name: &str,
+    input: [usize; 3],
+    output: usize,
+    activation: Activation,
+    start: DenseStart,
+) -> Layer {
     Layer::Dense {
         name: name.to_owned(),
         input,
         output,
         activation,
+        start,
     }
 }
 
