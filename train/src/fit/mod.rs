@@ -35,7 +35,7 @@ use crate::{
 use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
-pub use options::{Augmentation, Budget, FitOptions, HeadOptions};
+pub use options::{Augmentation, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE};
 use run::Material;
 
 /// One call of `fit`.
