@@ -245,18 +245,33 @@ impl Histogram {
         self.total += weight;
     }
 
-    /// Where `share` of the weight lies below, linear within a bin; `None` without weight.
+    /// Where `share` of the weight lies below; `None` without weight.
+    ///
+    /// It is linear between the centres of bins that are not empty, each of which half the bin's
+    /// weight lies below: so it does not jump over empty bins when a little weight moves.
     fn quantile(&self, share: f64) -> Option<f32> {
         let wanted = share * self.total as f64;
         let mut below = 0;
+        let mut last: Option<(f64, f64)> = None;
         for (bin, &weight) in self.bins.iter().enumerate() {
-            if (below + weight) as f64 > wanted {
-                let place = bin as f64 + (wanted - below as f64) / weight as f64;
-                return Some((place * f64::from(self.most) / BINS as f64) as f32);
+            if weight == 0 {
+                continue;
             }
+            let (middle, centre) = (below as f64 + 0.5 * weight as f64, bin as f64 + 0.5);
+            if middle >= wanted {
+                let (earlier, place) = last.unwrap_or((wanted - 1.0, centre));
+                let along = (wanted - earlier) / (middle - earlier);
+                return Some(self.value(place + along * (centre - place)));
+            }
+            last = Some((middle, centre));
             below += weight;
         }
-        None
+        last.map(|(_, centre)| self.value(centre))
+    }
+
+    /// The value at a place, in bins.
+    fn value(&self, place: f64) -> f32 {
+        (place * f64::from(self.most) / BINS as f64) as f32
     }
 }
 
@@ -424,6 +439,27 @@ mod tests {
             0.347_727_27,
             2e-4,
         );
+    }
+
+    #[test]
+    fn quantiles_interpolate_over_empty_bins() {
+        let mut histogram = Histogram::new();
+        histogram.clear(1.0);
+        assert_eq!(histogram.quantile(0.5), None);
+        histogram.add(0.25, 1.0);
+        let centre = |value: f32| value + 0.5 / 4096.0;
+        for share in [0.0, 0.5, 1.0] {
+            assert_eq!(histogram.quantile(share), Some(centre(0.25)));
+        }
+        // Centres at weights 0.5 and 2.5 of 4: the median lies three quarters of the way.
+        histogram.add(0.75, 3.0);
+        near(histogram.quantile(0.5).unwrap(), centre(0.625), 1e-6);
+        assert_eq!(histogram.quantile(0.125), Some(centre(0.25)));
+        assert_eq!(histogram.quantile(1.0), Some(centre(0.75)));
+        // Values beyond are in the last bin.
+        histogram.clear(0.25);
+        histogram.add(0.7, 1.0);
+        near(histogram.quantile(0.5).unwrap(), 0.25, 1e-4);
     }
 
     #[test]

@@ -618,22 +618,24 @@ fn python_prepares_the_same_tensor() {
     let exposure = Some(Exposure { target: 0.35 });
     let contrast = Some(Contrast { target: 0.03 });
     let masked = Some("mask.png".to_owned());
+    // Odd sides: with even ones the centre of a frame pixel can fall on the edge of a tensor pixel,
+    // and rounding decides to which of two the area filter gives it.
     let plain = PreprocessSettings::new;
     let variants = [
         PreprocessSettings {
             exposure,
-            ..plain(128, 128, Colour::Grey)
+            ..plain(129, 129, Colour::Grey)
         },
         PreprocessSettings {
             contrast,
             crop,
-            ..plain(100, 60, Colour::Rgb)
+            ..plain(99, 61, Colour::Rgb)
         },
         PreprocessSettings {
             exposure,
             contrast,
             filter: ResizeFilter::Lanczos3,
-            ..plain(201, 300, Colour::Grey)
+            ..plain(201, 301, Colour::Grey)
         },
         PreprocessSettings {
             exposure,
@@ -644,11 +646,11 @@ fn python_prepares_the_same_tensor() {
                 mean: vec![0.4, 0.3, 0.2],
                 std: vec![0.1, 0.2, 0.3],
             },
-            ..plain(64, 256, Colour::Rgb)
+            ..plain(65, 255, Colour::Rgb)
         },
         PreprocessSettings {
             mask: masked,
-            ..plain(50, 40, Colour::Grey)
+            ..plain(51, 41, Colour::Grey)
         },
     ];
     let mask = png(90, 70, |x, y| {
@@ -684,12 +686,12 @@ fn python_prepares_the_same_tensor() {
         let mut preprocessor = Preprocessor::with_mask(settings.clone(), Some(&mask)).unwrap();
         let mut found = vec![0.0; settings.shape().iter().product()];
         preprocessor.prepare(&frame, &mut found).unwrap();
-        assert_eq!(expected.shape(), settings.shape());
+        assert_eq!(expected.shape(), settings.shape(), "variant {number}");
         for (found, expected) in found.iter().zip(expected) {
             assert_near(
                 *found,
                 f64::from(expected),
-                1e-4 / f64::from(settings.normalise.std[0]),
+                2e-5 / f64::from(settings.normalise.std[0]),
             );
         }
     }

@@ -1,19 +1,21 @@
 //! `fit`: from flags to a training run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 use edge_vae::{
     dataset::{Dataset, DatasetOptions},
-    preprocess::{Colour, Crop, Denoise, ResizeFilter},
+    preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
 
 use crate::{
     detection::Score,
     export::Golden,
-    fit::{self, Augmentation, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE, Job},
+    fit::{
+        self, Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE, Job,
+    },
     network::{LatentChoice, Preset},
 };
 
@@ -55,7 +57,7 @@ pub(super) struct FitArgs {
 
 /// The flags that decide the bits of the model.
 #[derive(Debug, Args)]
-struct TrainingArgs {
+pub(super) struct TrainingArgs {
     /// Network [default: 28x28 for frames of at most 32 pixels, else edge]
     #[arg(long, value_enum)]
     preset: Option<PresetArg>,
@@ -78,6 +80,21 @@ struct TrainingArgs {
     /// What frames are judged by; auto: what finds synthetic defects in held-out frames best
     #[arg(long, value_enum, default_value_t = Score::Auto)]
     score: Score,
+    /// Take the feature maps of your own network in place of the trained one's: an ONNX file with one
+    /// input N×C×H×W of the tensor's size and maps N×c×h×w among its outputs
+    #[arg(long, value_name = "ONNX")]
+    features: Option<PathBuf>,
+    /// Outputs of --features that are taken [default: all maps]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "features"
+    )]
+    feature_maps: Vec<String>,
+    /// What --features was trained with: imagenet, or none for values in [0, 1]
+    #[arg(long, value_enum, default_value = "imagenet", requires = "features")]
+    feature_normalise: FeatureNormalise,
     /// Bring every frame to one exposure [default: off for 28x28, else on]
     #[arg(long, value_enum)]
     exposure: Option<Switch>,
@@ -167,7 +184,7 @@ struct TrainingArgs {
     filter: FilterArg,
     /// Take this class of an IDX data set for normal, all others for anomalous.
     #[arg(long, value_name = "LABEL")]
-    class: Option<u8>,
+    pub(super) class: Option<u8>,
     /// Promised probability that a normal frame is called anomalous.
     #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
     false_alarm_rate: f64,
@@ -232,6 +249,24 @@ enum SizeArg {
     Side256,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FeatureNormalise {
+    Imagenet,
+    None,
+}
+
+impl FeatureNormalise {
+    fn resolve(self) -> Option<Normalise> {
+        match self {
+            Self::Imagenet => Some(Normalise {
+                mean: vec![0.485, 0.456, 0.406],
+                std: vec![0.229, 0.224, 0.225],
+            }),
+            Self::None => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
@@ -272,17 +307,7 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         None if args.resume => fit::resumed_class(&args.out)?,
         class => class,
     };
-    let dataset = Dataset::open(
-        &args.dataset,
-        &DatasetOptions {
-            class,
-            ..DatasetOptions::default()
-        },
-    )?;
-    let small = match args.training.preset {
-        Some(preset) => preset == PresetArg::Small28,
-        None => fit::is_small(&dataset),
-    };
+    let (dataset, small) = open(&args.dataset, class, &args.training)?;
     let options = resolve(&args.training, small)?;
     if options.importance_samples > 1 {
         let what = "--importance-samples trains on a bound of its own";
@@ -320,7 +345,28 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
     fit::fit(&dataset, &job)
 }
 
-fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
+/// The data set, and whether its network is that of 28×28.
+pub(super) fn open(
+    path: &Path,
+    class: Option<u8>,
+    training: &TrainingArgs,
+) -> Result<(Dataset, bool)> {
+    let dataset = Dataset::open(
+        path,
+        &DatasetOptions {
+            class,
+            ..DatasetOptions::default()
+        },
+    )?;
+    let small = match training.preset {
+        Some(preset) => preset == PresetArg::Small28,
+        None => fit::is_small(&dataset),
+    };
+    Ok((dataset, small))
+}
+
+/// The options that the flags ask for; `small` for the network of 28×28.
+pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
     let preset = args.preset.unwrap_or(if small {
         PresetArg::Small28
     } else {
@@ -420,6 +466,11 @@ fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
         score: args.score,
+        backbone: args.features.as_ref().map(|path| BackboneOptions {
+            path: path.clone(),
+            maps: args.feature_maps.clone(),
+            normalise: args.feature_normalise.resolve(),
+        }),
     })
 }
 

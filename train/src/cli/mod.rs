@@ -2,6 +2,7 @@
 
 mod fit;
 mod man;
+mod preview;
 mod synth;
 
 use anyhow::Result;
@@ -19,6 +20,8 @@ struct Cli {
 enum Verb {
     /// Trains a model on normal frames and writes a bundle.
     Fit(Box<fit::FitArgs>),
+    /// Draws what a model learns from: frames, augmentations, synthetic defects, as contact sheets.
+    Preview(Box<preview::PreviewArgs>),
     /// Draws a data set of machined-surface frames with defects and exact masks.
     Synth(synth::SynthArgs),
     /// Prints shell completions.
@@ -37,6 +40,7 @@ enum Verb {
 pub fn run() -> Result<()> {
     match Cli::parse().verb {
         Verb::Fit(args) => fit::run(&args),
+        Verb::Preview(args) => preview::run(&args),
         Verb::Synth(args) => synth::run(&args),
         Verb::Completions { shell } => {
             let mut command = Cli::command();

@@ -143,6 +143,7 @@ mod tests {
     #[test]
     fn masks_are_those_of_the_definition() {
         let mut random = Pcg64::seed_from_u64(1);
+        let mut filled = 0;
         for [height, width] in [[70, 66], [30, 90], [2, 5]] {
             let before: Vec<f32> = (0..height * width).map(|_| random.random()).collect();
             let by: Vec<f32> = (0..before.len())
@@ -156,7 +157,6 @@ mod tests {
                 .zip(&before)
                 .map(|(a, b)| (a - b).abs())
                 .collect();
-            let mut filled = 0;
             for y in 0..height as i64 {
                 for x in 0..width as i64 {
                     let (mut size, mut half, mut full) = (0, 0, 0);
@@ -178,7 +178,7 @@ mod tests {
                     filled += usize::from(inside && by[at] <= 0.02);
                 }
             }
-            assert!(filled > 0);
         }
+        assert!(filled > 100, "{filled}");
     }
 }

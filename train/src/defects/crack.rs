@@ -5,7 +5,7 @@ use std::f32::consts::PI;
 use rand::{Rng, RngExt};
 
 use super::{
-    patch::Patch,
+    patch::{Chain, Patch},
     scene::{Scene, angle, between, log_between, normal},
 };
 
@@ -71,25 +71,23 @@ pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
     let dark = if hairline { 0.6 } else { 0.75 };
     let amount = scene.amplitude(random, range, dark, from);
     let tint = scene.tint(random);
-    for chain in &chains {
-        Patch::stroke(scene, chain).add(scene, out, amount, &tint);
-    }
+    Patch::strokes(scene, &chains).add(scene, out, amount, &tint);
     // The bright flank of a scratch.
     if !hairline && random.random_bool(0.2) {
         let off = 2.0 * walk.half;
         let (sin, cos) = walk.heading.sin_cos();
-        let beside: Vec<_> = chains[0]
+        let beside: Chain = chains[0]
             .iter()
             .map(|&([x, y], half, strength)| ([x - off * sin, y + off * cos], half, strength))
             .collect();
         let amount = -amount * between(random, [0.3, 0.8]);
-        Patch::stroke(scene, &beside).add(scene, out, amount, &tint);
+        Patch::strokes(scene, &[beside]).add(scene, out, amount, &tint);
     }
 }
 
 /// The points of a walk, with half width and strength; both vary along it, and it fades at its
 /// ends.
-fn go(random: &mut impl Rng, scene: &Scene<'_>, walk: Walk) -> Vec<([f32; 2], f32, f32)> {
+fn go(random: &mut impl Rng, scene: &Scene<'_>, walk: Walk) -> Chain {
     let [mut x, mut y] = walk.from;
     let mut heading = walk.heading;
     let mut strength = 1.0_f32;

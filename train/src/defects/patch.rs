@@ -16,6 +16,9 @@ pub(super) struct Patch {
     pub(super) weights: Vec<f32>,
 }
 
+/// Points of a line: place, half width in pixels, and strength in [0, 1].
+pub(super) type Chain = Vec<([f32; 2], f32, f32)>;
+
 /// Sub-rows of a pixel in which a polygon's coverage is counted.
 const SUB_ROWS: usize = 4;
 
@@ -86,13 +89,15 @@ impl Patch {
         patch
     }
 
-    /// A chain of strokes: each point with its half width, pixels, and its strength in [0, 1].
-    pub(super) fn stroke(scene: &Scene<'_>, chain: &[([f32; 2], f32, f32)]) -> Self {
-        let points: Vec<[f32; 2]> = chain.iter().map(|link| link.0).collect();
-        let widest = chain.iter().map(|link| link.1).fold(0.0, f32::max);
+    /// Chains of strokes: each point with its half width, pixels, and its strength in [0, 1]. Where
+    /// they cross, the stronger one counts.
+    pub(super) fn strokes(scene: &Scene<'_>, chains: &[Chain]) -> Self {
+        let links = || chains.iter().flatten();
+        let points: Vec<[f32; 2]> = links().map(|link| link.0).collect();
+        let widest = links().map(|link| link.1).fold(0.0, f32::max);
         let mut patch = Self::around(scene, &points, widest + 1.0);
         let (left, top) = (patch.left as f32, patch.top as f32);
-        for pair in chain.windows(2) {
+        for pair in chains.iter().flat_map(|chain| chain.windows(2)) {
             let ([x0, y0], half, strength) = pair[0];
             let [x1, y1] = pair[1].0;
             let (dx, dy) = (x1 - x0, y1 - y0);
@@ -321,8 +326,8 @@ mod tests {
         let scene = scene(&picture);
         // Through the middle of a row: 20 pixels and its ends.
         let line = |half: f32| {
-            let chain = [([5.0, 10.5], half, 1.0), ([25.0, 10.5], half, 1.0)];
-            Patch::stroke(&scene, &chain)
+            let chain = vec![([5.0, 10.5], half, 1.0), ([25.0, 10.5], half, 1.0)];
+            Patch::strokes(&scene, &[chain.clone(), chain])
         };
         let at = |patch: &Patch, x: usize, y: usize| {
             patch.weights[(y - patch.top) * patch.width + x - patch.left]

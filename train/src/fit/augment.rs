@@ -166,9 +166,8 @@ impl Batches<'_> {
                 self.look(index, &view)
             }
         };
-        let largest = (height.min(width) as f32 / DEFECT_SIDE).max(1.0);
         let options = DefectOptions {
-            scale: largest.powf(random.random()),
+            scale: defect_scale([height, width], random),
             ..DefectOptions::default()
         };
         let shape = [channels, rows, columns];
@@ -247,6 +246,12 @@ impl Batches<'_> {
             masks: Some(masks),
         })
     }
+}
+
+/// Factor of the size of a defect on a frame of this height and width, or a crop of it.
+pub(super) fn defect_scale([height, width]: [usize; 2], random: &mut impl Rng) -> f32 {
+    let largest = (height.min(width) as f32 / DEFECT_SIDE).max(1.0);
+    largest.powf(random.random())
 }
 
 /// Gain and offset for seven pictures in ten, gamma for three, C×H×W in [0, 1].

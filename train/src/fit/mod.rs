@@ -5,6 +5,7 @@ mod checkpoint;
 mod frames;
 mod objective;
 mod options;
+mod preview;
 mod progress;
 mod record;
 mod report;
@@ -25,17 +26,20 @@ use edge_vae::{
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
     preprocess::{Exposure, PreprocessSettings},
-    vae::{Latent, Likelihood},
+    vae::{Latent, Likelihood, VaeSpec},
 };
 
 use crate::{
     export::{Export, Golden},
-    network::Network,
+    network::{Network, Preset},
 };
 use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
-pub use options::{Augmentation, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE};
+pub use options::{
+    Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE,
+};
+pub use preview::{PreviewJob, preview};
 use run::Material;
 
 /// One call of `fit`.
@@ -113,34 +117,16 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     if let Golden::File(path) = &golden {
         Frame::open(path)?;
     }
+    if let Some(backbone) = &job.options.backbone {
+        let path = &backbone.path;
+        std::fs::metadata(path).with_context(|| format!("{}: no backbone", path.display()))?;
+    }
     let options = match &checkpoint {
         Some(checkpoint) => checkpoint.state.options.clone(),
         None => job.options.clone(),
     };
 
-    let colour = match options.colour {
-        Some(colour) => colour,
-        None => frames::colour_of(&dataset.train),
-    };
-    let preset = options.preset;
-    let side = match preset.fixed_side().or(options.size) {
-        Some(side) => side,
-        None => frames::side_of(&dataset.train, options.crop),
-    };
-    let (likelihood, latent) = (options.likelihood, options.latent);
-    let spec = preset.spec(side, colour.channels(), likelihood, latent);
-    let mut preprocess = PreprocessSettings {
-        crop: options.crop,
-        denoise: options.denoise,
-        filter: options.filter,
-        ..PreprocessSettings::new(spec.width, spec.height, colour)
-    };
-    if options.exposure {
-        preprocess.exposure = Some(Exposure::default());
-    }
-    if options.contrast {
-        preprocess.contrast = frames::contrast_of(&dataset.train, &preprocess)?;
-    }
+    let (spec, mut preprocess) = input(dataset, &options)?;
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, &INTERRUPTED)?;
     let count = loaded.frames.count();
@@ -165,9 +151,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         );
     }
 
-    // A vector latent is made of the whole frame, and so are the digits'.
-    let crop = (preset.fixed_side().is_none() && matches!(spec.latent, Latent::Map { .. }))
-        .then_some(CROP);
+    let (preset, crop) = (options.preset, crop(options.preset, &spec));
     let network = match options.head {
         Some(_) => Network::with_head(preset, spec),
         None => Network::new(preset, spec),
@@ -210,6 +194,44 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     }
     .write(&job.out)
     .context("training is finished and kept, `--resume` exports it again")
+}
+
+/// Shapes of the model and the preprocessing before normalisation, of a run with `options`.
+///
+/// # Errors
+/// Frames whose contrast can't be measured.
+fn input(dataset: &Dataset, options: &FitOptions) -> Result<(VaeSpec, PreprocessSettings)> {
+    let colour = match options.colour {
+        Some(colour) => colour,
+        None => frames::colour_of(&dataset.train),
+    };
+    let preset = options.preset;
+    let side = match preset.fixed_side().or(options.size) {
+        Some(side) => side,
+        None => frames::side_of(&dataset.train, options.crop),
+    };
+    let (likelihood, latent) = (options.likelihood, options.latent);
+    let spec = preset.spec(side, colour.channels(), likelihood, latent);
+    let mut preprocess = PreprocessSettings {
+        crop: options.crop,
+        denoise: options.denoise,
+        filter: options.filter,
+        ..PreprocessSettings::new(spec.width, spec.height, colour)
+    };
+    if options.exposure {
+        preprocess.exposure = Some(Exposure::default());
+    }
+    if options.contrast {
+        preprocess.contrast = frames::contrast_of(&dataset.train, &preprocess)?;
+    }
+    Ok((spec, preprocess))
+}
+
+/// Side of the crops that are trained on; none for a vector latent, which is made of the whole
+/// frame, as the digits' is.
+fn crop(preset: Preset, spec: &VaeSpec) -> Option<usize> {
+    let convolutional = preset.fixed_side().is_none() && matches!(spec.latent, Latent::Map { .. });
+    convolutional.then_some(CROP)
 }
 
 /// Most frames held out for early stopping and for calibration: beyond, they are of more use in

@@ -1,7 +1,9 @@
 //! What a training run is told, resolved from the flags once.
 
+use std::path::PathBuf;
+
 use edge_vae::{
-    preprocess::{Colour, Crop, Denoise, ResizeFilter},
+    preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
 use serde::{Deserialize, Serialize};
@@ -79,6 +81,20 @@ pub struct FitOptions {
     /// What frames are judged by.
     #[serde(default)]
     pub score: Score,
+    /// A network whose feature maps take the place of the trained one's.
+    #[serde(default)]
+    pub backbone: Option<BackboneOptions>,
+}
+
+/// A network of the user's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackboneOptions {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// Outputs that are taken; none means all maps.
+    pub maps: Vec<String>,
+    /// What it was trained with: from [0, 1] to its input; without it, those values themselves.
+    pub normalise: Option<Normalise>,
 }
 
 /// Of the older networks that of the digits alone is left.
