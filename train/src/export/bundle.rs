@@ -271,6 +271,9 @@ impl Export<'_> {
                 let name = "validation-synthetic-auroc".to_owned();
                 figures.insert(name, head.validation_auroc);
             }
+            if let Some(bound) = record.validation_bound {
+                figures.insert("validation-bound-nats".to_owned(), bound);
+            }
         }
         ModelCard {
             dataset: self.dataset.to_owned(),

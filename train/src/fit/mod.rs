@@ -36,7 +36,9 @@ use crate::{
 use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
-pub use options::{Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions};
+pub use options::{
+    Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE,
+};
 pub use preview::{PreviewJob, preview};
 use run::Material;
 
