@@ -75,7 +75,7 @@ impl Median {
 
 /// Whether a sample of 16 bits is one of 8 bits: v/255 = 257·v/65535.
 fn is_of_8_bits(sample: u16) -> bool {
-    sample % 257 == 0
+    sample.is_multiple_of(257)
 }
 
 /// Medians by sorting as little as is needed: of any half of the samples and two more, neither the
@@ -96,14 +96,14 @@ fn sort(padded: &[u16], stride: usize, radius: usize, out: &mut [u16], width: us
                     _ => lanes[..out.len()].copy_from_slice(&from[..out.len()]),
                 }
             };
-            let mut used = count / 2 + 2;
-            for (place, lanes) in held[..used].iter_mut().enumerate() {
+            let first = count / 2 + 2;
+            for (place, lanes) in held[..first].iter_mut().enumerate() {
                 look(place, lanes);
             }
-            for place in used..count {
-                sort_ends(&mut held[..used]);
+            for place in first..count {
+                // One less is held after each: 2·first is the sum of place and their number.
+                sort_ends(&mut held[..2 * first - place]);
                 look(place, &mut held[0]);
-                used -= 1;
             }
             sort_ends(&mut held[..3]);
             out.copy_from_slice(&held[1][..out.len()]);
@@ -135,19 +135,10 @@ fn exchange(held: &mut [Lanes], i: usize, j: usize) {
 
 /// Counts of 8-bit samples in one column of the rows under way: one by one, and in bins of 16. A
 /// column has at most 255 rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Column {
     fine: [[u8; 16]; 16],
     coarse: [u8; 16],
-}
-
-impl Default for Column {
-    fn default() -> Self {
-        Self {
-            fine: [[0; 16]; 16],
-            coarse: [0; 16],
-        }
-    }
 }
 
 impl Column {

@@ -60,7 +60,7 @@ fn starts(length: usize, tile: usize, overlap: f32) -> Vec<usize> {
     // The cast saturates, and turns NaN into 0.
     let step = ((tile as f64 * (1.0 - f64::from(overlap))) as usize).max(1);
     let mut alignment = ALIGNMENT;
-    while beyond % alignment != 0 || tile % alignment != 0 || step < alignment {
+    while !beyond.is_multiple_of(alignment) || !tile.is_multiple_of(alignment) || step < alignment {
         alignment /= 2;
     }
     // In multiples of the alignment, so that rounding to it makes no step larger.

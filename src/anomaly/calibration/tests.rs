@@ -350,13 +350,14 @@ fn a_grouped_threshold_by_hand() {
     let scores = vec![4.0, 2.0, 3.0, 1.0, 5.0, 6.0];
     let groups = [7, 0, 5, 7, 5, 5];
     let fit = |rate| {
-        Calibration::fit_grouped(scores.clone(), vec![1.0; 6], &groups, rate).map(|calibration| {
-            calibration.validate().unwrap();
-            assert_eq!(calibration.scores, ascending(6));
-            assert_eq!(calibration.group_sizes, Some(vec![2, 1, 3, 2, 3, 3]));
-            assert_eq!(calibration.groups(), Some(3));
-            calibration
-        })
+        Calibration::fit_grouped(scores.clone(), vec![1.0; 6], &groups, rate).inspect(
+            |calibration| {
+                calibration.validate().unwrap();
+                assert_eq!(calibration.scores, ascending(6));
+                assert_eq!(calibration.group_sizes, Some(vec![2, 1, 3, 2, 3, 3]));
+                assert_eq!(calibration.groups(), Some(3));
+            },
+        )
     };
     // p-values of scores just above 6, 5, …: (1 + W)/4 with W = 0, 1/3, 2/3, 7/6, 3/2, 5/2, 3.
     let calibration = fit(0.25).unwrap();

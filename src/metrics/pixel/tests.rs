@@ -198,7 +198,9 @@ fn the_figures_are_those_of_scikit_learn_and_anomalib() {
         let frames: Vec<Frame> = (0..6)
             .map(|n| {
                 let set = |y: usize, x: usize| {
-                    n >= 2 && (x * (n + 1) + y * 5) % 11 < 3 && (x / 4 + y / 3 + n) % 3 == 0
+                    n >= 2
+                        && (x * (n + 1) + y * 5) % 11 < 3
+                        && (x / 4 + y / 3 + n).is_multiple_of(3)
                 };
                 let map = Array2::from_shape_fn((12, 15), |(y, x)| {
                     let i = y * 15 + x;

@@ -149,12 +149,12 @@ fn cell_means(vectors: &[Vec<DVector<f64>>]) -> Vec<DVector<f64>> {
         .collect()
 }
 
+/// Mean and covariance.
+type Moments = (DVector<f64>, DMatrix<f64>);
+
 /// Means and shrunk covariances of the cells in scaled channels; as all directions have full
 /// covariances, the rotation into principal directions does not matter.
-fn brute_force(
-    frames: &Frames,
-    shrinkage: &Summary,
-) -> (DVector<f64>, Vec<(DVector<f64>, DMatrix<f64>)>) {
+fn brute_force(frames: &Frames, shrinkage: &Summary) -> (DVector<f64>, Vec<Moments>) {
     let vectors: Vec<_> = (0..frames.values.len())
         .map(|i| vectors_of(&frames.maps(i)))
         .collect();
