@@ -56,7 +56,9 @@ pub(crate) fn writer() -> BundleWriter {
         ("golden.png", png(&golden_frame)),
         (
             "golden.npz",
-            values.to_npz(&spec, GraphShapes::default()).unwrap(),
+            values
+                .to_npz(&spec, GraphShapes::default(), [SIDE; 2])
+                .unwrap(),
         ),
         (
             "statistics.npy",
