@@ -23,9 +23,6 @@ pub enum Error {
     /// A backbone could not be used, or did not run.
     #[error(transparent)]
     Backbone(#[from] crate::anomaly::BackboneError),
-    /// A backbone could not be used or did not run.
-    #[error(transparent)]
-    Backbone(#[from] crate::anomaly::BackboneError),
     /// A bundle could not be opened, verified or written.
     #[error(transparent)]
     Bundle(#[from] crate::bundle::BundleError),
