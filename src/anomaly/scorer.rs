@@ -482,6 +482,7 @@ mod tests {
     use super::*;
     use crate::{
         anomaly::Aggregation,
+        preprocess::{Colour, PreprocessSettings, Preprocessor, Tiles},
         vae::{Latent, Likelihood},
     };
 
@@ -549,6 +550,38 @@ mod tests {
             scorer.score(&bad, &mut map),
             Err(AnomalyError::NotFinite { index: 0, .. })
         ));
+    }
+
+    #[test]
+    fn each_tile_is_wanted_once() {
+        let settings = PreprocessSettings {
+            tiles: Some(Tiles {
+                width: 3,
+                height: 2,
+                overlap: 0.5,
+            }),
+            ..PreprocessSettings::new(2, 2, Colour::Grey)
+        };
+        let preprocessor = Preprocessor::new(settings).unwrap();
+        let layout = preprocessor.canvas_layout();
+        assert_eq!(layout.tiles().count(), 2);
+        let mut scoring = residual_z(0.0);
+        scoring.image.standardised = false;
+        scoring.map.standardised = false;
+        scoring.sources[0].statistics = None;
+        let graphs = GraphShapes::default();
+        let mut scorer = Scorer::new(&scoring, &spec(), layout, graphs, &BTreeMap::new()).unwrap();
+        let mut map = [0.0; 6];
+        assert!(scorer.score(&observed(), &mut map).is_err());
+        assert!(scorer.add_tile(1, &observed()).is_err());
+        scorer.add_tile(0, &observed()).unwrap();
+        assert!(scorer.finish(&mut map).is_err());
+        scorer.add_tile(0, &observed()).unwrap();
+        scorer.add_tile(1, &observed()).unwrap();
+        assert!(scorer.add_tile(2, &observed()).is_err());
+        // Both tiles show 2, 0 over 4, 1; they share the column in the middle.
+        assert_eq!(scorer.finish(&mut map).unwrap(), 4.0);
+        assert_eq!(map, [2.0, 1.0, 0.0, 4.0, 2.5, 1.0]);
     }
 
     #[test]

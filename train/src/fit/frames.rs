@@ -313,3 +313,57 @@ impl Frames {
         Normalise { mean, std }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_frames_are_cut_into_few_tiles() {
+        assert_eq!(tiles_for([640.0, 4000.0], 256), None);
+        for (size, side, canvas) in [
+            ([1024.0, 1024.0], 256, Some([512, 512])),
+            ([700.0, 900.0], 256, None),
+            ([3840.0, 2160.0], 256, None),
+            ([8000.0, 8000.0], 128, None),
+        ] {
+            let tiles = tiles_for(size, side).expect("tiles");
+            let settings = PreprocessSettings {
+                tiles: Some(tiles),
+                ..PreprocessSettings::new(side, side, Colour::Grey)
+            };
+            let preprocessor = Preprocessor::new(settings).expect("settings");
+            let count = preprocessor.layout().count();
+            assert!((2..=MOST_TILES).contains(&count), "{size:?}: {count}");
+            let [width, height] = [tiles.width, tiles.height].map(|side| side as f64);
+            assert!(width <= size[0] / 2.0 && height <= size[1] / 2.0);
+            assert!(
+                (width / height - size[0] / size[1]).abs() < 0.1,
+                "{tiles:?}"
+            );
+            if let Some(canvas) = canvas {
+                assert_eq!([tiles.width, tiles.height], canvas);
+            }
+        }
+    }
+
+    #[test]
+    fn normalisation_is_that_of_what_counts() {
+        let frames = Frames::new([1, 1, 3], vec![1.0, 3.0, 100.0, 5.0, 7.0, 100.0]);
+        let settings = PreprocessSettings {
+            mask: Some("mask.png".to_owned()),
+            ..PreprocessSettings::new(3, 1, Colour::Grey)
+        };
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::GrayImage::from_vec(3, 1, vec![255, 255, 0])
+            .expect("a picture")
+            .write_to(&mut png, image::ImageFormat::Png)
+            .expect("a PNG");
+        let preprocessor = Preprocessor::with_mask(settings, Some(png.get_ref())).expect("a mask");
+        let interior = preprocessor.canvas_layout().interior([1, 3]);
+        let found = frames.normalisation(&[0, 1], interior.as_ref());
+        // 1, 3, 5, 7: mean 4, variance 5.
+        assert_eq!(found.mean, [4.0]);
+        assert!((found.std[0] - 5.0_f32.sqrt()).abs() < 1e-6);
+    }
+}
