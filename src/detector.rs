@@ -13,7 +13,7 @@ use crate::{
     backend::{Engine, EngineOptions},
     bundle::{Bundle, BundleError, Compared, Manifest, Proof},
     frame::Frame,
-    preprocess::Geometry,
+    preprocess::{CanvasLayout, Geometry},
     vae::Decoded,
 };
 
@@ -35,7 +35,7 @@ pub struct Detector {
     reconstructor: Reconstructor,
     scorer: Scorer,
     proof: Proof,
-    /// `H×W`, of the last frame if that was scored.
+    /// `H×W` of the canvas, of the last frame if that was scored.
     map: Array2<f32>,
     scored: bool,
     score_is_of_map: bool,
@@ -46,7 +46,7 @@ pub struct Detector {
 pub struct Judgement {
     /// Normal, anomalous or invalid; why; and where.
     pub verdict: Verdict,
-    /// What the tensor covers of the frame; absent for a frame that was not scored.
+    /// What the canvas covers of the frame; absent for a frame that was not scored.
     pub geometry: Option<Geometry>,
     /// Pixels of the frame's map above it belong to the verdict's regions; only anomalous frames
     /// have regions, at least one.
@@ -111,14 +111,14 @@ impl Detector {
         } = bundle.compared(engine)?;
         proof.check(bundle)?;
         let scorer = scorer.ok_or_else(no_scoring)?;
-        let spec = &bundle.manifest().vae;
+        let canvas = reconstructor.canvas_layout().tiles().canvas_size();
         Ok(Self {
             manifest: bundle.manifest().clone(),
             calibration,
             reconstructor,
             scorer,
             proof,
-            map: Array2::zeros((spec.height, spec.width)),
+            map: Array2::zeros(canvas),
             scored: false,
             score_is_of_map: bundle
                 .manifest()
@@ -153,19 +153,35 @@ impl Detector {
             });
         }
         let checked = begin.elapsed();
-        let (geometry, prepared, stages) = self.reconstructor.run_timed(frame)?;
+        let (scorer, mut gathering) = (&mut self.scorer, Duration::ZERO);
+        let (geometry, prepared, stages) =
+            self.reconstructor
+                .run_tiles_timed(frame, |tile, observed| {
+                    let begin = Instant::now();
+                    scorer.add_tile(tile, observed)?;
+                    gathering += begin.elapsed();
+                    Ok(())
+                })?;
         let ran = Instant::now();
         let map = self.map.as_slice_mut().unwrap_or_default();
-        let score = self.scorer.score(&self.reconstructor.observed(), map)?;
+        let score = self.scorer.finish(map)?;
         self.scored = true;
         let (found, region_threshold) = if self.calibration.is_anomalous(score) {
-            let map = geometry.map_to_frame(self.map.view());
+            let mut map = geometry.map_to_frame(self.map.view());
+            if let Some(mask) = self.canvas_layout().mask() {
+                // NaN belongs to no region.
+                map.zip_mut_with(&mask.in_frame(&geometry), |value, &inside| {
+                    if !inside {
+                        *value = f32::NAN;
+                    }
+                });
+            }
             let threshold = self.region_threshold(&map);
             let mut found = regions(map.view(), threshold, 1);
             for region in &mut found {
                 region.evidence =
                     self.scorer
-                        .shares(part_of_tensor(&geometry, region.bbox, self.map.dim()));
+                        .shares(part_of_canvas(&geometry, region.bbox, self.map.dim()));
             }
             (found, Some(threshold))
         } else {
@@ -180,7 +196,7 @@ impl Detector {
                 encode: stages.encode,
                 decode: stages.decode,
                 detect: stages.detect,
-                judge: ran.elapsed(),
+                judge: gathering + ran.elapsed(),
                 total: begin.elapsed(),
             },
         })
@@ -205,7 +221,7 @@ impl Detector {
             .unwrap_or_else(|| (peak - 0.1 * (peak - lowest)).min(peak.next_down()))
     }
 
-    /// The anomaly map of the last frame, `H×W` of the tensor, higher is stranger, in standard
+    /// The anomaly map of the last frame, `H×W` of the canvas, higher is stranger, in standard
     /// deviations where the bundle's map is standardised; `None` if that frame was invalid.
     pub fn anomaly_map(&self) -> Option<ArrayView2<'_, f32>> {
         self.scored.then(|| self.map.view())
@@ -218,12 +234,18 @@ impl Detector {
         Some(judgement.geometry.as_ref()?.map_to_frame(map))
     }
 
-    /// The prepared frame, `C×H×W`.
+    /// Tiles and mask of the canvas that maps cover.
+    pub fn canvas_layout(&self) -> &CanvasLayout {
+        self.reconstructor.canvas_layout()
+    }
+
+    /// The prepared frame, of several tiles the last one, `C×H×W`.
     pub fn input(&self) -> &[f32] {
         self.reconstructor.input()
     }
 
-    /// What the decoder made of the last frame that was not invalid; `C×H×W`.
+    /// What the decoder made of the last frame that was not invalid, of several tiles of the last
+    /// one; `C×H×W`.
     pub fn reconstruction(&self) -> &Decoded {
         self.reconstructor.decoded()
     }
@@ -254,9 +276,9 @@ impl Detector {
     }
 }
 
-/// The pixels of the tensor (`rows`, `columns`) that a rectangle `[x, y, width, height]` of the frame
+/// The pixels of the canvas (`rows`, `columns`) that a rectangle `[x, y, width, height]` of the frame
 /// covers, in the same order.
-fn part_of_tensor(
+fn part_of_canvas(
     geometry: &Geometry,
     [x, y, width, height]: [u32; 4],
     (rows, columns): (usize, usize),

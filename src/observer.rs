@@ -1,6 +1,9 @@
 //! `Observer`: from a prepared frame to everything that a model's graphs make of it.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::AddAssign,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Error,
@@ -34,11 +37,19 @@ fn map_shape(shape: &[usize]) -> Option<[usize; 3]> {
 }
 
 /// How long the stages of [`Observer::observe`] took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stages {
     pub(crate) encode: Duration,
     pub(crate) decode: Duration,
     pub(crate) detect: Duration,
+}
+
+impl AddAssign for Stages {
+    fn add_assign(&mut self, other: Self) {
+        self.encode += other.encode;
+        self.decode += other.decode;
+        self.detect += other.detect;
+    }
 }
 
 impl Observer {

@@ -10,7 +10,7 @@ use crate::{
     bundle::Bundle,
     frame::Frame,
     observer::{Observer, Stages},
-    preprocess::{Geometry, Preprocessor},
+    preprocess::{CanvasLayout, Geometry, Preprocessor},
     vae::{Decoded, Vae},
 };
 
@@ -31,36 +31,74 @@ impl Reconstructor {
     /// # Errors
     /// A graph that the engine can't load, or whose names or shapes are not those of the manifest.
     pub fn new(bundle: &Bundle, engine: &Engine) -> Result<Self, Error> {
-        let spec = &bundle.manifest().vae;
-        Ok(Self {
-            preprocessor: bundle.preprocessor()?,
-            observer: bundle.observer(engine)?,
-            description: engine.description(),
-            input: vec![0.0; spec.dimensions()],
-        })
+        Ok(Self::of(
+            bundle.preprocessor()?,
+            bundle.observer(engine)?,
+            engine.description(),
+        ))
+    }
+
+    /// Of parts that are at hand; `description` says which engine they run on.
+    pub fn of(preprocessor: Preprocessor, observer: Observer, description: String) -> Self {
+        Self {
+            input: vec![0.0; preprocessor.settings().shape().iter().product()],
+            preprocessor,
+            observer,
+            description,
+        }
     }
 
     /// Prepares a frame, encodes it, decodes its posterior mean, and runs the further graphs.
     ///
     /// # Errors
-    /// A frame that can't be prepared, and failures of the engine.
+    /// A frame that can't be prepared, or that the bundle cuts into tiles, and failures of the
+    /// engine.
     pub fn run(&mut self, frame: &Frame) -> Result<Geometry, Error> {
-        self.run_timed(frame).map(|(geometry, ..)| geometry)
+        let geometry = self.preprocessor.prepare(frame, &mut self.input)?;
+        self.observer.observe(&self.input)?;
+        Ok(geometry)
+    }
+
+    /// Prepares the canvas of a frame and does the same for each of its tiles, of which there may
+    /// be one; `see` gets the tile's place and everything that was computed for it.
+    ///
+    /// # Errors
+    /// A frame that can't be prepared, failures of the engine, and the errors of `see`.
+    pub fn run_tiles(
+        &mut self,
+        frame: &Frame,
+        see: impl FnMut(usize, &Observed) -> Result<(), Error>,
+    ) -> Result<Geometry, Error> {
+        self.run_tiles_timed(frame, see)
+            .map(|(geometry, ..)| geometry)
     }
 
     /// The same, with the time that preparing took, and that of the graphs.
-    pub(crate) fn run_timed(
+    pub(crate) fn run_tiles_timed(
         &mut self,
         frame: &Frame,
+        mut see: impl FnMut(usize, &Observed) -> Result<(), Error>,
     ) -> Result<(Geometry, Duration, Stages), Error> {
         let begin = Instant::now();
-        let geometry = self.preprocessor.prepare(frame, &mut self.input)?;
-        let prepared = begin.elapsed();
-        let stages = self.observer.observe_timed(&self.input)?;
+        let geometry = self.preprocessor.prepare_canvas(frame)?;
+        let mut prepared = begin.elapsed();
+        let mut stages = Stages::default();
+        for tile in 0..self.preprocessor.layout().count() {
+            let begin = Instant::now();
+            self.preprocessor.tile(tile, &mut self.input)?;
+            prepared += begin.elapsed();
+            stages += self.observer.observe_timed(&self.input)?;
+            see(tile, &self.observer.observed(&self.input))?;
+        }
         Ok((geometry, prepared, stages))
     }
 
-    /// Everything that was computed for the last frame.
+    /// Tiles and mask of the canvas.
+    pub fn canvas_layout(&self) -> &CanvasLayout {
+        self.preprocessor.canvas_layout()
+    }
+
+    /// Everything that was computed for the last frame, of several tiles for the last one.
     pub fn observed(&self) -> Observed<'_> {
         self.observer.observed(&self.input)
     }
@@ -70,7 +108,7 @@ impl Reconstructor {
         self.observer.graph_shapes()
     }
 
-    /// The prepared frame, `C×H×W`.
+    /// The prepared frame, of several tiles the last one, `C×H×W`.
     pub fn input(&self) -> &[f32] {
         &self.input
     }

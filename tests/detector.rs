@@ -468,6 +468,98 @@ fn smooth(map: &[f64], sigma: f64) -> Vec<f64> {
 }
 
 #[test]
+fn what_the_mask_leaves_out_counts_nowhere() {
+    let bundle = tiny::masked().finish().unwrap();
+    let mut detector = Detector::new(&bundle, &engine()).unwrap();
+    assert!(detector.proof().agrees());
+    let dull = detector.score(&tiny::frame(1, None)).unwrap();
+    assert_eq!(dull.verdict.label, Label::Normal);
+    // A spot outside is not seen.
+    let outside = detector.score(&tiny::frame(1, Some((6, 2)))).unwrap();
+    assert_eq!(outside.verdict.label, Label::Normal);
+    assert_eq!(outside.verdict.score, dull.verdict.score);
+
+    let spotted = tiny::frame(1, Some((3, 2)));
+    let expected = tiny::expected_masked(&spotted);
+    let judgement = detector.score(&spotted).unwrap();
+    assert_eq!(judgement.verdict.label, Label::Anomalous);
+    let (score, wanted) = (judgement.verdict.score.unwrap(), expected.score.unwrap());
+    assert!((score - wanted).abs() < 1e-4, "{score} is not {wanted}");
+    let map = detector.anomaly_map().unwrap();
+    assert_close(map.as_slice().unwrap(), &expected.anomaly_map, 1e-4);
+    for region in &judgement.verdict.regions {
+        let [x, _, width, _] = region.bbox;
+        assert!(x as usize + width as usize <= SIDE / 2, "{region:?}");
+        assert!(region.evidence[0].z < 10.0, "{region:?}");
+    }
+    assert!(!judgement.verdict.regions.is_empty());
+}
+
+/// Below every z: all that is looked at is one region, which ends where the mask does.
+#[test]
+fn regions_end_with_the_mask() {
+    let mut writer = tiny::masked();
+    let mut calibration = Calibration::fit(vec![0.1; 19], vec![0.0; 19], 0.05).unwrap();
+    calibration.map_threshold = -10.0;
+    writer.calibration = Some(calibration);
+    let bundle = writer.finish().unwrap();
+    let mut detector = Detector::new(&bundle, &engine()).unwrap();
+    let judgement = detector.score(&tiny::frame(3, Some((1, 1)))).unwrap();
+    let [region] = judgement.verdict.regions.as_slice() else {
+        panic!("{:?}", judgement.verdict.regions);
+    };
+    assert_eq!(region.bbox, [0, 0, 12, 24]);
+}
+
+#[test]
+fn tiles_are_judged_as_one_canvas() {
+    let bundle = tiny::tiled().finish().unwrap();
+    let mut detector = Detector::new(&bundle, &engine()).unwrap();
+    assert!(detector.proof().agrees());
+    for spot in [None, Some((0, 7)), Some((5, 3)), Some((9, 0))] {
+        let frame = tiny::canvas_frame(1, spot);
+        let expected = tiny::expected_tiled(&frame);
+        let judgement = detector.score(&frame).unwrap();
+        let (score, wanted) = (judgement.verdict.score.unwrap(), expected.score.unwrap());
+        assert!((score - wanted).abs() < 1e-4, "{score} is not {wanted}");
+        let map = detector.anomaly_map().unwrap();
+        assert_eq!(map.dim(), (SIDE, tiny::CANVAS));
+        assert_close(map.as_slice().unwrap(), &expected.anomaly_map, 1e-4);
+    }
+    // What needs one tensor a frame says so.
+    let mut reconstructor = Reconstructor::new(&bundle, &engine()).unwrap();
+    let message = refusal(reconstructor.run(&tiny::canvas_frame(1, None)));
+    assert!(message.contains("2 tensors"), "{message}");
+}
+
+#[test]
+fn a_4k_frame_has_its_region_in_its_own_pixels() {
+    let bundle = tiny::tiled().finish().unwrap();
+    let mut detector = Detector::new(&bundle, &engine()).unwrap();
+    let (width, height) = (3840_u32, 2160_u32);
+    // Canvas pixel (7, 3) is 384×270 pixels at (2688, 810).
+    let spot = |x: u32, y: u32| (2688..3072).contains(&x) && (810..1080).contains(&y);
+    let samples = (0..width * height)
+        .map(|index| match spot(index % width, index / width) {
+            true => 250,
+            false => 100 + (index % 7) as u8,
+        })
+        .collect();
+    let frame = Frame::from_u8(width, height, PixelFormat::Gray8, samples, "4K").unwrap();
+    let judgement = detector.score(&frame).unwrap();
+    assert_eq!(judgement.verdict.label, Label::Anomalous);
+    let region = &judgement.verdict.regions[0];
+    let [x, y, columns, rows] = region.bbox;
+    assert!(x <= 2688 && x + columns >= 3072, "{region:?}");
+    assert!(y <= 810 && y + rows >= 1080, "{region:?}");
+    assert!(columns < 1300 && rows < 900, "{region:?}");
+    assert_eq!(
+        detector.frame_map(&judgement).unwrap().dim(),
+        (height as usize, width as usize)
+    );
+}
+
+#[test]
 fn errors_name_the_bundle() {
     let nowhere = Path::new("no/such/bundle");
     let result = Detector::open(nowhere, &DetectorOptions::default());

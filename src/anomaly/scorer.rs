@@ -10,7 +10,10 @@ use fast_image_resize::{
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
-use crate::vae::VaeSpec;
+use crate::{
+    preprocess::{CanvasLayout, Interior, TileBlend},
+    vae::VaeSpec,
+};
 
 use super::{
     AnomalyError, EvidenceMap, GaussianSmoothing, GraphShapes, ImageScore, MapScore, Observed,
@@ -66,13 +69,22 @@ impl Scoring {
 /// From what was computed for a frame to its anomaly map and score, as a bundle's [`Scoring`] says,
 /// with buffers of its own: in steady state it allocates nothing. Training, calibration and
 /// runtime use the same one.
+///
+/// Of a canvas of several tiles, each tile is handed to [`Scorer::add_tile`]; each source's maps of
+/// the tiles are blended into one of the canvas before anything else is done. Cells that the mask
+/// leaves out count in no score.
 #[derive(Debug)]
 pub struct Scorer {
     fields: Vec<Field>,
     image: ImageScore,
     map: MapScore,
-    /// Rows and columns of the tensor.
+    /// Rows and columns of the canvas.
     size: [usize; 2],
+    /// Cells of the anomaly map that count, where not all do.
+    interior: Option<Interior>,
+    tiles: usize,
+    /// Tiles of the present frame that were handed over.
+    added: usize,
     last_smoothing: GaussianSmoothing,
     enlarged: Enlarged,
     selection: Vec<f32>,
@@ -93,6 +105,12 @@ pub struct Share {
 #[derive(Debug)]
 struct Field {
     evidence: EvidenceMap,
+    /// What puts the maps of several tiles together, and the map of one.
+    tile: Option<(TileBlend, Vec<f32>)>,
+    /// Rows and columns of the canvas's map.
+    shape: [usize; 2],
+    /// Its cells that count, where not all do.
+    interior: Option<Interior>,
     smoothing: GaussianSmoothing,
     standardisation: Option<Standardisation>,
     /// Smoothed.
@@ -102,8 +120,8 @@ struct Field {
 }
 
 impl Scorer {
-    /// For the frames of `spec`, with the maps that the bundle's graphs make and the content
-    /// `2×h×w` of each source's statistics.
+    /// For the frames of `spec` and `layout`, with the maps that the bundle's graphs make and the
+    /// content `2×h×w` of each source's statistics.
     ///
     /// # Errors
     /// What [`Scoring::validate`] refuses; a source whose graph is missing; statistics that are
@@ -111,6 +129,7 @@ impl Scorer {
     pub fn new(
         scoring: &Scoring,
         spec: &VaeSpec,
+        layout: &CanvasLayout,
         graphs: GraphShapes,
         statistics: &BTreeMap<Source, Array3<f32>>,
     ) -> Result<Self, AnomalyError> {
@@ -118,34 +137,81 @@ impl Scorer {
         let fields = scoring
             .sources
             .iter()
-            .map(|settings| Field::new(settings, spec, graphs, statistics))
+            .map(|settings| Field::new(settings, spec, layout, graphs, statistics))
             .collect::<Result<_, _>>()?;
-        let size = [spec.height, spec.width];
+        let size = layout.tiles().canvas_size();
         Ok(Self {
             fields,
             image: scoring.image.clone(),
             map: scoring.map.clone(),
             size,
+            interior: layout.interior(size),
+            tiles: layout.tiles().count(),
+            added: 0,
             last_smoothing: GaussianSmoothing::new(size[1], size[0], scoring.map.smoothing)?,
             enlarged: Enlarged::new(size),
             selection: Vec::with_capacity(size[0] * size[1]),
         })
     }
 
-    /// Computes the anomaly map of one frame into `map` (`H×W`, tensor geometry) and gives its raw
-    /// score.
+    /// Computes the anomaly map of a frame of one tile into `map` (`H×W`, tensor geometry) and
+    /// gives its raw score.
     ///
     /// # Errors
-    /// A slice of another length; NaN or an infinity in the maps, from the input or the model.
+    /// A slice of another length; NaN or an infinity in the maps, from the input or the model; a
+    /// layout of several tiles.
     pub fn score(&mut self, observed: &Observed, map: &mut [f32]) -> Result<f64, AnomalyError> {
+        self.add_tile(0, observed)?;
+        self.finish(map)
+    }
+
+    /// Takes in what was computed for a tile of a frame; tiles come in ascending order, and tile 0
+    /// begins a frame.
+    ///
+    /// # Errors
+    /// Those of [`EvidenceMap::compute`]; another tile than the next.
+    pub fn add_tile(&mut self, tile: usize, observed: &Observed) -> Result<(), AnomalyError> {
+        if tile == 0 {
+            self.added = 0;
+        }
+        if tile != self.added || tile >= self.tiles {
+            return Err(AnomalyError::Scoring(format!(
+                "found tile {tile}, expected tile {} of {}: hand over each once, in ascending order",
+                self.added, self.tiles
+            )));
+        }
         for field in &mut self.fields {
-            field.evidence.compute(observed, &mut field.raw)?;
+            match &mut field.tile {
+                None => field.evidence.compute(observed, &mut field.raw)?,
+                Some((blend, map)) => {
+                    field.evidence.compute(observed, map)?;
+                    blend.add(tile, map, &mut field.raw);
+                }
+            }
+        }
+        self.added += 1;
+        Ok(())
+    }
+
+    /// Computes the anomaly map of the frame whose last tile was taken in, into `map` (`H×W` of the
+    /// canvas), and gives its raw score. Cells that the mask leaves out hold the map's minimum.
+    ///
+    /// # Errors
+    /// A slice of another length; NaN or an infinity in the maps; tiles that are missing.
+    pub fn finish(&mut self, map: &mut [f32]) -> Result<f64, AnomalyError> {
+        let added = std::mem::take(&mut self.added);
+        if added != self.tiles {
+            return Err(AnomalyError::Scoring(format!(
+                "found {added} of the frame's {} tiles: hand over each",
+                self.tiles
+            )));
         }
         self.judge(map)
     }
 
-    /// [`Scorer::score`] with the maps of [`EvidenceMap::compute`] at hand, in the order of
-    /// [`Scoring::sources`]: many scorings can be tried on evidence that was computed once.
+    /// [`Scorer::finish`] with maps of the canvas at hand, neither smoothed nor standardised, in the
+    /// order of [`Scoring::sources`]: many scorings can be tried on evidence that was computed
+    /// once.
     ///
     /// # Errors
     /// Maps of another number or size; NaN or an infinity in them.
@@ -158,7 +224,7 @@ impl Scorer {
         self.judge(map)
     }
 
-    /// Number of values of the anomaly map: H·W.
+    /// Number of values of the anomaly map: H·W of the canvas.
     pub fn positions(&self) -> usize {
         self.size[0] * self.size[1]
     }
@@ -171,13 +237,19 @@ impl Scorer {
         self.enlarged
             .average(&self.fields, &self.map.sources, self.map.standardised, map)?;
         self.last_smoothing.apply(map)?;
+        if let Some(interior) = &self.interior {
+            interior.exclude(map);
+        }
 
         self.selection.clear();
         match self.image.sources[..] {
             [source] => {
                 let field = find(&self.fields, source)?;
-                self.selection
-                    .extend_from_slice(field.values(self.image.standardised));
+                let values = field.values(self.image.standardised);
+                match &field.interior {
+                    None => self.selection.extend_from_slice(values),
+                    Some(interior) => self.selection.extend(interior.inside(values)),
+                }
             }
             _ => {
                 self.selection.resize(map.len(), 0.0);
@@ -187,6 +259,11 @@ impl Scorer {
                     self.image.standardised,
                     &mut self.selection,
                 )?;
+                if let Some(interior) = &self.interior {
+                    let mut cells = interior.cells().iter();
+                    self.selection
+                        .retain(|_| cells.next().is_some_and(|inside| *inside));
+                }
             }
         }
         self.image.aggregation.score(&mut self.selection)
@@ -203,11 +280,12 @@ impl Scorer {
         standardised: bool,
     ) -> Result<([usize; 2], &[f32]), AnomalyError> {
         let field = find(&self.fields, source)?;
-        Ok((field.evidence.shape(), field.values(standardised)))
+        Ok((field.shape, field.values(standardised)))
     }
 
     /// Which sources speak against a part of the last frame, the strongest first: `[x, y, width,
-    /// height]` in pixels of the tensor. Sources without statistics are left out.
+    /// height]` in pixels of the canvas. Sources without statistics are left out, and cells that the
+    /// mask leaves out, unless there are no others.
     pub fn shares(&self, part: [usize; 4]) -> Vec<Share> {
         let [rows, columns] = self.size;
         let mut shares: Vec<Share> = self
@@ -215,16 +293,25 @@ impl Scorer {
             .iter()
             .filter(|field| !field.z.is_empty())
             .map(|field| {
-                let [height, width] = field.evidence.shape();
+                let [height, width] = field.shape;
                 let span = |from: usize, length: usize, of: usize, side: usize| {
                     let first = (from * side / of).min(side - 1);
                     first..((from + length) * side).div_ceil(of).clamp(first + 1, side)
                 };
                 let across = span(part[0], part[2], columns, width);
-                let z = span(part[1], part[3], rows, height)
-                    .flat_map(|y| &field.z[y * width..][across.clone()])
-                    .copied()
-                    .fold(f32::MIN, f32::max);
+                let cells = || {
+                    span(part[1], part[3], rows, height)
+                        .flat_map(|y| across.clone().map(move |x| y * width + x))
+                };
+                let counts = |cell: &usize| {
+                    let inside = field.interior.as_ref().map(Interior::cells);
+                    inside.is_none_or(|inside| inside[*cell])
+                };
+                let most = |z: f32, cell: usize| z.max(field.z[cell]);
+                let z = match cells().any(|cell| counts(&cell)) {
+                    true => cells().filter(counts).fold(f32::MIN, most),
+                    false => cells().fold(f32::MIN, most),
+                };
                 Share {
                     source: field.evidence.source(),
                     z,
@@ -256,13 +343,16 @@ impl Field {
     fn new(
         settings: &SourceSettings,
         spec: &VaeSpec,
+        layout: &CanvasLayout,
         graphs: GraphShapes,
         statistics: &BTreeMap<Source, Array3<f32>>,
     ) -> Result<Self, AnomalyError> {
         let evidence = EvidenceMap::new(settings.source, spec, graphs)?;
-        let [height, width] = evidence.shape();
+        let [rows, columns] = evidence.shape();
         // The setting is in pixels of the tensor, the map may be coarser.
-        let smoothing = settings.smoothing * height as f32 / spec.height as f32;
+        let smoothing = settings.smoothing * rows as f32 / spec.height as f32;
+        let shape = layout.map_size([rows, columns]);
+        let [height, width] = shape;
         let standardisation = match (&settings.statistics, statistics.get(&settings.source)) {
             (None, _) => None,
             (Some(file), None) => {
@@ -298,6 +388,11 @@ impl Field {
                 }
             ],
             standardisation,
+            tile: layout
+                .blend([rows, columns])
+                .map(|blend| (blend, vec![0.0; rows * columns])),
+            interior: layout.interior(shape),
+            shape,
             evidence,
         })
     }
@@ -316,7 +411,7 @@ impl Field {
     }
 }
 
-/// Brings maps to the tensor's size.
+/// Brings maps to the canvas's size.
 #[derive(Debug)]
 struct Enlarged {
     resizer: Resizer,
@@ -334,7 +429,7 @@ impl Enlarged {
         }
     }
 
-    /// The mean of the sources' maps in the tensor's size.
+    /// The mean of the sources' maps in the canvas's size.
     fn average(
         &mut self,
         fields: &[Field],
@@ -347,8 +442,8 @@ impl Enlarged {
         for &source in sources {
             let field = find(fields, source)?;
             let mut values = field.values(standardised);
-            if field.evidence.shape() != self.size {
-                self.enlarge(values, field.evidence.shape());
+            if field.shape != self.size {
+                self.enlarge(values, field.shape);
                 values = &self.values;
             }
             for (out, value) in out.iter_mut().zip(values) {
@@ -387,6 +482,7 @@ mod tests {
     use super::*;
     use crate::{
         anomaly::Aggregation,
+        preprocess::{Colour, PreprocessSettings, Preprocessor, Tiles},
         vae::{Latent, Likelihood},
     };
 
@@ -415,7 +511,13 @@ mod tests {
             head: Some([1, 1]),
             distance: Some([1, 2]),
         };
-        Scorer::new(scoring, &spec(), graphs, &statistics)
+        Scorer::new(
+            scoring,
+            &spec(),
+            &CanvasLayout::whole(2, 2),
+            graphs,
+            &statistics,
+        )
     }
 
     fn statistics() -> Array3<f32> {
@@ -448,6 +550,38 @@ mod tests {
             scorer.score(&bad, &mut map),
             Err(AnomalyError::NotFinite { index: 0, .. })
         ));
+    }
+
+    #[test]
+    fn each_tile_is_wanted_once() {
+        let settings = PreprocessSettings {
+            tiles: Some(Tiles {
+                width: 3,
+                height: 2,
+                overlap: 0.5,
+            }),
+            ..PreprocessSettings::new(2, 2, Colour::Grey)
+        };
+        let preprocessor = Preprocessor::new(settings).unwrap();
+        let layout = preprocessor.canvas_layout();
+        assert_eq!(layout.tiles().count(), 2);
+        let mut scoring = residual_z(0.0);
+        scoring.image.standardised = false;
+        scoring.map.standardised = false;
+        scoring.sources[0].statistics = None;
+        let graphs = GraphShapes::default();
+        let mut scorer = Scorer::new(&scoring, &spec(), layout, graphs, &BTreeMap::new()).unwrap();
+        let mut map = [0.0; 6];
+        assert!(scorer.score(&observed(), &mut map).is_err());
+        assert!(scorer.add_tile(1, &observed()).is_err());
+        scorer.add_tile(0, &observed()).unwrap();
+        assert!(scorer.finish(&mut map).is_err());
+        scorer.add_tile(0, &observed()).unwrap();
+        scorer.add_tile(1, &observed()).unwrap();
+        assert!(scorer.add_tile(2, &observed()).is_err());
+        // Both tiles show 2, 0 over 4, 1; they share the column in the middle.
+        assert_eq!(scorer.finish(&mut map).unwrap(), 4.0);
+        assert_eq!(map, [2.0, 1.0, 0.0, 4.0, 2.5, 1.0]);
     }
 
     #[test]
@@ -529,7 +663,8 @@ mod tests {
             head: None,
             distance: Some([1, 2]),
         };
-        let mut scorer = Scorer::new(&scoring, &spec(), graphs, &maps).unwrap();
+        let mut scorer =
+            Scorer::new(&scoring, &spec(), &CanvasLayout::whole(2, 2), graphs, &maps).unwrap();
         scorer.score(&observed(), &mut [0.0; 4]).unwrap();
         let shares = scorer.shares([0, 0, 1, 1]);
         assert_eq!(

@@ -83,7 +83,7 @@ pub struct SourceSettings {
     /// Standard deviation of a Gaussian smoothing, in tensor pixels; 0 for none.
     pub smoothing: f32,
     /// File of the bundle with mean μ and deviation s of the smoothed map at each position over
-    /// normal frames: NPY, f32, `2×h×w` in the source's own resolution. The standardised map is
+    /// normal frames: NPY, f32, `2×h×w` in the source's own resolution, of the whole canvas. The standardised map is
     /// z = (a − μ)/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<String>,
@@ -94,7 +94,7 @@ pub struct SourceSettings {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ImageScore {
     /// The source whose map is aggregated in its own resolution; the maps of several are brought to
-    /// the tensor's size and averaged first.
+    /// the canvas's size and averaged first.
     pub sources: Vec<Source>,
     /// Whether z is aggregated, not the map itself.
     pub standardised: bool,
@@ -106,7 +106,7 @@ pub struct ImageScore {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MapScore {
-    /// The sources whose maps, brought to the tensor's size, are averaged.
+    /// The sources whose maps, brought to the canvas's size, are averaged.
     pub sources: Vec<Source>,
     /// Whether the z are averaged, not the maps themselves.
     pub standardised: bool,
@@ -173,7 +173,7 @@ pub enum Aggregation {
     Maximum,
     /// The mean of the largest values.
     TopFraction {
-        /// Share of all pixels, above 0 and at most 1; at least one pixel counts.
+        /// Share of all pixels that the mask lets count, above 0 and at most 1; at least one pixel counts.
         fraction: f32,
     },
     /// The sum of all values: of the `likelihood` map, the negative ELBO in nats.

@@ -4,6 +4,7 @@
 use ndarray::{Array3, ArrayView3, Axis};
 
 use super::{AnomalyError, check_finite, check_length};
+use crate::preprocess::Interior;
 
 /// Weight, in frames, of the variance averaged over all positions in the variance of one position:
 /// few frames give an uncertain variance, and the smallest of ten thousand uncertain ones would
@@ -20,6 +21,8 @@ const LEAST_DEVIATION: f64 = 0.1;
 pub struct PositionStatistics {
     height: usize,
     width: usize,
+    /// Positions whose variance counts in the average over all; without it every one.
+    interior: Option<Interior>,
     frames: u64,
     mean: Vec<f64>,
     /// Sum of squared differences from the mean.
@@ -29,9 +32,15 @@ pub struct PositionStatistics {
 impl PositionStatistics {
     /// For maps of `height×width`.
     pub fn new(height: usize, width: usize) -> Self {
+        Self::within(height, width, None)
+    }
+
+    /// For maps of `height×width` of which only the positions of `interior` count.
+    pub fn within(height: usize, width: usize, interior: Option<Interior>) -> Self {
         Self {
             height,
             width,
+            interior,
             frames: 0,
             mean: vec![0.0; height * width],
             squares: vec![0.0; height * width],
@@ -62,7 +71,7 @@ impl PositionStatistics {
     }
 
     /// μ and s at each position, where s² = ((n − 1)·v + 8·v̄)/(n − 1 + 8) + (0.1)²·v̄ with v the
-    /// variance at the position (divisor n − 1) and v̄ its mean over positions: steadied where
+    /// variance at the position (divisor n − 1) and v̄ its mean over the positions that count: steadied where
     /// frames are few, and never 0.
     ///
     /// # Errors
@@ -77,7 +86,15 @@ impl PositionStatistics {
             });
         }
         let freedom = (self.frames - 1) as f64;
-        let pooled = self.squares.iter().sum::<f64>() / freedom / self.squares.len() as f64;
+        let (sum, positions) = match &self.interior {
+            None => (self.squares.iter().sum::<f64>(), self.squares.len()),
+            Some(interior) => {
+                let cells = interior.cells().iter().zip(&self.squares);
+                let inside = cells.filter(|(inside, _)| **inside);
+                (inside.map(|(_, squares)| squares).sum(), interior.count())
+            }
+        };
+        let pooled = sum / freedom / positions as f64;
         let deviation = self.squares.iter().map(|squares| {
             let moderated = (squares + PRIOR_FRAMES * pooled) / (freedom + PRIOR_FRAMES);
             (moderated + LEAST_DEVIATION.powi(2) * pooled).sqrt() as f32
@@ -198,6 +215,21 @@ mod tests {
             [[expected(4.0), expected(0.0), expected(4.0)]]
         ];
         assert!((&found - &by_hand).iter().all(|d: &f32| d.abs() < 1e-6));
+    }
+
+    #[test]
+    fn masked_positions_do_not_steady_the_others() {
+        let interior = Interior::of(vec![true, false, true]);
+        let mut statistics = PositionStatistics::within(1, 3, Some(interior));
+        for map in [[1.0, 5.0, 0.0], [3.0, 5.0, 4.0], [5.0, 5.0, 2.0]] {
+            statistics.push(&map).unwrap();
+        }
+        // Variances 4 and 4, so their mean is 4; outside, where the variance is 0, it serves too.
+        let found = statistics.finish().unwrap().to_array();
+        let expected = |variance: f64| ((2.0 * variance + 32.0) / 10.0 + 0.04).sqrt() as f32;
+        for (x, variance) in [4.0, 0.0, 4.0].into_iter().enumerate() {
+            assert!((found[(1, 0, x)] - expected(variance)).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -7,13 +7,14 @@ use super::{
 };
 use crate::{
     Error, Reconstructor,
-    anomaly::{AnomalyError, DISTANCE, GraphShapes, HEAD_LOGITS, Observed, Scorer},
+    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Observed, Scorer},
     backend::Engine,
     frame::Frame,
     vae::{Likelihood, VaeSpec},
 };
 
-/// Everything that is computed on the way from a frame to its score, without batch dimension.
+/// Everything that is computed on the way from a frame to its score, without batch dimension; of
+/// several tiles what the graphs make of the first one, and map and score of the canvas.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GoldenValues {
     /// The prepared frame, `C×H×W`.
@@ -32,7 +33,7 @@ pub struct GoldenValues {
     pub head_logits: Vec<f32>,
     /// Distances of the features, `h×w`; empty without them.
     pub distance: Vec<f32>,
-    /// Anomaly map, `H×W`; empty without a scoring.
+    /// Anomaly map, `H×W` of the canvas; empty without a scoring.
     pub anomaly_map: Vec<f32>,
     /// Score, where there is a scoring. It is stored in the manifest, not in the NPZ file.
     pub score: Option<f64>,
@@ -48,24 +49,26 @@ impl GoldenValues {
         reconstructor: &mut Reconstructor,
         scorer: Option<&mut Scorer>,
     ) -> Result<Self, Error> {
-        reconstructor.run(frame)?;
-        Ok(Self::of(&reconstructor.observed(), scorer)?)
+        let (mut scorer, mut values) = (scorer, Self::default());
+        reconstructor.run_tiles(frame, |tile, observed| {
+            if tile == 0 {
+                values = Self::of(observed);
+            }
+            match &mut scorer {
+                Some(scorer) => Ok(scorer.add_tile(tile, observed)?),
+                None => Ok(()),
+            }
+        })?;
+        if let Some(scorer) = scorer {
+            values.anomaly_map.resize(scorer.positions(), 0.0);
+            values.score = Some(scorer.finish(&mut values.anomaly_map)?);
+        }
+        Ok(values)
     }
 
-    /// What was computed for a frame, and what a scorer makes of it.
-    ///
-    /// # Errors
-    /// Those of [`Scorer::score`].
-    pub fn of(observed: &Observed, scorer: Option<&mut Scorer>) -> Result<Self, AnomalyError> {
-        let (anomaly_map, score) = match scorer {
-            Some(scorer) => {
-                let mut map = vec![0.0; scorer.positions()];
-                let score = scorer.score(observed, &mut map)?;
-                (map, Some(score))
-            }
-            None => (Vec::new(), None),
-        };
-        Ok(Self {
+    /// What the graphs made of a tensor.
+    fn of(observed: &Observed) -> Self {
+        Self {
             input: observed.input.to_vec(),
             mean: observed.mean.to_vec(),
             log_variance: observed.log_variance.to_vec(),
@@ -74,18 +77,23 @@ impl GoldenValues {
             reconstruction_log_variance: observed.reconstruction_log_variance.to_vec(),
             head_logits: observed.head.to_vec(),
             distance: observed.distance.to_vec(),
-            anomaly_map,
-            score,
-        })
+            anomaly_map: Vec::new(),
+            score: None,
+        }
     }
 
-    /// The NPZ file that [`Golden::expected`] names.
+    /// The NPZ file that [`Golden::expected`] names; `canvas` are height and width of the map.
     ///
     /// # Errors
-    /// Arrays of another length than the shapes of `spec` and `graphs`.
-    pub fn to_npz(&self, spec: &VaeSpec, graphs: GraphShapes) -> Result<Vec<u8>, BundleError> {
+    /// Arrays of another length than the shapes of `spec`, `graphs` and `canvas`.
+    pub fn to_npz(
+        &self,
+        spec: &VaeSpec,
+        graphs: GraphShapes,
+        canvas: [usize; 2],
+    ) -> Result<Vec<u8>, BundleError> {
         let arrays: Vec<_> = self
-            .arrays(spec, graphs)
+            .arrays(spec, graphs, canvas)
             .into_iter()
             .filter(|array| !array.values.is_empty())
             .map(|array| (array.name, array.shape, array.values))
@@ -127,7 +135,7 @@ impl GoldenValues {
         differences
     }
 
-    fn arrays(&self, spec: &VaeSpec, graphs: GraphShapes) -> Vec<Array<'_>> {
+    fn arrays(&self, spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> Vec<Array<'_>> {
         let (pixels, latent) = (spec.input_shape().to_vec(), spec.latent.shape());
         let of_graph = |shape: Option<[usize; 2]>| shape.map_or_else(Vec::new, Vec::from);
         let shapes = [
@@ -139,7 +147,7 @@ impl GoldenValues {
             pixels,
             of_graph(graphs.head),
             of_graph(graphs.distance),
-            vec![spec.height, spec.width],
+            canvas.to_vec(),
         ];
         self.values()
             .into_iter()
@@ -286,6 +294,7 @@ impl Bundle {
             }
         };
         let (pixels, latent) = (spec.input_shape(), spec.latent.shape());
+        let [_, height, width] = self.manifest.preprocess.canvas_shape();
         Ok(GoldenValues {
             input: read("input", &pixels, true)?,
             mean: read("mean", &latent, true)?,
@@ -313,7 +322,7 @@ impl Bundle {
             )?,
             anomaly_map: read(
                 ANOMALY_MAP,
-                &[spec.height, spec.width],
+                &[height, width],
                 self.manifest.scoring.is_some(),
             )?,
             score: self.manifest.golden.score,

@@ -164,6 +164,12 @@ impl Bundle {
             return Ok(None);
         };
         let spec = &self.manifest.vae;
+        let preprocessor = self.preprocessor().map_err(|error| BundleError::Setting {
+            path: self.path.join(MANIFEST),
+            key: "preprocess".into(),
+            problem: error.to_string(),
+        })?;
+        let layout = preprocessor.canvas_layout();
         let unusable = |path: &str, problem| BundleError::Array {
             path: self.path.join(path),
             problem,
@@ -174,9 +180,9 @@ impl Bundle {
                 continue;
             };
             let failed = |problem| unusable(name, problem);
-            let [height, width] = EvidenceMap::new(settings.source, spec, graphs)
-                .map_err(|error| failed(error.to_string()))?
-                .shape();
+            let evidence = EvidenceMap::new(settings.source, spec, graphs)
+                .map_err(|error| failed(error.to_string()))?;
+            let [height, width] = layout.map_size(evidence.shape());
             let shape = [2, height, width];
             let values = read_npy(self.listed(name), &shape).map_err(failed)?;
             let array =
@@ -184,7 +190,7 @@ impl Bundle {
             Standardisation::from_array(array.view()).map_err(|error| failed(error.to_string()))?;
             statistics.insert(settings.source, array);
         }
-        let scorer = Scorer::new(scoring, spec, graphs, &statistics)
+        let scorer = Scorer::new(scoring, spec, layout, graphs, &statistics)
             .map_err(|error| unusable(MANIFEST, error.to_string()))?;
         Ok(Some(scorer))
     }

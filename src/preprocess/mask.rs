@@ -1,6 +1,7 @@
 //! Masks: where in a frame to look.
 
 use fast_image_resize::FilterType;
+use ndarray::{Array2, s};
 
 use super::{Crop, Geometry, PreprocessError, resample::Resampler};
 use crate::frame::{DecodeLimits, Frame, Samples};
@@ -94,6 +95,24 @@ impl Mask {
         cells
     }
 
+    /// The pixels of a frame that are looked at, frame height × frame width; none outside of the
+    /// crop. `geometry` is what preprocessing with this mask gave for the frame.
+    pub fn in_frame(&self, geometry: &Geometry) -> Array2<bool> {
+        let [x, y, width, height] = geometry.region.as_usize();
+        let size = [geometry.frame_height, geometry.frame_width].map(|side| side as usize);
+        let mut frame = Array2::from_elem(size, false);
+        frame
+            .slice_mut(s![y..y + height, x..x + width])
+            .assign(&self.in_map((height, width)));
+        frame
+    }
+
+    /// The cells of a map (rows, columns) that are looked at, as [`Mask::interior`] has them.
+    pub fn in_map(&self, (height, width): (usize, usize)) -> Array2<bool> {
+        let cells = self.interior(height, width).cells;
+        Array2::from_shape_fn((height, width), |(y, x)| cells[y * width + x])
+    }
+
     /// The cells of a map, `height × width`, that are looked at: those covered by half, or, where
     /// a thin mask covers none by half on a coarse map, those covered most.
     pub fn interior(&self, height: usize, width: usize) -> Interior {
@@ -144,7 +163,7 @@ impl Interior {
     }
 
     #[cfg(test)]
-    pub(super) fn of(cells: Vec<bool>) -> Self {
+    pub(crate) fn of(cells: Vec<bool>) -> Self {
         Self { cells }
     }
 
@@ -156,7 +175,7 @@ impl Interior {
     /// Gives the cells of a map that don't count the least value of those that do, so that
     /// neither a maximum nor a threshold finds them.
     pub fn exclude(&self, map: &mut [f32]) {
-        let least = self.values(map).copied().fold(f32::INFINITY, f32::min);
+        let least = self.inside(map).fold(f32::INFINITY, f32::min);
         self.set_outside(map, least);
     }
 
@@ -167,15 +186,16 @@ impl Interior {
             return;
         }
         for plane in planes.chunks_exact_mut(self.cells.len()) {
-            let sum: f64 = self.values(plane).map(|&value| f64::from(value)).sum();
+            let sum: f64 = self.inside(plane).map(f64::from).sum();
             self.set_outside(plane, (sum / count as f64) as f32);
         }
     }
 
-    fn values<'a>(&'a self, map: &'a [f32]) -> impl Iterator<Item = &'a f32> {
+    /// The values of a map's cells that count.
+    pub fn inside<'a>(&'a self, map: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         map.iter()
             .zip(&self.cells)
-            .filter_map(|(value, &inside)| inside.then_some(value))
+            .filter_map(|(&value, &inside)| inside.then_some(value))
     }
 
     fn set_outside(&self, map: &mut [f32], value: f32) {
@@ -270,6 +290,23 @@ mod tests {
         assert!(refused(b"", None).contains("is no PNG"));
         let whole = mask(64, 64, |x, y| (x * y) % 3 == 0);
         refused(&whole[..whole.len() / 2], None);
+    }
+
+    #[test]
+    fn a_frame_is_looked_at_within_the_crop() {
+        let crop = Crop {
+            left: 0.5,
+            top: 0.0,
+            right: 1.0,
+            bottom: 1.0,
+        };
+        // The upper two thirds are white.
+        let mask = Mask::from_png(&mask(4, 3, |_, y| y < 2), "mask.png", Some(crop)).unwrap();
+        let inside = mask.in_frame(&Geometry::of(8, 6, Some(crop)));
+        assert_eq!(inside.dim(), (6, 8));
+        for ((y, x), &inside) in inside.indexed_iter() {
+            assert_eq!(inside, x >= 4 && y < 4, "{x}, {y}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From frame to tensor, and from tensor geometry back to the frame's: the only implementation,
 //! used by training, calibration and every back end.
 
+mod canvas;
 mod denoise;
 mod geometry;
 mod levels;
@@ -18,6 +19,7 @@ use denoise::Denoiser;
 use levels::LevelNormaliser;
 use resample::Resampler;
 
+pub use canvas::CanvasLayout;
 pub use geometry::{Geometry, PixelRect};
 pub use levels::Levels;
 pub use mask::{Interior, Mask};
@@ -96,11 +98,10 @@ pub struct Preprocessor {
     settings: PreprocessSettings,
     resampler: Resampler,
     denoiser: Option<Denoiser>,
-    mask: Option<Mask>,
+    layout: CanvasLayout,
     /// The mask on the canvas.
     interior: Option<Interior>,
     levels: LevelNormaliser,
-    layout: TileLayout,
     /// The last frame, C×H'×W'.
     canvas: Vec<f32>,
     /// One channel of the region at the frame's resolution.
@@ -151,7 +152,8 @@ impl Preprocessor {
             ResizeFilter::Lanczos3 => FilterType::Lanczos3,
         };
         let [channels, height, width] = settings.canvas_shape();
-        let interior = mask.as_ref().map(|mask| mask.interior(height, width));
+        let layout = CanvasLayout::new(TileLayout::new(&settings), mask);
+        let interior = layout.interior([height, width]);
         if interior.as_ref().is_some_and(|inside| inside.count() == 0) {
             return Err(PreprocessError::Mask {
                 name: settings.mask.unwrap_or_default(),
@@ -163,10 +165,9 @@ impl Preprocessor {
         Ok(Self {
             resampler: Resampler::new(filter),
             denoiser: settings.denoise.map(Denoiser::new),
-            mask,
             interior,
             levels: LevelNormaliser::new(settings.exposure, settings.contrast, [width, height]),
-            layout: TileLayout::new(&settings),
+            layout,
             canvas: vec![0.0; channels * height * width],
             plane: Vec::new(),
             unit: std::array::from_fn(|v| v as f32 / 255.0),
@@ -181,12 +182,17 @@ impl Preprocessor {
 
     /// The mask that the settings name.
     pub fn mask(&self) -> Option<&Mask> {
-        self.mask.as_ref()
+        self.layout.mask()
+    }
+
+    /// Tiles and mask of the canvas, as a scorer needs them.
+    pub fn canvas_layout(&self) -> &CanvasLayout {
+        &self.layout
     }
 
     /// How the canvas is cut; one tile, where the settings ask for no tiles.
     pub fn layout(&self) -> &TileLayout {
-        &self.layout
+        self.layout.tiles()
     }
 
     /// Writes the tensor of a frame, C×H×W, into `out`, and says which part of the frame it
@@ -197,7 +203,7 @@ impl Preprocessor {
     /// [`PreprocessError::Tensor`] if `out` has not exactly C·H·W values, and
     /// [`PreprocessError::Tiled`] if the settings cut a frame into several tensors.
     pub fn prepare(&mut self, frame: &Frame, out: &mut [f32]) -> Result<Geometry, PreprocessError> {
-        let count = self.layout.count();
+        let count = self.layout().count();
         if count > 1 {
             return Err(PreprocessError::Tiled { count });
         }
@@ -256,11 +262,12 @@ impl Preprocessor {
     /// [`PreprocessError::NoTile`].
     pub fn tile(&self, index: usize, out: &mut [f32]) -> Result<(), PreprocessError> {
         check_tensor(&self.settings, out.len())?;
-        let tile = self.layout.tile(index).ok_or(PreprocessError::NoTile {
+        let tiles = self.layout.tiles();
+        let tile = tiles.tile(index).ok_or(PreprocessError::NoTile {
             index,
-            count: self.layout.count(),
+            count: tiles.count(),
         })?;
-        self.layout.copy(&self.canvas, tile, out);
+        tiles.copy(&self.canvas, tile, out);
         Ok(())
     }
 

@@ -98,6 +98,21 @@ impl TileLayout {
         }
     }
 
+    /// One tile of `height × width`.
+    pub(super) fn single(height: usize, width: usize) -> Self {
+        Self {
+            canvas: [width, height],
+            tile: [width, height],
+            columns: vec![0],
+            rows: vec![0],
+        }
+    }
+
+    /// Height and width of the canvas, in pixels.
+    pub fn canvas_size(&self) -> [usize; 2] {
+        [self.canvas[1], self.canvas[0]]
+    }
+
     /// Number of tiles, at least 1.
     pub fn count(&self) -> usize {
         self.columns.len() * self.rows.len()
@@ -123,6 +138,16 @@ impl TileLayout {
             width: width as u32,
             height: height as u32,
         })
+    }
+
+    /// Tile `index` of a canvas, C×H'×W', as a tensor of its own, C×H×W; `None` for one that is
+    /// not there.
+    pub fn cut(&self, index: usize, canvas: &[f32]) -> Option<Vec<f32>> {
+        let tile = self.tile(index)?;
+        let channels = canvas.len() / self.canvas.iter().product::<usize>().max(1);
+        let mut out = vec![0.0; channels * self.tile.iter().product::<usize>()];
+        self.copy(canvas, tile, &mut out);
+        Some(out)
     }
 
     /// Copies a tile, C×H×W, out of a canvas, C×H'×W'.

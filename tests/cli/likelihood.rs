@@ -27,7 +27,9 @@ fn writer() -> BundleWriter {
     writer.files.insert(DECODER.into(), tiny::decoder(1.0));
     writer.files.insert(
         "golden.npz".into(),
-        values.to_npz(&writer.vae, GraphShapes::default()).unwrap(),
+        values
+            .to_npz(&writer.vae, GraphShapes::default(), [SIDE; 2])
+            .unwrap(),
     );
     writer
 }

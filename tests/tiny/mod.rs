@@ -12,7 +12,7 @@ use edge_vae::{
     anomaly::{Aggregation, Calibration, GraphShapes, Scoring, Source},
     bundle::{BundleWriter, DECODER, ENCODER, Golden, GoldenValues, ModelCard, write_npy},
     frame::PixelFormat,
-    preprocess::{Colour, PreprocessSettings},
+    preprocess::{Colour, PreprocessSettings, Tiles},
     vae::{Latent, Likelihood, VaeSpec},
 };
 use prost::Message;
@@ -56,7 +56,9 @@ pub(crate) fn writer() -> BundleWriter {
         ("golden.png", png(&golden_frame)),
         (
             "golden.npz",
-            values.to_npz(&spec, GraphShapes::default()).unwrap(),
+            values
+                .to_npz(&spec, GraphShapes::default(), [SIDE; 2])
+                .unwrap(),
         ),
         (
             "statistics.npy",
@@ -100,30 +102,185 @@ pub(crate) fn writer() -> BundleWriter {
     }
 }
 
+/// Width of the canvas of [`tiled`]; its height is [`SIDE`], so that it has tiles at x = 0 and 2.
+pub(crate) const CANVAS: usize = 10;
+
+/// Mean of the normal residual where the mask of [`masked`] is black: it would make any frame
+/// anomalous if it counted.
+const MEAN_OUTSIDE: f32 = -100.0;
+
+/// [`writer`] with a mask that is white where [`is_inside`] says.
+pub(crate) fn masked() -> BundleWriter {
+    let mut writer = writer();
+    let picture = image::GrayImage::from_fn(SIDE as u32, SIDE as u32, |x, _| {
+        image::Luma([255 * u8::from(is_inside(x as usize))])
+    });
+    let mut mask = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut mask, image::ImageFormat::Png)
+        .unwrap();
+    let mut statistics: Vec<f32> = (0..SIDE * SIDE)
+        .map(|index| match is_inside(index % SIDE) {
+            true => STATISTICS.0,
+            false => MEAN_OUTSIDE,
+        })
+        .collect();
+    statistics.extend([STATISTICS.1; SIDE * SIDE]);
+    let values = expected_masked(&frame(1, None));
+    writer.preprocess.mask = Some("mask.png".into());
+    writer.golden.score = values.score;
+    writer.files.extend([
+        ("mask.png".to_owned(), mask.into_inner()),
+        (
+            "statistics.npy".to_owned(),
+            write_npy(&[2, SIDE, SIDE], &statistics).unwrap(),
+        ),
+        (
+            "golden.npz".to_owned(),
+            values
+                .to_npz(&writer.vae, GraphShapes::default(), [SIDE; 2])
+                .unwrap(),
+        ),
+    ]);
+    writer
+}
+
+/// Whether column `x` is looked at by [`masked`]: its left half.
+pub(crate) fn is_inside(x: usize) -> bool {
+    x < SIDE / 2
+}
+
+/// What [`masked`] computes for a frame of `SIDE×SIDE`.
+pub(crate) fn expected_masked(frame: &Frame) -> GoldenValues {
+    let mut input = grey(frame);
+    let inside = |index: &usize| is_inside(index % SIDE);
+    let count = (SIDE * SIDE / 2) as f64;
+    let mean = (0..SIDE * SIDE)
+        .filter(inside)
+        .map(|i| input[i])
+        .sum::<f64>()
+        / count;
+    for index in (0..SIDE * SIDE).filter(|index| !inside(index)) {
+        input[index] = mean;
+    }
+    let mut values = expected_of(&input);
+    let looked_at = || (0..SIDE * SIDE).filter(inside);
+    let least = looked_at()
+        .map(|i| values.anomaly_map[i])
+        .fold(f32::MAX, f32::min);
+    let most = looked_at()
+        .map(|i| values.anomaly_map[i])
+        .fold(f32::MIN, f32::max);
+    for index in (0..SIDE * SIDE).filter(|index| !inside(index)) {
+        values.anomaly_map[index] = least;
+    }
+    values.score = Some(f64::from(most));
+    values
+}
+
+/// [`writer`] with a canvas of `CANVAS×SIDE` pixels in two tiles.
+pub(crate) fn tiled() -> BundleWriter {
+    let mut writer = writer();
+    let golden_frame = canvas_frame(1, None);
+    let values = expected_tiled(&golden_frame);
+    let positions = CANVAS * SIDE;
+    let mut statistics = vec![STATISTICS.0; positions];
+    statistics.extend(vec![STATISTICS.1; positions]);
+    writer.preprocess.tiles = Some(Tiles {
+        width: CANVAS,
+        height: SIDE,
+        overlap: 0.5,
+    });
+    writer.golden.score = values.score;
+    writer.files.extend([
+        ("golden.png".to_owned(), png(&golden_frame)),
+        (
+            "statistics.npy".to_owned(),
+            write_npy(&[2, SIDE, CANVAS], &statistics).unwrap(),
+        ),
+        (
+            "golden.npz".to_owned(),
+            values
+                .to_npz(&writer.vae, GraphShapes::default(), [SIDE, CANVAS])
+                .unwrap(),
+        ),
+    ]);
+    writer
+}
+
+/// What [`tiled`] computes for a frame of `CANVAS×SIDE`: the graphs' outputs for the first tile,
+/// map and score of the canvas.
+pub(crate) fn expected_tiled(frame: &Frame) -> GoldenValues {
+    let canvas = grey(frame);
+    let tile = |left: usize| -> Vec<f64> {
+        (0..SIDE * SIDE)
+            .map(|index| canvas[index / SIDE * CANVAS + left + index % SIDE])
+            .collect()
+    };
+    let starts = [0, CANVAS - SIDE];
+    let [first, second] = starts.map(|left| expected_of(&tile(left)));
+    // The tiles overlap from x = 2 to 8.
+    let overlap = (SIDE - starts[1]) as f64;
+    let map: Vec<f32> = (0..CANVAS * SIDE)
+        .map(|index| {
+            let (x, y) = (index % CANVAS, index / CANVAS);
+            let phase = ((x as f64 + 0.5 - starts[1] as f64) / overlap).clamp(0.0, 1.0);
+            let share = (std::f64::consts::FRAC_PI_2 * phase).sin().powi(2);
+            let of = |values: &GoldenValues, left: usize| {
+                let column = x.checked_sub(left).filter(|&column| column < SIDE);
+                column.map_or(0.0, |x| f64::from(values.anomaly_map[y * SIDE + x]))
+            };
+            ((1.0 - share) * of(&first, starts[0]) + share * of(&second, starts[1])) as f32
+        })
+        .collect();
+    GoldenValues {
+        score: Some(f64::from(map.iter().copied().fold(f32::MIN, f32::max))),
+        anomaly_map: map,
+        ..first
+    }
+}
+
+/// A frame of `CANVAS·scale × SIDE·scale` pixels, as [`frame`].
+pub(crate) fn canvas_frame(scale: usize, spot: Option<(usize, usize)>) -> Frame {
+    chequered([CANVAS, SIDE], scale, spot)
+}
+
 /// A frame of `SIDE·scale` pixels a side, in which each tensor pixel is a square of `scale`
 /// pixels: a faint chequer pattern, with a bright spot on one tensor pixel (x, y).
 pub(crate) fn frame(scale: usize, spot: Option<(usize, usize)>) -> Frame {
-    let side = SIDE * scale;
-    let samples = (0..side * side)
+    chequered([SIDE; 2], scale, spot)
+}
+
+fn chequered([columns, rows]: [usize; 2], scale: usize, spot: Option<(usize, usize)>) -> Frame {
+    let [width, height] = [columns * scale, rows * scale];
+    let samples = (0..width * height)
         .map(|index| {
-            let (x, y) = (index % side / scale, index / side / scale);
+            let (x, y) = (index % width / scale, index / width / scale);
             match spot {
                 Some(spot) if spot == (x, y) => 250,
                 _ => 100 + 10 * ((x + y) % 2) as u8,
             }
         })
         .collect();
-    let side = side as u32;
-    Frame::from_u8(side, side, PixelFormat::Gray8, samples, "tiny").unwrap()
+    let [width, height] = [width as u32, height as u32];
+    Frame::from_u8(width, height, PixelFormat::Gray8, samples, "tiny").unwrap()
 }
 
 /// What the model computes for a frame of `SIDE×SIDE`, by plain loops in f64.
 pub(crate) fn expected(frame: &Frame) -> GoldenValues {
-    let input: Vec<f64> = frame
-        .to_rgb8()
+    expected_of(&grey(frame))
+}
+
+fn grey(frame: &Frame) -> Vec<f64> {
+    let pixels = frame.to_rgb8();
+    pixels
         .pixels()
         .map(|pixel| f64::from(pixel.0[0]) / 255.0)
-        .collect();
+        .collect()
+}
+
+/// The same for a tensor.
+fn expected_of(input: &[f64]) -> GoldenValues {
     assert_eq!(input.len(), SIDE * SIDE);
     let squares = SIDE / SQUARE;
     let mut mean = vec![0.0; squares * squares];
@@ -143,7 +300,7 @@ pub(crate) fn expected(frame: &Frame) -> GoldenValues {
         .collect();
     let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
     GoldenValues {
-        input: single(&input),
+        input: single(input),
         mean: single(&mean),
         log_variance: vec![LOG_VARIANCE; squares * squares],
         reconstruction: single(&reconstruction),

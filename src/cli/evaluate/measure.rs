@@ -275,8 +275,16 @@ impl Run<'_> {
             let reason = "its mask is empty; all its pixels count as background";
             self.measured.empty_masks.push(problem(reason.to_owned()));
         }
-        let read = read.as_ref().map(|mask| mask.view());
-        if let Err(error) = pixels.add(stratum, map.view(), read) {
+        let looked_at = self
+            .detector
+            .canvas_layout()
+            .mask()
+            .map(|mask| match self.place {
+                Pixels::Frame => mask.in_frame(&geometry),
+                Pixels::Tensor => mask.in_map(map.dim()),
+            });
+        let [read, looked_at] = [&read, &looked_at].map(|mask| mask.as_ref().map(Array2::view));
+        if let Err(error) = pixels.add_within(stratum, map.view(), read, looked_at) {
             let reason = format!("{}: {error}", sample.name());
             self.measured.bad_masks.push(problem(reason));
         }

@@ -148,12 +148,28 @@ impl PixelScores {
         map: ArrayView2<'_, f32>,
         mask: Option<ArrayView2<'_, bool>>,
     ) -> Result<(), PixelError> {
+        self.add_within(stratum, map, mask, None)
+    }
+
+    /// [`PixelScores::add`] for a frame of which only the pixels that are set in `within` (`H×W`)
+    /// were looked at: the others are neither background nor defect.
+    ///
+    /// # Errors
+    /// Those of [`PixelScores::add`]; a `within` of another size.
+    pub fn add_within(
+        &mut self,
+        stratum: usize,
+        map: ArrayView2<'_, f32>,
+        mask: Option<ArrayView2<'_, bool>>,
+        within: Option<ArrayView2<'_, bool>>,
+    ) -> Result<(), PixelError> {
         let strata = self.strata.len();
         let place = self.strata.get_mut(stratum).ok_or(PixelError::Stratum {
             found: stratum,
             strata,
         })?;
-        if let Some(mask) = mask.filter(|mask| mask.dim() != map.dim()) {
+        let unlike = |mask: &ArrayView2<'_, bool>| mask.dim() != map.dim();
+        if let Some(mask) = mask.filter(unlike).or(within.filter(unlike)) {
             return Err(PixelError::Size {
                 mask_width: mask.ncols(),
                 mask_height: mask.nrows(),
@@ -164,14 +180,19 @@ impl PixelScores {
         if let Some(((y, x), _)) = map.indexed_iter().find(|(_, value)| value.is_nan()) {
             return Err(PixelError::NotANumber { x, y });
         }
-        let components = mask.map(Components::of);
+        let looked_at = |pixel| within.is_none_or(|within| within[pixel]);
+        let components = match (mask, within) {
+            (Some(mask), Some(within)) => Some(Components::of((&mask & &within).view())),
+            (mask, _) => mask.map(Components::of),
+        };
         let shares: Vec<f64> = components.as_ref().map_or_else(Vec::new, |components| {
             let share = |&size| 1.0 / f64::from(size);
             components.sizes.iter().map(share).collect()
         });
         let labels = components.as_ref().map(|components| &components.labels);
         let (mut background, mut defective) = (Vec::with_capacity(map.len()), Vec::new());
-        for (pixel, &score) in map.indexed_iter() {
+        let pixels = map.indexed_iter().filter(|(pixel, _)| looked_at(*pixel));
+        for (pixel, &score) in pixels {
             let region = labels.map_or(0, |labels| labels[pixel]) as usize;
             match region.checked_sub(1) {
                 None => background.push(key_of(score)),

@@ -363,3 +363,29 @@ const REFERENCE: [(usize, f64, f64, f64, f64); 2] = [
         0.221_911_348_975_24,
     ),
 ];
+
+#[test]
+fn pixels_that_were_not_looked_at_are_as_if_cut_off() {
+    let mut random = Pcg64::seed_from_u64(8);
+    let (mut whole, mut cut) = (PixelScores::new(2), PixelScores::new(2));
+    for frame in 0..6 {
+        let map = Array2::from_shape_fn((9, 12), |_| random.random::<f32>());
+        // Across the border between what was looked at and what was not.
+        let mask = Array2::from_shape_fn((9, 12), |(y, x)| (3..6).contains(&y) && x >= 4);
+        let within = Array2::from_shape_fn((9, 12), |(_, x)| x < 7);
+        let mask = (frame > 2).then_some(mask);
+        let stratum = usize::from(mask.is_some());
+        let seen = mask.as_ref().map(|mask| mask.view());
+        whole
+            .add_within(stratum, map.view(), seen, Some(within.view()))
+            .unwrap();
+        let left = ndarray::s![.., ..7];
+        let seen = mask.as_ref().map(|mask| mask.slice(left));
+        cut.add(stratum, map.slice(left), seen).unwrap();
+    }
+    assert_eq!(whole.evaluate(None).all, cut.evaluate(None).all);
+    let map = Array2::zeros((2, 2));
+    let within = Array2::from_elem((2, 3), true);
+    let refused = whole.add_within(0, map.view(), None, Some(within.view()));
+    assert!(matches!(refused, Err(PixelError::Size { .. })));
+}

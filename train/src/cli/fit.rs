@@ -14,7 +14,8 @@ use crate::{
     detection::Score,
     export::Golden,
     fit::{
-        self, Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE, Job,
+        self, Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE,
+        Job, TileChoice,
     },
     network::{LatentChoice, Preset},
 };
@@ -176,6 +177,15 @@ pub(super) struct TrainingArgs {
     /// Region of interest as fractions of the frame: LEFT,TOP,RIGHT,BOTTOM
     #[arg(long, value_name = "L,T,R,B", value_parser = parse_crop)]
     crop: Option<Crop>,
+    /// PNG, laid over the whole frame: white where to look, black what to ignore
+    #[arg(long, value_name = "PNG")]
+    mask: Option<PathBuf>,
+    /// Resize frames to a canvas of WIDTHxHEIGHT and judge it in tiles of the tensor's size that
+    /// overlap by a quarter; auto: where the shorter side of frames is above 640 pixels, at half
+    /// their size, or less so that there are at most 16 tiles; off: whole frames, as always at 28x28
+    /// and with a vector latent
+    #[arg(long, value_name = "auto|off|WxH", default_value = "auto", value_parser = parse_tiles)]
+    tiles: TileChoice,
     /// Noise filter before resizing: median:RADIUS or gaussian:SIGMA, in frame pixels
     #[arg(long, value_name = "KIND:SIZE", value_parser = parse_denoise)]
     denoise: Option<Denoise>,
@@ -431,6 +441,8 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
             ColourArg::Rgb => Colour::Rgb,
         }),
         crop: args.crop,
+        mask: args.mask.clone(),
+        tiles: args.tiles,
         denoise: args.denoise,
         filter: match args.filter {
             FilterArg::Area => ResizeFilter::Area,
@@ -540,6 +552,22 @@ fn parse_crop(text: &str) -> Result<Crop, String> {
             "wanted LEFT,TOP,RIGHT,BOTTOM with 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1"
                 .to_owned(),
         ),
+    }
+}
+
+fn parse_tiles(text: &str) -> Result<TileChoice, String> {
+    let wanted = || "wanted auto, off, or WIDTHxHEIGHT in pixels".to_owned();
+    match text {
+        "auto" => Ok(TileChoice::Auto),
+        "off" => Ok(TileChoice::Off),
+        _ => {
+            let (width, height) = text.split_once('x').ok_or_else(wanted)?;
+            let side = |side: &str| side.parse().map_err(|_| wanted());
+            Ok(TileChoice::Canvas {
+                width: side(width)?,
+                height: side(height)?,
+            })
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use edge_vae::{
         SourceSettings,
     },
     metrics::auroc,
+    preprocess::Interior,
 };
 use ndarray::Array3;
 
@@ -43,7 +44,7 @@ pub(super) struct Trial {
     /// The map of each field, as [`Gathered::fields`] lists them, neither smoothed nor
     /// standardised.
     pub maps: Vec<Vec<f32>>,
-    /// Where the defect is, `H×W` of the tensor; `None` in a normal frame.
+    /// Where the defect is, `H×W` of the canvas; `None` in a normal frame.
     pub mask: Option<Vec<bool>>,
 }
 
@@ -90,12 +91,7 @@ struct Best {
 ///
 /// # Errors
 /// A score that the model does not have; maps that are not finite.
-pub(super) fn choose(
-    wanted: Score,
-    gathered: &Gathered,
-    trials: &[Trial],
-    size: [usize; 2],
-) -> Result<Choice> {
+pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Result<Choice> {
     let mut bests = Vec::new();
     for (place, field) in gathered.fields.iter().enumerate() {
         for standardised in standardisations(wanted, field.source) {
@@ -131,8 +127,7 @@ pub(super) fn choose(
         standardised: best.standardised,
         aggregation: best.aggregation,
     };
-    let (map_fields, map, pixel_auroc) =
-        choose_map(wanted, gathered, best, &smoothings, trials, size)?;
+    let (map_fields, map, pixel_auroc) = choose_map(wanted, gathered, best, &smoothings, trials)?;
     Ok(Choice {
         image_field: best.field,
         image,
@@ -177,7 +172,7 @@ fn best_of(
         let mut treatment = field.treatment(smoothing, standardised)?;
         let mut scores = vec![Vec::with_capacity(trials.len()); aggregations.len()];
         for trial in trials {
-            let map = treatment.apply(&trial.maps[place])?;
+            let map = field.inside(treatment.apply(&trial.maps[place])?);
             for (scores, aggregation) in scores.iter_mut().zip(&aggregations) {
                 scores.push(aggregation.score(&mut map.clone())?);
             }
@@ -219,7 +214,6 @@ fn choose_map(
     image: &Best,
     smoothings: &[f32],
     trials: &[Trial],
-    size: [usize; 2],
 ) -> Result<(Vec<usize>, MapScore, f64)> {
     let mut candidates: Vec<(Vec<usize>, bool)> = vec![(vec![image.field], true)];
     if wanted == Score::Auto {
@@ -239,13 +233,13 @@ fn choose_map(
     let mut found: Option<(Vec<usize>, MapScore, f64)> = None;
     for (fields, standardised) in candidates {
         for smoothing in MAP_SMOOTHINGS {
-            let smoothing = smoothing * size[0].min(size[1]) as f32;
+            let smoothing = smoothing * gathered.side as f32;
             let score = MapScore {
                 sources: fields.iter().map(|&f| gathered.fields[f].source).collect(),
                 standardised,
                 smoothing,
             };
-            let auroc = pixel_separation(gathered, &fields, &score, smoothings, trials, size)?;
+            let auroc = pixel_separation(gathered, &fields, &score, smoothings, trials)?;
             if found
                 .as_ref()
                 .is_none_or(|(.., best)| auroc > best + FINE_TIE)
@@ -263,8 +257,8 @@ fn pixel_separation(
     score: &MapScore,
     smoothings: &[f32],
     trials: &[Trial],
-    size: [usize; 2],
 ) -> Result<f64> {
+    let size = gathered.size;
     let mut treatments = fields
         .iter()
         .map(|&f| {
@@ -288,6 +282,10 @@ fn pixel_separation(
         for y in (0..size[0]).step_by(PIXEL_STRIDE) {
             for x in (0..size[1]).step_by(PIXEL_STRIDE) {
                 let place = y * size[1] + x;
+                let counts = gathered.interior.as_ref().map(Interior::cells);
+                if counts.is_some_and(|counts| !counts[place]) {
+                    continue;
+                }
                 let inside = trial.mask.as_ref().is_some_and(|mask| mask[place]);
                 if inside { &mut defective } else { &mut normal }.push(f64::from(map[place]));
             }
@@ -296,7 +294,7 @@ fn pixel_separation(
     Ok(auroc(&normal, &defective).unwrap_or(0.5))
 }
 
-/// A map in the tensor's size; which interpolation is used hardly matters for comparing maps.
+/// A map in the canvas's size; which interpolation is used hardly matters for comparing maps.
 fn nearest<'a>(
     values: &'a [f32],
     [height, width]: [usize; 2],
@@ -345,6 +343,11 @@ pub(super) fn scoring(
         .find(|&f| gathered.fields[f].source == Source::Features);
     for (place, field) in gathered.fields.iter().enumerate() {
         if field.source == Source::Features && chosen_features != Some(place) {
+            continue;
+        }
+        // Of a canvas the statistics are megabytes: those that only explain regions are left out.
+        let used = choice.image_field == place || choice.map_fields.contains(&place);
+        if gathered.tiled && !used {
             continue;
         }
         let smoothing = choice.smoothings[place];

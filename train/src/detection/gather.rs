@@ -2,7 +2,10 @@
 //! training frames.
 
 use anyhow::Result;
-use edge_vae::anomaly::{GaussianSmoothing, PositionStatistics, Source, Standardisation};
+use edge_vae::{
+    anomaly::{GaussianSmoothing, PositionStatistics, Source, Standardisation},
+    preprocess::{CanvasLayout, Interior},
+};
 
 /// Smoothings of full-resolution sources that are tried, as shares of the tensor's shorter side,
 /// the preferred first.
@@ -18,8 +21,10 @@ pub(super) struct Field {
     pub name: String,
     /// The source.
     pub source: Source,
-    /// Rows and columns of its map.
+    /// Rows and columns of its map of the canvas.
     pub shape: [usize; 2],
+    /// Its cells that count, where not all do.
+    interior: Option<Interior>,
     /// Smoothings that are tried, in tensor pixels, the preferred first.
     pub smoothings: Vec<f32>,
     /// Factor from tensor pixels to the map's own.
@@ -37,30 +42,41 @@ pub(super) struct Treatment {
 }
 
 /// All candidates, in the order of preference.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gathered {
     /// The candidates.
     pub fields: Vec<Field>,
+    /// Rows and columns of the canvas.
+    pub size: [usize; 2],
+    /// Pixels of the canvas that count, where not all do.
+    pub interior: Option<Interior>,
+    /// Shorter side of a tensor, in pixels.
+    pub side: usize,
+    /// Whether the canvas has several tiles.
+    pub tiled: bool,
 }
 
 impl Field {
-    /// A candidate for tensors of `size` (rows, columns).
+    /// A candidate with maps of `tile_shape` for each tensor of `size` (both rows, columns).
     ///
     /// # Errors
     /// A map without pixels.
     pub(super) fn new(
         name: impl Into<String>,
         source: Source,
-        shape: [usize; 2],
+        tile_shape: [usize; 2],
         size: [usize; 2],
+        layout: &CanvasLayout,
     ) -> Result<Self> {
+        let shape = layout.map_size(tile_shape);
+        let interior = layout.interior(shape);
         let side = size[0].min(size[1]) as f32;
         let shares: &[f32] = match source {
             Source::Residual | Source::Likelihood => &FINE,
             Source::Head => &HEAD,
             Source::Latent | Source::Features => &[0.0],
         };
-        let scale = shape[0] as f32 / size[0] as f32;
+        let scale = tile_shape[0] as f32 / size[0] as f32;
         let smoothings: Vec<f32> = shares.iter().map(|share| share * side).collect();
         let filters = smoothings
             .iter()
@@ -72,11 +88,13 @@ impl Field {
                 )?)
             })
             .collect::<Result<Vec<_>>>()?;
-        let statistics = vec![PositionStatistics::new(shape[0], shape[1]); filters.len()];
+        let empty = PositionStatistics::within(shape[0], shape[1], interior.clone());
+        let statistics = vec![empty; filters.len()];
         Ok(Self {
             name: name.into(),
             source,
             shape,
+            interior,
             smoothings,
             scale,
             filters,
@@ -95,6 +113,14 @@ impl Field {
             statistics.push(&smoothed)?;
         }
         Ok(())
+    }
+
+    /// The values of a map's cells that count.
+    pub(super) fn inside(&self, map: Vec<f32>) -> Vec<f32> {
+        match &self.interior {
+            None => map,
+            Some(interior) => interior.inside(&map).collect(),
+        }
     }
 
     /// Mean and deviation at each position, for a smoothing by its place.

@@ -6,7 +6,12 @@ mod gather;
 mod runner;
 mod trials;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, sync::atomic::AtomicBool};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
+};
 
 use anyhow::{Context, Result, anyhow};
 use edge_vae::{
@@ -14,7 +19,7 @@ use edge_vae::{
     anomaly::{BackboneSettings, EvidenceMap, GraphShapes, Scorer, Scoring, Source},
     bundle::write_npy,
     dataset::{Sample, Split},
-    preprocess::PreprocessSettings,
+    preprocess::{CanvasLayout, PreprocessSettings, TileBlend},
     vae::VaeSpec,
 };
 use ndarray::Array3;
@@ -33,6 +38,9 @@ pub const FEATURES: &str = "features.onnx";
 
 /// Frames that statistics of positions need at most.
 const STATISTICS_FRAMES: usize = 2000;
+
+/// Tiles of all frames together that features are fitted on, at least one of each frame.
+const FEATURE_TILES: usize = 2000;
 
 /// Which score a bundle judges by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -72,12 +80,16 @@ impl fmt::Display for Score {
 /// What a detector is fitted on.
 #[derive(Debug)]
 pub struct Material<'a> {
-    /// All tensors.
+    /// All canvases.
     pub frames: &'a Frames,
+    /// Their tiles, and where to look.
+    pub layout: &'a CanvasLayout,
     /// Where they came from.
     pub samples: &'a [&'a Sample],
     /// From frame to tensor.
     pub preprocess: &'a PreprocessSettings,
+    /// PNG of the mask that it names.
+    pub mask: Option<&'a [u8]>,
     /// Features and statistics are fitted on the training frames, score and map are chosen on the
     /// validation frames.
     pub split: &'a Split,
@@ -121,10 +133,10 @@ pub fn fit(
     make: impl FnMut() -> Result<Observer>,
 ) -> Result<Detector> {
     let runner = RefCell::new(Runner::new(make, material.interrupted)?);
-    let size = [spec.height, spec.width];
     let models = fit_features(wanted, material, &runner)?;
     let mut runner = runner.into_inner();
-    let evidence = Evidence::new(wanted, spec, runner.graph_shapes(), &models)?;
+    let graph_shapes = runner.graph_shapes();
+    let evidence = Evidence::new(wanted, spec, material.layout, graph_shapes, &models)?;
 
     let stride = material
         .split
@@ -139,12 +151,12 @@ pub fn fit(
         .step_by(stride)
         .copied()
         .collect();
-    let mut gathered = evidence.gathered(size)?;
+    let mut gathered = evidence.gathered()?;
     runner.each(
         train.len(),
-        |place| Ok(material.frames.get(train[place]).to_vec()),
-        |_, observer, input| evidence.maps(observer, input),
-        |_, maps| {
+        |place| tensors(material.layout, material.frames.get(train[place])),
+        |tile, observer, input, maps| evidence.add(tile, observer, input, maps),
+        |_, maps: Vec<Vec<f32>>| {
             gathered
                 .fields
                 .iter_mut()
@@ -157,8 +169,8 @@ pub fn fit(
     let mut seen = Vec::with_capacity(trials.len());
     runner.each(
         trials.len(),
-        |place| Ok(trials[place].tensor.clone()),
-        |_, observer, input| evidence.maps(observer, input),
+        |place| tensors(material.layout, &trials[place].canvas),
+        |tile, observer, input, maps| evidence.add(tile, observer, input, maps),
         |place, maps| {
             seen.push(Trial {
                 maps,
@@ -167,7 +179,7 @@ pub fn fit(
             Ok(())
         },
     )?;
-    let choice = choose::choose(wanted, &gathered, &seen, size)?;
+    let choice = choose::choose(wanted, &gathered, &seen)?;
     report(wanted, &choice, &trials);
 
     let mut files = BTreeMap::new();
@@ -206,8 +218,24 @@ pub fn fit(
     })
 }
 
-/// Scores the frames `places` as the runtime will, and hands score and map (`H×W`) to `take`, in
-/// order.
+/// The tiles of a canvas.
+fn tensors(layout: &CanvasLayout, canvas: &[f32]) -> Result<Vec<Vec<f32>>> {
+    let tiles = layout.tiles();
+    (0..tiles.count())
+        .map(|tile| tiles.cut(tile, canvas).context("a canvas lacks a tile"))
+        .collect()
+}
+
+/// A frame that is being scored.
+#[derive(Default)]
+struct Judged {
+    scorer: Option<Scorer>,
+    score: f64,
+    map: Vec<f32>,
+}
+
+/// Scores the frames `places` as the runtime will, and hands score and map (`H×W` of the canvas) to
+/// `take`, in order.
 ///
 /// # Errors
 /// Ctrl-C, and values that are not finite.
@@ -221,16 +249,29 @@ pub fn score(
 ) -> Result<()> {
     let mut runner = Runner::new(make, material.interrupted)?;
     let shapes = runner.graph_shapes();
-    let scorer = || Scorer::new(&detector.scoring, spec, shapes, &detector.statistics);
+    let (layout, statistics) = (material.layout, &detector.statistics);
+    // Scorers that no frame has at the moment.
+    let idle = Mutex::new(Vec::new());
+    let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
     runner.each(
         places.len(),
-        |place| Ok(material.frames.get(places[place]).to_vec()),
-        |_, observer, input| {
-            let mut map = vec![0.0; spec.height * spec.width];
-            let score = scorer()?.score(&observer.observed(input), &mut map)?;
-            Ok((score, map))
+        |place| tensors(layout, material.frames.get(places[place])),
+        |tile, observer, input, judged: &mut Judged| {
+            let mut scorer = match judged.scorer.take().or_else(|| lock().pop()) {
+                Some(scorer) => scorer,
+                None => Scorer::new(&detector.scoring, spec, layout, shapes, statistics)?,
+            };
+            scorer.add_tile(tile, &observer.observed(input))?;
+            if tile + 1 < layout.tiles().count() {
+                judged.scorer = Some(scorer);
+                return Ok(());
+            }
+            judged.map.resize(scorer.positions(), 0.0);
+            judged.score = scorer.finish(&mut judged.map)?;
+            lock().push(scorer);
+            Ok(())
         },
-        |_, (score, map)| {
+        |_, Judged { score, map, .. }| {
             take(score, &map);
             Ok(())
         },
@@ -251,10 +292,15 @@ fn fit_features(
         "fitting Gaussians to the features of {} frames",
         material.split.train.len()
     );
-    let source = |frames| NetworkFeatures {
+    let source = |frames: &[usize]| NetworkFeatures {
         runner,
         material,
-        frames,
+        tiles: tiles_of(material.layout, frames),
+    };
+    // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
+    let kinds = match material.layout.tiles().count() {
+        1 => &Kind::ALL[..],
+        _ => &[Kind::PositionFree],
     };
     let options = features::Options {
         seed: material.seed,
@@ -263,24 +309,53 @@ fn fit_features(
     features::fit(
         &mut source(&material.split.train),
         &mut source(&material.split.validation),
-        &Kind::ALL,
+        kinds,
         &options,
     )
+}
+
+/// The tiles of `frames` by frame and place that features are fitted on: all but those of which
+/// the mask leaves nothing, of many frames some in turn.
+fn tiles_of(layout: &CanvasLayout, frames: &[usize]) -> Vec<(usize, usize)> {
+    let [rows, columns] = layout.tiles().canvas_size();
+    let interior = layout.interior([rows, columns]);
+    let counts = |tile: &usize| {
+        let (Some(interior), Some(place)) = (&interior, layout.tiles().tile(*tile)) else {
+            return true;
+        };
+        let [x, y, width, height] =
+            [place.x, place.y, place.width, place.height].map(|length| length as usize);
+        (y..y + height).any(|y| interior.cells()[y * columns + x..][..width].contains(&true))
+    };
+    let tiles: Vec<usize> = (0..layout.tiles().count()).filter(counts).collect();
+    let each = match tiles.len() {
+        1 => 1,
+        count => (FEATURE_TILES / frames.len().max(1)).clamp(1, count),
+    };
+    let of_frame = |(place, &frame): (usize, &usize)| {
+        let tiles = &tiles;
+        (0..each).map(move |i| (frame, tiles[(place * each + i) % tiles.len()]))
+    };
+    frames.iter().enumerate().flat_map(of_frame).collect()
 }
 
 /// The maps of all candidates of a frame.
 struct Evidence<'a> {
     spec: VaeSpec,
+    layout: &'a CanvasLayout,
     graphs: GraphShapes,
     /// Sources other than features, in the order of preference.
     sources: Vec<Source>,
     models: &'a [Model],
+    /// What puts the maps of several tiles together, for each candidate.
+    blends: Vec<Option<TileBlend>>,
 }
 
 impl<'a> Evidence<'a> {
     fn new(
         wanted: Score,
         spec: &VaeSpec,
+        layout: &'a CanvasLayout,
         graphs: GraphShapes,
         models: &'a [Model],
     ) -> Result<Self> {
@@ -295,30 +370,79 @@ impl<'a> Evidence<'a> {
             .filter(|&source| source != Source::Head || graphs.head.is_some())
             .filter(|&source| wanted == Score::Auto || choose::considers(wanted, source))
             .collect();
-        Ok(Self {
+        let mut evidence = Self {
             spec: spec.clone(),
+            layout,
             graphs,
             sources,
             models,
-        })
+            blends: Vec::new(),
+        };
+        let candidates = evidence.candidates()?;
+        evidence.blends = candidates
+            .iter()
+            .map(|(.., shape)| layout.blend(*shape))
+            .collect();
+        Ok(evidence)
     }
 
-    /// Empty statistics of each candidate, features first.
-    fn gathered(&self, size: [usize; 2]) -> Result<Gathered> {
+    /// Name, source, and rows and columns of a tile's map of each candidate, features first.
+    fn candidates(&self) -> Result<Vec<(String, Source, [usize; 2])>> {
         let features = self.models.iter().map(|model| {
             let name = format!("features ({})", model.kind());
-            Field::new(name, Source::Features, model.grid(), size)
+            Ok((name, Source::Features, model.grid()))
         });
         let others = self.sources.iter().map(|&source| {
             let shape = EvidenceMap::new(source, &self.spec, self.graphs)?.shape();
-            Field::new(source.name(), source, shape, size)
+            Ok((source.name().to_owned(), source, shape))
         });
+        features.chain(others).collect()
+    }
+
+    /// Empty statistics of each candidate.
+    fn gathered(&self) -> Result<Gathered> {
+        let tensor = [self.spec.height, self.spec.width];
+        let candidates = self.candidates()?.into_iter();
+        let size = self.layout.tiles().canvas_size();
         Ok(Gathered {
-            fields: features.chain(others).collect::<Result<_>>()?,
+            fields: candidates
+                .map(|(name, source, shape)| Field::new(name, source, shape, tensor, self.layout))
+                .collect::<Result<_>>()?,
+            size,
+            interior: self.layout.interior(size),
+            side: tensor[0].min(tensor[1]),
+            tiled: self.layout.tiles().count() > 1,
         })
     }
 
-    /// The map of each candidate, in the order of [`Evidence::gathered`].
+    /// Adds what the graphs made of a tile to the maps of the canvas, in the order of
+    /// [`Evidence::candidates`].
+    fn add(
+        &self,
+        tile: usize,
+        observer: &Observer,
+        input: &[f32],
+        maps: &mut Vec<Vec<f32>>,
+    ) -> Result<()> {
+        let of_tile = self.maps(observer, input)?;
+        if tile == 0 {
+            let size = |(map, blend): (&Vec<f32>, &Option<TileBlend>)| {
+                let canvas = blend.as_ref().map(TileBlend::size);
+                canvas.map_or(map.len(), |[rows, columns]| rows * columns)
+            };
+            let sizes = of_tile.iter().zip(&self.blends).map(size);
+            *maps = sizes.map(|size| vec![0.0; size]).collect();
+        }
+        for ((map, blend), canvas) in of_tile.into_iter().zip(&self.blends).zip(maps) {
+            match blend {
+                Some(blend) => blend.add(tile, &map, canvas),
+                None => *canvas = map,
+            }
+        }
+        Ok(())
+    }
+
+    /// The map that each candidate has of a tile.
     fn maps(&self, observer: &Observer, input: &[f32]) -> Result<Vec<Vec<f32>>> {
         let tensors = feature_maps(observer);
         let features = borrowed(&tensors);
@@ -401,16 +525,17 @@ fn borrowed(maps: &Maps) -> Vec<FeatureMap<'_>> {
         .collect()
 }
 
-/// The network as a source of feature maps of some of the frames.
+/// The network as a source of feature maps of some of the tiles.
 struct NetworkFeatures<'a, 'b> {
     runner: &'a RefCell<Runner<'b>>,
     material: &'a Material<'a>,
-    frames: &'a [usize],
+    /// Frame and place of each.
+    tiles: Vec<(usize, usize)>,
 }
 
 impl FeatureSource for NetworkFeatures<'_, '_> {
     fn frames(&self) -> usize {
-        self.frames.len()
+        self.tiles.len()
     }
 
     fn visit(
@@ -418,12 +543,22 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         frames: &[usize],
         visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
     ) -> Result<()> {
-        let (material, mine) = (self.material, self.frames);
+        let (material, mine) = (self.material, &self.tiles);
+        let cut = |place: usize| {
+            let (frame, tile) = mine[frames[place]];
+            material
+                .layout
+                .tiles()
+                .cut(tile, material.frames.get(frame))
+        };
         self.runner.borrow_mut().each(
             frames.len(),
-            |place| Ok(material.frames.get(mine[frames[place]]).to_vec()),
-            |_, observer, _| Ok(feature_maps(observer)),
-            |_, maps| visit(&borrowed(&maps)),
+            |place| Ok(vec![cut(place).context("a canvas lacks a tile")?]),
+            |_, observer, _, maps| {
+                *maps = feature_maps(observer);
+                Ok(())
+            },
+            |_, maps: Maps| visit(&borrowed(&maps)),
         )
     }
 }

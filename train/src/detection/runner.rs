@@ -45,16 +45,17 @@ impl<'a> Runner<'a> {
             .is_some_and(|observer| !observer.feature_maps().is_empty())
     }
 
-    /// Observes `count` tensors: `tensor` makes the one of a place, `see` looks at what the graphs
-    /// made of it, both on any thread; `take` gets the results in order.
+    /// Observes `count` frames: `tensors` makes those of a place, `see` looks at what the graphs made
+    /// of each of them and adds it to the frame's result, both on any thread; `take` gets the
+    /// results in order.
     ///
     /// # Errors
     /// Ctrl-C, and the errors of what is called.
-    pub(super) fn each<T: Send>(
+    pub(super) fn each<T: Send + Default>(
         &mut self,
         count: usize,
-        tensor: impl Fn(usize) -> Result<Vec<f32>> + Sync,
-        see: impl Fn(usize, &Observer, &[f32]) -> Result<T> + Sync,
+        tensors: impl Fn(usize) -> Result<Vec<Vec<f32>>> + Sync,
+        see: impl Fn(usize, &Observer, &[f32], &mut T) -> Result<()> + Sync,
         mut take: impl FnMut(usize, T) -> Result<()>,
     ) -> Result<()> {
         let threads = self.observers.len();
@@ -63,7 +64,7 @@ impl<'a> Runner<'a> {
                 bail!("interrupted");
             }
             let places = first..(first + threads * ROUND).min(count);
-            let (tensor, see) = (&tensor, &see);
+            let (tensors, see) = (&tensors, &see);
             let seen = std::thread::scope(|scope| {
                 let running: Vec<_> = self
                     .observers
@@ -73,9 +74,12 @@ impl<'a> Runner<'a> {
                         let mine = places.clone().skip(thread).step_by(threads);
                         scope.spawn(move || {
                             mine.map(|place| {
-                                let input = tensor(place)?;
-                                observer.observe(&input)?;
-                                Ok((place, see(place, observer, &input)?))
+                                let mut result = T::default();
+                                for (tile, input) in tensors(place)?.iter().enumerate() {
+                                    observer.observe(input)?;
+                                    see(tile, observer, input, &mut result)?;
+                                }
+                                Ok((place, result))
                             })
                             .collect::<Result<Vec<_>>>()
                         })

@@ -20,6 +20,10 @@ use crate::{
 const WANTED: [usize; 2] = [160, 240];
 const MOST_OF_ONE: [usize; 2] = [6, 16];
 
+/// Most values of all frames together: canvases of tiles are large, and the maps of all candidates
+/// are kept beside them.
+const MOST_VALUES: usize = 100 << 20;
+
 /// Largest changes of a frame: gain, as a power of two; offset, as a share of full scale; gamma, as
 /// a power of two; contrast about the mean, relative; deviation of noise; of blur, in pixels of a
 /// tensor of 128; shift, as a share of the side.
@@ -34,9 +38,9 @@ const SHIFT: f32 = 0.015;
 /// A prepared frame of synthetic validation.
 #[derive(Debug)]
 pub(super) struct Made {
-    /// C×H×W.
-    pub tensor: Vec<f32>,
-    /// Where its defect is, H×W; `None` in a normal frame.
+    /// The prepared canvas, C×H×W.
+    pub canvas: Vec<f32>,
+    /// Where its defect is, H×W of the canvas; `None` in a normal frame.
     pub mask: Option<Vec<bool>>,
 }
 
@@ -45,16 +49,23 @@ pub(super) struct Made {
 /// # Errors
 /// A frame that can no longer be read.
 pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
-    let mut plain = Preprocessor::new(PreprocessSettings {
+    let settings = PreprocessSettings {
         exposure: None,
         contrast: None,
         normalise: Normalise::identity(material.preprocess.channels()),
         ..material.preprocess.clone()
-    })?;
-    let mut whole = Preprocessor::new(material.preprocess.clone())?;
-    let shape = material.preprocess.shape();
+    };
+    let mut plain = Preprocessor::with_mask(settings, material.mask)?;
+    let mut whole = Preprocessor::with_mask(material.preprocess.clone(), material.mask)?;
+    let shape = material.preprocess.canvas_shape();
+    let [_, height, width] = material.preprocess.shape();
+    let side = height.min(width);
+    let interior = material.layout.interior([shape[1], shape[2]]);
     let held_out = &material.split.validation;
-    let most = held_out.len().min(WANTED[1]);
+    let room = (MOST_VALUES / shape.iter().product::<usize>()).max(2);
+    let share = (room as f64 / (WANTED[0] + WANTED[1]) as f64).min(1.0);
+    let wanted = WANTED.map(|count| ((count as f64 * share) as usize).max(1));
+    let most = held_out.len().min(wanted[1]);
     let frames = held_out[..most]
         .iter()
         .map(|&index| {
@@ -65,34 +76,39 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
     let mut made = Vec::new();
     for defective in [false, true] {
         let group = usize::from(defective);
-        let copies = WANTED[group]
+        let copies = wanted[group]
             .div_ceil(frames.len().max(1))
             .min(MOST_OF_ONE[group]);
         for place in 0..copies * frames.len() {
-            if made.len() >= WANTED[0] + group * WANTED[1] {
+            if made.len() >= wanted[0] + group * wanted[1] {
                 break;
             }
             let counter = (place + group * (1 << 32)) as u64;
             let mut random = stream(material.seed, Purpose::Trial, counter);
             let frame = &frames[place % frames.len()];
             let mut mask = None;
-            let mut values = change(frame, shape, &mut random)?;
+            let mut values = change(frame, shape, side, &mut random)?;
             if defective {
                 let donor = &frames[random.random_range(0..frames.len())];
                 let options = DefectOptions {
-                    scale: scale(shape, &mut random),
+                    scale: scale(side, &mut random),
                     ..DefectOptions::default()
                 };
                 let drawn = defects::defective(&mut random, &options, &values, shape, donor);
-                if drawn.kinds.is_empty() {
+                values = drawn.values;
+                let mut place = drawn.mask;
+                if let Some(interior) = &interior {
+                    let cells = place.iter_mut().zip(interior.cells());
+                    cells.for_each(|(defect, inside)| *defect &= inside);
+                }
+                if drawn.kinds.is_empty() || !place.contains(&true) {
                     continue;
                 }
-                values = drawn.values;
-                mask = Some(drawn.mask);
+                mask = Some(place);
             }
             whole.prepare_values(&values, "a frame of synthetic validation")?;
             made.push(Made {
-                tensor: whole.canvas().to_vec(),
+                canvas: whole.canvas().to_vec(),
                 mask,
             });
         }
@@ -100,17 +116,19 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
     Ok(made)
 }
 
-/// Factor of a defect's size: in tensors of more than 128 pixels some defects are as small as in
-/// those, some as large in proportion.
-fn scale([_, height, width]: [usize; 3], random: &mut impl Rng) -> f32 {
-    let largest = (height.min(width) as f32 / 128.0).max(1.0);
+/// Factor of a defect's size: in tensors of more than 128 pixels a side some defects are as small as
+/// in those, some as large in proportion.
+fn scale(side: usize, random: &mut impl Rng) -> f32 {
+    let largest = (side as f32 / 128.0).max(1.0);
     largest.powf(random.random())
 }
 
-/// A frame as another exposure, lens and hand would have taken it, C×H×W in [0, 1].
+/// A frame as another exposure, lens and hand would have taken it, C×H×W in [0, 1], for tensors of
+/// `side` pixels.
 fn change(
     frame: &[f32],
     [_, height, width]: [usize; 3],
+    side: usize,
     random: &mut impl Rng,
 ) -> Result<Vec<f32>> {
     let mut both = |most: f32| random.random_range(-most..=most);
@@ -118,8 +136,7 @@ fn change(
     let (offset, contrast) = (both(OFFSET), 1.0 + both(CONTRAST));
     let reach = |side: usize, share: f32| (share * side as f32).round() as i64;
     let shift = [reach(height, both(SHIFT)), reach(width, both(SHIFT))];
-    let side = height.min(width) as f32;
-    let blur = BLUR * side / 128.0 * random.random::<f32>().powi(2);
+    let blur = BLUR * side as f32 / 128.0 * random.random::<f32>().powi(2);
     let noise = NOISE * random.random::<f32>();
     let mut smoothing = GaussianSmoothing::new(width, height, blur)?;
     let mut out = Vec::with_capacity(frame.len());
@@ -156,7 +173,7 @@ mod tests {
         let mut sums = Vec::new();
         for counter in 0..40 {
             let mut random = stream(3, Purpose::Trial, counter);
-            let changed = change(&frame, shape, &mut random).unwrap();
+            let changed = change(&frame, shape, 24, &mut random).unwrap();
             assert_eq!(changed.len(), frame.len());
             assert!(changed.iter().all(|v| (0.0..=1.0).contains(v)));
             sums.push(changed.iter().sum::<f32>() / changed.len() as f32);
@@ -169,9 +186,9 @@ mod tests {
     #[test]
     fn sizes_of_defects_go_with_large_tensors_only() {
         let mut random = stream(3, Purpose::Trial, 0);
-        assert_eq!(scale([1, 128, 128], &mut random), 1.0);
-        assert_eq!(scale([1, 28, 28], &mut random), 1.0);
-        let large: Vec<f32> = (0..50).map(|_| scale([1, 256, 300], &mut random)).collect();
+        assert_eq!(scale(128, &mut random), 1.0);
+        assert_eq!(scale(28, &mut random), 1.0);
+        let large: Vec<f32> = (0..50).map(|_| scale(256, &mut random)).collect();
         assert!(large.iter().all(|s| (1.0..=2.0).contains(s)));
         assert!(large.iter().any(|&s| s < 1.2) && large.iter().any(|&s| s > 1.8));
     }

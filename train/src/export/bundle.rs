@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use edge_vae::{
-    Observer,
+    Observer, Reconstructor,
     anomaly::{Backbone, BackboneSettings, Calibration, Scorer},
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard},
     dataset::{Sample, Split},
-    preprocess::{Normalise, PreprocessSettings, Preprocessor},
+    preprocess::{CanvasLayout, Normalise, PreprocessSettings, Preprocessor},
     vae::{Vae, VaeSpec},
 };
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     detection,
-    fit::{Frames, State},
+    fit::{Frames, MASK, State},
     network::{Network, Snapshot},
 };
 
@@ -38,8 +38,12 @@ pub struct Export<'a> {
     pub state: &'a State,
     /// From frame to tensor.
     pub preprocess: &'a PreprocessSettings,
+    /// PNG of the mask that it names.
+    pub mask: Option<&'a [u8]>,
     /// Prepared, normalised frames.
     pub frames: &'a Frames,
+    /// Their tiles, and where to look.
+    pub layout: &'a CanvasLayout,
     /// Where they came from.
     pub samples: &'a [&'a Sample],
     /// Which of them served what.
@@ -94,13 +98,16 @@ impl Export<'_> {
                 .transpose()
         };
 
-        let compared: Vec<&[f32]> = self
+        // A tile in the middle rather than a corner, which a mask may leave out.
+        let middle = self.layout.tiles().count() / 2;
+        let compared: Vec<Vec<f32>> = self
             .split
             .calibration
             .iter()
             .take(COMPARED)
-            .map(|&index| self.frames.get(index))
+            .filter_map(|&index| self.layout.tiles().cut(middle, self.frames.get(index)))
             .collect();
+        let compared: Vec<&[f32]> = compared.iter().map(Vec::as_slice).collect();
         let worst = agreement::prove(
             self.network,
             &self.network.parameters(0, self.device)?,
@@ -119,8 +126,10 @@ impl Export<'_> {
 
         let material = detection::Material {
             frames: self.frames,
+            layout: self.layout,
             samples: self.samples,
             preprocess: self.preprocess,
+            mask: self.mask,
             split: self.split,
             seed: self.state.options.seed,
             interrupted: self.interrupted,
@@ -161,26 +170,33 @@ impl Export<'_> {
         };
 
         let calibration = self.calibrate(&material, &spec, &detector, judged)?;
-        let mut observer = judged()?;
+        let observer = judged()?;
         let shapes = observer.graph_shapes();
-        let mut scorer = Scorer::new(&detector.scoring, &spec, shapes, &detector.statistics)?;
+        let mut scorer = Scorer::new(
+            &detector.scoring,
+            &spec,
+            self.layout,
+            shapes,
+            &detector.statistics,
+        )?;
         let first = self.split.calibration.first();
         let (frame_png, frame) = self.golden.frame(
             first.map(|&index| self.samples[index]),
             spec.width.max(spec.height),
         )?;
-        let mut input = vec![0.0; spec.dimensions()];
-        Preprocessor::new(self.preprocess.clone())?.prepare(&frame, &mut input)?;
-        observer.observe(&input)?;
-        let golden = GoldenValues::of(&observer.observed(&input), Some(&mut scorer))?;
+        let preprocessor = Preprocessor::with_mask(self.preprocess.clone(), self.mask)?;
+        let mut reconstructor = Reconstructor::of(preprocessor, observer, engine.description());
+        let golden = GoldenValues::compute(&frame, &mut reconstructor, Some(&mut scorer))?;
+        let golden_npz = golden.to_npz(&spec, shapes, self.layout.tiles().canvas_size())?;
 
         let mut files = detector.files;
         files.extend([
             (ENCODER.to_owned(), encoder),
             (DECODER.to_owned(), decoder),
             (golden::FRAME.to_owned(), frame_png),
-            (golden::VALUES.to_owned(), golden.to_npz(&spec, shapes)?),
+            (golden::VALUES.to_owned(), golden_npz),
         ]);
+        files.extend(self.mask.map(|mask| (MASK.to_owned(), mask.to_vec())));
         files.extend(head.map(|head| (HEAD.to_owned(), head)));
         if let (Some((settings, onnx)), Some(_)) = (backbone, &detector.scoring.backbone) {
             files.insert(settings.file, onnx);

@@ -37,6 +37,8 @@ pub(super) struct Batches<'a> {
     pub donors: &'a [usize],
     /// Side of the random crops that are taken of each frame; without it the whole frame.
     pub crop: Option<usize>,
+    /// Height and width of the tensor, which is a part of a frame where there are tiles.
+    pub tensor: [usize; 2],
     /// Without it there are no defects.
     pub head: Option<HeadOptions>,
     /// Seed of the run.
@@ -156,7 +158,7 @@ impl Batches<'_> {
 
     /// Draws a defect on `picture`.
     fn spoil(&self, picture: Vec<f32>, random: &mut impl Rng) -> Picture {
-        let [channels, height, width] = self.frames.shape();
+        let channels = self.frames.shape()[0];
         let [rows, columns] = self.side();
         let donor = match self.donors {
             [] => picture.clone(),
@@ -167,7 +169,7 @@ impl Batches<'_> {
             }
         };
         let options = DefectOptions {
-            scale: defect_scale([height, width], random),
+            scale: defect_scale(self.tensor, random),
             ..DefectOptions::default()
         };
         let shape = [channels, rows, columns];
@@ -248,7 +250,7 @@ impl Batches<'_> {
     }
 }
 
-/// Factor of the size of a defect on a frame of this height and width, or a crop of it.
+/// Factor of the size of a defect on a tensor of this height and width, or a crop of it.
 pub(super) fn defect_scale([height, width]: [usize; 2], random: &mut impl Rng) -> f32 {
     let largest = (height.min(width) as f32 / DEFECT_SIDE).max(1.0);
     largest.powf(random.random())
@@ -341,6 +343,7 @@ mod tests {
             normalise: &Normalise::identity(2),
             donors: &[],
             crop: None,
+            tensor: [3, 4],
             head: None,
             seed: 5,
         };
@@ -421,6 +424,7 @@ mod tests {
             normalise: &normalise,
             donors: &[0, 1],
             crop: Some(16),
+            tensor: [32; 2],
             head: Some(HeadOptions {
                 clean,
                 ..HeadOptions::default()

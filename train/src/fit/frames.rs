@@ -6,14 +6,17 @@ use anyhow::{Result, bail};
 use edge_vae::{
     dataset::{Sample, read_frames},
     frame::{Frame, Samples},
-    preprocess::{Colour, Contrast, Crop, Normalise, PreprocessSettings, Preprocessor},
+    preprocess::{
+        CanvasLayout, Colour, Contrast, Crop, Interior, Normalise, PreprocessSettings,
+        Preprocessor, Tiles,
+    },
 };
 use sha2::{Digest, Sha256};
 
 /// Most bytes that the prepared frames may take.
 const MEMORY: usize = 8 << 30;
 
-/// Prepared frames, C×H×W each.
+/// Prepared frames, C×H×W of the canvas each.
 #[derive(Clone, Debug)]
 pub struct Frames {
     shape: [usize; 3],
@@ -25,6 +28,8 @@ pub struct Frames {
 pub(super) struct Loaded<'a> {
     /// In [0, 1] until [`Frames::normalise`].
     pub frames: Frames,
+    /// Tiles and mask of the frames.
+    pub layout: CanvasLayout,
     /// The sample of each frame.
     pub samples: Vec<&'a Sample>,
     /// SHA-256 of all values: tells whether a resumed run sees the same frames.
@@ -39,23 +44,25 @@ pub(super) struct Loaded<'a> {
 pub(super) fn load<'a>(
     samples: &'a [Sample],
     settings: &PreprocessSettings,
+    mask: Option<&[u8]>,
     interrupted: &AtomicBool,
 ) -> Result<Loaded<'a>> {
-    let shape = settings.shape();
+    let shape = settings.canvas_shape();
     let length: usize = shape.iter().product();
     let needed = samples.len() * length * size_of::<f32>();
     if needed > MEMORY {
         bail!(
-            "{} frames of {shape:?} need {:.1} GiB of memory, more than {} GiB: give fewer frames, --colour grey, or a smaller --preset",
+            "{} frames of {shape:?} need {:.1} GiB of memory, more than {} GiB: give fewer frames, --colour grey, --tiles off, or a smaller --preset",
             samples.len(),
             needed as f64 / (1_u64 << 30) as f64,
             MEMORY >> 30
         );
     }
-    let mut preprocessor = Preprocessor::new(PreprocessSettings {
+    let plain = PreprocessSettings {
         normalise: Normalise::identity(settings.channels()),
         ..settings.clone()
-    })?;
+    };
+    let mut preprocessor = Preprocessor::with_mask(plain, mask)?;
     let mut values = Vec::with_capacity(samples.len() * length);
     let mut kept = Vec::with_capacity(samples.len());
     let mut empty = 0;
@@ -70,9 +77,8 @@ pub(super) fn load<'a>(
                 empty += 1;
                 return Ok(());
             }
-            let start = values.len();
-            values.resize(start + length, 0.0);
-            preprocessor.prepare(&frame, &mut values[start..])?;
+            preprocessor.prepare_canvas(&frame)?;
+            values.extend_from_slice(preprocessor.canvas());
             kept.push(sample);
             Ok(())
         },
@@ -100,6 +106,7 @@ pub(super) fn load<'a>(
     let digest = hasher.finalize();
     Ok(Loaded {
         frames: Frames::new(shape, values),
+        layout: preprocessor.canvas_layout().clone(),
         samples: kept,
         digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
@@ -128,24 +135,55 @@ fn some_of(samples: &[Sample]) -> impl Iterator<Item = Frame> {
 const SIDES: [usize; 2] = [128, 256];
 const LARGE_FRAMES: f64 = 160.0;
 
-/// Side of the tensor for frames as large as the median of some of `samples` within `crop`.
-pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>) -> usize {
-    let mut sides: Vec<f64> = some_of(samples)
+/// Width and height of some of `samples` within `crop`, in pixels, each by its shorter side.
+fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
+    let mut sizes: Vec<[f64; 2]> = some_of(samples)
         .map(|frame| {
             let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
-            match crop {
-                Some(crop) => {
-                    (width * (crop.right - crop.left)).min(height * (crop.bottom - crop.top))
-                }
-                None => width.min(height),
-            }
+            crop.map_or([width, height], |crop| {
+                [
+                    width * (crop.right - crop.left),
+                    height * (crop.bottom - crop.top),
+                ]
+            })
         })
         .collect();
-    sides.sort_by(f64::total_cmp);
-    match sides.get(sides.len() / 2) {
-        Some(&median) if median > LARGE_FRAMES => SIDES[1],
+    sizes.sort_by(|a, b| a[0].min(a[1]).total_cmp(&b[0].min(b[1])));
+    sizes
+}
+
+/// Side of the tensor for frames as large as the median of some of `samples` within `crop`.
+pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>) -> usize {
+    let sizes = sizes_of(samples, crop);
+    match sizes.get(sizes.len() / 2) {
+        Some(&[width, height]) if width.min(height) > LARGE_FRAMES => SIDES[1],
         _ => SIDES[0],
     }
+}
+
+/// Shorter side of frames, in pixels, above which they are cut into tiles; the factor to their
+/// canvas; and the most tiles, for the sake of the time that a frame takes.
+const TILED_FRAMES: f64 = 640.0;
+const CANVAS_SCALE: f64 = 0.5;
+const MOST_TILES: usize = 16;
+
+/// Least overlap of neighbouring tiles, as a fraction of their side.
+pub(super) const OVERLAP: f32 = 0.25;
+
+/// The canvas for frames as large as the median of some of `samples` within `crop`, cut into
+/// tensors of `side` pixels; `None` where whole frames do.
+pub(super) fn tiles_of(samples: &[Sample], crop: Option<Crop>, side: usize) -> Option<Tiles> {
+    let sizes = sizes_of(samples, crop);
+    tiles_for(*sizes.get(sizes.len() / 2)?, side)
+}
+
+/// The same for frames of this width and height.
+fn tiles_for([width, height]: [f64; 2], side: usize) -> Option<Tiles> {
+    if width.min(height) <= TILED_FRAMES {
+        return None;
+    }
+    let canvas = [width, height].map(|length| (CANVAS_SCALE * length).round() as usize);
+    Tiles::fitting(canvas, [side; 2], OVERLAP, MOST_TILES)
 }
 
 /// The least local contrast, as a fraction of full scale, that is worth bringing frames to: below
@@ -160,8 +198,9 @@ const LEAST_CONTRAST: f32 = 0.5 / 255.0;
 pub(super) fn contrast_of(
     samples: &[Sample],
     settings: &PreprocessSettings,
+    mask: Option<&[u8]>,
 ) -> Result<Option<Contrast>> {
-    let mut preprocessor = Preprocessor::new(settings.clone())?;
+    let mut preprocessor = Preprocessor::with_mask(settings.clone(), mask)?;
     let mut found: Vec<f32> = some_of(samples)
         .filter_map(|frame| preprocessor.measure(&frame).ok()?.contrast)
         .collect();
@@ -244,18 +283,23 @@ impl Frames {
         self.shape.iter().product()
     }
 
-    /// Mean and standard deviation of each channel over the frames `indices`; the deviation is at
-    /// least [`LEAST_DEVIATION`], so that noise in an all but empty channel is not blown up.
-    pub fn normalisation(&self, indices: &[usize]) -> Normalise {
+    /// Mean and standard deviation of each channel over the pixels of the frames `indices` that
+    /// count, without `interior` over all; the deviation is at least [`LEAST_DEVIATION`], so that
+    /// noise in an all but empty channel is not blown up.
+    pub fn normalisation(&self, indices: &[usize], interior: Option<&Interior>) -> Normalise {
         let [channels, height, width] = self.shape;
         let (mut mean, mut std) = (Vec::new(), Vec::new());
         for c in 0..channels {
+            let counts = |pixel: usize| interior.is_none_or(|inside| inside.cells()[pixel]);
             let plane = |i: usize| {
                 self.get(i)[c * height * width..(c + 1) * height * width]
                     .iter()
-                    .map(|&v| f64::from(v))
+                    .enumerate()
+                    .filter(move |(pixel, _)| counts(*pixel))
+                    .map(|(_, &v)| f64::from(v))
             };
-            let count = (indices.len() * height * width) as f64;
+            let pixels = interior.map_or(height * width, Interior::count);
+            let count = (indices.len() * pixels) as f64;
             let m = indices.iter().flat_map(|&i| plane(i)).sum::<f64>() / count;
             let variance = indices
                 .iter()
@@ -267,5 +311,59 @@ impl Frames {
             std.push((variance.sqrt() as f32).max(LEAST_DEVIATION));
         }
         Normalise { mean, std }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_frames_are_cut_into_few_tiles() {
+        assert_eq!(tiles_for([640.0, 4000.0], 256), None);
+        for (size, side, canvas) in [
+            ([1024.0, 1024.0], 256, Some([512, 512])),
+            ([700.0, 900.0], 256, None),
+            ([3840.0, 2160.0], 256, None),
+            ([8000.0, 8000.0], 128, None),
+        ] {
+            let tiles = tiles_for(size, side).expect("tiles");
+            let settings = PreprocessSettings {
+                tiles: Some(tiles),
+                ..PreprocessSettings::new(side, side, Colour::Grey)
+            };
+            let preprocessor = Preprocessor::new(settings).expect("settings");
+            let count = preprocessor.layout().count();
+            assert!((2..=MOST_TILES).contains(&count), "{size:?}: {count}");
+            let [width, height] = [tiles.width, tiles.height].map(|side| side as f64);
+            assert!(width <= size[0] / 2.0 && height <= size[1] / 2.0);
+            assert!(
+                (width / height - size[0] / size[1]).abs() < 0.1,
+                "{tiles:?}"
+            );
+            if let Some(canvas) = canvas {
+                assert_eq!([tiles.width, tiles.height], canvas);
+            }
+        }
+    }
+
+    #[test]
+    fn normalisation_is_that_of_what_counts() {
+        let frames = Frames::new([1, 1, 3], vec![1.0, 3.0, 100.0, 5.0, 7.0, 100.0]);
+        let settings = PreprocessSettings {
+            mask: Some("mask.png".to_owned()),
+            ..PreprocessSettings::new(3, 1, Colour::Grey)
+        };
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::GrayImage::from_vec(3, 1, vec![255, 255, 0])
+            .expect("a picture")
+            .write_to(&mut png, image::ImageFormat::Png)
+            .expect("a PNG");
+        let preprocessor = Preprocessor::with_mask(settings, Some(png.get_ref())).expect("a mask");
+        let interior = preprocessor.canvas_layout().interior([1, 3]);
+        let found = frames.normalisation(&[0, 1], interior.as_ref());
+        // 1, 3, 5, 7: mean 4, variance 5.
+        assert_eq!(found.mean, [4.0]);
+        assert!((found.std[0] - 5.0_f32.sqrt()).abs() < 1e-6);
     }
 }

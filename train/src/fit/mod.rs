@@ -25,7 +25,7 @@ use edge_vae::{
     Frame,
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
-    preprocess::{Exposure, PreprocessSettings},
+    preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
     vae::{Latent, Likelihood, VaeSpec},
 };
 
@@ -37,7 +37,7 @@ use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
 pub use options::{
-    Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE,
+    Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE, TileChoice,
 };
 pub use preview::{PreviewJob, preview};
 use run::Material;
@@ -67,6 +67,9 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Side of the crops that fully convolutional networks are trained on.
 const CROP: usize = 128;
+
+/// File of the bundle with the region of interest.
+pub const MASK: &str = "mask.png";
 
 /// Side of the largest frames for which the 28×28 network is the default, in pixels.
 const SMALL_SIDE: u32 = 32;
@@ -126,9 +129,10 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         None => job.options.clone(),
     };
 
-    let (spec, mut preprocess) = input(dataset, &options)?;
+    let mask = mask(&options)?;
+    let (spec, mut preprocess) = input(dataset, &options, mask.as_deref())?;
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
-    let mut loaded = frames::load(&dataset.train, &preprocess, &INTERRUPTED)?;
+    let mut loaded = frames::load(&dataset.train, &preprocess, mask.as_deref(), &INTERRUPTED)?;
     let count = loaded.frames.count();
     let parts = split(
         count,
@@ -137,7 +141,9 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     )?;
     warn_of_rate(parts.calibration.len(), count, options.false_alarm_rate);
     if options.likelihood != Likelihood::Bernoulli {
-        preprocess.normalise = loaded.frames.normalisation(&parts.train);
+        let interior = loaded.layout.interior(loaded.layout.tiles().canvas_size());
+        let found = loaded.frames.normalisation(&parts.train, interior.as_ref());
+        preprocess.normalise = found;
         loaded.frames.normalise(&preprocess.normalise);
     }
     if let Some(checkpoint) = &checkpoint
@@ -176,6 +182,14 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         preprocess.shape(),
         options.seed
     );
+    if let Some(tiles) = preprocess.tiles {
+        eprintln!(
+            "{} tiles of a canvas of {}×{} pixels",
+            loaded.layout.tiles().count(),
+            tiles.width,
+            tiles.height
+        );
+    }
     let state = State::new(options, golden.clone(), loaded.digest.clone());
     let trained = run::train(&network, &material, state, checkpoint, &folder, &job.device)?;
 
@@ -185,7 +199,9 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         values: &trained.best,
         state: &trained.state,
         preprocess: &preprocess,
+        mask: mask.as_deref(),
         frames: &loaded.frames,
+        layout: &loaded.layout,
         samples: &loaded.samples,
         split: &parts,
         golden: &golden,
@@ -196,11 +212,30 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     .context("training is finished and kept, `--resume` exports it again")
 }
 
-/// Shapes of the model and the preprocessing before normalisation, of a run with `options`.
+/// The mask's file, which is one for the crop of `options`.
 ///
 /// # Errors
-/// Frames whose contrast can't be measured.
-fn input(dataset: &Dataset, options: &FitOptions) -> Result<(VaeSpec, PreprocessSettings)> {
+/// No file, and one that is no mask.
+fn mask(options: &FitOptions) -> Result<Option<Vec<u8>>> {
+    let Some(path) = &options.mask else {
+        return Ok(None);
+    };
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).with_context(|| format!("--mask {name}: cannot read"))?;
+    Mask::from_png(&bytes, &name, options.crop)?;
+    Ok(Some(bytes))
+}
+
+/// Shapes of the model and the preprocessing before normalisation, of a run with `options` and the
+/// mask's PNG.
+///
+/// # Errors
+/// Tiles that the network can't be trained for; frames whose contrast can't be measured.
+fn input(
+    dataset: &Dataset,
+    options: &FitOptions,
+    mask: Option<&[u8]>,
+) -> Result<(VaeSpec, PreprocessSettings)> {
     let colour = match options.colour {
         Some(colour) => colour,
         None => frames::colour_of(&dataset.train),
@@ -212,7 +247,22 @@ fn input(dataset: &Dataset, options: &FitOptions) -> Result<(VaeSpec, Preprocess
     };
     let (likelihood, latent) = (options.likelihood, options.latent);
     let spec = preset.spec(side, colour.channels(), likelihood, latent);
+    let tiles = match (options.tiles, crop(preset, &spec)) {
+        (TileChoice::Auto, Some(_)) => frames::tiles_of(&dataset.train, options.crop, side),
+        (TileChoice::Auto | TileChoice::Off, _) => None,
+        (TileChoice::Canvas { width, height }, Some(_)) => Some(Tiles {
+            width,
+            height,
+            overlap: frames::OVERLAP,
+        }),
+        (TileChoice::Canvas { .. }, None) => bail!(
+            "--tiles: this network sees whole frames only: give --preset edge, balanced or best \
+             and a map of latents"
+        ),
+    };
     let mut preprocess = PreprocessSettings {
+        tiles,
+        mask: mask.is_some().then(|| MASK.to_owned()),
         crop: options.crop,
         denoise: options.denoise,
         filter: options.filter,
@@ -222,7 +272,7 @@ fn input(dataset: &Dataset, options: &FitOptions) -> Result<(VaeSpec, Preprocess
         preprocess.exposure = Some(Exposure::default());
     }
     if options.contrast {
-        preprocess.contrast = frames::contrast_of(&dataset.train, &preprocess)?;
+        preprocess.contrast = frames::contrast_of(&dataset.train, &preprocess, mask)?;
     }
     Ok((spec, preprocess))
 }

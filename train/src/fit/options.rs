@@ -34,6 +34,10 @@ pub struct FitOptions {
     pub colour: Option<Colour>,
     /// Region of interest.
     pub crop: Option<Crop>,
+    /// PNG with the region of interest in white.
+    pub mask: Option<PathBuf>,
+    /// Whether frames are cut into tiles.
+    pub tiles: TileChoice,
     /// Noise filter.
     pub denoise: Option<Denoise>,
     /// Resampling filter.
@@ -84,6 +88,23 @@ pub struct FitOptions {
     /// A network whose feature maps take the place of the trained one's.
     #[serde(default)]
     pub backbone: Option<BackboneOptions>,
+}
+
+/// How frames become tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TileChoice {
+    /// In tiles where the training frames are large.
+    Auto,
+    /// Whole.
+    Off,
+    /// Resized to this canvas, and that in tiles.
+    Canvas {
+        /// In pixels.
+        width: usize,
+        /// In pixels.
+        height: usize,
+    },
 }
 
 /// A network of the user's own.

@@ -387,6 +387,7 @@ impl<'a> Run<'a> {
             normalise: self.material.normalise,
             donors: self.material.train,
             crop: self.material.crop,
+            tensor: [self.network.spec().height, self.network.spec().width],
             head: self.state.options.head,
             seed: self.state.options.seed,
         }

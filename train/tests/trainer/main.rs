@@ -4,6 +4,7 @@ mod data;
 mod detection;
 mod interruption;
 mod python;
+mod tiles;
 
 use std::{
     fs,

@@ -58,18 +58,20 @@ const ATTEMPTS: u64 = 40;
 /// Frames, a bundle or a folder that can't be used.
 pub fn preview(dataset: &Dataset, job: &PreviewJob) -> Result<Vec<PathBuf>> {
     let mut watcher = job.model.as_deref().map(Watcher::open).transpose()?;
-    let (spec, settings) = super::input(dataset, &job.options)?;
+    let mask = super::mask(&job.options)?;
+    let (spec, settings) = super::input(dataset, &job.options, mask.as_deref())?;
     let settings = match &watcher {
         Some(watcher) => watcher.plain_settings(),
         None => settings,
     };
     let some = spread(&dataset.train, 2 * job.count.max(COLUMNS));
-    let loaded = frames::load(&some, &settings, &INTERRUPTED)?;
+    let loaded = frames::load(&some, &settings, mask.as_deref(), &INTERRUPTED)?;
     let sheets = Sheets {
         frames: &loaded.frames,
         names: loaded.samples.iter().map(|sample| sample.name()).collect(),
         count: job.count.min(loaded.frames.count()),
         crop: super::crop(job.options.preset, &spec),
+        tensor: [spec.height, spec.width],
         options: &job.options,
     };
     let mut written = Vec::new();
@@ -111,6 +113,8 @@ struct Sheets<'a> {
     count: usize,
     /// Side of the crops of training.
     crop: Option<usize>,
+    /// Height and width of the tensor.
+    tensor: [usize; 2],
     options: &'a FitOptions,
 }
 
@@ -129,6 +133,7 @@ impl Sheets<'_> {
             normalise: &normalise,
             donors: &[],
             crop: self.crop,
+            tensor: self.tensor,
             head: None,
             seed: self.options.seed,
         };
@@ -183,7 +188,6 @@ impl Sheets<'_> {
     fn defective(&self, kinds: &[Kind], row: usize, place: usize) -> Defective {
         let index = (row + place) % self.frames.count();
         let donor = (index + 1) % self.frames.count();
-        let [_, height, width] = self.frames.shape();
         let draw = |attempt: u64| {
             // Not the draws of training, whose counters are small.
             let counter = (1 << 48) + (((row * PAIRS + place) as u64) << 16) + attempt;
@@ -191,7 +195,7 @@ impl Sheets<'_> {
             let options = DefectOptions {
                 kinds: kinds.to_vec(),
                 second: if kinds.is_empty() { 0.5 } else { 0.0 },
-                scale: defect_scale([height, width], &mut random),
+                scale: defect_scale(self.tensor, &mut random),
             };
             defects::defective(
                 &mut random,
@@ -273,7 +277,7 @@ mod tests {
     use super::*;
     use crate::{
         detection::Score,
-        fit::{Augmentation, Budget},
+        fit::{Augmentation, Budget, TileChoice},
         network::Preset,
     };
 
@@ -286,6 +290,8 @@ mod tests {
             likelihood: Likelihood::GaussianLearned,
             colour: None,
             crop: None,
+            mask: None,
+            tiles: TileChoice::Off,
             denoise: None,
             filter: ResizeFilter::Area,
             exposure: false,
