@@ -283,7 +283,8 @@ impl Run<'_> {
                 Pixels::Frame => mask.in_frame(&geometry),
                 Pixels::Tensor => mask.in_map(map.dim()),
             });
-        let [read, looked_at] = [&read, &looked_at].map(|mask| mask.as_ref().map(Array2::view));
+        let [read, looked_at] =
+            [&read, &looked_at].map(|mask| mask.as_ref().map(|mask| mask.view()));
         if let Err(error) = pixels.add_within(stratum, map.view(), read, looked_at) {
             let reason = format!("{}: {error}", sample.name());
             self.measured.bad_masks.push(problem(reason));
