@@ -181,7 +181,7 @@ pub(super) struct TrainingArgs {
     #[arg(long, value_name = "PNG")]
     mask: Option<PathBuf>,
     /// Resize frames to a canvas of WIDTHxHEIGHT and judge it in tiles of the tensor's size that
-    /// overlap by a quarter; auto: where the shorter side of frames is above 640 pixels, at half
+    /// overlap by a quarter; auto: where the shorter side of frames is above 1536 pixels, at half
     /// their size, or less so that there are at most 16 tiles; off: whole frames, as always at 28x28
     /// and with a vector latent
     #[arg(long, value_name = "auto|off|WxH", default_value = "auto", value_parser = parse_tiles)]

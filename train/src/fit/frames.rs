@@ -163,7 +163,7 @@ pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>) -> usize {
 
 /// Shorter side of frames, in pixels, above which they are cut into tiles; the factor to their
 /// canvas; and the most tiles, for the sake of the time that a frame takes.
-const TILED_FRAMES: f64 = 640.0;
+const TILED_FRAMES: f64 = 1536.0;
 const CANVAS_SCALE: f64 = 0.5;
 const MOST_TILES: usize = 16;
 
@@ -320,10 +320,10 @@ mod tests {
 
     #[test]
     fn large_frames_are_cut_into_few_tiles() {
-        assert_eq!(tiles_for([640.0, 4000.0], 256), None);
+        assert_eq!(tiles_for([1536.0, 4000.0], 256), None);
         for (size, side, canvas) in [
-            ([1024.0, 1024.0], 256, Some([512, 512])),
-            ([700.0, 900.0], 256, None),
+            ([1600.0, 1600.0], 256, Some([800, 800])),
+            ([1700.0, 1900.0], 256, None),
             ([3840.0, 2160.0], 256, None),
             ([8000.0, 8000.0], 128, None),
         ] {
