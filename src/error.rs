@@ -20,6 +20,9 @@ pub enum Error {
     /// A score or a calibration could not be computed.
     #[error(transparent)]
     Anomaly(#[from] crate::anomaly::AnomalyError),
+    /// A backbone could not be used, or did not run.
+    #[error(transparent)]
+    Backbone(#[from] crate::anomaly::BackboneError),
     /// A bundle could not be opened, verified or written.
     #[error(transparent)]
     Bundle(#[from] crate::bundle::BundleError),

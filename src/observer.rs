@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Error,
-    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Observed},
+    anomaly::{Backbone, DISTANCE, GraphShapes, HEAD_LOGITS, Observed},
     backend::{Chain, Graph, TensorInfo},
     vae::{Decoded, Vae},
 };
@@ -14,10 +14,23 @@ use crate::{
 /// Training, calibration and runtime go through it, each with its own engine.
 pub struct Observer {
     vae: Vae,
+    backbone: Option<Backbone>,
+    /// What the backbone's maps are called in the chain.
+    backbone_names: Vec<String>,
     chain: Chain,
     mean: Vec<f32>,
     log_variance: Vec<f32>,
     decoded: Decoded,
+}
+
+/// Before the names of a backbone's maps in the chain, which could otherwise be those of others.
+const BACKBONE: &str = "backbone_";
+
+fn map_shape(shape: &[usize]) -> Option<[usize; 3]> {
+    match *shape {
+        [_, channels, height, width] => Some([channels, height, width]),
+        _ => None,
+    }
 }
 
 /// How long the stages of [`Observer::observe`] took.
@@ -29,8 +42,9 @@ pub(crate) struct Stages {
 }
 
 impl Observer {
-    /// A model of batch 1 without further graphs.
-    pub fn new(vae: Vae) -> Self {
+    /// A model of batch 1 without further graphs; the maps of a `backbone` take the place of the
+    /// network's own features.
+    pub fn new(vae: Vae, backbone: Option<Backbone>) -> Self {
         let spec = vae.spec();
         let info = |name: &str, shape: &[usize]| TensorInfo {
             name: name.to_owned(),
@@ -47,11 +61,26 @@ impl Observer {
             name: map.name.clone(),
             shape: map.shape.to_vec(),
         }));
+        let maps = backbone.as_ref().map_or(&[][..], Backbone::maps);
+        let backbone_names: Vec<String> = maps
+            .iter()
+            .map(|map| format!("{BACKBONE}{}", map.name))
+            .collect();
+        given.extend(
+            maps.iter()
+                .zip(&backbone_names)
+                .map(|(map, name)| TensorInfo {
+                    name: name.clone(),
+                    shape: map.shape.clone(),
+                }),
+        );
         Self {
             mean: vec![0.0; spec.latent.dimensions()],
             log_variance: vec![0.0; spec.latent.dimensions()],
             decoded: Decoded::default(),
             chain: Chain::new(given),
+            backbone,
+            backbone_names,
             vae,
         }
     }
@@ -86,6 +115,10 @@ impl Observer {
             &self.decoded.reconstruction,
         ];
         given.extend(self.vae.features().iter().map(|map| &map.values[..]));
+        if let Some(backbone) = &mut self.backbone {
+            backbone.run(input)?;
+            given.extend((0..backbone.maps().len()).map(|map| backbone.values(map)));
+        }
         self.chain.run(&given)?;
         Ok(Stages {
             encode: encoded - began,
@@ -109,23 +142,29 @@ impl Observer {
         }
     }
 
-    /// The feature maps of the last frame, `1×C×h×w` each: what the encoder calls `features_…`, then
-    /// what the further graphs call `head_…`.
-    pub fn feature_maps(&self) -> impl Iterator<Item = (&str, [usize; 3], &[f32])> {
-        let of_encoder = self.vae.features().iter().map(|map| {
-            let [_, channels, height, width] = map.shape;
-            (&map.name[..], [channels, height, width], &map.values[..])
-        });
+    /// The feature maps of the last frame, `1×C×h×w` each: those of the backbone where there is one;
+    /// else what the encoder calls `features_…` and what the further graphs call `head_…`.
+    pub fn feature_maps(&self) -> Vec<(&str, [usize; 3], &[f32])> {
+        if let Some(backbone) = &self.backbone {
+            let maps = backbone.maps().iter().zip(&self.backbone_names).enumerate();
+            return maps
+                .filter_map(|(place, (info, name))| {
+                    Some((&name[..], map_shape(&info.shape)?, backbone.values(place)))
+                })
+                .collect();
+        }
+        let of_encoder = self
+            .vae
+            .features()
+            .iter()
+            .filter_map(|map| Some((&map.name[..], map_shape(&map.shape)?, &map.values[..])));
         let of_head = self.chain.all_made().filter_map(|(info, values)| {
-            let [_, channels, height, width] = info.shape[..] else {
-                return None;
-            };
-            let shape = [channels, height, width];
+            let shape = map_shape(&info.shape)?;
             info.name
                 .starts_with("head_")
                 .then_some((&info.name[..], shape, values))
         });
-        of_encoder.chain(of_head)
+        of_encoder.chain(of_head).collect()
     }
 
     /// Rows and columns of the maps that the further graphs make.

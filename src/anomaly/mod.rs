@@ -1,6 +1,7 @@
 //! From reconstruction to verdict: maps, scores, regions, calibration.
 
 mod aggregation;
+mod backbone;
 mod calibration;
 mod evidence;
 mod map;
@@ -11,6 +12,7 @@ mod statistics;
 mod verdict;
 
 pub use crate::smoothing::GaussianSmoothing;
+pub use backbone::{Backbone, BackboneError, BackboneSettings};
 pub use calibration::{Calibration, Likeness, MAX_CALIBRATION_FRAMES, Standing};
 pub use evidence::{DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed};
 pub use map::ResidualMap;

@@ -469,6 +469,7 @@ mod tests {
         };
         let scoring = Scoring {
             graphs: Vec::new(),
+            backbone: None,
             image: ImageScore {
                 sources: vec![Source::Features],
                 standardised: false,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BackboneSettings;
+
 /// Where evidence against a frame comes from; each gives a map, higher is stranger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,6 +62,10 @@ pub struct Scoring {
     /// `features_…` and what the graphs before it made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub graphs: Vec<String>,
+    /// A network of the user's own, whose maps `backbone_…` take the place of the encoder's features
+    /// in the graphs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<BackboneSettings>,
     /// From maps to one raw score.
     pub image: ImageScore,
     /// From maps to the anomaly map.
@@ -120,6 +126,7 @@ impl Scoring {
         let standardised = statistics.is_some();
         Self {
             graphs: Vec::new(),
+            backbone: None,
             image: ImageScore {
                 sources: vec![source],
                 standardised,
@@ -149,10 +156,12 @@ impl Scoring {
             )
     }
 
-    /// Files whose bytes decide scores: graphs, then statistics.
+    /// Files whose bytes decide scores: backbone, graphs, then statistics.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let statistics = self.sources.iter().filter_map(|s| s.statistics.as_deref());
-        self.graphs.iter().map(String::as_str).chain(statistics)
+        let backbone = self.backbone.iter().map(|backbone| &backbone.file);
+        let graphs = backbone.chain(&self.graphs).map(String::as_str);
+        graphs.chain(statistics)
     }
 }
 

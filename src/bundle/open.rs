@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error, Observer,
-    anomaly::{EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation},
+    anomaly::{Backbone, EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation},
     backend::Engine,
     frame::{DecodeLimits, Frame},
     preprocess::{PreprocessError, Preprocessor},
@@ -129,9 +129,25 @@ impl Bundle {
     /// A graph that the engine can't load, or whose names or shapes are not those of the manifest
     /// or of the graphs before it.
     pub fn observer(&self, engine: &Engine) -> Result<Observer, Error> {
-        let mut observer = Observer::new(self.vae(engine, 1)?);
-        for name in self.manifest.scoring.iter().flat_map(|s| &s.graphs) {
-            let shown = self.path.join(name).display().to_string();
+        let scoring = self.manifest.scoring.as_ref();
+        let shown = |name: &str| self.path.join(name).display().to_string();
+        let backbone = match scoring.and_then(|scoring| scoring.backbone.as_ref()) {
+            Some(settings) => Some(Backbone::load(
+                engine,
+                self.listed(&settings.file),
+                &shown(&settings.file),
+                settings,
+                (
+                    1,
+                    self.manifest.vae.input_shape(),
+                    &self.manifest.preprocess.normalise,
+                ),
+            )?),
+            None => None,
+        };
+        let mut observer = Observer::new(self.vae(engine, 1)?, backbone);
+        for name in scoring.iter().flat_map(|scoring| &scoring.graphs) {
+            let shown = shown(name);
             observer.push(&shown, engine.load(self.listed(name), &shown, 1)?)?;
         }
         Ok(observer)

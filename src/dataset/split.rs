@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn sizes_are_those_of_the_fractions() {
         let default = SplitFractions::default();
-        assert_eq!(sizes(762, default), [572, 38, 152]);
+        assert_eq!(sizes(762, default), [534, 76, 152]);
         assert_eq!(sizes(0, default), [0, 0, 0]);
         assert_eq!(sizes(1, default), [1, 0, 0]);
         assert_eq!(sizes(2, default), [2, 0, 0]);

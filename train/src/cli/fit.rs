@@ -6,14 +6,16 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 use edge_vae::{
     dataset::{Dataset, DatasetOptions},
-    preprocess::{Colour, Crop, Denoise, ResizeFilter},
+    preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
 
 use crate::{
     detection::Score,
     export::Golden,
-    fit::{self, Augmentation, Budget, FitOptions, HeadOptions, Job},
+    fit::{
+        self, Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE, Job,
+    },
     network::{LatentChoice, Preset},
 };
 
@@ -78,6 +80,21 @@ pub(super) struct TrainingArgs {
     /// What frames are judged by; auto: what finds synthetic defects in held-out frames best
     #[arg(long, value_enum, default_value_t = Score::Auto)]
     score: Score,
+    /// Take the feature maps of your own network in place of the trained one's: an ONNX file with one
+    /// input N×C×H×W of the tensor's size and maps N×c×h×w among its outputs
+    #[arg(long, value_name = "ONNX")]
+    features: Option<PathBuf>,
+    /// Outputs of --features that are taken [default: all maps]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "features"
+    )]
+    feature_maps: Vec<String>,
+    /// What --features was trained with: imagenet, or none for values in [0, 1]
+    #[arg(long, value_enum, default_value = "imagenet", requires = "features")]
+    feature_normalise: FeatureNormalise,
     /// Bring every frame to one exposure [default: off for 28x28, else on]
     #[arg(long, value_enum)]
     exposure: Option<Switch>,
@@ -103,6 +120,14 @@ pub(super) struct TrainingArgs {
     /// Nats of KL divergence that each latent channel may spend for nothing.
     #[arg(long, value_name = "NATS", default_value_t = 0.0, value_parser = non_negative)]
     free_bits: f64,
+    /// Train on the bound of this many importance-weighted samples in place of the ELBO (IWAE) at
+    /// the end of the run; takes --beta 1, --free-bits 0 and a budget of epochs or steps
+    /// [default: 5 for 28x28 with a Bernoulli likelihood where it can, else 1]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    importance_samples: Option<u64>,
+    /// Share of the steps, at the end of the run, that --importance-samples is for.
+    #[arg(long, value_name = "SHARE", default_value_t = IMPORTANCE_SHARE, value_parser = whole_share)]
+    importance_share: f64,
     /// Stop after this many minutes of the whole command [default: 20, or the preset's epochs]
     #[arg(long, group = "budget", value_parser = positive)]
     minutes: Option<f64>,
@@ -115,16 +140,16 @@ pub(super) struct TrainingArgs {
     /// Frames in a step [default: the preset's]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65536))]
     batch: Option<u64>,
-    /// Peak learning rate of AdamW [default: 0.001 for 28x28, else 0.002]
-    #[arg(long, value_name = "RATE", value_parser = positive)]
-    learning_rate: Option<f64>,
+    /// Peak learning rate of AdamW.
+    #[arg(long, value_name = "RATE", default_value_t = 2e-3, value_parser = positive)]
+    learning_rate: f64,
     /// Decoupled weight decay.
     #[arg(long, value_name = "DECAY", default_value_t = 1e-4, value_parser = non_negative)]
     weight_decay: f64,
     /// Largest norm of the gradient.
     #[arg(long, value_name = "NORM", default_value_t = 1.0, value_parser = positive)]
     clip: f64,
-    /// Decay of the exponential moving average of the weights [default: 0.998 for 28x28, else 0.995]
+    /// Decay of the exponential moving average of the weights [default: 0.999 for 28x28, else 0.995]
     #[arg(long, value_name = "DECAY", value_parser = share)]
     average: Option<f64>,
     /// Mirrored copies in training [default: none for 28x28, else both]
@@ -224,6 +249,24 @@ enum SizeArg {
     Side256,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FeatureNormalise {
+    Imagenet,
+    None,
+}
+
+impl FeatureNormalise {
+    fn resolve(self) -> Option<Normalise> {
+        match self {
+            Self::Imagenet => Some(Normalise {
+                mean: vec![0.485, 0.456, 0.406],
+                std: vec![0.229, 0.224, 0.225],
+            }),
+            Self::None => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
@@ -256,6 +299,8 @@ enum FilterArg {
 const MINUTES: f64 = 20.0;
 /// Epochs of such a run at 28×28, where frames are many and steps short.
 const SMALL_EPOCHS: f64 = 40.0;
+/// Importance-weighted samples that such a run of a Bernoulli model ends with.
+const SMALL_SAMPLES: usize = 5;
 
 pub(super) fn run(args: &FitArgs) -> Result<()> {
     let class = match args.training.class {
@@ -264,12 +309,25 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
     };
     let (dataset, small) = open(&args.dataset, class, &args.training)?;
     let options = resolve(&args.training, small)?;
+    if options.importance_samples > 1 {
+        let what = "--importance-samples trains on a bound of its own";
+        if options.beta != 1.0 || options.free_bits != 0.0 {
+            bail!("{what}: leave --beta at 1 and --free-bits at 0");
+        }
+        if matches!(options.budget, Budget::Minutes(_)) {
+            bail!(
+                "{what}, whose steps take longer: give --epochs or --steps in place of --minutes"
+            );
+        }
+    }
     let untouched = Untouched::try_parse_from(["fit"]).context("the defaults do not parse")?;
-    let untouched = FitOptions {
-        budget: options.budget,
-        ..resolve(&untouched.training, small)?
-    };
     let training = &args.training;
+    let mut untouched = resolve(&untouched.training, small)?;
+    untouched.budget = options.budget;
+    if training.importance_samples.is_none() {
+        // Its default depends on the kind of budget.
+        untouched.importance_samples = options.importance_samples;
+    }
     let job = Job {
         out: args.out.clone(),
         resume: args.resume,
@@ -355,6 +413,12 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
     let flip = args
         .flip
         .unwrap_or(if small { Flip::None } else { Flip::Both });
+    let plain = args.beta == 1.0 && args.free_bits == 0.0 && !matches!(budget, Budget::Minutes(_));
+    let samples = match args.importance_samples {
+        Some(samples) => samples as usize,
+        None if small && plain && args.likelihood == Likelihood::Bernoulli => SMALL_SAMPLES,
+        None => 1,
+    };
     let by_size = |of_small, of_others| if small { of_small } else { of_others };
     Ok(FitOptions {
         preset,
@@ -379,13 +443,15 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         class: args.class,
         budget,
         batch: args.batch.map_or(preset.batch(), |batch| batch as usize),
-        learning_rate: args.learning_rate.unwrap_or(by_size(1e-3, 2e-3)),
+        learning_rate: args.learning_rate,
         weight_decay: args.weight_decay,
         clip: args.clip,
-        average: args.average.unwrap_or(by_size(0.998, 0.995)),
+        average: args.average.unwrap_or(by_size(0.999, 0.995)),
         beta: args.beta,
         kl_warm_up: args.kl_warm_up.unwrap_or(by_size(0.1, 0.3)),
         free_bits: args.free_bits,
+        importance_samples: samples,
+        importance_share: args.importance_share,
         augmentation: Augmentation {
             flip_horizontal: matches!(flip, Flip::Horizontal | Flip::Both),
             flip_vertical: matches!(flip, Flip::Vertical | Flip::Both),
@@ -400,6 +466,11 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
         score: args.score,
+        backbone: args.features.as_ref().map(|path| BackboneOptions {
+            path: path.clone(),
+            maps: args.feature_maps.clone(),
+            normalise: args.feature_normalise.resolve(),
+        }),
     })
 }
 
@@ -516,6 +587,10 @@ fn share(text: &str) -> Result<f64, String> {
     number(text, "a number from 0 to 1, 1 excluded", |v| {
         (0.0..1.0).contains(&v)
     })
+}
+
+fn whole_share(text: &str) -> Result<f64, String> {
+    number(text, "a number from 0 to 1", |v| (0.0..=1.0).contains(&v))
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use edge_vae::{
     anomaly::{
-        Aggregation, GaussianSmoothing, ImageScore, MapScore, Scoring, Source, SourceSettings,
+        Aggregation, BackboneSettings, GaussianSmoothing, ImageScore, MapScore, Scoring, Source,
+        SourceSettings,
     },
     metrics::auroc,
 };
@@ -333,6 +334,7 @@ pub(super) fn scoring(
     choice: &Choice,
     gathered: &Gathered,
     graphs: Vec<String>,
+    backbone: Option<BackboneSettings>,
     name_of: impl Fn(Source) -> String,
 ) -> Result<(Scoring, BTreeMap<Source, Array3<f32>>)> {
     let mut sources = Vec::new();
@@ -356,6 +358,7 @@ pub(super) fn scoring(
         });
     }
     let scoring = Scoring {
+        backbone: backbone.filter(|_| chosen_features.is_some()),
         graphs,
         image: choice.image.clone(),
         map: choice.map.clone(),

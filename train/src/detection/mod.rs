@@ -11,7 +11,7 @@ use std::{cell::RefCell, collections::BTreeMap, fmt, sync::atomic::AtomicBool};
 use anyhow::{Context, Result, anyhow};
 use edge_vae::{
     Observer,
-    anomaly::{EvidenceMap, GraphShapes, Scorer, Scoring, Source},
+    anomaly::{BackboneSettings, EvidenceMap, GraphShapes, Scorer, Scoring, Source},
     bundle::write_npy,
     dataset::{Sample, Split},
     preprocess::PreprocessSettings,
@@ -100,8 +100,16 @@ pub struct Detector {
     pub figures: BTreeMap<String, f64>,
 }
 
-/// Fits a detector for `wanted` with the graphs of `make` (encoder, decoder, and the head where
-/// `head` names its file); says on the standard error what was chosen, and why.
+/// What the observers have beside encoder and decoder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Graphs<'a> {
+    /// File of the head's graph.
+    pub head: Option<&'a str>,
+    /// The user's backbone.
+    pub backbone: Option<&'a BackboneSettings>,
+}
+
+/// Fits a detector for `wanted` with the observers of `make`, which have these graphs; says on the standard error what was chosen, and why.
 ///
 /// # Errors
 /// A score that the network does not have, Ctrl-C, values that are not finite.
@@ -109,7 +117,7 @@ pub fn fit(
     wanted: Score,
     material: &Material,
     spec: &VaeSpec,
-    head: Option<&str>,
+    graphs_given: Graphs,
     make: impl FnMut() -> Result<Observer>,
 ) -> Result<Detector> {
     let runner = RefCell::new(Runner::new(make, material.interrupted)?);
@@ -163,7 +171,7 @@ pub fn fit(
     report(wanted, &choice, &trials);
 
     let mut files = BTreeMap::new();
-    let mut graphs: Vec<String> = head.map(str::to_owned).into_iter().collect();
+    let mut graphs: Vec<String> = graphs_given.head.map(str::to_owned).into_iter().collect();
     if let Some(kind) = evidence.chosen_features(&choice) {
         let model = models
             .iter()
@@ -172,7 +180,8 @@ pub fn fit(
         files.insert(FEATURES.to_owned(), model.to_onnx("features")?);
         graphs.push(FEATURES.to_owned());
     }
-    let (scoring, statistics) = choose::scoring(&choice, &gathered, graphs, |source| {
+    let backbone = graphs_given.backbone.cloned();
+    let (scoring, statistics) = choose::scoring(&choice, &gathered, graphs, backbone, |source| {
         format!("statistics-{source}.npy")
     })?;
     for (source, array) in &statistics {
@@ -377,6 +386,7 @@ type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
 fn feature_maps(observer: &Observer) -> Maps {
     observer
         .feature_maps()
+        .into_iter()
         .map(|(name, shape, values)| (name.to_owned(), shape, values.to_vec()))
         .collect()
 }

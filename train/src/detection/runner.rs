@@ -42,7 +42,7 @@ impl<'a> Runner<'a> {
     pub(super) fn has_features(&self) -> bool {
         self.observers
             .first()
-            .is_some_and(|observer| observer.feature_maps().next().is_some())
+            .is_some_and(|observer| !observer.feature_maps().is_empty())
     }
 
     /// Observes `count` tensors: `tensor` makes the one of a place, `see` looks at what the graphs

@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::Device;
 use edge_vae::{
     Observer,
-    anomaly::{Calibration, Scorer},
+    anomaly::{Backbone, BackboneSettings, Calibration, Scorer},
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard},
     dataset::{Sample, Split},
-    preprocess::{PreprocessSettings, Preprocessor},
+    preprocess::{Normalise, PreprocessSettings, Preprocessor},
     vae::{Vae, VaeSpec},
 };
 
@@ -54,6 +54,8 @@ pub struct Export<'a> {
 
 /// File of the bundle with the head's graph.
 const HEAD: &str = "head.onnx";
+/// File of the bundle with the user's own network.
+const BACKBONE: &str = "backbone.onnx";
 /// Frames on which graphs and network are compared.
 const COMPARED: usize = 8;
 /// Tolerance of distances, anomaly map and score, in standard deviations.
@@ -123,16 +125,30 @@ impl Export<'_> {
             seed: self.state.options.seed,
             interrupted: self.interrupted,
         };
+        let backbone = self.backbone(&engine)?;
         let observer = || {
-            let mut observer = Observer::new(vae()?);
+            let backbone = match &backbone {
+                Some((settings, onnx)) => Some(Backbone::load(
+                    &engine,
+                    onnx,
+                    &settings.file,
+                    settings,
+                    (1, spec.input_shape(), &self.preprocess.normalise),
+                )?),
+                None => None,
+            };
+            let mut observer = Observer::new(vae()?, backbone);
             if let Some(head) = loaded_head()? {
                 observer.push(HEAD, head)?;
             }
             Ok(observer)
         };
         let wanted = self.state.options.score;
-        let has_head = head.is_some().then_some(HEAD);
-        let detector = detection::fit(wanted, &material, &spec, has_head, observer)?;
+        let given = detection::Graphs {
+            head: head.is_some().then_some(HEAD),
+            backbone: backbone.as_ref().map(|(settings, _)| settings),
+        };
+        let detector = detection::fit(wanted, &material, &spec, given, observer)?;
         let judged = || {
             let mut observer = observer()?;
             if let Some(features) = detector.files.get(detection::FEATURES) {
@@ -166,6 +182,9 @@ impl Export<'_> {
             (golden::VALUES.to_owned(), golden.to_npz(&spec, shapes)?),
         ]);
         files.extend(head.map(|head| (HEAD.to_owned(), head)));
+        if let (Some((settings, onnx)), Some(_)) = (backbone, &detector.scoring.backbone) {
+            files.insert(settings.file, onnx);
+        }
         let writer = BundleWriter {
             name,
             preprocess: self.preprocess.clone(),
@@ -187,6 +206,24 @@ impl Export<'_> {
         bundle.save(out)?;
         eprintln!("{}: {}", out.display(), bundle.manifest().model_id);
         Ok(())
+    }
+
+    /// The user's backbone, and its bytes.
+    fn backbone(&self, engine: &Engine) -> Result<Option<(BackboneSettings, Vec<u8>)>> {
+        let Some(options) = &self.state.options.backbone else {
+            return Ok(None);
+        };
+        let path = &options.path;
+        let onnx = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+        let graph = engine.load(&onnx, &path.display().to_string(), 1)?;
+        let channels = graph.inputs().first().and_then(|input| input.shape.get(1));
+        let identity = || Normalise::identity(channels.copied().unwrap_or(1));
+        let settings = BackboneSettings {
+            file: BACKBONE.to_owned(),
+            normalise: options.normalise.clone().unwrap_or_else(identity),
+            maps: options.maps.clone(),
+        };
+        Ok(Some((settings, onnx)))
     }
 
     /// Scores of the calibration frames, and the threshold from them.
@@ -233,6 +270,9 @@ impl Export<'_> {
             if let Some(head) = record.head {
                 let name = "validation-synthetic-auroc".to_owned();
                 figures.insert(name, head.validation_auroc);
+            }
+            if let Some(bound) = record.validation_bound {
+                figures.insert("validation-bound-nats".to_owned(), bound);
             }
         }
         ModelCard {

@@ -264,6 +264,7 @@ fn export_layer(
             input: [height, width, channels],
             output,
             activation,
+            ..
         } => {
             let flat = graph.node("Flatten", &format!("{name}.flat"), &[x], &[]);
             // Training flattens height, width, channels; the graph channels, height, width.

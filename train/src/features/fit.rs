@@ -29,15 +29,13 @@ const BATCH: usize = 8;
 /// chosen.
 const MIXTURE_VECTORS: [usize; 2] = [40_000, 10_000];
 
-/// Most directions of full covariance where they are not given. A whitening of 128 directions at
-/// 256 cells is 17 MB of weights a frame, which is a millisecond of memory traffic.
-const MOST_DIRECTIONS: usize = 128;
+/// Most directions where they are not given: beyond 64 to 128 of some 380 channels detection hardly
+/// gains, and at 256 cells the whitenings of 96 are 9 MB of weights a frame, which is half a
+/// millisecond and more of memory traffic.
+const MOST_DIRECTIONS: usize = 96;
 
 /// The same for a mixture, which computes every component at every cell.
 const MOST_MIXTURE_DIRECTIONS: usize = 64;
-
-/// Multiplications and additions of the projection beyond which no tail is added.
-const PROJECTION_WORK: usize = 16_000_000;
 
 /// Bytes that nodes and small constants of a graph may take.
 const GRAPH_BYTES: usize = 16_384;
@@ -69,19 +67,17 @@ pub fn fit(
 
     let mut cells = None;
     if kinds.iter().any(|&kind| kind != Kind::PositionFree) {
-        let size = Size::of_cells(&grid, options);
+        let count = directions_of_cells(&grid, options);
         cells = Some(Cells {
-            size,
-            projection: statistics.project(&statistics.within, size.directions()),
+            projection: statistics.project(&statistics.within, count),
             sums: None,
         });
     }
     let mut vectors = None;
     if kinds.contains(&Kind::PositionFree) {
-        let size = Size::of_mixture(&grid, options);
+        let count = directions_of_mixture(&grid, options);
         vectors = Some(Vectors {
-            size,
-            projection: statistics.project(&statistics.total, size.directions()),
+            projection: statistics.project(&statistics.total, count),
             columns: Vec::new(),
         });
     }
@@ -172,65 +168,43 @@ fn evenly_spaced(count: usize, most: usize) -> Vec<usize> {
     (0..taken).map(|i| i * count / taken).collect()
 }
 
-/// Numbers of directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) dense: usize,
-    pub(super) tail: usize,
+/// Number of directions for Gaussians of the cells.
+pub(super) fn directions_of_cells(grid: &Grid, options: &Options) -> usize {
+    // Lower triangles as f16, means as f32, places of a triangle.
+    let bytes = |directions| {
+        let cell = 2 * (triangle::length(directions) + 1) + 4 * directions;
+        grid.cells() * cell + 4 * directions * directions
+    };
+    choose_directions(grid, options, MOST_DIRECTIONS, bytes)
 }
 
-impl Size {
-    fn directions(self) -> usize {
-        self.dense + self.tail
-    }
+/// Number of directions for a mixture.
+fn directions_of_mixture(grid: &Grid, options: &Options) -> usize {
+    let components = options.components.iter().copied().max().unwrap_or(1);
+    let bytes = |directions| components * (2 * directions * directions + 4 * directions);
+    choose_directions(grid, options, MOST_MIXTURE_DIRECTIONS, bytes)
+}
 
-    pub(super) fn of_cells(grid: &Grid, options: &Options) -> Self {
-        // Lower triangles, means and inverse deviations as f16.
-        let bytes = |dense, tail| {
-            grid.cells() * 2 * (triangle::length(dense) + 1 + dense + 2 * tail) + 4 * dense * dense
-        };
-        Self::choose(grid, options, MOST_DIRECTIONS, bytes)
-    }
-
-    fn of_mixture(grid: &Grid, options: &Options) -> Self {
-        let components = options.components.iter().copied().max().unwrap_or(1);
-        let bytes = |dense, tail| components * (2 * dense * dense + 4 * dense) + 4 * tail;
-        Self::choose(grid, options, MOST_MIXTURE_DIRECTIONS, bytes)
-    }
-
-    /// As many directions as fit where they are not given; `bytes` tells what directions and tail
-    /// take beside the projection.
-    fn choose(
-        grid: &Grid,
-        options: &Options,
-        most: usize,
-        bytes: impl Fn(usize, usize) -> usize,
-    ) -> Self {
-        let channels = grid.channels();
-        let fits = |dense, tail| {
-            let projection = 4 * channels * (dense + tail + 1);
-            bytes(dense, tail) + projection + GRAPH_BYTES <= options.bytes
-        };
-        let dense = match options.directions {
-            Some(directions) => directions.min(channels),
-            None => (1..=channels.min(most))
-                .rev()
-                .filter(|&dense| dense == channels || is_round(dense))
-                .find(|&dense| fits(dense, 0))
-                .unwrap_or(1),
-        };
-        let rest = channels - dense;
-        let tail = match options.tail {
-            Some(tail) => tail.min(rest),
-            None => {
-                let work = channels * grid.cells();
-                (0..=rest)
-                    .rev()
-                    .find(|&tail| (dense + tail) * work <= PROJECTION_WORK && fits(dense, tail))
-                    .unwrap_or(0)
-            }
-        };
-        Self { dense, tail }
+/// As many directions as fit where they are not given; `bytes` tells what that many take beside
+/// the projection.
+fn choose_directions(
+    grid: &Grid,
+    options: &Options,
+    most: usize,
+    bytes: impl Fn(usize) -> usize,
+) -> usize {
+    let channels = grid.channels();
+    let fits = |directions: usize| {
+        let projection = 4 * channels * (directions + 1);
+        bytes(directions) + projection + GRAPH_BYTES <= options.bytes
+    };
+    match options.directions {
+        Some(directions) => directions.min(channels),
+        None => (1..=channels.min(most))
+            .rev()
+            .filter(|&directions| directions == channels || is_round(directions))
+            .find(|&directions| fits(directions))
+            .unwrap_or(1),
     }
 }
 
@@ -326,7 +300,6 @@ fn pass(
 
 /// Gaussians of the cells in the making.
 struct Cells {
-    size: Size,
     projection: Projection,
     sums: Option<CellSums>,
 }
@@ -339,7 +312,7 @@ impl Cells {
             .collect();
         if let Some(first) = projected.first() {
             self.sums
-                .get_or_insert_with(|| CellSums::new(&first.map(f64::from), self.size.dense))
+                .get_or_insert_with(|| CellSums::new(&first.map(f64::from)))
                 .add(&projected);
         }
     }
@@ -347,12 +320,8 @@ impl Cells {
     /// Room for held-out frames, whose differences are taken from the means of these.
     fn about_means(&self) -> Self {
         Self {
-            size: self.size,
             projection: self.projection.clone(),
-            sums: self
-                .sums
-                .as_ref()
-                .map(|sums| CellSums::new(&sums.means(), self.size.dense)),
+            sums: self.sums.as_ref().map(|sums| CellSums::new(&sums.means())),
         }
     }
 
@@ -361,7 +330,7 @@ impl Cells {
         let (sums, held_out) = sums.context("the source of feature maps gave no frame")?;
         let stored = sums.fit(held_out)?;
         let gaussians = Gaussians::Cells {
-            widened: Arc::new(stored.widen(self.size.directions())),
+            widened: Arc::new(stored.widen()),
             stored: Arc::new(stored),
             reach: 0,
         };
@@ -371,7 +340,6 @@ impl Cells {
 
 /// Feature vectors for a mixture.
 struct Vectors {
-    size: Size,
     projection: Projection,
     columns: Vec<DMatrix<f32>>,
 }
@@ -383,7 +351,6 @@ impl Vectors {
 
     fn emptied(&self) -> Self {
         Self {
-            size: self.size,
             projection: self.projection.clone(),
             columns: Vec::new(),
         }
@@ -392,14 +359,13 @@ impl Vectors {
     fn matrix(&self) -> DMatrix<f32> {
         let count = self.columns.iter().map(DMatrix::ncols).sum();
         let values = self.columns.iter().flat_map(DMatrix::iter).copied();
-        DMatrix::from_iterator(self.size.directions(), count, values)
+        DMatrix::from_iterator(self.projection.directions(), count, values)
     }
 
     fn fit(self, held_out: &Self, options: &Options) -> Result<(Arc<Projection>, Gaussians)> {
         let mixture = Mixture::fit(
             &self.matrix(),
             &held_out.matrix(),
-            self.size.dense,
             &options.components,
             options.seed,
         )?;

@@ -39,10 +39,7 @@ impl Model {
             ("edge_vae.graph", "features".to_owned()),
             ("edge_vae.model", model.to_owned()),
             ("edge_vae.features", summary.kind.to_owned()),
-            (
-                "edge_vae.directions",
-                format!("{} + {}", summary.directions, summary.tail),
-            ),
+            ("edge_vae.directions", summary.directions.to_string()),
         ]))
     }
 
@@ -94,7 +91,6 @@ impl Model {
         let [rows, columns] = self.grid.size;
         let cells = rows * columns;
         let directions = self.projection.directions();
-        let (dense, tail) = (gaussians.dense, directions - gaussians.dense);
         let side = 2 * reach + 1;
         let shifts: Vec<[usize; 2]> = (0..side * side).map(|i| [i / side, i % side]).collect();
 
@@ -135,22 +131,10 @@ impl Model {
             )
         };
         let by_cell = transpose(graph, "by_cell", &columns_of_cells, &[0, 2, 1, 3]);
-        let mean = graph.halves("cell_mean", &[cells, directions, 1], &gaussians.mean);
+        let mean = graph.floats("cell_mean", &[cells, directions, 1], &gaussians.mean);
         let difference = graph.node("Sub", "difference", &[&by_cell, &mean], &[]);
 
-        let full = if tail == 0 {
-            difference.clone()
-        } else {
-            slice(graph, "full", &difference, (2, &[0]), &[dense])
-        };
-        let mut squared = whitened(graph, &full, gaussians, cells);
-        if tail > 0 {
-            let rest = slice(graph, "rest", &difference, (2, &[dense]), &[directions]);
-            let scale = graph.halves("tail_scale", &[cells, tail, 1], &gaussians.tail);
-            let scaled = graph.node("Mul", "rest.scaled", &[&rest, &scale], &[]);
-            let rest = sum_of_squares(graph, "rest.squared", &scaled, 2);
-            squared = graph.node("Add", "squared", &[&squared, &rest], &[]);
-        }
+        let squared = whitened(graph, &difference, gaussians, cells);
         if reach == 0 {
             return squared;
         }
@@ -192,42 +176,26 @@ impl Model {
         )
     }
 
-    /// Squared distances from the nearest component, N×1×cells.
+    /// Squared distances from the nearest component, N×1×1×cells.
     fn mixture(&self, graph: &mut GraphBuilder, vectors: &Value, mixture: &Mixture) -> Value {
         let cells = self.grid.cells();
         let directions = self.projection.directions();
-        let (dense, count) = (mixture.dense, mixture.components());
-        let tail = directions - dense;
-        let full = if tail == 0 {
-            vectors.clone()
-        } else {
-            slice(graph, "full", vectors, (1, &[0]), &[dense])
-        };
-        let shape = [count * dense, dense, 1, 1];
+        let count = mixture.components();
+        let shape = [count * directions, directions, 1, 1];
         let weights = graph.halves("whitening", &shape, &mixture.whitening);
-        let offset = graph.floats("offset", &[count * dense], &mixture.offset);
+        let offset = graph.floats("offset", &[count * directions], &mixture.offset);
         let white = graph.node(
             "Conv",
             "white",
-            &[&full, &weights, &offset],
+            &[vectors, &weights, &offset],
             &[("kernel_shape", Attribute::Ints(&[1, 1]))],
         );
-        let white = reshape(graph, "components", &white, &[count, dense, cells]);
+        let white = reshape(graph, "components", &white, &[count, directions, cells]);
         let squared = sum_of_squares(graph, "component", &white, 2);
         let penalty = graph.floats("penalty", &[count, 1, 1], &mixture.penalty);
         let squared = graph.node("Add", "penalised", &[&squared, &penalty], &[]);
         let nearest = [("axes", Attribute::Ints(&[1]))];
-        let nearest = graph.node("ReduceMin", "nearest", &[&squared], &nearest);
-        let nearest = reshape(graph, "nearest.cells", &nearest, &[1, cells]);
-        if tail == 0 {
-            return nearest;
-        }
-        let rest = slice(graph, "rest", vectors, (1, &[dense]), &[directions]);
-        let scale = graph.floats("tail_scale", &[tail, 1, 1], &mixture.tail);
-        let scaled = graph.node("Mul", "rest.scaled", &[&rest, &scale], &[]);
-        let rest = sum_of_squares(graph, "rest.squared", &scaled, 1);
-        let rest = reshape(graph, "rest.cells", &rest, &[1, cells]);
-        graph.node("Add", "squared", &[&nearest, &rest], &[])
+        graph.node("ReduceMin", "nearest", &[&squared], &nearest)
     }
 }
 
@@ -274,16 +242,16 @@ fn whitened(
     gaussians: &CellGaussians,
     cells: usize,
 ) -> Value {
-    let dense = gaussians.dense;
-    let length = triangle::length(dense);
-    let most = (FOLDED_ELEMENTS / (dense * dense)).clamp(1, cells);
+    let directions = gaussians.directions;
+    let length = triangle::length(directions);
+    let most = (FOLDED_ELEMENTS / (directions * directions)).clamp(1, cells);
     let parts = cells.div_ceil(most);
     let each = cells.div_ceil(parts);
     let mut squared = Vec::with_capacity(parts);
     for (part, values) in gaussians.whitening.chunks(each * length).enumerate() {
         let name = format!("whitening{part}");
         let (first, count) = (part * each, values.len() / length);
-        let matrices = graph.triangles(&name, (count, dense), values);
+        let matrices = graph.triangles(&name, (count, directions), values);
         let columns = if parts == 1 {
             difference.clone()
         } else {

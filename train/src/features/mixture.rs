@@ -27,22 +27,20 @@ const CENTRES: u64 = 1 << 40;
 
 /// A mixture, as it is stored.
 ///
-/// d² = minₖ (|Wₖ·y + oₖ|² + cₖ) + Σ (sⱼ·yⱼ)², the sum over the tail.
+/// d² = minₖ (|Wₖ·y + oₖ|² + cₖ).
 #[derive(Clone, Debug)]
 pub(super) struct Mixture {
-    /// Directions of full covariance, r.
-    pub(super) dense: usize,
+    /// r.
+    pub(super) directions: usize,
     /// Wₖ, components×r×r with the zeros above the diagonal.
     pub(super) whitening: Vec<f16>,
     /// oₖ = −Wₖ·μₖ, components×r.
     pub(super) offset: Vec<f32>,
     /// cₖ = ln det Σₖ − 2·ln πₖ less the smallest of these: what is rare or wide is farther.
     pub(super) penalty: Vec<f32>,
-    /// s, inverse deviations in the tail.
-    pub(super) tail: Vec<f32>,
     pub(super) shrinkage: Shrinkage,
-    /// Mean log-likelihood of a held-out vector, each under its component, in the r directions and
-    /// without −½·ln 2π for each of them.
+    /// Mean log-likelihood of a held-out vector, each under its component, without
+    /// −½·ln 2π for each direction.
     pub(super) log_likelihood: f64,
 }
 
@@ -55,7 +53,6 @@ impl Mixture {
     pub(super) fn fit(
         train: &DMatrix<f32>,
         held_out: &DMatrix<f32>,
-        dense: usize,
         candidates: &[usize],
         seed: u64,
     ) -> Result<Self> {
@@ -65,7 +62,7 @@ impl Mixture {
         counts.dedup();
         let mut best: Option<Self> = None;
         for count in counts {
-            let mixture = Self::of(train, held_out, dense, count, seed)?;
+            let mixture = Self::of(train, held_out, count, seed)?;
             if best
                 .as_ref()
                 .is_none_or(|other| mixture.log_likelihood > other.log_likelihood)
@@ -76,19 +73,14 @@ impl Mixture {
         best.context("no number of components is given for the mixture")
     }
 
-    fn of(
-        train: &DMatrix<f32>,
-        held_out: &DMatrix<f32>,
-        dense: usize,
-        count: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        let centres = k_means(train, dense, count, seed);
+    fn of(train: &DMatrix<f32>, held_out: &DMatrix<f32>, count: usize, seed: u64) -> Result<Self> {
+        let directions = train.nrows();
+        let centres = k_means(train, count, seed);
         let clusters = moments(train, &assign(train, &centres), &centres);
         let tested = moments(held_out, &assign(held_out, &centres), &centres);
         let vectors = train.ncols() as f64;
 
-        let mut pooled = DMatrix::zeros(dense, dense);
+        let mut pooled = DMatrix::zeros(directions, directions);
         let mut places = Vec::new();
         let mut shares = Vec::new();
         let mut means = Vec::new();
@@ -105,8 +97,6 @@ impl Mixture {
             places.push(Place {
                 held_out: tested.about(&shift),
                 own,
-                tail: Vec::new(),
-                held_out_tail: Vec::new(),
                 weight: tested.count as f64,
             });
             shares.push(share);
@@ -118,14 +108,13 @@ impl Mixture {
                     .collect::<Vec<f64>>(),
             );
         }
-        let (shrinkage, likelihood) = selection::choose(&places, &pooled, &[])?;
+        let (shrinkage, likelihood) = selection::choose(&places, &pooled)?;
 
         let mut mixture = Self {
-            dense,
+            directions,
             whitening: Vec::new(),
             offset: Vec::new(),
             penalty: Vec::new(),
-            tail: tail(train, dense, shrinkage.floor),
             shrinkage,
             log_likelihood: likelihood + prior / held_out.ncols() as f64,
         };
@@ -133,8 +122,8 @@ impl Mixture {
         for ((place, share), mean) in places.iter().zip(&shares).zip(&means) {
             let whitening = Whitening::of(shrinkage.covariance(&place.own, &pooled))?;
             penalties.push(whitening.log_determinant - 2.0 * share.ln());
-            for i in 0..dense {
-                let row: Vec<f16> = (0..dense)
+            for i in 0..directions {
+                let row: Vec<f16> = (0..directions)
                     .map(|j| f16::from_f64(whitening.matrix[(i, j)]))
                     .collect();
                 // Of the rounded row, so that both round alike.
@@ -155,15 +144,13 @@ impl Mixture {
 
     /// d² of each column of `vectors` (directions×vectors).
     pub(super) fn squared_distances(&self, vectors: &DMatrix<f32>) -> Vec<f32> {
-        let r = self.dense;
+        let r = self.directions;
         let weights = self.whitening.iter().map(|w| w.to_f32());
-        let weights = DMatrix::from_row_iterator(self.components() * r, r, weights);
-        let white = weights * vectors.rows(0, r);
-        vectors
+        let white = DMatrix::from_row_iterator(self.components() * r, r, weights) * vectors;
+        white
             .column_iter()
-            .zip(white.column_iter())
-            .map(|(vector, white)| {
-                let near = (0..self.components())
+            .map(|white| {
+                (0..self.components())
                     .map(|k| {
                         let squares = (k * r..(k + 1) * r).map(|i| {
                             let value = white[i] + self.offset[i];
@@ -171,44 +158,36 @@ impl Mixture {
                         });
                         squares.sum::<f32>() + self.penalty[k]
                     })
-                    .fold(f32::INFINITY, f32::min);
-                let tail = vector.iter().skip(r).zip(&self.tail);
-                near + tail.map(|(y, s)| (y * s) * (y * s)).sum::<f32>()
+                    .fold(f32::INFINITY, f32::min)
             })
             .collect()
     }
 }
 
-/// Inverse deviations in the directions after the first `dense`; the vectors have mean zero.
-fn tail(train: &DMatrix<f32>, dense: usize, floor: f64) -> Vec<f32> {
-    (dense..train.nrows())
-        .map(|row| {
-            let squares: f64 = train.row(row).iter().map(|&y| f64::from(y).powi(2)).sum();
-            (1.0 / (squares / train.ncols() as f64 + floor).sqrt()) as f32
-        })
-        .collect()
-}
-
-/// Centres by Lloyd's algorithm from a start by k-means++ (Arthur & Vassilvitskii 2007), in the
-/// first `dense` directions. A centre that loses all its vectors stays where it was.
-fn k_means(train: &DMatrix<f32>, dense: usize, count: usize, seed: u64) -> Vec<Vec<f32>> {
+/// Centres by Lloyd's algorithm from a start by k-means++ (Arthur & Vassilvitskii 2007). A
+/// centre that loses all its vectors stays where it was.
+fn k_means(train: &DMatrix<f32>, count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
-    let vector = |i: usize| {
-        train
-            .column(i)
-            .iter()
-            .take(dense)
-            .copied()
-            .collect::<Vec<f32>>()
-    };
+    let vector = |i: usize| train.column(i).iter().copied().collect::<Vec<f32>>();
     let mut centres = vec![vector(random.random_range(0..train.ncols()))];
-    let mut nearest = vec![f32::INFINITY; train.ncols()];
+    let far = vec![f32::INFINITY; train.ncols()];
+    let mut nearest = nearer(train, &far, &centres[0]);
+    // Of some candidates the one that leaves the least behind, since one unlucky centre can cost a
+    // cluster (the greedy variant, as in scikit-learn).
+    let candidates = 2 + (count as f64).ln() as usize;
     while centres.len() < count {
-        let last = &centres[centres.len() - 1];
-        nearest.par_iter_mut().enumerate().for_each(|(i, near)| {
-            *near = near.min(squared_difference(train.column(i).as_slice(), last));
-        });
-        centres.push(vector(weighted(&nearest, &mut random)));
+        let mut best: Option<(f64, Vec<f32>, Vec<f32>)> = None;
+        for _ in 0..candidates {
+            let centre = vector(weighted(&nearest, &mut random));
+            let left = nearer(train, &nearest, &centre);
+            let sum: f64 = left.iter().map(|&d| f64::from(d)).sum();
+            if best.as_ref().is_none_or(|(least, ..)| sum < *least) {
+                best = Some((sum, centre, left));
+            }
+        }
+        let Some((_, centre, left)) = best else { break };
+        centres.push(centre);
+        nearest = left;
     }
     let mut assigned = Vec::new();
     for _ in 0..ROUNDS {
@@ -217,7 +196,7 @@ fn k_means(train: &DMatrix<f32>, dense: usize, count: usize, seed: u64) -> Vec<V
             break;
         }
         assigned = now;
-        let mut sums = vec![vec![0.0_f64; dense]; count];
+        let mut sums = vec![vec![0.0_f64; train.nrows()]; count];
         let mut sizes = vec![0_usize; count];
         for (column, &k) in train.column_iter().zip(&assigned) {
             sizes[k] += 1;
@@ -232,6 +211,15 @@ fn k_means(train: &DMatrix<f32>, dense: usize, count: usize, seed: u64) -> Vec<V
         }
     }
     centres
+}
+
+/// Squared distances to the nearest centre with one more centre.
+fn nearer(vectors: &DMatrix<f32>, nearest: &[f32], centre: &[f32]) -> Vec<f32> {
+    nearest
+        .par_iter()
+        .enumerate()
+        .map(|(i, near)| near.min(squared_difference(vectors.column(i).as_slice(), centre)))
+        .collect()
 }
 
 /// An index drawn with probability proportional to its weight; the first where all are zero.
@@ -268,7 +256,7 @@ fn assign(vectors: &DMatrix<f32>, centres: &[Vec<f32>]) -> Vec<usize> {
         .collect()
 }
 
-/// |a − b|² over the length of `b`.
+/// |a − b|².
 fn squared_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
 }
@@ -286,13 +274,13 @@ fn moments(vectors: &DMatrix<f32>, assigned: &[usize], centres: &[Vec<f32>]) -> 
         .par_iter()
         .enumerate()
         .map(|(k, centre)| {
-            let dense = centre.len();
+            let directions = centre.len();
             let mut cluster = Cluster {
                 count: 0,
-                sum: vec![0.0; dense],
-                products: vec![0.0; triangle::length(dense)],
+                sum: vec![0.0; directions],
+                products: vec![0.0; triangle::length(directions)],
             };
-            let mut difference = vec![0.0; dense];
+            let mut difference = vec![0.0; directions];
             for (column, _) in vectors
                 .column_iter()
                 .zip(assigned)

@@ -10,9 +10,8 @@
 //! 2. f is expressed in principal directions: of the variation *within* the positions
 //!    ([`Kind::PerPosition`], [`Kind::ShiftTolerant`]) or of all variation
 //!    ([`Kind::PositionFree`]).
-//! 3. In the first r directions Gaussians have full covariances, in the t directions that follow
-//!    (the tail) diagonal ones; what lies beyond is left out. The distance is Mahalanobis'
-//!    (per-position Gaussians: PaDiM, Defard et al. 2021).
+//! 3. In the first r directions Gaussians have full covariances; what lies beyond is left out. The
+//!    distance is Mahalanobis' (per-position Gaussians: PaDiM, Defard et al. 2021).
 
 mod directions;
 mod fit;
@@ -98,13 +97,10 @@ pub struct Options {
     /// Rows and columns of the grid. Each map's sides must be multiples or divisors of its. Without
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
-    /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 128
+    /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 96
     /// (64 for [`Kind::PositionFree`]), rounded down to a multiple of 8, above 64 of 32.
     pub directions: Option<usize>,
-    /// Directions of diagonal covariance beyond them, t. Without it as many as [`Self::bytes`]
-    /// allows and a projection of 16 million multiplications and additions.
-    pub tail: Option<usize>,
-    /// Bytes that the graph's file shall not exceed where directions or tail are chosen.
+    /// Bytes that the graph's file shall not exceed where the directions are chosen.
     pub bytes: usize,
     /// Cells up, down, left and right in which [`Kind::ShiftTolerant`] looks; 1 or more.
     pub reach: usize,
@@ -119,7 +115,6 @@ impl Default for Options {
         Self {
             grid: None,
             directions: None,
-            tail: None,
             bytes: 5_000_000,
             reach: 1,
             components: vec![1, 4, 16, 32],

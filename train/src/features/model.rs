@@ -43,21 +43,16 @@ pub struct Summary {
     pub grid: [usize; 2],
     /// Channels of all feature maps together.
     pub channels: usize,
-    /// Directions of full covariance, r.
+    /// Principal directions, r.
     pub directions: usize,
-    /// Directions of diagonal covariance beyond them, t.
-    pub tail: usize,
     /// Gaussians: one for each cell, or the components of the mixture.
     pub components: usize,
-    /// Weight of the pooled covariance in each full covariance, chosen by the held-out likelihood.
+    /// Weight of the pooled covariance in each covariance, chosen by the held-out likelihood.
     pub share: f64,
-    /// The same for the variances of the tail (0 for a mixture, whose tail is common).
-    pub tail_share: f64,
     /// Variance added in every direction, in units of a channel's variance; chosen likewise.
     pub floor: f64,
     /// Mean log-likelihood of a held-out feature vector in nats, without −½·ln 2π for each
-    /// direction; for a mixture in the r directions only. It compares models of the same kind,
-    /// grid and directions.
+    /// direction. It compares models of the same kind, grid and directions.
     pub log_likelihood: f64,
 }
 
@@ -83,20 +78,13 @@ impl Model {
 
     /// What it is made of.
     pub fn summary(&self) -> Summary {
-        let (directions, components, shrinkage, tail_share, log_likelihood) = match &self.gaussians
-        {
-            Gaussians::Cells { stored, .. } => (
-                stored.dense,
-                self.grid.cells(),
-                stored.shrinkage,
-                stored.shrinkage.tail_share,
-                stored.log_likelihood,
-            ),
+        let (components, shrinkage, log_likelihood) = match &self.gaussians {
+            Gaussians::Cells { stored, .. } => {
+                (self.grid.cells(), stored.shrinkage, stored.log_likelihood)
+            }
             Gaussians::Mixture(mixture) => (
-                mixture.dense,
                 mixture.components(),
                 mixture.shrinkage,
-                0.0,
                 mixture.log_likelihood,
             ),
         };
@@ -104,11 +92,9 @@ impl Model {
             kind: self.kind().name(),
             grid: self.grid.size,
             channels: self.grid.channels(),
-            directions,
-            tail: self.projection.directions() - directions,
+            directions: self.projection.directions(),
             components,
             share: shrinkage.share,
-            tail_share,
             floor: shrinkage.floor,
             log_likelihood,
         }

@@ -16,42 +16,36 @@ const TRIED_CELLS: usize = 32;
 /// Sums over the projected vectors of each cell.
 pub(super) struct CellSums {
     frames: usize,
-    dense: usize,
+    directions: usize,
     cells: Vec<Cell>,
 }
 
-/// Differences from an origin: their sum, their products in the dense directions (lower triangle),
-/// their squares in the tail's.
-#[derive(Clone)]
+/// Differences from an origin: their sum, and their products (lower triangle).
 struct Cell {
     origin: Vec<f64>,
     sum: Vec<f64>,
     products: Vec<f64>,
-    squares: Vec<f64>,
 }
 
-/// Mean and covariance of a cell, without correction for the number of frames.
+/// Mean and covariance of a cell.
 struct Moments {
     mean: Vec<f64>,
     covariance: DMatrix<f64>,
-    tail: Vec<f64>,
 }
 
 impl CellSums {
-    /// Sums of differences from `origins` (directions×cells), full covariances in the first `dense`
-    /// directions.
-    pub(super) fn new(origins: &DMatrix<f64>, dense: usize) -> Self {
+    /// Sums of differences from `origins` (directions×cells).
+    pub(super) fn new(origins: &DMatrix<f64>) -> Self {
         let directions = origins.nrows();
         Self {
             frames: 0,
-            dense,
+            directions,
             cells: origins
                 .column_iter()
                 .map(|origin| Cell {
                     origin: origin.iter().copied().collect(),
                     sum: vec![0.0; directions],
-                    products: vec![0.0; triangle::length(dense)],
-                    squares: vec![0.0; directions - dense],
+                    products: vec![0.0; triangle::length(directions)],
                 })
                 .collect(),
         }
@@ -60,7 +54,6 @@ impl CellSums {
     /// Adds frames (directions×cells each), in their order.
     pub(super) fn add(&mut self, frames: &[DMatrix<f32>]) {
         self.frames += frames.len();
-        let dense = self.dense;
         self.cells
             .par_iter_mut()
             .enumerate()
@@ -74,11 +67,7 @@ impl CellSums {
                     for (sum, d) in cell.sum.iter_mut().zip(&difference) {
                         *sum += d;
                     }
-                    let (full, tail) = difference.split_at(dense);
-                    triangle::add_outer(&mut cell.products, full);
-                    for (square, d) in cell.squares.iter_mut().zip(tail) {
-                        *square += d * d;
-                    }
+                    triangle::add_outer(&mut cell.products, &difference);
                 }
             });
     }
@@ -86,34 +75,27 @@ impl CellSums {
     /// Means of the cells, directions×cells.
     pub(super) fn means(&self) -> DMatrix<f64> {
         let frames = self.frames as f64;
-        let directions = self.cells.first().map_or(0, |cell| cell.sum.len());
         let values = self.cells.iter().flat_map(|cell| {
             let pairs = cell.origin.iter().zip(&cell.sum);
             pairs.map(move |(origin, sum)| origin + sum / frames)
         });
-        DMatrix::from_iterator(directions, self.cells.len(), values)
+        DMatrix::from_iterator(self.directions, self.cells.len(), values)
     }
 
+    /// Mean and covariance (divisor n − 1) of a cell.
     fn moments(&self, place: usize) -> Moments {
         let cell = &self.cells[place];
         let frames = self.frames as f64;
         let mean: Vec<f64> = cell.sum.iter().map(|sum| sum / frames).collect();
-        let mut covariance = triangle::symmetric(&cell.products, self.dense) / frames;
-        for j in 0..self.dense {
-            for i in 0..self.dense {
-                covariance[(i, j)] -= mean[i] * mean[j];
+        let mut covariance = triangle::symmetric(&cell.products, self.directions);
+        for j in 0..self.directions {
+            for i in 0..self.directions {
+                covariance[(i, j)] -= frames * mean[i] * mean[j];
             }
         }
-        let tail = cell
-            .squares
-            .iter()
-            .zip(&mean[self.dense..])
-            .map(|(square, mean)| (square / frames - mean * mean).max(0.0))
-            .collect();
         Moments {
             mean: cell.origin.iter().zip(&mean).map(|(o, m)| o + m).collect(),
-            covariance,
-            tail,
+            covariance: covariance / (frames - 1.0),
         }
     }
 
@@ -125,91 +107,57 @@ impl CellSums {
     /// # Errors
     /// Covariances that can't be made positive definite.
     pub(super) fn fit(&self, held_out: &Self) -> Result<CellGaussians> {
-        let unbiased = self.frames as f64 / (self.frames as f64 - 1.0);
-        let own = |place| {
-            let mut moments = self.moments(place);
-            moments.covariance *= unbiased;
-            moments.tail.iter_mut().for_each(|v| *v *= unbiased);
-            moments
-        };
-        let (mut pooled, mut pooled_tail) = (DMatrix::zeros(self.dense, self.dense), Vec::new());
         let count = self.cells.len() as f64;
+        let mut pooled = DMatrix::zeros(self.directions, self.directions);
         for place in 0..self.cells.len() {
-            let moments = own(place);
-            pooled += moments.covariance / count;
-            pooled_tail.resize(moments.tail.len(), 0.0);
-            for (sum, v) in pooled_tail.iter_mut().zip(&moments.tail) {
-                *sum += v / count;
-            }
+            pooled += self.moments(place).covariance / count;
         }
 
         let tried = TRIED_CELLS.min(self.cells.len());
         let frames = held_out.frames as f64;
         let places: Vec<Place> = (0..tried)
             .map(|i| i * self.cells.len() / tried)
-            .map(|place| {
-                let moments = own(place);
+            .map(|place| Place {
+                own: self.moments(place).covariance,
                 // Not about the mean of the held-out frames: that it is elsewhere is what counts.
-                let cell = &held_out.cells[place];
-                Place {
-                    own: moments.covariance,
-                    tail: moments.tail,
-                    held_out: triangle::symmetric(&cell.products, self.dense) / frames,
-                    held_out_tail: cell.squares.iter().map(|s| s / frames).collect(),
-                    weight: frames,
-                }
+                held_out: triangle::symmetric(&held_out.cells[place].products, self.directions)
+                    / frames,
+                weight: frames,
             })
             .collect();
-        let (shrinkage, log_likelihood) = selection::choose(&places, &pooled, &pooled_tail)?;
+        let (shrinkage, log_likelihood) = selection::choose(&places, &pooled)?;
 
-        let each: Vec<CellGaussian> = (0..self.cells.len())
+        let each: Vec<(Vec<f64>, Vec<f16>)> = (0..self.cells.len())
             .into_par_iter()
             .map(|place| {
-                let moments = own(place);
-                let covariance = shrinkage.covariance(&moments.covariance, &pooled);
-                let whitening = Whitening::of(covariance)?;
-                let variances = moments.tail.iter().zip(&pooled_tail);
-                Ok(CellGaussian {
-                    mean: moments.mean.iter().map(|&m| f16::from_f64(m)).collect(),
-                    whitening: whitening.rows().map(f16::from_f64).collect(),
-                    tail: variances
-                        .map(|(&own, &pooled)| shrinkage.tail_variance(own, pooled))
-                        .map(|variance| f16::from_f64(1.0 / variance.sqrt()))
-                        .collect(),
-                })
+                let Moments { mean, covariance } = self.moments(place);
+                let whitening = Whitening::of(shrinkage.covariance(&covariance, &pooled))?;
+                Ok((mean, whitening.rows().map(f16::from_f64).collect()))
             })
             .collect::<Result<_>>()?;
         Ok(CellGaussians {
-            dense: self.dense,
-            mean: each.iter().flat_map(|g| g.mean.iter().copied()).collect(),
-            whitening: each
+            directions: self.directions,
+            mean: each
                 .iter()
-                .flat_map(|g| g.whitening.iter().copied())
+                .flat_map(|(mean, _)| mean.iter().map(|&m| m as f32))
                 .collect(),
-            tail: each.iter().flat_map(|g| g.tail.iter().copied()).collect(),
+            whitening: each.iter().flat_map(|(_, w)| w.iter().copied()).collect(),
             shrinkage,
             log_likelihood,
         })
     }
 }
 
-struct CellGaussian {
-    mean: Vec<f16>,
-    whitening: Vec<f16>,
-    tail: Vec<f16>,
-}
-
 /// A Gaussian for each cell, as it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct CellGaussians {
-    /// Directions of full covariance, r.
-    pub(super) dense: usize,
-    /// μₚ, cells×(r + t).
-    pub(super) mean: Vec<f16>,
+    /// r.
+    pub(super) directions: usize,
+    /// μₚ, cells×r. As f32: where the cells differ much from each other, f16 would round their
+    /// means by a good part of a small deviation.
+    pub(super) mean: Vec<f32>,
     /// Wₚ, cells×r(r + 1)/2: lower triangles.
     pub(super) whitening: Vec<f16>,
-    /// Inverse deviations in the tail, cells×t.
-    pub(super) tail: Vec<f16>,
     pub(super) shrinkage: Shrinkage,
     /// Mean log-likelihood of a held-out vector, without −½·ln 2π for each direction.
     pub(super) log_likelihood: f64,
@@ -218,22 +166,17 @@ pub(super) struct CellGaussians {
 /// [`CellGaussians`] with the stored values widened.
 #[derive(Clone, Debug)]
 pub(super) struct Widened {
-    dense: usize,
     directions: usize,
     mean: Vec<f32>,
     whitening: Vec<f32>,
-    tail: Vec<f32>,
 }
 
 impl CellGaussians {
-    pub(super) fn widen(&self, directions: usize) -> Widened {
-        let widen = |values: &[f16]| values.iter().map(|v| v.to_f32()).collect();
+    pub(super) fn widen(&self) -> Widened {
         Widened {
-            dense: self.dense,
-            directions,
-            mean: widen(&self.mean),
-            whitening: widen(&self.whitening),
-            tail: widen(&self.tail),
+            directions: self.directions,
+            mean: self.mean.clone(),
+            whitening: self.whitening.iter().map(|w| w.to_f32()).collect(),
         }
     }
 }
@@ -245,11 +188,8 @@ impl Widened {
         for ((d, y), mean) in difference.iter_mut().zip(y).zip(mean) {
             *d = y - mean;
         }
-        let (full, tail) = difference.split_at(self.dense);
-        let scales = part(&self.tail, cell, self.directions - self.dense);
-        let squares = tail.iter().zip(scales).map(|(d, s)| (d * s) * (d * s));
-        let whitening = part(&self.whitening, cell, triangle::length(self.dense));
-        triangle::squared_norm(whitening, full) + squares.sum::<f32>()
+        let whitening = part(&self.whitening, cell, triangle::length(self.directions));
+        triangle::squared_norm(whitening, difference)
     }
 }
 

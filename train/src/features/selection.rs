@@ -17,10 +17,8 @@ const FLOORS: [f64; 5] = [0.0005, 0.002, 0.008, 0.03, 0.1];
 /// cell, a component) and S̄ that of all places pooled. In frames, a = k/(n − 1 + k).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shrinkage {
-    /// a for the full covariances.
+    /// a.
     pub(super) share: f64,
-    /// a for the variances of the tail.
-    pub(super) tail_share: f64,
     /// λ.
     pub(super) floor: f64,
 }
@@ -33,10 +31,6 @@ impl Shrinkage {
         }
         sum
     }
-
-    pub(super) fn tail_variance(&self, own: f64, pooled: f64) -> f64 {
-        own * (1.0 - self.tail_share) + pooled * self.tail_share + self.floor
-    }
 }
 
 /// What a place knows of itself, and what held-out vectors say of it.
@@ -45,10 +39,6 @@ pub(super) struct Place {
     pub(super) own: DMatrix<f64>,
     /// Mean of (y − μ)·(y − μ)ᵀ over the held-out vectors, μ the mean of the training vectors.
     pub(super) held_out: DMatrix<f64>,
-    /// Variances of the training vectors in the tail's directions.
-    pub(super) tail: Vec<f64>,
-    /// Mean of (y − μ)² over the held-out vectors in the tail's directions.
-    pub(super) held_out_tail: Vec<f64>,
     /// How much the place counts, for instance its number of held-out vectors.
     pub(super) weight: f64,
 }
@@ -58,69 +48,32 @@ pub(super) struct Place {
 ///
 /// # Errors
 /// No shrinkage gives positive definite covariances, for instance because of infinite features.
-pub(super) fn choose(
-    places: &[Place],
-    pooled: &DMatrix<f64>,
-    pooled_tail: &[f64],
-) -> Result<(Shrinkage, f64)> {
+pub(super) fn choose(places: &[Place], pooled: &DMatrix<f64>) -> Result<(Shrinkage, f64)> {
     let weight: f64 = places.iter().map(|place| place.weight).sum();
     let mut best: Option<(Shrinkage, f64)> = None;
-    for floor in FLOORS {
-        let mut shrinkage = Shrinkage {
-            share: 0.0,
-            tail_share: 0.0,
-            floor,
+    for (floor, share) in FLOORS
+        .into_iter()
+        .flat_map(|floor| SHARES.map(|share| (floor, share)))
+    {
+        let shrinkage = Shrinkage { share, floor };
+        let each: Vec<Option<f64>> = places
+            .par_iter()
+            .map(|place| {
+                let whitening = Whitening::of(shrinkage.covariance(&place.own, pooled)).ok()?;
+                let trace = whitening.trace(&place.held_out);
+                Some(-0.5 * (whitening.log_determinant + trace) * place.weight)
+            })
+            .collect();
+        // Added in order: rayon's own sum depends on the threads.
+        let Some(sum) = each.into_iter().sum::<Option<f64>>() else {
+            continue;
         };
-        let (share, dense) = best_share(|share| {
-            shrinkage.share = share;
-            let each: Vec<Option<f64>> = places
-                .par_iter()
-                .map(|place| {
-                    let covariance = shrinkage.covariance(&place.own, pooled);
-                    let whitening = Whitening::of(covariance).ok()?;
-                    let trace = whitening.trace(&place.held_out);
-                    Some(-0.5 * (whitening.log_determinant + trace) * place.weight)
-                })
-                .collect();
-            // Added in order: rayon's own sum depends on the threads.
-            each.into_iter().sum()
-        });
-        let (tail_share, tail) = best_share(|share| {
-            shrinkage.tail_share = share;
-            let mut sum = 0.0;
-            for place in places {
-                let variances = place.tail.iter().zip(pooled_tail);
-                for ((&own, &pooled), &held_out) in variances.zip(&place.held_out_tail) {
-                    let variance = shrinkage.tail_variance(own, pooled);
-                    sum -= 0.5 * (variance.ln() + held_out / variance) * place.weight;
-                }
-            }
-            Some(sum)
-        });
-        let likelihood = (dense + tail) / weight;
+        let likelihood = sum / weight;
         if likelihood.is_finite() && best.is_none_or(|(_, other)| likelihood > other) {
-            let chosen = Shrinkage {
-                share,
-                tail_share,
-                floor,
-            };
-            best = Some((chosen, likelihood));
+            best = Some((shrinkage, likelihood));
         }
     }
     best.context("no covariance of the features is positive definite: look for huge features")
-}
-
-/// The share of the largest likelihood, and that.
-fn best_share(mut likelihood: impl FnMut(f64) -> Option<f64>) -> (f64, f64) {
-    let mut best = (SHARES[0], f64::NEG_INFINITY);
-    for share in SHARES {
-        if let Some(found) = likelihood(share)
-            && found > best.1
-        {
-            best = (share, found);
-        }
-    }
-    best
 }
 
 #[cfg(test)]
@@ -133,8 +86,6 @@ mod tests {
         Place {
             own: diagonal(own),
             held_out: diagonal(held_out),
-            tail: own.to_vec(),
-            held_out_tail: held_out.to_vec(),
             weight: 3.0,
         }
     }
@@ -143,10 +94,9 @@ mod tests {
     fn places_that_differ_keep_their_own() {
         let places = [place([4.0, 1.0], [4.0, 1.0]), place([1.0, 9.0], [1.0, 9.0])];
         let pooled = DMatrix::from_diagonal(&nalgebra::DVector::from_row_slice(&[2.5, 5.0]));
-        let (found, likelihood) = choose(&places, &pooled, &[2.5, 5.0]).unwrap();
-        assert_eq!((found.share, found.tail_share), (0.02, 0.02));
-        assert_eq!(found.floor, 0.0005);
-        // By hand: each direction gives −½(ln v + s/v), and the tail repeats the others.
+        let (found, likelihood) = choose(&places, &pooled).unwrap();
+        assert_eq!((found.share, found.floor), (0.02, 0.0005));
+        // By hand: each direction gives −½(ln v + s/v), on the average of two places.
         let mut expected = 0.0;
         for (own, held_out, pooled) in [
             (4.0, 4.0, 2.5),
@@ -155,7 +105,7 @@ mod tests {
             (9.0, 9.0, 5.0),
         ] {
             let v: f64 = 0.98 * own + 0.02 * pooled + 0.0005;
-            expected -= v.ln() + held_out / v;
+            expected -= 0.5 * (v.ln() + held_out / v);
         }
         assert!((likelihood - expected / 2.0).abs() < 1e-12);
     }
@@ -164,7 +114,7 @@ mod tests {
     fn places_that_are_alike_share() {
         let places = [place([4.0, 1.0], [2.0, 3.0]), place([0.0, 5.0], [2.0, 3.0])];
         let pooled = DMatrix::from_diagonal(&nalgebra::DVector::from_row_slice(&[2.0, 3.0]));
-        let (found, _) = choose(&places, &pooled, &[2.0, 3.0]).unwrap();
-        assert_eq!((found.share, found.tail_share), (0.95, 0.95));
+        let (found, _) = choose(&places, &pooled).unwrap();
+        assert_eq!(found.share, 0.95);
     }
 }

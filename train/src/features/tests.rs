@@ -31,8 +31,8 @@ impl Frames {
             .collect()
     }
 
-    /// Values of a frame with what differs between channels, places and frames: noise, and noise
-    /// that the neighbouring channels share.
+    /// Frames whose values differ between channels, places and frames: noise, stronger in some
+    /// places than in others, and noise that all channels share.
     fn random(shapes: &[(&'static str, [usize; 3])], count: usize, seed: u64) -> Self {
         let mut random = Pcg64::seed_from_u64(seed);
         let mut normal = move || -> f32 { StandardNormal.sample(&mut random) };
@@ -47,8 +47,9 @@ impl Frames {
                             .map(|i| {
                                 let (channel, place) = (i / (h * w), i % (h * w));
                                 let size = 1.0 + channel as f32;
+                                let noise = 0.1 + (place as f32 * 1.3).sin().abs();
                                 let level = (place as f32 * 0.7 + channel as f32).sin();
-                                size * (level + 0.5 * normal() + 0.4 * shared[place] + 0.2 * gain)
+                                size * (level + noise * normal() + 0.4 * shared[place] + 0.2 * gain)
                             })
                             .collect()
                     })
@@ -87,7 +88,11 @@ const SHAPES: [(&str, [usize; 3]); 3] = [
 fn fitted(train: usize, kinds: &[Kind], options: &Options) -> (Frames, Frames, Vec<Model>) {
     let mut frames = Frames::random(&SHAPES, train, 1);
     let mut held_out = Frames::random(&SHAPES, 5, 2);
-    let models = fit(&mut frames, &mut held_out, kinds, options).unwrap();
+    let options = Options {
+        grid: Some([4, 4]),
+        ..options.clone()
+    };
+    let models = fit(&mut frames, &mut held_out, kinds, &options).unwrap();
     (frames, held_out, models)
 }
 
@@ -204,10 +209,7 @@ fn distances_by_brute_force() {
     let (frames, _, models) = fitted(40, &kinds, &Options::default());
     assert_eq!(models[0].grid(), [4, 4]);
     let summary = models[0].summary();
-    assert_eq!(
-        (summary.directions, summary.tail, summary.channels),
-        (9, 0, 9)
-    );
+    assert_eq!((summary.directions, summary.channels), (9, 9));
     let (scale, gaussians) = brute_force(&frames, &summary);
     let other = Frames::random(&SHAPES, 1, 9);
     let maps = other.maps(0);
@@ -234,15 +236,14 @@ fn distances_by_brute_force() {
 }
 
 #[test]
-fn tails_are_diagonal() {
+fn fewer_directions_than_channels() {
     let options = Options {
         directions: Some(3),
-        tail: Some(4),
         ..Options::default()
     };
     let (frames, _, models) = fitted(30, &[Kind::PerPosition], &options);
     let summary = models[0].summary();
-    assert_eq!((summary.directions, summary.tail), (3, 4));
+    assert_eq!(summary.directions, 3);
     let project = |maps: &[FeatureMap<'_>]| {
         let pooled = models[0].grid.pool(maps).unwrap();
         models[0].projection.apply(pooled).map(f64::from)
@@ -264,20 +265,9 @@ fn tails_are_diagonal() {
         .iter()
         .enumerate()
         .map(|(cell, (mean, own))| {
-            let covariance = DMatrix::from_fn(7, 7, |i, j| {
-                let (full, diagonal) = (i < 3 && j < 3, i == j);
-                let share = if full {
-                    summary.share
-                } else {
-                    summary.tail_share
-                };
-                let floor = if diagonal { summary.floor } else { 0.0 };
-                if full || diagonal {
-                    own[(i, j)] * (1.0 - share) + pooled[(i, j)] * share + floor
-                } else {
-                    0.0
-                }
-            });
+            let covariance = own * (1.0 - summary.share)
+                + &pooled * summary.share
+                + DMatrix::identity(3, 3) * summary.floor;
             let vector = vectors.column(cell).clone_owned();
             mahalanobis(&vector, &(mean.clone(), covariance.try_inverse().unwrap()))
         })
@@ -287,7 +277,7 @@ fn tails_are_diagonal() {
 
 #[test]
 fn mixtures_by_brute_force() {
-    // Four clusters, far apart, of vectors whose membership the first channel tells.
+    // Four clusters, far apart, of vectors whose membership the first two channels tell.
     let mut random = Pcg64::seed_from_u64(5);
     let mut frames = |count: usize| Frames {
         shapes: vec![("m", [3, 8, 8])],
@@ -298,9 +288,10 @@ fn mixtures_by_brute_force() {
                     let cluster = random.random_range(0..4_u32) as f32;
                     let noise: [f32; 3] =
                         std::array::from_fn(|_| StandardNormal.sample(&mut random));
-                    values[place] = 100.0 * cluster + noise[0];
-                    values[64 + place] = (1.0 + cluster) * noise[1] + noise[0];
-                    values[128 + place] = noise[2] - 0.5 * cluster * noise[1];
+                    values[place] = 100.0 * (cluster % 2.0) + noise[0];
+                    values[64 + place] =
+                        100.0 * (cluster / 2.0).floor() + (1.0 + cluster) * noise[1];
+                    values[128 + place] = noise[2] - 0.5 * cluster * noise[0];
                 }
                 vec![values]
             })
@@ -325,7 +316,7 @@ fn mixtures_by_brute_force() {
     let scale = deviations(&all).map(|d| 1.0 / d);
     let mut clusters = vec![Vec::new(); 4];
     for vector in all.iter().flatten() {
-        let cluster = (vector[0] / 100.0).round() as usize;
+        let cluster = ((vector[0] / 100.0).round() + 2.0 * (vector[1] / 100.0).round()) as usize;
         clusters[cluster].push(vector.component_mul(&scale));
     }
     let count = 30.0 * 64.0;
@@ -424,10 +415,9 @@ fn disagreement(model: &Model, engine: &Engine, frames: &Frames) -> f64 {
 
 fn agrees(kind: BackendKind) {
     let Some(engine) = engine(kind) else { return };
-    for tail in [0, 4] {
+    for directions in [5, 9] {
         let options = Options {
-            directions: Some(9 - tail),
-            tail: Some(tail),
+            directions: Some(directions),
             ..Options::default()
         };
         let (_, held_out, models) = fitted(20, &Kind::ALL, &options);
@@ -435,7 +425,7 @@ fn agrees(kind: BackendKind) {
             let worst = disagreement(model, &engine, &held_out);
             assert!(
                 worst < 1e-4,
-                "{} with a tail of {tail}: {worst:.1e}",
+                "{} in {directions} directions: {worst:.1e}",
                 model.kind()
             );
         }
@@ -454,8 +444,8 @@ fn onnx_runtime_computes_the_same() {
 
 #[test]
 fn large_whitenings_come_in_parts() {
-    // 11 × 13 cells of 88 directions are more than 2^20 elements.
-    let model = made_up([11, 13], 88, 5, 100, &mut Pcg64::seed_from_u64(3));
+    // 11×13 cells of 88 directions are more than 2^20 elements.
+    let model = made_up([11, 13], 88, 100, &mut Pcg64::seed_from_u64(3));
     let frames = Frames::random(&[("features", [100, 11, 13])], 2, 4);
     for kind in BackendKind::ALL {
         let Some(engine) = engine(kind) else { continue };
@@ -465,13 +455,7 @@ fn large_whitenings_come_in_parts() {
 }
 
 /// Per-position Gaussians without frames.
-fn made_up(
-    size: [usize; 2],
-    dense: usize,
-    tail: usize,
-    channels: usize,
-    random: &mut impl Rng,
-) -> Model {
+fn made_up(size: [usize; 2], directions: usize, channels: usize, random: &mut impl Rng) -> Model {
     let values = vec![0.0; channels * size[0] * size[1]];
     let map = FeatureMap {
         name: "features",
@@ -483,7 +467,6 @@ fn made_up(
         let value: f32 = StandardNormal.sample(random);
         deviation * value
     };
-    let directions = dense + tail;
     let projection = Projection {
         mean: DVector::from_fn(channels, |_, _| normal(1.0)),
         weights: DMatrix::from_fn(directions, channels, |_, _| normal(0.1)),
@@ -495,13 +478,13 @@ fn made_up(
             .collect()
     };
     let stored = CellGaussians {
-        dense,
-        mean: halves(cells * directions, 1.0),
-        whitening: halves(cells * triangle::length(dense), 1.0),
-        tail: halves(cells * tail, 2.0),
+        directions,
+        mean: (0..cells * directions)
+            .map(|i| (i as f32 * 0.7).sin())
+            .collect(),
+        whitening: halves(cells * triangle::length(directions), 1.0),
         shrinkage: Shrinkage {
             share: 0.5,
-            tail_share: 0.5,
             floor: 0.01,
         },
         log_likelihood: 0.0,
@@ -510,7 +493,7 @@ fn made_up(
         grid,
         projection: Arc::new(projection),
         gaussians: Gaussians::Cells {
-            widened: Arc::new(stored.widen(directions)),
+            widened: Arc::new(stored.widen()),
             stored: Arc::new(stored),
             reach: 0,
         },
@@ -527,7 +510,6 @@ fn bits_do_not_depend_on_threads() {
         pool.install(|| {
             let options = Options {
                 directions: Some(5),
-                tail: Some(2),
                 components: vec![1, 4],
                 ..Options::default()
             };
@@ -611,7 +593,7 @@ fn default_sizes_keep_the_budget() {
         ("features_16", 128),
         ("head", 97),
     ];
-    for (side, expected) in [(16, 128), (32, 64), (7, 128)] {
+    for (side, expected) in [(16, 96), (32, 64), (7, 96)] {
         let count: usize = channels.iter().map(|(_, c)| c).sum();
         let values = vec![0.0; count * side * side];
         let maps = channels.map(|(name, c)| FeatureMap {
@@ -620,18 +602,19 @@ fn default_sizes_keep_the_budget() {
             values: &values[..c * side * side],
         });
         let grid = Grid::choose(&maps, Some([side, side])).unwrap();
-        let size = fit::Size::of_cells(&grid, &Options::default());
-        assert_eq!(size.dense, expected);
+        let directions = fit::directions_of_cells(&grid, &Options::default());
+        assert_eq!(directions, expected);
         let model = made_up(
             [side, side],
-            size.dense,
-            size.tail,
+            directions,
             count,
             &mut Pcg64::seed_from_u64(1),
         );
         let bytes = model.to_onnx("test").unwrap().len();
-        assert!(bytes <= 5_000_000, "{side}: {size:?} {bytes}");
-        eprintln!("{side}×{side}: {size:?}, {bytes} bytes");
+        assert!(
+            bytes <= 5_000_000,
+            "{side}×{side}: {directions} directions, {bytes} bytes"
+        );
     }
 }
 
@@ -641,15 +624,8 @@ fn default_sizes_keep_the_budget() {
 #[ignore = "measures, and checks nothing"]
 fn time_of_the_graphs() {
     let mut random = Pcg64::seed_from_u64(1);
-    for (side, dense, tail) in [
-        (16, 64, 0),
-        (16, 96, 0),
-        (16, 128, 0),
-        (16, 128, 115),
-        (32, 64, 0),
-        (32, 96, 0),
-    ] {
-        let model = made_up([side, side], dense, tail, 257, &mut random);
+    for (side, directions) in [(16, 64), (16, 96), (16, 128), (32, 64), (32, 96)] {
+        let model = made_up([side, side], directions, 257, &mut random);
         let mut shifted = model.clone();
         if let Gaussians::Cells { reach, .. } = &mut shifted.gaussians {
             *reach = 1;
@@ -657,18 +633,16 @@ fn time_of_the_graphs() {
         let mut free = model.clone();
         let components = 32;
         let mut normal = |_| -> f32 { StandardNormal.sample(&mut random) };
-        let dense_free = dense.min(64);
+        let count = components * directions;
         free.gaussians = Gaussians::Mixture(Mixture {
-            dense: dense_free,
-            whitening: (0..components * dense_free * dense_free)
+            directions,
+            whitening: (0..count * directions)
                 .map(|i| f16::from_f32(normal(i)))
                 .collect(),
-            offset: (0..components * dense_free).map(&mut normal).collect(),
+            offset: (0..count).map(&mut normal).collect(),
             penalty: vec![0.0; components],
-            tail: vec![1.0; dense + tail - dense_free],
             shrinkage: Shrinkage {
                 share: 0.5,
-                tail_share: 0.5,
                 floor: 0.01,
             },
             log_likelihood: 0.0,
@@ -691,7 +665,7 @@ fn time_of_the_graphs() {
                     least = least.min(started.elapsed().as_secs_f64());
                 }
                 eprintln!(
-                    "{side}×{side} {dense}+{tail} {:14} {kind:5} {:7.3} ms, loaded in {:4.0} ms, {} bytes",
+                    "{side}×{side} {directions:3} {:14} {kind:5} {:7.3} ms, loaded in {:4.0} ms, {} bytes",
                     model.kind(),
                     least * 1e3,
                     load.as_secs_f64() * 1e3,

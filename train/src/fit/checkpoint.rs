@@ -51,6 +51,7 @@ pub struct Running {
     /// KL divergence in nats a frame.
     pub divergence: f64,
     /// The head's weighted loss.
+    #[serde(default)]
     pub head: f64,
 }
 
@@ -164,4 +165,70 @@ impl State {
 /// What the system says; `path` then holds what it held before.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     edge_vae::replace_file(path, bytes).with_context(|| format!("{}: cannot write", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{detection::Score, network::Preset};
+
+    /// As written by the trainer that had no heads yet, and by the one that had no importance
+    /// weights.
+    #[test]
+    fn states_of_older_trainers_are_read_as_they_were_meant() {
+        let common = r#""latent": null, "likelihood": {"kind": "bernoulli"}, "colour": null,
+            "crop": null, "denoise": null, "filter": "area", "class": null,
+            "budget": {"epochs": 40.0}, "batch": 64, "learning_rate": 0.002,
+            "weight_decay": 0.0001, "clip": 1.0, "average": 0.999, "beta": 1.0,
+            "kl_warm_up": 0.1, "free_bits": 0.0, "patience": 12, "seed": 1,
+            "false_alarm_rate": 0.01"#;
+        let rest = r#""golden": "calibration-frame", "dataset": "25", "step": 2, "total": 9,
+            "seconds": 2.5, "records": [], "best_step": 2, "finished": false"#;
+        let changes = r#""flip_horizontal": false, "flip_vertical": false, "shift": 0.0,
+            "brightness": 0.0, "binarise": true"#;
+        let headless: State = serde_json::from_str(&format!(
+            r#"{{"format": 2, {rest}, "running": [3, 1.5, 2.5], "options": {{{common},
+                "preset": "28x28", "importance_samples": 5, "importance_share": 0.2,
+                "augmentation": {{{changes}}}}}}}"#
+        ))
+        .unwrap();
+        let running = Running {
+            steps: 3,
+            nll: 1.5,
+            divergence: 2.5,
+            head: 0.0,
+        };
+        assert_eq!(headless.running, running);
+        let options = &headless.options;
+        assert_eq!(options.preset, Preset::Small28);
+        assert_eq!((options.size, options.head), (Some(28), None));
+        assert!(!options.exposure && !options.contrast);
+        assert_eq!(options.score, Score::Auto);
+        assert_eq!(
+            (options.importance_samples, options.importance_share),
+            (5, 0.2)
+        );
+        let changes_left = &options.augmentation;
+        assert_eq!(
+            [changes_left.zoom, changes_left.rotation, changes_left.gamma],
+            [0.0; 3]
+        );
+
+        let plain: State = serde_json::from_str(&format!(
+            r#"{{"format": 2, {rest}, "running": {{"steps": 3, "nll": 1.5, "divergence": 2.5,
+                "head": 0.5}}, "options": {{{common}, "preset": "edge", "size": null, "head": null,
+                "exposure": true, "contrast": true, "score": "head", "augmentation": {{{changes},
+                "zoom": 0.1, "rotation": 2.0, "gamma": 0.3}}}}}}"#
+        ))
+        .unwrap();
+        let options = &plain.options;
+        assert_eq!(
+            (options.importance_samples, options.importance_share),
+            (1, 0.15)
+        );
+        assert_eq!((options.size, options.score), (None, Score::Head));
+        assert!(options.exposure && options.contrast);
+        assert_eq!(options.augmentation.gamma, 0.3);
+        assert_eq!(plain.running.head, 0.5);
+    }
 }

@@ -36,7 +36,9 @@ use crate::{
 use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
-pub use options::{Augmentation, Budget, FitOptions, HeadOptions};
+pub use options::{
+    Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE,
+};
 pub use preview::{PreviewJob, preview};
 use run::Material;
 
@@ -114,6 +116,10 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     };
     if let Golden::File(path) = &golden {
         Frame::open(path)?;
+    }
+    if let Some(backbone) = &job.options.backbone {
+        let path = &backbone.path;
+        std::fs::metadata(path).with_context(|| format!("{}: no backbone", path.display()))?;
     }
     let options = match &checkpoint {
         Some(checkpoint) => checkpoint.state.options.clone(),

@@ -1,7 +1,9 @@
 //! What a training run is told, resolved from the flags once.
 
+use std::path::PathBuf;
+
 use edge_vae::{
-    preprocess::{Colour, Crop, Denoise, ResizeFilter},
+    preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
 use serde::{Deserialize, Serialize};
@@ -11,15 +13,18 @@ use crate::{
     network::{LatentChoice, Preset},
 };
 
-/// Everything that decides the bits of a trained model, besides its frames.
+/// Everything that decides the bits of a trained model, besides its frames. The defaults are what
+/// checkpoints meant that were written before there was such an option.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitOptions {
     /// Network.
     pub preset: Preset,
     /// Side of the tensor, a multiple of 16; without it, what the training frames ask for. The
     /// digits' network has its own.
+    #[serde(default = "digits_side")]
     pub size: Option<usize>,
     /// How to train a head on synthetic defects; without it there is none, and no defects.
+    #[serde(default)]
     pub head: Option<HeadOptions>,
     /// Latent in place of the preset's.
     pub latent: Option<LatentChoice>,
@@ -34,8 +39,10 @@ pub struct FitOptions {
     /// Resampling filter.
     pub filter: ResizeFilter,
     /// Whether frames are brought to one exposure.
+    #[serde(default)]
     pub exposure: bool,
     /// Whether frames are brought to one local contrast, that of the training frames.
+    #[serde(default)]
     pub contrast: bool,
     /// Only this class of an IDX data set is normal.
     pub class: Option<u8>,
@@ -57,6 +64,12 @@ pub struct FitOptions {
     pub kl_warm_up: f64,
     /// Free nats for each latent channel.
     pub free_bits: f64,
+    /// K of the importance-weighted bound; 1 trains on the ELBO throughout.
+    #[serde(default = "one")]
+    pub importance_samples: usize,
+    /// Share of the steps, at the end of the run, that train on that bound.
+    #[serde(default = "usual_share")]
+    pub importance_share: f64,
     /// Changes of the training frames.
     pub augmentation: Augmentation,
     /// Validations without improvement after which training ends.
@@ -66,8 +79,40 @@ pub struct FitOptions {
     /// Promised false-alarm rate.
     pub false_alarm_rate: f64,
     /// What frames are judged by.
+    #[serde(default)]
     pub score: Score,
+    /// A network whose feature maps take the place of the trained one's.
+    #[serde(default)]
+    pub backbone: Option<BackboneOptions>,
 }
+
+/// A network of the user's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackboneOptions {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// Outputs that are taken; none means all maps.
+    pub maps: Vec<String>,
+    /// What it was trained with: from [0, 1] to its input; without it, those values themselves.
+    pub normalise: Option<Normalise>,
+}
+
+/// Of the older networks that of the digits alone is left.
+fn digits_side() -> Option<usize> {
+    Some(28)
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Without meaning for a run without importance weights, but what such a run is told.
+fn usual_share() -> f64 {
+    IMPORTANCE_SHARE
+}
+
+/// [`FitOptions::importance_share`], unless the user says otherwise.
+pub const IMPORTANCE_SHARE: f64 = 0.15;
 
 /// How a head is trained, on synthetic defects and together with the VAE.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,12 +165,15 @@ pub struct Augmentation {
     /// befall three frames in ten, together.
     pub shift: f64,
     /// Largest enlargement, less one.
+    #[serde(default)]
     pub zoom: f64,
     /// Largest rotation, in degrees.
+    #[serde(default)]
     pub rotation: f64,
     /// Largest relative change of gain; the offset changes by a quarter as much of full scale.
     pub brightness: f64,
     /// Largest exponent γ of v ← v^(2^γ), either way, for three frames in ten.
+    #[serde(default)]
     pub gamma: f64,
     /// Draw each pixel from the Bernoulli distribution that its value is (Salakhutdinov & Murray
     /// 2008), anew in each step.

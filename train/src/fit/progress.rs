@@ -80,8 +80,12 @@ impl Progress {
                 100.0 * head.validation_auroc
             )
         });
+        let bound = match record.validation_bound {
+            Some(bound) => format!(", bound {bound:.2}"),
+            None => String::new(),
+        };
         self.note(&format!(
-            "step {}/{}, epoch {:.1}: training -log p(x|z) {:.2} KL {:.2}, validation {:.2} + {:.2} nats{head}{best}, {} left",
+            "step {}/{}, epoch {:.1}: training -log p(x|z) {:.2} KL {:.2}, validation {:.2} + {:.2} nats{bound}{head}{best}, {} left",
             state.step,
             state.total,
             record.epoch,

@@ -161,6 +161,10 @@ impl<'a> Run<'a> {
             optimiser,
             best,
         };
+        let (beta, dimensions) = (run.state.options.beta, network.spec().dimensions());
+        for record in &mut run.state.records {
+            record.complete(beta, dimensions);
+        }
         // A new budget is planned anew; the old one gives the old plan.
         if !run.state.finished {
             match run.state.options.budget {
@@ -306,12 +310,19 @@ impl<'a> Run<'a> {
         let counter = step * indices.len() as u64;
         let batches = self.batches();
         let batch = batches.train(&indices, &options.augmentation, counter, self.device)?;
-        let noise = self.noise(Purpose::Noise, counter, indices.len())?;
-        let weigh =
-            |full| schedule::kl_weight(step, self.state.total.max(1), options.kl_warm_up, full);
+        let total = self.state.total.max(1);
+        let samples = schedule::importance_samples(
+            step,
+            total,
+            options.importance_share,
+            options.importance_samples,
+        );
+        let noise = self.noise(Purpose::Noise, counter, indices.len(), samples)?;
+        let weigh = |full| schedule::kl_weight(step, total, options.kl_warm_up, full);
         let weights = Weights {
             kl: weigh(options.beta),
             free_bits: options.free_bits,
+            importance_samples: samples,
             head: options.head.unwrap_or_default(),
             warm_up: weigh(1.0),
         };
@@ -381,8 +392,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Standard normal noise for `count` frames, N×L or N×h×w×L.
-    fn noise(&self, purpose: Purpose, counter: u64, count: usize) -> Result<Tensor> {
+    /// Standard normal noise for `samples` of each of `count` frames, N×L or N×h×w×L with
+    /// N = samples·count: the first of each frame, then the second of each, and so on.
+    fn noise(
+        &self,
+        purpose: Purpose,
+        counter: u64,
+        count: usize,
+        samples: usize,
+    ) -> Result<Tensor> {
         let spec = self.network.spec();
         let most = self.material.crop.unwrap_or(usize::MAX);
         let latent = match spec.latent {
@@ -402,14 +420,16 @@ impl<'a> Run<'a> {
         let length: usize = shape.iter().product();
         // Channels come last in training.
         shape.rotate_left(1);
-        shape.insert(0, count);
+        shape.insert(0, samples * count);
         let seed = self.state.options.seed;
-        let mut values = vec![0.0_f32; count * length];
+        let mut values = vec![0.0_f32; samples * count * length];
         values
             .par_chunks_mut(length)
             .enumerate()
-            .for_each(|(place, out)| {
-                let mut random = stream(seed, purpose, counter + place as u64);
+            .for_each(|(index, out)| {
+                let (sample, place) = ((index / count) as u64, (index % count) as u64);
+                // Far beyond the counters of frames.
+                let mut random = stream(seed, purpose, (sample << 48) + counter + place);
                 out.fill_with(|| StandardNormal.sample(&mut random));
             });
         Ok(Tensor::from_vec(values, shape, self.device)?)
@@ -459,6 +479,7 @@ impl<'a> Run<'a> {
             train_kl: running.divergence / steps,
             validation_nll: sums.nll / count,
             validation_kl: sums.divergence / count,
+            validation_bound: (options.importance_samples > 1).then(|| sums.bound / count),
             validation_objective: sums.objective / count,
             head: auroc(&sums.normal, &sums.defective).map(|validation_auroc| HeadRecord {
                 train_loss: running.head / steps,
@@ -485,10 +506,13 @@ impl<'a> Run<'a> {
         } else {
             batches.validate(indices, counter, binarise, self.device)?
         };
-        let noise = self.noise(Purpose::Validate, NOISE_COUNTER + counter, indices.len())?;
+        let samples = options.importance_samples;
+        let noise_counter = NOISE_COUNTER + counter;
+        let noise = self.noise(Purpose::Validate, noise_counter, indices.len(), samples)?;
         let weights = Weights {
             kl: options.beta,
             free_bits: 0.0,
+            importance_samples: samples,
             head: options.head.unwrap_or_default(),
             warm_up: 1.0,
         };
@@ -499,6 +523,9 @@ impl<'a> Run<'a> {
         sums.objective += scalar(&loss.objective)? * count;
         sums.nll += scalar(&loss.negative_log_likelihood)? * count;
         sums.divergence += scalar(&loss.divergence)? * count;
+        if let Some(bound) = &loss.negative_bound {
+            sums.bound += scalar(bound)? * count;
+        }
         if let Some(head) = &loss.head {
             sums.head += scalar(&head.loss)? * count;
             let scores = head.scores.to_vec1::<f32>()?.into_iter().map(f64::from);
@@ -589,6 +616,8 @@ struct Validation {
     objective: f64,
     nll: f64,
     divergence: f64,
+    /// The negative importance-weighted bound.
+    bound: f64,
     head: f64,
     /// Scores of the clean pictures.
     normal: Vec<f64>,

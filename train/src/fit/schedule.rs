@@ -24,6 +24,15 @@ pub(super) fn kl_weight(step: u64, total: u64, share: f64, beta: f64) -> f64 {
     beta * ((step + 1) as f64 / steps).min(1.0)
 }
 
+/// K of step `step`: `samples` in the last `share` of the run, 1 before.
+pub(super) fn importance_samples(step: u64, total: u64, share: f64, samples: usize) -> usize {
+    if step as f64 >= (1.0 - share) * total as f64 {
+        samples
+    } else {
+        1
+    }
+}
+
 /// Decay of the running statistics in step `step` (from 0): as the optimiser's for the weights,
 /// short at first, so that the initial values are forgotten.
 pub(super) fn average_decay(step: u64, decay: f64) -> f64 {
@@ -49,6 +58,14 @@ mod tests {
         assert_eq!(kl_weight(0, 100, 0.1, 2.0), 0.2);
         assert_eq!(kl_weight(9, 100, 0.1, 2.0), 2.0);
         assert_eq!(kl_weight(0, 100, 0.0, 2.0), 2.0);
+    }
+
+    #[test]
+    fn importance_samples_come_at_the_end() {
+        assert_eq!(importance_samples(0, 100, 0.25, 5), 1);
+        assert_eq!(importance_samples(74, 100, 0.25, 5), 1);
+        assert_eq!(importance_samples(75, 100, 0.25, 5), 5);
+        assert_eq!(importance_samples(0, 100, 1.0, 5), 5);
     }
 
     #[test]

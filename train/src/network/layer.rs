@@ -70,6 +70,8 @@ pub enum Layer {
         output: usize,
         /// Activation.
         activation: Activation,
+        /// How the weights start.
+        start: DenseStart,
     },
     /// From a vector to a map by a dense layer.
     DenseToMap {
@@ -136,11 +138,39 @@ impl Branch {
     }
 }
 
+/// How the weights of a dense layer start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenseStart {
+    /// All alike.
+    Even,
+    /// As the posterior of a latent vector of which only this many numbers are at work: of the
+    /// means (the first half of the outputs) the others start at a tenth.
+    FewMeans(usize),
+    /// As a layer of which only this many numbers of the input are at work: the weights of the
+    /// others start at a tenth.
+    FewInputs(usize),
+}
+
+impl DenseStart {
+    /// Factor on the deviation of one weight of a matrix with `rows` rows (outputs).
+    pub fn factor(self, row: usize, column: usize, rows: usize) -> f64 {
+        let small = match self {
+            Self::Even => false,
+            Self::FewMeans(few) => (few..rows / 2).contains(&row),
+            Self::FewInputs(few) => column >= few,
+        };
+        if small { 0.1 } else { 1.0 }
+    }
+}
+
 /// What a parameter is, which decides how it starts and whether weight decay applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Start {
     /// Normal with the given standard deviation.
     Normal(f64),
+    /// A matrix of these rows and columns, normal with the given standard deviation times
+    /// [`DenseStart::factor`].
+    Dense(f64, [usize; 2], DenseStart),
     /// A constant: biases (0) and normalisation scales (1).
     Constant(f64),
 }
@@ -221,13 +251,19 @@ impl Layer {
                 input,
                 output,
                 activation,
+                start,
             } => {
                 affine(name, *output, false, 1.0, 0.0);
                 let fan_in: usize = input.iter().product();
+                let active = match start {
+                    DenseStart::FewInputs(few) => fan_in.min(*few),
+                    DenseStart::Even | DenseStart::FewMeans(_) => fan_in,
+                };
+                let std = deviation(active, *activation);
                 declare(
                     format!("{name}.weight"),
                     vec![*output, fan_in],
-                    Start::Normal(deviation(fan_in, *activation)),
+                    Start::Dense(std, [*output, fan_in], *start),
                 );
             }
             Self::DenseToMap {

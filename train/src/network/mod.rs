@@ -5,6 +5,7 @@ mod head;
 mod layer;
 mod parameters;
 mod preset;
+mod small;
 
 use std::collections::BTreeMap;
 

@@ -42,16 +42,20 @@ impl Parameters {
         for layer in layers {
             layer.declare(&mut |name, shape, start| {
                 let count = shape.iter().product();
-                let values: Vec<f32> = match start {
+                let normal = |std: &dyn Fn(usize) -> f64| -> Vec<f32> {
+                    let mut random = stream(seed, Purpose::Weights, index);
+                    (0..count)
+                        .map(|place| {
+                            let x: f64 = StandardNormal.sample(&mut random);
+                            (x * std(place)) as f32
+                        })
+                        .collect()
+                };
+                let values = match start {
                     Start::Constant(value) => vec![value as f32; count],
-                    Start::Normal(std) => {
-                        let mut random = stream(seed, Purpose::Weights, index);
-                        (0..count)
-                            .map(|_| {
-                                let x: f64 = StandardNormal.sample(&mut random);
-                                (x * std) as f32
-                            })
-                            .collect()
+                    Start::Normal(std) => normal(&|_| std),
+                    Start::Dense(std, [rows, columns], start) => {
+                        normal(&|place| std * start.factor(place / columns, place % columns, rows))
                     }
                 };
                 index += 1;

@@ -4,7 +4,8 @@ use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
 use super::{
     detection::{self, Widths},
-    layer::Layer,
+    layer::{DenseStart, Layer},
+    small,
 };
 use crate::ops::Activation;
 
@@ -61,7 +62,7 @@ impl Preset {
     /// Frames in one step, unless the user says otherwise.
     pub fn batch(self) -> usize {
         match self {
-            Self::Small28 => 128,
+            Self::Small28 => 64,
             Self::Edge | Self::Balanced | Self::Best => 16,
         }
     }
@@ -114,32 +115,10 @@ impl Preset {
             Likelihood::Bernoulli | Likelihood::Gaussian { .. } => spec.channels,
         };
         match self.widths() {
-            None => small(spec, planes),
+            None => small::layers(spec, planes),
             Some(widths) => detection::layers(&widths, spec, planes),
         }
     }
-}
-
-/// Without normalisation, since the noise of batch statistics costs nats; with a decoder of
-/// 5 million multiplications, since an importance-weighted estimate runs it thousands of times.
-fn small(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
-    let build = Blocks {
-        norm: false,
-        activation: Activation::LeakyRelu,
-    };
-    let mut encoder = vec![
-        build.conv("encoder.a", spec.channels, 32, 4, 2, 1),
-        build.conv("encoder.b", 32, 64, 4, 2, 1),
-        build.residual("encoder.c", 64),
-    ];
-    let mut decoder = Vec::new();
-    build.latent(spec, [7, 7, 64], 64, &mut encoder, &mut decoder);
-    decoder.extend([
-        build.residual("decoder.b", 64),
-        build.up("decoder.d", 64, 32, 4, 1),
-        plain_up("decoder.f", 32, planes, 4, 1),
-    ]);
-    (encoder, decoder)
 }
 
 /// What the blocks of one network have in common.
@@ -218,6 +197,7 @@ impl Blocks {
                     input: deepest,
                     output: 2 * length,
                     activation: Activation::Identity,
+                    start: DenseStart::Even,
                 });
                 decoder.push(Layer::DenseToMap {
                     name: "decoder.a".to_owned(),
@@ -252,19 +232,6 @@ pub(super) fn plain_conv(
         padding,
         norm: false,
         start: 0.0,
-        activation: Activation::Identity,
-    }
-}
-
-fn plain_up(name: &str, input: usize, output: usize, kernel: usize, padding: usize) -> Layer {
-    Layer::ConvTranspose {
-        name: name.to_owned(),
-        input,
-        output,
-        kernel,
-        stride: 2,
-        padding,
-        norm: false,
         activation: Activation::Identity,
     }
 }

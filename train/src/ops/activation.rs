@@ -31,7 +31,7 @@ impl Activation {
             Self::Identity => x,
             Self::Relu => x.greater(T::ZERO),
             Self::LeakyRelu => x.greater(x * T::from_f64(LEAKY_SLOPE)),
-            Self::Silu => x / (T::ONE + (-x).exp()),
+            Self::Silu => x * x.sigmoid(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Activation {
     pub(crate) fn derivative<T: Real>(self, x: T) -> T {
         match self {
             Self::Silu => {
-                let sigmoid = T::ONE / (T::ONE + (-x).exp());
+                let sigmoid = x.sigmoid();
                 sigmoid * (T::ONE + x * (T::ONE - sigmoid))
             }
             _ => self.derivative_from_result(x),
@@ -110,6 +110,9 @@ impl CustomOp1 for Activate {
             let x = numbers::<T>(storage, layout, self.name())?;
             let mut y = vec![0.0; x.len()];
             y.par_chunks_mut(ELEMENT_CHUNK).zip(x.par_chunks(ELEMENT_CHUNK)).for_each(|(y, x)| {
+                if self.0 == Activation::Silu {
+                    return T::silu(x, y);
+                }
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y = self.0.apply(x);
                 }
@@ -126,8 +129,11 @@ impl CustomOp1 for Activate {
                     .zip(x_numbers.par_chunks(ELEMENT_CHUNK))
                     .zip(grad.par_chunks(ELEMENT_CHUNK))
                     .for_each(|((out, x), grad)| {
+                        if self.0 == Activation::Silu {
+                            return T::silu_gradient(x, grad, out);
+                        }
                         for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
-                            *out = grad * self.0.derivative(x);
+                            *out = grad * self.0.derivative_from_result(x);
                         }
                     });
                 Tensor::from_vec(out, x.shape(), x.device()).map(Some)

@@ -4,8 +4,8 @@
 use super::{
     Activation, activate, batch_norm, batch_norm_residual, bernoulli_nll_with_logits,
     conv_transpose2d, conv2d, cross_entropy_with_logits, focal_loss_with_logits, gaussian_nll,
-    kl_standard_normal, linear, mean_of_largest, pixel_shuffle, reference, reparameterise,
-    soft_clamp, soft_dice_with_logits, space_to_depth,
+    importance_log_weights, importance_weighted_bound, kl_standard_normal, linear, mean_of_largest,
+    pixel_shuffle, reference, reparameterise, soft_clamp, soft_dice_with_logits, space_to_depth,
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::SeedableRng;
@@ -631,6 +631,57 @@ fn soft_clamp_stays_in_bounds_and_keeps_a_gradient_outside() {
 }
 
 #[test]
+fn importance_weighted_bound_has_the_gradients_of_central_differences() {
+    // Two frames, three samples of each, four latents.
+    let inputs = normals(13, &[&[6], &[6, 2, 2], &[6, 2, 2], &[6, 2, 2]]);
+    let bound = |t: &[Tensor]| {
+        let log_weights = importance_log_weights(&t[0], &t[1], &t[2], &t[3])?;
+        importance_weighted_bound(&log_weights.reshape((3, 2))?)
+    };
+    check_gradients("importance-weighted bound", &bound, &inputs, 3);
+}
+
+/// Of z ~ N(0, 1), x|z ~ N(a·z + b, s²), everything is known. With the posterior as proposal every
+/// weight is p(x); with another, the bound is the logarithm of the mean weight.
+#[test]
+fn importance_weighted_bound_of_a_linear_gaussian_model() {
+    let (a, b, s, x) = (0.8_f64, -0.3, 0.5_f64, 1.1);
+    let noise = normals(14, &[&[5, 1]]).remove(0);
+    let log_normal = |x: f64, mean: f64, variance: f64| {
+        -0.5 * ((std::f64::consts::TAU * variance).ln() + (x - mean).powi(2) / variance)
+    };
+    let marginal = log_normal(x, b, a * a + s * s);
+    let precision = 1.0 + a * a / (s * s);
+    let exact = (a * (x - b) / (s * s) / precision, 1.0 / precision);
+    for (mean, variance) in [exact, (0.4, 0.7)] {
+        let full = |value: f64| Tensor::full(value, (5, 1), &Device::Cpu).unwrap();
+        let log_variance = full(variance.ln());
+        let z = reparameterise(&full(mean), &log_variance, &noise).unwrap();
+        let nll: Vec<f64> = flat(&z)
+            .iter()
+            .map(|z| -log_normal(x, a * z + b, s * s))
+            .collect();
+        let nll_tensor = Tensor::from_vec(nll.clone(), 5, &Device::Cpu).unwrap();
+        let log_weights = importance_log_weights(&nll_tensor, &z, &log_variance, &noise).unwrap();
+        let by_hand: Vec<f64> = flat(&z)
+            .iter()
+            .zip(&nll)
+            .map(|(z, nll)| -nll + log_normal(*z, 0.0, 1.0) - log_normal(*z, mean, variance))
+            .collect();
+        for (found, wanted) in flat(&log_weights).iter().zip(&by_hand) {
+            assert!((found - wanted).abs() < 1e-12, "{found} for {wanted}");
+        }
+        let bound = importance_weighted_bound(&log_weights.reshape((5, 1)).unwrap()).unwrap();
+        let bound = flat(&bound)[0];
+        let wanted = (by_hand.iter().map(|w| w.exp()).sum::<f64>() / 5.0).ln();
+        assert!((bound - wanted).abs() < 1e-12, "{bound} for {wanted}");
+        if (mean, variance) == exact {
+            assert!((bound - marginal).abs() < 1e-12, "{bound} for {marginal}");
+        }
+    }
+}
+
+#[test]
 fn a_tensor_used_twice_gets_both_gradients() {
     let inputs = normals(10, &[&[2, 4, 3, 2], &[2, 3, 3, 2], &[2]]);
     let shared = |t: &[Tensor]| {
@@ -738,6 +789,10 @@ fn shapes_that_do_not_fit_are_refused() {
     assert!(soft_dice_with_logits(&t(&[2, 3]), &t(&[3, 2])).is_err());
     assert!(mean_of_largest(&t(&[2, 3]), 4).is_err());
     assert!(cross_entropy_with_logits(&t(&[0]), &t(&[0])).is_err());
+    let (z, noise) = (t(&[4, 3]), t(&[4, 3]));
+    assert!(importance_log_weights(&t(&[2]), &z, &noise, &noise).is_err());
+    assert!(importance_log_weights(&t(&[4]), &z, &t(&[4, 2]), &noise).is_err());
+    assert!(importance_weighted_bound(&t(&[4])).is_err());
     let integers = Tensor::zeros((1, 2), DType::U32, &Device::Cpu).unwrap();
     assert!(activate(&integers, Activation::Relu).is_err());
 }

@@ -211,7 +211,7 @@ impl Term for Bernoulli {
 
     #[inline(always)]
     fn slopes<T: Real>(x: T, logit: T) -> (T, T) {
-        (T::ZERO, T::ONE / (T::ONE + Real::exp(-logit)) - x)
+        (T::ZERO, logit.sigmoid() - x)
     }
 }
 

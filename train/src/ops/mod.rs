@@ -11,6 +11,8 @@
 mod activation;
 mod convolution;
 mod detection;
+mod exponential;
+mod importance;
 mod latent;
 mod likelihood;
 mod linear;
@@ -30,6 +32,7 @@ pub use convolution::{conv_transpose2d, conv2d};
 pub use detection::{
     cross_entropy_with_logits, focal_loss_with_logits, mean_of_largest, soft_dice_with_logits,
 };
+pub use importance::{importance_log_weights, importance_weighted_bound};
 pub use latent::{reparameterise, soft_clamp};
 pub use likelihood::{bernoulli_nll_with_logits, gaussian_nll, kl_standard_normal};
 pub use linear::linear;

@@ -1,6 +1,7 @@
 //! The two number types that the operations are written for: `f32` to train with, `f64` to check
 //! gradients with.
 
+use super::exponential;
 use super::microkernel::{self, Microkernel, Order};
 use candle_core::{CpuStorage, Layout, Result, Tensor, WithDType, bail};
 use std::cell::Cell;
@@ -16,6 +17,12 @@ pub(crate) trait Real:
 
     /// e to the power of `self`.
     fn exp(self) -> Self;
+    /// 1 / (1 + e^−`self`).
+    fn sigmoid(self) -> Self;
+    /// x·σ(x) of each number of `x` into `y`.
+    fn silu(x: &[Self], y: &mut [Self]);
+    /// `grad` times the derivative of x·σ(x), into `out`.
+    fn silu_gradient(x: &[Self], grad: &[Self], out: &mut [Self]);
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// ln(1 + `self`), exact for small values.
@@ -35,7 +42,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! real {
-    ($type:ident, $scratch:ident, $microkernel:path) => {
+    ($type:ident, $scratch:ident, $microkernel:path, $logistic:ident) => {
         thread_local! {
             static $scratch: Cell<Vec<$type>> = const { Cell::new(Vec::new()) };
         }
@@ -47,6 +54,16 @@ macro_rules! real {
             #[inline(always)]
             fn exp(self) -> Self {
                 $type::exp(self)
+            }
+            #[inline(always)]
+            fn sigmoid(self) -> Self {
+                $logistic::sigmoid(self)
+            }
+            fn silu(x: &[Self], y: &mut [Self]) {
+                $logistic::silu(x, y);
+            }
+            fn silu_gradient(x: &[Self], grad: &[Self], out: &mut [Self]) {
+                $logistic::silu_gradient(x, grad, out);
             }
             #[inline(always)]
             fn tanh(self) -> Self {
@@ -77,8 +94,28 @@ macro_rules! real {
     };
 }
 
-real!(f32, SCRATCH_F32, microkernel::for_f32);
-real!(f64, SCRATCH_F64, microkernel::for_f64);
+/// As [`exponential`], for the checks of gradients.
+mod plain {
+    pub(super) fn sigmoid(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
+    }
+
+    pub(super) fn silu(x: &[f64], y: &mut [f64]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x * sigmoid(x);
+        }
+    }
+
+    pub(super) fn silu_gradient(x: &[f64], grad: &[f64], out: &mut [f64]) {
+        for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
+            let sigmoid = sigmoid(x);
+            *out = grad * (sigmoid * (1.0 + x * (1.0 - sigmoid)));
+        }
+    }
+}
+
+real!(f32, SCRATCH_F32, microkernel::for_f32, exponential);
+real!(f64, SCRATCH_F64, microkernel::for_f64, plain);
 
 /// Runs `work` on `length` numbers of scratch memory whose content is arbitrary.
 ///

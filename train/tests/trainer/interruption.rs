@@ -152,7 +152,7 @@ fn a_full_disk_leaves_the_last_checkpoint_whole() {
     let disk = scratch.path("disk");
     fs::create_dir(&disk).expect("a folder");
     let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=10m", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"])
         .arg(&disk)
         .stderr(Stdio::null())
         .status()

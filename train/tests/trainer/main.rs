@@ -87,6 +87,6 @@ fn assert_fails(output: &Output, words: &[&str]) {
 }
 
 fn graphs(bundle: &Path) -> [Vec<u8>; 3] {
-    ["encoder.onnx", "decoder.onnx", "statistics.npy"]
+    ["encoder.onnx", "decoder.onnx", "statistics-residual.npy"]
         .map(|name| fs::read(bundle.join(name)).expect("a file of the bundle"))
 }

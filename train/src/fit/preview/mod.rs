@@ -300,6 +300,8 @@ mod tests {
             beta: 1.0,
             kl_warm_up: 0.0,
             free_bits: 0.0,
+            importance_samples: 1,
+            importance_share: 0.0,
             augmentation: Augmentation {
                 flip_horizontal: true,
                 flip_vertical: true,
@@ -314,6 +316,7 @@ mod tests {
             seed: 3,
             false_alarm_rate: 0.1,
             score: Score::Auto,
+            backbone: None,
         }
     }
 
