@@ -17,9 +17,9 @@ use resample::Histograms;
 use sweep::{Bounded, Group, Swept, Totals, curves, sweep};
 use tally::{Defective, Tally, key_of, score_of};
 
-/// Distinct scores that are told apart: 4 M, some 100 MB. They suffice for all pixels of some hundred
-/// small frames; beyond, neighbouring scores are taken as one, and the error stays in the order of
-/// 10⁻⁶.
+/// Distinct scores that are told apart: 4 M, with which some 250 MB are needed at most, while
+/// everything is put together. They suffice for all pixels of some hundred small frames; beyond,
+/// neighbouring scores are taken as one, and the error stays in the order of 10⁻⁶.
 const DISTINCT_SCORES: usize = 1 << 22;
 
 /// Collects the pixels of maps and masks, frame by frame, and computes the metrics of all of them.
