@@ -45,7 +45,7 @@ impl Golden {
         let picture = match self {
             Golden::Glyph => {
                 let side = glyph_side as u32;
-                DynamicImage::ImageLuma8(edge_vae::synth::glyph(side, '3')?)
+                DynamicImage::ImageLuma8(edge_vae::synth::glyph(side, '1')?)
             }
             Golden::File(path) => small_picture(&Frame::open(path)?)?,
             Golden::CalibrationFrame => {
