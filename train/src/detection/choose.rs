@@ -95,7 +95,7 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
     let mut bests = Vec::new();
     for (place, field) in gathered.fields.iter().enumerate() {
         for standardised in standardisations(wanted, field.source) {
-            bests.push(best_of(gathered, place, standardised, trials)?);
+            bests.push(best_of(wanted, gathered, place, standardised, trials)?);
         }
     }
     // In the order of preference, the first within a tie of the best wins.
@@ -144,10 +144,9 @@ fn standardisations(wanted: Score, source: Source) -> Vec<bool> {
     match (wanted, source) {
         (Score::Residual, Source::Residual) => vec![false],
         (Score::ResidualZ, Source::Residual) => vec![true],
-        (Score::Likelihood, Source::Likelihood)
-        | (Score::Latent, Source::Latent)
-        | (Score::Head, Source::Head)
-        | (Score::Features, Source::Features) => vec![false, true],
+        (Score::Likelihood, Source::Likelihood) | (Score::Latent, Source::Latent) => vec![false],
+        (Score::LikelihoodZ, Source::Likelihood) => vec![true],
+        (Score::Head, Source::Head) | (Score::Features, Source::Features) => vec![false, true],
         (Score::Auto, Source::Residual) => vec![true],
         (Score::Auto, _) => vec![false, true],
         _ => Vec::new(),
@@ -155,18 +154,23 @@ fn standardisations(wanted: Score, source: Source) -> Vec<bool> {
 }
 
 fn best_of(
+    wanted: Score,
     gathered: &Gathered,
     place: usize,
     standardised: bool,
     trials: &[Trial],
 ) -> Result<Best> {
     let field = &gathered.fields[place];
-    let totals = matches!(field.source, Source::Likelihood | Source::Latent) && !standardised;
-    let aggregations: Vec<Aggregation> = totals
-        .then_some(Aggregation::Total)
-        .into_iter()
-        .chain(AGGREGATIONS)
-        .collect();
+    let total = matches!(field.source, Source::Likelihood | Source::Latent) && !standardised;
+    let aggregations: Vec<Aggregation> = match wanted {
+        // What the field means by these names is the sum over the frame.
+        Score::Likelihood | Score::Latent => vec![Aggregation::Total],
+        _ => total
+            .then_some(Aggregation::Total)
+            .into_iter()
+            .chain(AGGREGATIONS)
+            .collect(),
+    };
     let mut found: Option<Best> = None;
     for smoothing in 0..field.smoothings.len() {
         let mut treatment = field.treatment(smoothing, standardised)?;

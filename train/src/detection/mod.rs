@@ -53,9 +53,11 @@ pub enum Score {
     Residual,
     /// The same, standardised at each position.
     ResidualZ,
-    /// Negative ELBO.
+    /// Negative ELBO of the frame.
     Likelihood,
-    /// KL divergence of the posterior.
+    /// The strangest places of its map, standardised at each position.
+    LikelihoodZ,
+    /// KL divergence of the frame's posterior.
     Latent,
     /// The head that was trained on synthetic defects.
     Head,
@@ -70,6 +72,7 @@ impl fmt::Display for Score {
             Self::Residual => "residual",
             Self::ResidualZ => "residual-z",
             Self::Likelihood => "likelihood",
+            Self::LikelihoodZ => "likelihood-z",
             Self::Latent => "latent",
             Self::Head => "head",
             Self::Features => "features",
