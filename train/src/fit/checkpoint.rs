@@ -170,7 +170,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{detection::Score, network::Preset};
+    use crate::{detection::Score, fit::TileChoice, network::Preset};
 
     /// As written by the trainer that had no heads yet, and by the one that had no importance
     /// weights.
@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(options.preset, Preset::Small28);
         assert_eq!((options.size, options.head), (Some(28), None));
         assert!(!options.exposure && !options.contrast);
+        assert_eq!((&options.mask, options.tiles), (&None, TileChoice::Off));
         assert_eq!(options.score, Score::Auto);
         assert_eq!(
             (options.importance_samples, options.importance_share),

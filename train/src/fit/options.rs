@@ -35,8 +35,10 @@ pub struct FitOptions {
     /// Region of interest.
     pub crop: Option<Crop>,
     /// PNG with the region of interest in white.
+    #[serde(default)]
     pub mask: Option<PathBuf>,
     /// Whether frames are cut into tiles.
+    #[serde(default = "whole_frames")]
     pub tiles: TileChoice,
     /// Noise filter.
     pub denoise: Option<Denoise>,
@@ -121,6 +123,10 @@ pub struct BackboneOptions {
 /// Of the older networks that of the digits alone is left.
 fn digits_side() -> Option<usize> {
     Some(28)
+}
+
+fn whole_frames() -> TileChoice {
+    TileChoice::Off
 }
 
 fn one() -> usize {
