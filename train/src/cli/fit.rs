@@ -442,7 +442,10 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         }),
         crop: args.crop,
         mask: args.mask.clone(),
-        tiles: args.tiles,
+        tiles: match args.tiles {
+            TileChoice::Auto if small => TileChoice::Off,
+            tiles => tiles,
+        },
         denoise: args.denoise,
         filter: match args.filter {
             FilterArg::Area => ResizeFilter::Area,
