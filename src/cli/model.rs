@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use edge_vae::{
+    anomaly::{Aggregation, ImageScore, MapScore, Source},
     backend::{BackendKind, Device, Engine, find_ort_library},
     bundle::{Bundle, Difference, Manifest, Proof},
     preprocess::Colour,
@@ -139,14 +140,16 @@ fn info(bundle: &Bundle, json: bool) -> anyhow::Result<Outcome> {
     row("input", &input(manifest))?;
     row("latent", &latent(manifest.vae.latent))?;
     row("likelihood", &likelihood(manifest.vae.likelihood))?;
-    row(
-        "scoring",
-        if manifest.scoring.is_some() {
-            "residual in standard deviations of the normal residual at each position"
-        } else {
-            "none: the model encodes, reconstructs and samples, and judges nothing"
-        },
-    )?;
+    match &manifest.scoring {
+        Some(scoring) => {
+            row("score", &score(&scoring.image))?;
+            row("map", &map(&scoring.map))?;
+        }
+        None => row(
+            "scoring",
+            "none: the model encodes, reconstructs and samples, and judges nothing",
+        )?,
+    }
     row(
         "calibration",
         statement
@@ -246,6 +249,31 @@ fn latent(latent: Latent) -> String {
             latent.dimensions()
         ),
     }
+}
+
+fn score(image: &ImageScore) -> String {
+    let what = match image.aggregation {
+        Aggregation::Maximum => "strangest place".to_owned(),
+        Aggregation::TopFraction { fraction } => {
+            format!("mean of the strangest {} %", (1e4 * fraction).round() / 1e2)
+        }
+        Aggregation::Total => "sum".to_owned(),
+    };
+    format!("{what} of {}", sources(&image.sources, image.standardised))
+}
+
+fn map(map: &MapScore) -> String {
+    sources(&map.sources, map.standardised)
+}
+
+fn sources(sources: &[Source], standardised: bool) -> String {
+    let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+    let unit = if standardised {
+        ", in standard deviations of normal frames at each position"
+    } else {
+        ""
+    };
+    format!("{}{unit}", names.join(" + "))
 }
 
 fn likelihood(likelihood: Likelihood) -> String {

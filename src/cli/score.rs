@@ -132,6 +132,8 @@ struct LatencyRecord {
     encode: f64,
     /// The model's decoder.
     decode: f64,
+    /// The graphs after it.
+    detect: f64,
     judge: f64,
     total: f64,
 }
@@ -336,6 +338,7 @@ impl Run<'_> {
                     prepare: milliseconds(latency.prepare),
                     encode: milliseconds(latency.encode),
                     decode: milliseconds(latency.decode),
+                    detect: milliseconds(latency.detect),
                     judge: milliseconds(latency.judge),
                     total: milliseconds(read + latency.total),
                 },

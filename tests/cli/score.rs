@@ -72,11 +72,13 @@ fn json_has_every_key_and_the_numbers_of_the_formula() {
         stages.sort_unstable();
         assert_eq!(
             stages,
-            ["decode", "encode", "judge", "prepare", "read", "total"]
+            [
+                "decode", "detect", "encode", "judge", "prepare", "read", "total"
+            ]
         );
         let time = |stage: &str| latency[stage].as_f64().unwrap();
         assert!(stages.iter().all(|stage| time(stage) >= 0.0));
-        let parts = ["read", "prepare", "encode", "decode", "judge"].map(time);
+        let parts = ["read", "prepare", "encode", "decode", "detect", "judge"].map(time);
         // Each is rounded to a microsecond.
         assert!(parts.iter().sum::<f64>() <= time("total") + 0.005);
         assert_eq!(record["backend"], "tract");
