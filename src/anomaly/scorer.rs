@@ -206,30 +206,6 @@ impl Scorer {
                 self.tiles
             )));
         }
-        self.judge(map)
-    }
-
-    /// [`Scorer::finish`] with maps of the canvas at hand, neither smoothed nor standardised, in the
-    /// order of [`Scoring::sources`]: many scorings can be tried on evidence that was computed
-    /// once.
-    ///
-    /// # Errors
-    /// Maps of another number or size; NaN or an infinity in them.
-    pub fn score_maps(&mut self, maps: &[&[f32]], map: &mut [f32]) -> Result<f64, AnomalyError> {
-        check_length("maps of the sources", maps.len(), self.fields.len())?;
-        for (field, values) in self.fields.iter_mut().zip(maps) {
-            check_length("map of a source", values.len(), field.raw.len())?;
-            field.raw.copy_from_slice(values);
-        }
-        self.judge(map)
-    }
-
-    /// Number of values of the anomaly map: H·W of the canvas.
-    pub fn positions(&self) -> usize {
-        self.size[0] * self.size[1]
-    }
-
-    fn judge(&mut self, map: &mut [f32]) -> Result<f64, AnomalyError> {
         check_length("anomaly map", map.len(), self.positions())?;
         for field in &mut self.fields {
             field.treat()?;
@@ -269,18 +245,9 @@ impl Scorer {
         self.image.aggregation.score(&mut self.selection)
     }
 
-    /// The map of a source for the last frame, smoothed, in the source's own resolution; z where
-    /// `standardised`.
-    ///
-    /// # Errors
-    /// A source that the scoring does not list.
-    pub fn source_map(
-        &self,
-        source: Source,
-        standardised: bool,
-    ) -> Result<([usize; 2], &[f32]), AnomalyError> {
-        let field = find(&self.fields, source)?;
-        Ok((field.shape, field.values(standardised)))
+    /// Number of values of the anomaly map: H·W of the canvas.
+    pub fn positions(&self) -> usize {
+        self.size[0] * self.size[1]
     }
 
     /// Which sources speak against a part of the last frame, the strongest first: `[x, y, width,
@@ -625,10 +592,6 @@ mod tests {
         assert_eq!(scorer.score(&observed(), &mut map).unwrap(), 30.0);
         // The mean of 2, 0, 4, 1 and of −3 everywhere.
         assert_eq!(map, [-0.5, -1.5, 0.5, -1.0]);
-        assert_eq!(
-            scorer.source_map(Source::Features, false).unwrap(),
-            ([1, 2], &[10.0, 20.0][..])
-        );
     }
 
     #[test]

@@ -144,11 +144,6 @@ impl Chain {
         })
     }
 
-    /// The tensors that are given.
-    pub fn given(&self) -> &[TensorInfo] {
-        &self.given
-    }
-
     fn find(&self, name: &str) -> Option<(Place, &TensorInfo)> {
         let given = self.given.iter().enumerate();
         let made = self.stages.iter().enumerate().flat_map(|(stage, found)| {

@@ -18,6 +18,7 @@ mod model;
 mod names;
 mod output;
 mod pictures;
+mod progress;
 mod reconstruct;
 mod sample;
 mod score;

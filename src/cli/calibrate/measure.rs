@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use anyhow::bail;
 use edge_vae::{Detector, Frame, anomaly::Label};
 
-use super::{Material, Sample, progress::Progress};
+use super::{Material, Sample};
 use crate::cli::{
     interrupt,
     messages::{Voice, one_line},
+    progress::Progress,
     score::map_maximum,
 };
 
@@ -24,7 +25,7 @@ pub(super) fn score(
     interrupt::watch();
     for (done, path) in paths.iter().enumerate() {
         if interrupt::asked() {
-            progress.clear();
+            progress.finish();
             bail!(
                 "interrupted after {done} of {} frames; the model is as it was",
                 paths.len()
@@ -64,6 +65,6 @@ pub(super) fn score(
         }
         progress.step();
     }
-    progress.clear();
+    progress.finish();
     Ok(material)
 }

@@ -2,7 +2,6 @@
 
 mod grouping;
 mod measure;
-mod progress;
 mod records;
 mod report;
 

@@ -8,10 +8,11 @@ use edge_vae::{
 };
 use ndarray::{Array2, CowArray, Ix2};
 
-use super::{Pixels, mask, progress::Progress};
+use super::{Pixels, mask};
 use crate::cli::{
     interrupt,
     messages::{Voice, one_line},
+    progress::Progress,
     score::count,
 };
 
@@ -107,7 +108,7 @@ impl Measurement {
             run.measured.chosen[stratum] += 1;
             if let Err(error) = run.frame(index, sample, stratum) {
                 let reason = one_line(&error);
-                progress.aside(|| voice.error(&reason));
+                progress.beside(|| voice.error(&reason));
                 run.measured.unreadable.push(Problem {
                     name: sample.name().to_owned(),
                     stratum,

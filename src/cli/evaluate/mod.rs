@@ -3,7 +3,6 @@
 mod mask;
 mod measure;
 mod page;
-mod progress;
 mod record;
 mod report;
 mod table;

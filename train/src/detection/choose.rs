@@ -331,11 +331,11 @@ fn describe(gathered: &Gathered, best: &Best) -> String {
     format!("{}{z}{smoothed}, {aggregation}", field.name)
 }
 
-/// The bundle's scoring for a choice, with its statistics by source; `name_of` names their files.
+/// The bundle's scoring for a choice, its graphs still missing, with its statistics by source;
+/// `name_of` names their files.
 pub(super) fn scoring(
     choice: &Choice,
     gathered: &Gathered,
-    graphs: Vec<String>,
     backbone: Option<BackboneSettings>,
     name_of: impl Fn(Source) -> String,
 ) -> Result<(Scoring, BTreeMap<Source, Array3<f32>>)> {
@@ -366,7 +366,7 @@ pub(super) fn scoring(
     }
     let scoring = Scoring {
         backbone: backbone.filter(|_| chosen_features.is_some()),
-        graphs,
+        graphs: Vec::new(),
         image: choice.image.clone(),
         map: choice.map.clone(),
         sources,

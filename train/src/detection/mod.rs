@@ -124,7 +124,9 @@ pub struct Graphs<'a> {
     pub backbone: Option<&'a BackboneSettings>,
 }
 
-/// Fits a detector for `wanted` with the observers of `make`, which have these graphs; says on the standard error what was chosen, and why.
+/// Fits a detector for `wanted` with the observers of `make`, which have these graphs; says on the
+/// standard error what was chosen, and why. Graphs that score, map and sources do without are not
+/// in its scoring, and so cost no frame any time.
 ///
 /// # Errors
 /// A score that the network does not have, Ctrl-C, values that are not finite.
@@ -186,19 +188,27 @@ pub fn fit(
     report(wanted, &choice, &trials);
 
     let mut files = BTreeMap::new();
-    let mut graphs: Vec<String> = graphs_given.head.map(str::to_owned).into_iter().collect();
     if let Some(kind) = evidence.chosen_features(&choice) {
         let model = models
             .iter()
             .find(|model| model.kind() == kind)
             .context("the chosen features were not fitted")?;
         files.insert(FEATURES.to_owned(), model.to_onnx("features")?);
-        graphs.push(FEATURES.to_owned());
     }
     let backbone = graphs_given.backbone.cloned();
-    let (scoring, statistics) = choose::scoring(&choice, &gathered, graphs, backbone, |source| {
+    let (mut scoring, statistics) = choose::scoring(&choice, &gathered, backbone, |source| {
         format!("statistics-{source}.npy")
     })?;
+    let has_features = files.contains_key(FEATURES);
+    let is_source = |source| scoring.sources.iter().any(|s| s.source == source);
+    let wants_head = is_source(Source::Head) || (has_features && scoring.backbone.is_none());
+    scoring.graphs = graphs_given
+        .head
+        .filter(|_| wants_head)
+        .into_iter()
+        .chain(has_features.then_some(FEATURES))
+        .map(str::to_owned)
+        .collect();
     for (source, array) in &statistics {
         let values: Vec<f32> = array.iter().copied().collect();
         let name = format!("statistics-{source}.npy");

@@ -135,7 +135,7 @@ impl Export<'_> {
             interrupted: self.interrupted,
         };
         let backbone = self.backbone(&engine)?;
-        let observer = || {
+        let observer = |with_head: bool| {
             let backbone = match &backbone {
                 Some((settings, onnx)) => Some(Backbone::load(
                     &engine,
@@ -147,7 +147,7 @@ impl Export<'_> {
                 None => None,
             };
             let mut observer = Observer::new(vae()?, backbone);
-            if let Some(head) = loaded_head()? {
+            if let (true, Some(head)) = (with_head, loaded_head()?) {
                 observer.push(HEAD, head)?;
             }
             Ok(observer)
@@ -157,9 +157,10 @@ impl Export<'_> {
             head: head.is_some().then_some(HEAD),
             backbone: backbone.as_ref().map(|(settings, _)| settings),
         };
-        let detector = detection::fit(wanted, &material, &spec, given, observer)?;
+        let detector = detection::fit(wanted, &material, &spec, given, || observer(true))?;
+        let with_head = detector.scoring.graphs.iter().any(|name| name == HEAD);
         let judged = || {
-            let mut observer = observer()?;
+            let mut observer = observer(with_head)?;
             if let Some(features) = detector.files.get(detection::FEATURES) {
                 observer.push(
                     detection::FEATURES,
@@ -197,7 +198,10 @@ impl Export<'_> {
             (golden::VALUES.to_owned(), golden_npz),
         ]);
         files.extend(self.mask.map(|mask| (MASK.to_owned(), mask.to_vec())));
-        files.extend(head.map(|head| (HEAD.to_owned(), head)));
+        files.extend(
+            head.filter(|_| with_head)
+                .map(|head| (HEAD.to_owned(), head)),
+        );
         if let (Some((settings, onnx)), Some(_)) = (backbone, &detector.scoring.backbone) {
             files.insert(settings.file, onnx);
         }

@@ -1,4 +1,4 @@
-//! How far an evaluation is: a bar on a terminal, plain lines elsewhere.
+//! How far a verb is with its frames: a bar on a terminal, plain lines elsewhere.
 
 use std::{
     io::{self, IsTerminal},
@@ -7,13 +7,13 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::messages::Voice;
+use super::messages::Voice;
 
 /// Time between plain lines.
 const PLAIN: Duration = Duration::from_secs(30);
 
 /// Counts frames.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     voice: Voice,
     bar: Option<ProgressBar>,
     begin: Instant,
@@ -23,7 +23,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(voice: Voice, frames: usize) -> Self {
+    /// For this many frames.
+    pub(crate) fn new(voice: Voice, frames: usize) -> Self {
         let bar = (!voice.is_quiet() && io::stderr().is_terminal()).then(|| {
             // The template is constant and was tried.
             let style = ProgressStyle::with_template(
@@ -43,7 +44,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn step(&mut self) {
+    /// Counts a frame.
+    pub(crate) fn step(&mut self) {
         self.done += 1;
         if let Some(bar) = &self.bar {
             bar.inc(1);
@@ -54,8 +56,8 @@ impl Progress {
         }
     }
 
-    /// Says something in between, without a bar in it.
-    pub(super) fn aside(&self, say: impl FnOnce()) {
+    /// Says something that the bar does not overwrite.
+    pub(crate) fn beside(&self, say: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(say),
             None => say(),
@@ -63,7 +65,7 @@ impl Progress {
     }
 
     /// Clears the bar and returns the seconds since the beginning.
-    pub(super) fn finish(&self) -> f64 {
+    pub(crate) fn finish(&self) -> f64 {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
