@@ -181,7 +181,7 @@ pub(super) fn decode(
 }
 
 /// The format by the content, if it is one that is read.
-fn recognise(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> {
+pub(crate) fn recognise(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> {
     let format = image::guess_format(bytes).ok()?;
     let name = match format {
         ImageFormat::Bmp => "BMP",

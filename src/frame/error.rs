@@ -98,6 +98,14 @@ pub enum FrameError {
         /// What the decoder said.
         reason: String,
     },
+    /// A raw picture, or a stream of pictures, that does not make a frame.
+    #[error("{name}: {problem}")]
+    Raw {
+        /// The source or the raw format.
+        name: String,
+        /// What was found, and what would be right.
+        problem: String,
+    },
     /// Raw samples that do not make a frame.
     #[error(
         "{name}: {found} samples of {bits} bits do not make a frame of {width}×{height} pixels, {format:?}; expected width × height × {channels} samples and no side of 0",

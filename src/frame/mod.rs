@@ -4,12 +4,16 @@ mod container;
 mod decode;
 mod defect;
 mod error;
+pub mod raw;
+mod statistics;
 
-use std::{path::Path, time::SystemTime};
+use std::{fmt, fmt::Write, path::Path, time::SystemTime};
 
 pub use decode::DecodeLimits;
+pub(crate) use decode::recognise;
 pub use defect::FrameDefect;
 pub use error::FrameError;
+pub use statistics::FrameStatistics;
 
 /// Extensions of the files that folders are searched for, in lower case. Only the search goes by
 /// the name: [`Frame::open`] goes by the content.
@@ -48,6 +52,14 @@ impl PixelFormat {
         match self {
             Self::Gray8 | Self::Gray16 => 1,
             Self::Rgb8 | Self::Rgb16 => 3,
+        }
+    }
+
+    /// Bits a sample: 8 or 16.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Gray8 | Self::Rgb8 => 8,
+            Self::Gray16 | Self::Rgb16 => 16,
         }
     }
 
@@ -173,9 +185,8 @@ impl Frame {
         samples: Samples,
         source: String,
     ) -> Result<Self, FrameError> {
-        let bits = if format.white() == 0xff { 8 } else { 16 };
         let expected = u128::from(width) * u128::from(height) * format.channels() as u128;
-        if expected == 0 || samples.bits() != bits || samples.len() as u128 != expected {
+        if expected == 0 || samples.bits() != format.bits() || samples.len() as u128 != expected {
             return Err(FrameError::Samples {
                 name: source,
                 width,
@@ -193,6 +204,62 @@ impl Frame {
             source,
             captured: SystemTime::now(),
         })
+    }
+
+    /// A frame of one black pixel, for a source to fill: see [`Frame::refill`].
+    pub fn blank(source: impl Into<String>) -> Self {
+        Self {
+            width: 1,
+            height: 1,
+            format: PixelFormat::Gray8,
+            samples: Samples::U8(vec![0]),
+            source: source.into(),
+            captured: SystemTime::now(),
+        }
+    }
+
+    /// Makes this frame another one of the same source, in the same memory where it is large
+    /// enough. `fill` is given the samples, `height × width × channels`, which hold anything.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Samples`] for a side of 0, and what `fill` says; the frame is then one of
+    /// unspecified content.
+    pub fn refill(
+        &mut self,
+        width: u32,
+        height: u32,
+        format: PixelFormat,
+        captured: SystemTime,
+        fill: impl FnOnce(&mut Samples) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        let expected = u128::from(width) * u128::from(height) * format.channels() as u128;
+        let Some(length) = usize::try_from(expected).ok().filter(|&length| length > 0) else {
+            return Err(FrameError::Samples {
+                name: self.source.clone(),
+                width,
+                height,
+                format,
+                bits: format.bits(),
+                found: 0,
+            });
+        };
+        match (&mut self.samples, format.bits()) {
+            (Samples::U8(samples), 8) => samples.resize(length, 0),
+            (Samples::U16(samples), 16) => samples.resize(length, 0),
+            (samples, 8) => *samples = Samples::U8(vec![0; length]),
+            (samples, _) => *samples = Samples::U16(vec![0; length]),
+        }
+        (self.width, self.height, self.format) = (width, height, format);
+        self.captured = captured;
+        fill(&mut self.samples)
+    }
+
+    /// Calls the frame's source something else, in the same memory where it is large enough.
+    pub fn rename(&mut self, source: impl fmt::Display) {
+        self.source.clear();
+        // A `String` takes whatever is written to it.
+        let _ = write!(self.source, "{source}");
     }
 
     /// The same frame with another time of capture.
