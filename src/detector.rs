@@ -12,7 +12,7 @@ use crate::{
     anomaly::{Calibration, Scorer, Scoring, Verdict, regions},
     backend::{Engine, EngineOptions},
     bundle::{Bundle, BundleError, Compared, Manifest, Proof},
-    frame::Frame,
+    frame::{Frame, FrameStatistics},
     preprocess::{CanvasLayout, Geometry},
     vae::Decoded,
 };
@@ -51,8 +51,27 @@ pub struct Judgement {
     /// Pixels of the frame's map above it belong to the verdict's regions; only anomalous frames
     /// have regions, at least one.
     pub region_threshold: Option<f32>,
+    /// Brightness, contrast and focus of the frame, as the calibration's
+    /// [`conditions`](Calibration::conditions) have them.
+    pub statistics: FrameStatistics,
+    /// [`Scorer::divergence`] of the frame; absent for one that was not scored.
+    pub divergence: Option<f64>,
     /// How long it took.
     pub latency: Latency,
+}
+
+impl Judgement {
+    /// Of a frame that could not be judged, and was not scored.
+    pub fn invalid(reason: String, statistics: FrameStatistics) -> Self {
+        Self {
+            verdict: Verdict::invalid(reason),
+            geometry: None,
+            region_threshold: None,
+            statistics,
+            divergence: None,
+            latency: Latency::default(),
+        }
+    }
 }
 
 /// How long the stages of one frame took; zero for stages that an invalid frame did not reach.
@@ -138,18 +157,35 @@ impl Detector {
     /// values that are not finite: the frame is then not judged, and never called normal.
     pub fn score(&mut self, frame: &Frame) -> Result<Judgement, Error> {
         let begin = Instant::now();
+        let statistics = FrameStatistics::of(frame);
+        let took = begin.elapsed();
+        let mut judgement = self.score_with(frame, statistics)?;
+        judgement.latency.prepare += took;
+        judgement.latency.total += took;
+        Ok(judgement)
+    }
+
+    /// [`Detector::score`] of a frame whose statistics are known already, as after a check of its
+    /// health: computing them takes up to half a millisecond.
+    ///
+    /// # Errors
+    /// Those of [`Detector::score`].
+    pub fn score_with(
+        &mut self,
+        frame: &Frame,
+        statistics: FrameStatistics,
+    ) -> Result<Judgement, Error> {
+        let begin = Instant::now();
         self.scored = false;
         if let Some(defect) = frame.defect() {
             let took = begin.elapsed();
             return Ok(Judgement {
-                verdict: Verdict::invalid(format!("the frame is {defect}")),
-                geometry: None,
-                region_threshold: None,
                 latency: Latency {
                     prepare: took,
                     total: took,
                     ..Latency::default()
                 },
+                ..Judgement::invalid(format!("the frame is {defect}"), statistics)
             });
         }
         let checked = begin.elapsed();
@@ -191,6 +227,8 @@ impl Detector {
             verdict: Verdict::judge(score, &self.calibration, None, found),
             geometry: Some(geometry),
             region_threshold,
+            statistics,
+            divergence: Some(self.scorer.divergence()),
             latency: Latency {
                 prepare: checked + prepared,
                 encode: stages.encode,

@@ -3,6 +3,7 @@
 mod aggregation;
 mod backbone;
 mod calibration;
+mod drift;
 mod evidence;
 mod map;
 mod region;
@@ -13,7 +14,13 @@ mod verdict;
 
 pub use crate::smoothing::GaussianSmoothing;
 pub use backbone::{Backbone, BackboneError, BackboneSettings};
-pub use calibration::{Calibration, Likeness, MAX_CALIBRATION_FRAMES, Standing};
+pub use calibration::{
+    Calibration, Condition, Conditions, Likeness, MAX_CALIBRATION_FRAMES, MAX_CONDITIONS, Standing,
+};
+pub use drift::{
+    Cause, DriftFrame, DriftMonitor, DriftSettings, Quantity, QuantityTest, TwoSample,
+    WindowResult, two_sample,
+};
 pub use evidence::{DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed};
 pub use map::ResidualMap;
 pub use region::{Region, regions};

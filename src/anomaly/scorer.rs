@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     preprocess::{CanvasLayout, Interior, TileBlend},
-    vae::VaeSpec,
+    vae::{VaeSpec, kl_standard_normal},
 };
 
 use super::{
@@ -85,6 +85,8 @@ pub struct Scorer {
     tiles: usize,
     /// Tiles of the present frame that were handed over.
     added: usize,
+    /// Sum over these tiles of the posterior's divergence from the prior, nats.
+    divergence: f64,
     last_smoothing: GaussianSmoothing,
     enlarged: Enlarged,
     selection: Vec<f32>,
@@ -148,6 +150,7 @@ impl Scorer {
             interior: layout.interior(size),
             tiles: layout.tiles().count(),
             added: 0,
+            divergence: 0.0,
             last_smoothing: GaussianSmoothing::new(size[1], size[0], scoring.map.smoothing)?,
             enlarged: Enlarged::new(size),
             selection: Vec::with_capacity(size[0] * size[1]),
@@ -169,10 +172,12 @@ impl Scorer {
     /// begins a frame.
     ///
     /// # Errors
-    /// Those of [`EvidenceMap::compute`]; another tile than the next.
+    /// Those of [`EvidenceMap::compute`]; a posterior that is not a number; another tile than the
+    /// next.
     pub fn add_tile(&mut self, tile: usize, observed: &Observed) -> Result<(), AnomalyError> {
         if tile == 0 {
             self.added = 0;
+            self.divergence = 0.0;
         }
         if tile != self.added || tile >= self.tiles {
             return Err(AnomalyError::Scoring(format!(
@@ -189,8 +194,15 @@ impl Scorer {
                 }
             }
         }
+        self.divergence += kl_standard_normal(observed.mean, observed.log_variance)?.max(0.0);
         self.added += 1;
         Ok(())
+    }
+
+    /// KL(q(z|x) ‖ N(0, I)) of the last frame whose tiles were taken in, nats; of several tiles the
+    /// mean. It says how unusual the frame is to the model, whatever the score is made of.
+    pub fn divergence(&self) -> f64 {
+        self.divergence / self.tiles.max(1) as f64
     }
 
     /// Computes the anomaly map of the frame whose last tile was taken in, into `map` (`H×W` of the

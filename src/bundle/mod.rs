@@ -4,6 +4,7 @@ mod arrays;
 mod error;
 mod golden;
 mod manifest;
+mod mask;
 mod open;
 mod write;
 

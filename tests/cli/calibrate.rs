@@ -113,6 +113,27 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
     for (index, score) in (0..).zip(&calibration.scores) {
         assert!((score - score_of(FAINTEST + index)).abs() < 1e-4);
     }
+    // Chequers of 100 and 100 + c: the mean is c/2 above 100, the deviation c/2; the posterior mean
+    // is the mean of each of four squares, with one variance for all.
+    let seen = calibration.conditions.unwrap();
+    let side = tiny::SIDE as u64;
+    assert_eq!(
+        record["conditions"],
+        json!({"frames": 120, "width": side, "height": side})
+    );
+    for (index, contrast) in (0..).zip(FAINTEST..FAINTEST + 120) {
+        let half = f64::from(contrast) / 2.0 / 255.0;
+        let mean = 100.0 / 255.0 + half;
+        let log_variance = f64::from(tiny::LOG_VARIANCE);
+        let divergence = 2.0 * (mean * mean + log_variance.exp() - 1.0 - log_variance);
+        for (found, expected) in [
+            (seen.brightness[index], mean),
+            (seen.contrast[index], half),
+            (seen.divergence[index], divergence),
+        ] {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
     room.run(&["model", "verify", "model", "--quiet"]).is_fine();
 
     // The 117th of the frames: four are at least as strange, and 116 below.
@@ -373,7 +394,20 @@ fn lines_of_a_period_give_what_its_frames_give() {
         calibration.date = None;
         calibration
     };
-    assert_eq!(of("new"), of("scored"));
+    // A line does not say what its frame looked like.
+    let mut of_frames = of("scored");
+    assert_eq!(of_frames.conditions.take().unwrap().frames(), 120);
+    assert_eq!(of("new"), of_frames);
+    assert_eq!(whole[0]["conditions"], Value::Null);
+    let loud = calibrate(
+        &room,
+        &["--from", "all.jsonl", "--all-normal", "--out", "new"],
+    );
+    assert!(
+        loud.stderr.contains("calibrate on frames to turn that on"),
+        "{}",
+        loud.stderr
+    );
     assert_eq!(whole[0]["frames"], 120);
     let by_tens = [
         "--all-normal",
@@ -478,6 +512,102 @@ fn hostile_lines() {
     let ran = from(&room);
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.lines().count() < 30, "{}", ran.stderr);
+    assert_eq!(files(&room, "model"), before);
+}
+
+/// A mask of the tiny model's size, white where asked.
+fn mask(white: impl Fn(usize) -> bool) -> Vec<u8> {
+    let side = tiny::SIDE as u32;
+    let samples = (0..side * side)
+        .map(|index| 255 * u8::from(white((index % side) as usize)))
+        .collect();
+    tiny::png(&Frame::from_u8(side, side, PixelFormat::Gray8, samples, "mask").unwrap())
+}
+
+#[test]
+fn a_mask_is_added_to_a_model_and_calibrated_with() {
+    let room = room_of(120, plain);
+    room.write("roi.png", mask(tiny::is_inside));
+    let before = files(&room, "model");
+    let judged = |model: &str| {
+        let ran = room.run(&["score", "--quiet", "--json", "--model", model, "bad.png"]);
+        ran.is_fine().json()[0]["pred_label"].clone()
+    };
+    // Its bright spot lies where the mask will be black.
+    assert_eq!(judged("model"), "anomalous");
+    let arguments = ["normals", "--mask", "roi.png", "--out", "masked", "--json"];
+    let ran = room.verb("calibrate", &arguments);
+    let record = &ran.is_fine().json()[0];
+    assert_eq!(files(&room, "model"), before);
+    assert_eq!(judged("masked"), "normal");
+    // The rate of the model, and nothing else of a calibration of other scores.
+    assert_eq!(record["false_alarm_rate"], 0.05);
+    assert_eq!(record["earlier"], Value::Null);
+    close(&record["threshold"], score_of(FAINTEST + 114));
+
+    let masked = Bundle::open(&room.at("masked")).unwrap();
+    assert_eq!(masked.file("mask.png"), Some(&mask(tiny::is_inside)[..]));
+    let without = Bundle::open(&room.at("model")).unwrap();
+    assert_ne!(masked.model_id(), without.model_id());
+    for name in [
+        "encoder.onnx",
+        "decoder.onnx",
+        "statistics.npy",
+        "golden.png",
+    ] {
+        assert_eq!(masked.file(name), without.file(name), "{name}");
+    }
+    // What the golden frame gives with this mask, by hand.
+    let expected = tiny::expected_masked(&tiny::frame(1, None));
+    let found = masked
+        .golden_values(edge_vae::anomaly::GraphShapes::default())
+        .unwrap();
+    assert!((found.score.unwrap() - expected.score.unwrap()).abs() < 1e-4);
+    let pairs = found.input.iter().zip(&expected.input);
+    for (found, expected) in pairs.chain(found.anomaly_map.iter().zip(&expected.anomaly_map)) {
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+    room.run(&["model", "verify", "masked", "--quiet"])
+        .is_fine();
+
+    // In the model's own folder, and a smaller mask in the place of one.
+    room.write("small.png", mask(|x| x < 2));
+    room.run(&[
+        "calibrate",
+        "--quiet",
+        "--model",
+        "masked",
+        "normals",
+        "--mask",
+        "small.png",
+    ])
+    .is_fine();
+    let smaller = Bundle::open(&room.at("masked")).unwrap();
+    assert_eq!(smaller.file("mask.png"), Some(&mask(|x| x < 2)[..]));
+    assert_ne!(smaller.model_id(), masked.model_id());
+    room.run(&["model", "verify", "masked", "--quiet"])
+        .is_fine();
+}
+
+#[test]
+fn masks_that_a_model_cannot_take_are_refused() {
+    let room = Room::with_model(tiny::masked());
+    for index in 0..20 {
+        room.write(&plain(index), chequers(FAINTEST + index));
+    }
+    room.write("wider.png", mask(|x| x < 5));
+    room.write("black.png", mask(|_| false));
+    let before = files(&room, "model");
+    let with = |mask: &str| room.verb("calibrate", &["normals", "--mask", mask]);
+    with("wider.png").fails_at_once(&["wider.png", "learned nothing"]);
+    with("black.png").fails_at_once(&["black.png", "black all over"]);
+    with("normals/000.png").fails_at_once(&["normals/000.png", "is no mask"]);
+    with("none.png").fails_at_once(&["none.png", "cannot read"]);
+    room.verb("calibrate", &["--from", "l.jsonl", "--mask", "wider.png"])
+        .fails_at_once(&["--mask"]);
+    room.write("model/notes.txt", "mine");
+    with("wider.png").fails_at_once(&["model", "notes.txt"]);
+    fs::remove_file(room.at("model/notes.txt")).unwrap();
     assert_eq!(files(&room, "model"), before);
 }
 

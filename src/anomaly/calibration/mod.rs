@@ -14,6 +14,7 @@
 //! setting is that of Dunn, Wasserman & Ramdas 2023). Groups of one frame each give back the rule
 //! above.
 
+mod conditions;
 mod likeness;
 mod promise;
 mod standing;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AnomalyError, check_finite, check_length};
 
+pub use conditions::{Condition, Conditions, MAX_CONDITIONS};
 pub use likeness::Likeness;
 pub use standing::Standing;
 
@@ -60,6 +62,10 @@ pub struct Calibration {
     /// absent where each frame stands for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_sizes: Option<Vec<u32>>,
+    /// What the calibration frames looked like: what tells that camera or light have changed.
+    /// Absent where only scores were calibrated on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
 }
 
 impl Calibration {
@@ -119,6 +125,7 @@ impl Calibration {
             date: None,
             scores,
             group_sizes: sizes.map(|_| score_sizes),
+            conditions: None,
         })
     }
 
@@ -160,7 +167,7 @@ impl Calibration {
     /// # Errors
     /// A rate outside of (0, 1); too few scores or groups for it; NaN or an infinity; scores that
     /// are not ascending; impossible group sizes; a threshold that does not follow from them; a
-    /// date that is none.
+    /// date that is none; conditions that no frames have.
     pub fn validate(&self) -> Result<(), AnomalyError> {
         let invalid = |reason: String| Err(AnomalyError::InvalidCalibration { reason });
         check_rate(self.false_alarm_rate)?;
@@ -179,6 +186,9 @@ impl Calibration {
         if let Some(sizes) = &self.group_sizes {
             check_sizes(sizes, self.scores.len())?;
         }
+        if let Some(conditions) = &self.conditions {
+            conditions.validate(self.scores.len())?;
+        }
         let sizes = self.group_sizes.as_deref().unwrap_or_default();
         let allowed = self.allowed()?;
         let expected = threshold(&self.scores, sizes, allowed);
@@ -189,6 +199,18 @@ impl Calibration {
             ));
         }
         Ok(())
+    }
+
+    /// The threshold that would promise another false-alarm `rate` in (0, 1), which for a larger
+    /// rate is lower or the same.
+    ///
+    /// # Errors
+    /// A rate outside of (0, 1), and one that these frames are too few for.
+    pub fn threshold_at(&self, rate: f64) -> Result<f64, AnomalyError> {
+        check_rate(rate)?;
+        let allowed = allowed_tail(self.units(), self.group_sizes.is_some(), rate)?;
+        let sizes = self.group_sizes.as_deref().unwrap_or_default();
+        Ok(threshold(&self.scores, sizes, allowed))
     }
 
     /// The number of groups of the calibration frames; `None` where each frame stands for itself.

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use edge_vae::{Detector, Frame, anomaly::Label};
+use edge_vae::{
+    Detector, Frame,
+    anomaly::{Condition, Label},
+};
 
 use super::{Material, Sample};
 use crate::cli::{
@@ -35,14 +38,15 @@ pub(super) fn score(
             .map_err(anyhow::Error::from)
             .and_then(|frame| {
                 let named = |error| anyhow::Error::from(error).context(path.display().to_string());
-                detector.score(&frame).map_err(named)
+                let size = [frame.width(), frame.height()];
+                Ok((detector.score(&frame).map_err(named)?, size))
             });
         match judged {
             Err(error) => {
                 material.unreadable += 1;
                 progress.beside(|| voice.error(&one_line(&error)));
             }
-            Ok(judgement) => match (
+            Ok((judgement, size)) => match (
                 judgement.verdict.label,
                 judgement.verdict.score,
                 map_maximum(detector),
@@ -52,6 +56,11 @@ pub(super) fn score(
                         path: path.clone(),
                         score,
                         peak,
+                        condition: judgement.divergence.map(|divergence| Condition {
+                            statistics: judgement.statistics,
+                            divergence,
+                            size,
+                        }),
                     });
                 }
                 _ => {

@@ -11,11 +11,11 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use edge_vae::{
     Detector,
-    anomaly::{AnomalyError, Calibration},
+    anomaly::{AnomalyError, Calibration, Condition, Conditions},
     bundle::Bundle,
 };
 
@@ -43,9 +43,10 @@ Examples:
   edge-vae calibrate --model models/part shifts/ --group-by parent
   edge-vae calibrate --model models/part frames/ --group-by 'part-([0-9]+)_' --out models/part-b
   edge-vae calibrate --model models/part --from last-week.jsonl
+  edge-vae calibrate --model models/part frames/ --mask roi.png --out models/part-roi
 
 The frames must be normal, must not have trained the model, and must be taken as those that will be
-judged. Weights, graphs and the golden frame stay as they are; so does the model's id. A rate r takes
+judged. Weights, graphs and the golden frame stay as they are; so does the model's id, without --mask. A rate r takes
 at least 1/r - 1 frames: 99 for 1 %.
 
 --group-by: frames with the same (...) in their path belong together, a part, a tray, a shift;
@@ -56,6 +57,13 @@ and the rate takes at least 1/r - 1 groups.
 Frames called normal count. Those called anomalous must each have been looked at: add
 \"accepted\": true to the lines of normal frames and \"accepted\": false to those of defects, or give
 --all-normal where the whole period is known to be good. Lines of other models are left out.
+
+--mask gives a model a region of interest, or a smaller one: a PNG laid over the whole frame, white
+where to look, black what to ignore. The scores are then others, so the model gets another id and
+golden values of the new mask; it may be white only where a mask that it was trained with is.
+
+From frames it is also kept what they look like (brightness, contrast, focus, size), by which live
+frames that are blurred, and a camera or a light that changed, are told; lines do not have that.
 
 Black, saturated and empty frames are left out, and so are frames and lines that can't be read;
 when these are more than a tenth, nothing is written. docs/calibration.md says what is promised.")]
@@ -88,6 +96,10 @@ pub(crate) struct CalibrateFlags {
     #[arg(long, value_name = "PATTERN")]
     group_by: Option<String>,
 
+    /// Look only where this PNG is white, and calibrate on that.
+    #[arg(long, value_name = "PNG", conflicts_with = "from")]
+    mask: Option<PathBuf>,
+
     /// Write the calibrated model into this folder, and leave the other as it is.
     #[arg(long, value_name = "BUNDLE")]
     out: Option<PathBuf>,
@@ -106,6 +118,7 @@ pub(crate) struct CalibrateOptions {
     source: Source,
     rate: Option<f64>,
     grouping: Option<Grouping>,
+    mask: Option<PathBuf>,
     out: Option<PathBuf>,
     json: bool,
     model: ModelOptions,
@@ -144,6 +157,7 @@ impl CalibrateFlags {
             },
             rate: self.false_alarm_rate,
             grouping: self.group_by.as_deref().map(Grouping::parse).transpose()?,
+            mask: self.mask,
             out: self.out,
             json: self.json,
             model: self.model.resolve()?,
@@ -158,6 +172,8 @@ struct Sample {
     score: f64,
     /// The maximum of its anomaly map.
     peak: f64,
+    /// What it looked like, where there is a frame and not only a line of it.
+    condition: Option<Condition>,
 }
 
 /// The normal frames, and what was left out.
@@ -190,8 +206,14 @@ impl Material {
 }
 
 pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    if let Some(out) = &options.out {
-        Bundle::check_target(out)?;
+    // Another mask makes other files; else only the manifest is written.
+    let whole = match (&options.out, &options.mask) {
+        (Some(out), _) => Some(out),
+        (None, Some(_)) => Some(&options.model.bundle),
+        (None, None) => None,
+    };
+    if let Some(place) = whole {
+        Bundle::check_target(place)?;
     }
     let paths = match &options.source {
         Source::Frames(arguments) => {
@@ -205,18 +227,23 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
         Source::Records { .. } => Vec::new(),
     };
     let (mut bundle, engine) = options.model.open(voice)?;
-    match &options.out {
-        Some(out) => match out.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => prepare_folder(folder)?,
-            _ => prove_writable(Path::new("."))?,
-        },
+    match whole.map(|place| place.parent()) {
+        Some(Some(folder)) if !folder.as_os_str().is_empty() => prepare_folder(folder)?,
+        Some(_) => prove_writable(Path::new("."))?,
         None => prove_writable(bundle.path())?,
     }
-    let earlier = bundle.manifest().calibration.clone();
+    let mut earlier = bundle.manifest().calibration.clone();
     let rate = options
         .rate
         .or(earlier.as_ref().map(|earlier| earlier.false_alarm_rate))
         .unwrap_or(DEFAULT_RATE);
+    if let Some(mask) = &options.mask {
+        let name = mask.display().to_string();
+        let png = std::fs::read(mask).with_context(|| format!("{name}: cannot read"))?;
+        bundle.set_mask(&png, &name, &engine)?;
+        // Scores of another mask can't be compared.
+        earlier = None;
+    }
     if earlier.is_none() {
         // A detector has a threshold; here only its scores are wanted.
         bundle.set_calibration(Calibration::fit(vec![f64::MAX], vec![f64::MAX], 0.5)?)?;
@@ -243,14 +270,21 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
     let scores: Vec<f64> = material.samples.iter().map(|s| s.score).collect();
     let peaks: Vec<f64> = material.samples.iter().map(|s| s.peak).collect();
     let mut warnings = Vec::new();
+    let conditions: Option<Vec<Condition>> = material.samples.iter().map(|s| s.condition).collect();
     let mut calibration = match &options.grouping {
-        None => Calibration::fit(scores.clone(), peaks, rate)?,
+        None => {
+            let mut calibration = Calibration::fit(scores, peaks, rate)?;
+            calibration.conditions = conditions.and_then(|frames| Conditions::of(&frames, None));
+            calibration
+        }
         Some(grouping) => {
             let groups = grouping.groups(&found)?;
-            let calibration = Calibration::fit_grouped(scores.clone(), peaks, &groups, rate)?;
+            let mut calibration = Calibration::fit_grouped(scores, peaks, &groups, rate)?;
             if calibration.groups().is_none() {
                 warnings.push("no two frames are of one group, so each stands for itself".into());
             }
+            calibration.conditions =
+                conditions.and_then(|frames| Conditions::of(&frames, Some(&groups)));
             calibration
         }
     };
@@ -264,15 +298,18 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
             &mut warnings,
         );
     }
+    if calibration.conditions.is_none() {
+        voice.note(&"lines do not say what their frames looked like: blurred frames and a changed camera or light can't be told; calibrate on frames to turn that on");
+    }
     for warning in &warnings {
         voice.note(&format_args!("warning: {warning}"));
     }
 
-    let place = match &options.out {
-        Some(out) => {
+    let place = match whole {
+        Some(place) => {
             bundle.set_calibration(calibration.clone())?;
-            bundle.save(out)?;
-            out
+            bundle.save(place)?;
+            place
         }
         None => {
             let mut manifest = bundle.manifest().clone();

@@ -181,6 +181,7 @@ fn sort(
             path: record.path,
             score,
             peak,
+            condition: None,
         });
     } else {
         material.rejected += 1;

@@ -41,8 +41,18 @@ struct Record<'a> {
     confidence: f64,
     rate_interval: [f64; 2],
     statement: String,
+    conditions: Option<Seen>,
     earlier: Option<Earlier>,
     warnings: &'a [String],
+}
+
+/// The frames whose looks were kept.
+#[derive(Serialize)]
+struct Seen {
+    frames: usize,
+    /// Where all frames have one size.
+    width: Option<u32>,
+    height: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -103,6 +113,11 @@ impl Report<'_> {
             confidence: CONFIDENCE,
             rate_interval: [low, high],
             statement: calibration.statement(),
+            conditions: calibration.conditions.as_ref().map(|seen| Seen {
+                frames: seen.frames(),
+                width: seen.width,
+                height: seen.height,
+            }),
             earlier: self.earlier.map(|earlier| self.compared(earlier)),
             warnings: self.warnings,
         }
@@ -143,6 +158,19 @@ impl Report<'_> {
                     "its threshold calls {} of these {} anomalous",
                     compared.called_anomalous,
                     count(calibration.scores.len(), "frame")
+                ),
+            )?;
+        }
+        if let Some(seen) = &calibration.conditions {
+            let size = match seen.size() {
+                Some([width, height]) => format!("{width}×{height} pixels"),
+                None => "of several sizes".to_owned(),
+            };
+            row(
+                "conditions",
+                &format!(
+                    "light and focus of {}, {size}",
+                    count(seen.frames(), "frame")
                 ),
             )?;
         }

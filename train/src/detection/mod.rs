@@ -244,11 +244,12 @@ fn tensors(layout: &CanvasLayout, canvas: &[f32]) -> Result<Vec<Vec<f32>>> {
 struct Judged {
     scorer: Option<Scorer>,
     score: f64,
+    divergence: f64,
     map: Vec<f32>,
 }
 
-/// Scores the frames `places` as the runtime will, and hands score and map (`H×W` of the canvas) to
-/// `take`, in order.
+/// Scores the frames `places` as the runtime will, and hands score, divergence of the posterior
+/// ([`Scorer::divergence`]) and map (`H×W` of the canvas) to `take`, in order.
 ///
 /// # Errors
 /// Ctrl-C, and values that are not finite.
@@ -258,7 +259,7 @@ pub fn score(
     spec: &VaeSpec,
     detector: &Detector,
     make: impl FnMut() -> Result<Observer>,
-    mut take: impl FnMut(f64, &[f32]),
+    mut take: impl FnMut(f64, f64, &[f32]),
 ) -> Result<()> {
     let mut runner = Runner::new(make, material.interrupted)?;
     let shapes = runner.graph_shapes();
@@ -281,11 +282,12 @@ pub fn score(
             }
             judged.map.resize(scorer.positions(), 0.0);
             judged.score = scorer.finish(&mut judged.map)?;
+            judged.divergence = scorer.divergence();
             lock().push(scorer);
             Ok(())
         },
-        |_, Judged { score, map, .. }| {
-            take(score, &map);
+        |_, judged| {
+            take(judged.score, judged.divergence, &judged.map);
             Ok(())
         },
     )

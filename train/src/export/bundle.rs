@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use edge_vae::{
     Observer, Reconstructor,
-    anomaly::{Backbone, BackboneSettings, Calibration, Scorer},
+    anomaly::{Backbone, BackboneSettings, Calibration, Condition, Conditions, Scorer},
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard},
     dataset::{Sample, Split},
@@ -246,7 +246,7 @@ impl Export<'_> {
         Ok(Some((settings, onnx)))
     }
 
-    /// Scores of the calibration frames, and the threshold from them.
+    /// Scores of the calibration frames, the threshold from them, and what they look like.
     fn calibrate(
         &self,
         material: &detection::Material,
@@ -254,20 +254,21 @@ impl Export<'_> {
         detector: &detection::Detector,
         observer: impl FnMut() -> Result<Observer>,
     ) -> Result<Calibration> {
-        let (mut scores, mut maxima) = (Vec::new(), Vec::new());
+        let (mut scores, mut maxima, mut divergences) = (Vec::new(), Vec::new(), Vec::new());
         detection::score(
             material,
             &self.split.calibration,
             spec,
             detector,
             observer,
-            |score, map| {
+            |score, divergence, map| {
                 scores.push(score);
+                divergences.push(divergence);
                 maxima.push(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
             },
         )?;
         let wanted = self.state.options.false_alarm_rate;
-        let (calibration, attained) = Calibration::fit_attainable(scores, maxima, wanted)?;
+        let (mut calibration, attained) = Calibration::fit_attainable(scores, maxima, wanted)?;
         if let Some(rate) = attained {
             eprintln!(
                 "warning: calibrated for a false-alarm rate of {rate:.4} instead of {wanted}: {} \
@@ -276,7 +277,30 @@ impl Export<'_> {
             );
         }
         eprintln!("{}", calibration.statement());
+        calibration.conditions = self.conditions(&divergences);
+        if calibration.conditions.is_none() {
+            eprintln!(
+                "warning: calibration frames can't be read any more: the bundle will not know what \
+                 they look like"
+            );
+        }
         Ok(calibration)
+    }
+
+    /// What the calibration frames look like, before any preprocessing; `None` where one of them
+    /// can't be read again.
+    fn conditions(&self, divergences: &[f64]) -> Option<Conditions> {
+        let conditions: Option<Vec<Condition>> = self
+            .split
+            .calibration
+            .iter()
+            .zip(divergences)
+            .map(|(&index, &divergence)| {
+                let frame = self.samples[index].frame().ok()?;
+                Some(Condition::of(&frame, divergence))
+            })
+            .collect();
+        Conditions::of(&conditions?, None)
     }
 
     fn card(&self, worst: f64, detection: BTreeMap<String, f64>) -> ModelCard {
