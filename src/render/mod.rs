@@ -1,12 +1,16 @@
 //! Heat maps, contours, gauges and text, drawn by embedded-graphics onto any `DrawTarget`.
 //!
 //! [`overlay`] makes the picture of a judged frame; [`draw_overlay`] draws a compact one on a
-//! display of any size and colour depth; [`contact_sheet`] lays out pictures with captions.
+//! display of any size and colour depth; [`contact_sheet`] lays out pictures with captions;
+//! [`draw_hud`] shows live sources.
 
 mod canvas;
 mod colour;
+mod hud;
+mod judged;
 mod map;
 mod panel;
+mod picture_file;
 mod sheet;
 
 use embedded_graphics::{
@@ -22,7 +26,10 @@ use ndarray::ArrayView2;
 
 pub use canvas::Canvas;
 pub use colour::{MapScale, turbo};
+pub use hud::{HudTile, HudView, Past, draw_hud};
+pub use judged::judged_overlay;
 pub use map::heat_map;
+pub use picture_file::{MapPicture, png};
 pub use sheet::{Tile, contact_sheet};
 
 use canvas::Enlarged;

@@ -362,7 +362,7 @@ pub(super) fn cut(content: &str, letters: usize) -> String {
 }
 
 /// Lines of at most `letters` letters, broken at spaces where there are any.
-fn wrapped(content: &str, letters: usize) -> Vec<String> {
+pub(super) fn wrapped(content: &str, letters: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in content.split_whitespace() {
         let word = cut(word, letters);

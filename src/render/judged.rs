@@ -1,0 +1,71 @@
+//! What a picture says of a frame that a `Detector` judged.
+
+use image::RgbImage;
+use ndarray::{Array2, ArrayView2};
+
+use super::{LabelView, MapScale, RegionView, VerdictView, overlay};
+use crate::{
+    Frame, Judgement,
+    anomaly::{Label, Region, Verdict},
+};
+
+impl From<Label> for LabelView {
+    fn from(label: Label) -> Self {
+        match label {
+            Label::Normal => Self::Normal,
+            Label::Anomalous => Self::Anomalous,
+            Label::Invalid => Self::Invalid,
+        }
+    }
+}
+
+impl From<&Region> for RegionView {
+    fn from(region: &Region) -> Self {
+        Self {
+            bbox: region.bbox,
+            max: region.max,
+        }
+    }
+}
+
+impl VerdictView {
+    /// Of a verdict; `threshold` is the calibration's, which is shown for invalid frames too.
+    pub fn of(verdict: &Verdict, threshold: f64, model: &str) -> Self {
+        Self {
+            label: verdict.label.into(),
+            score: verdict.score,
+            threshold: Some(threshold),
+            p_value: verdict.p_value,
+            regions: verdict.regions.iter().map(RegionView::from).collect(),
+            reasons: verdict.reasons.clone(),
+            model: model.to_owned(),
+        }
+    }
+}
+
+impl MapScale {
+    /// The scale on which heat, contours and boxes of a judged frame end at the same value.
+    /// `cold` and `threshold` are the map's for all frames: the mean of normal frames (0 for a
+    /// standardised map) and the threshold of their peaks.
+    pub fn of(judgement: &Judgement, [cold, threshold]: [f32; 2]) -> Self {
+        let threshold = judgement.region_threshold.unwrap_or(threshold);
+        Self::around(threshold, cold.min(threshold.next_down()))
+    }
+}
+
+/// [`overlay`] of a judged frame. Frames without regions have no heat; `map` is in the frame's
+/// geometry, `map_range` as in [`MapScale::of`], `threshold` the calibration's for scores.
+pub fn judged_overlay(
+    frame: &Frame,
+    judgement: &Judgement,
+    map: Option<ArrayView2<'_, f32>>,
+    map_range: [f32; 2],
+    threshold: f64,
+    model: &str,
+) -> RgbImage {
+    let scale = MapScale::of(judgement, map_range);
+    let view = VerdictView::of(&judgement.verdict, threshold, model);
+    let cold = Array2::from_elem((1, 1), scale.low);
+    let map = map.filter(|_| judgement.region_threshold.is_some());
+    overlay(&frame.to_rgb8(), map.unwrap_or(cold.view()), &scale, &view)
+}

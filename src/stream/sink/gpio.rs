@@ -1,0 +1,368 @@
+//! A line of a GPIO chip: a lamp, a relay, a reject gate.
+//!
+//! The line has a fail-safe level: the one at the start, at the end, while a source is lost, and
+//! when frames stop coming. After `kill -9` the kernel lets the line go, and what it then has is
+//! the hardware's default: a pull resistor towards the fail-safe level covers that too.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use gpiocdev::{
+    Request,
+    line::{Offset, Value},
+};
+use serde::Deserialize;
+
+use super::{Message, Sink, SinkError, Wants, quantity};
+use crate::{anomaly::Label, stream::record::EventPhase};
+
+/// What makes the line active.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GpioCondition {
+    /// An event is open.
+    #[default]
+    Event,
+    /// The latest frame is anomalous.
+    Anomalous,
+    /// The latest frame is invalid.
+    Invalid,
+    /// A source is lost, silent, or its latest frame is invalid.
+    Fault,
+}
+
+/// A level of the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GpioLevel {
+    /// As without the condition.
+    #[default]
+    Inactive,
+    /// As with the condition.
+    Active,
+}
+
+/// Settings of the sink `gpio`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct GpioSettings {
+    /// Chip and number of the line: `/dev/gpiochip0:17`.
+    pub line: String,
+    /// Whether the line is low when it is active; high by default.
+    #[serde(default)]
+    pub active_low: bool,
+    /// `"event"` (the default), `"anomalous"`, `"invalid"` or `"fault"`, at any source.
+    #[serde(default)]
+    pub on: GpioCondition,
+    /// How long the line stays active at least; 200 ms by default.
+    #[serde(
+        default = "default_minimum_pulse",
+        deserialize_with = "quantity::duration"
+    )]
+    pub minimum_pulse: Duration,
+    /// `"inactive"` (the default) or `"active"`: the level where nothing can be said. With
+    /// `on = "fault"` a fault makes the line active whatever this says.
+    #[serde(default)]
+    pub fail_safe: GpioLevel,
+    /// A source that gives no frame for so long has failed; 5 s by default, 0 for never.
+    #[serde(default = "default_timeout", deserialize_with = "quantity::duration")]
+    pub timeout: Duration,
+}
+
+fn default_minimum_pulse() -> Duration {
+    Duration::from_millis(200)
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+impl GpioSettings {
+    /// The defaults, for a line.
+    pub fn new(line: impl Into<String>) -> Self {
+        Self {
+            line: line.into(),
+            active_low: false,
+            on: GpioCondition::default(),
+            minimum_pulse: default_minimum_pulse(),
+            fail_safe: GpioLevel::default(),
+            timeout: default_timeout(),
+        }
+    }
+}
+
+/// Where levels go.
+trait Line: Send {
+    fn set(&mut self, level: GpioLevel) -> Result<(), String>;
+}
+
+struct KernelLine {
+    request: Request,
+    offset: Offset,
+}
+
+fn value(level: GpioLevel) -> Value {
+    match level {
+        GpioLevel::Inactive => Value::Inactive,
+        GpioLevel::Active => Value::Active,
+    }
+}
+
+impl Line for KernelLine {
+    fn set(&mut self, level: GpioLevel) -> Result<(), String> {
+        self.request
+            .set_value(self.offset, value(level))
+            .map(|_| ())
+            .map_err(|error| format!("cannot set the line: {error}"))
+    }
+}
+
+/// What is known of a source.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    label: Label,
+    event_open: bool,
+    lost: bool,
+    last_frame: Instant,
+}
+
+/// What the line has to say.
+struct Logic {
+    on: GpioCondition,
+    fail_safe: GpioLevel,
+    minimum_pulse: Duration,
+    timeout: Duration,
+    sources: Vec<Known>,
+    active_since: Option<Instant>,
+}
+
+impl Logic {
+    fn new(settings: &GpioSettings) -> Self {
+        Self {
+            on: settings.on,
+            fail_safe: settings.fail_safe,
+            minimum_pulse: settings.minimum_pulse,
+            timeout: settings.timeout,
+            sources: Vec::new(),
+            active_since: None,
+        }
+    }
+
+    fn source(&mut self, name: &str, now: Instant) -> &mut Known {
+        let place = self.sources.iter().position(|source| source.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.sources.push(Known {
+                name: name.to_owned(),
+                label: Label::Normal,
+                event_open: false,
+                lost: false,
+                last_frame: now,
+            });
+            self.sources.len() - 1
+        });
+        &mut self.sources[place]
+    }
+
+    fn hear(&mut self, message: &Message, now: Instant) {
+        match message {
+            Message::Frame(judged) => {
+                let source = self.source(&judged.record.source, now);
+                source.label = judged.record.pred_label;
+                source.last_frame = now;
+                source.lost = false;
+            }
+            Message::Event { record, .. } => {
+                self.source(&record.source, now).event_open = record.phase == EventPhase::Open;
+            }
+            Message::Source(record) => {
+                let source = self.source(&record.source, now);
+                source.lost = !record.up;
+                source.last_frame = now;
+            }
+            Message::Drift(_) | Message::Tally(_) => {}
+        }
+    }
+
+    /// The level from now on.
+    fn level(&mut self, now: Instant) -> GpioLevel {
+        let failed = |source: &Known| {
+            let silent = !self.timeout.is_zero()
+                && now.saturating_duration_since(source.last_frame) > self.timeout;
+            source.lost || silent
+        };
+        let fails = self.sources.is_empty() || self.sources.iter().any(failed);
+        let any = |condition: fn(&Known) -> bool| self.sources.iter().any(condition);
+        let holds = match self.on {
+            GpioCondition::Event => any(|source| source.event_open),
+            GpioCondition::Anomalous => any(|source| source.label == Label::Anomalous),
+            GpioCondition::Invalid => any(|source| source.label == Label::Invalid),
+            GpioCondition::Fault => any(|source| source.label == Label::Invalid),
+        };
+        let active = if !fails {
+            holds
+        } else if self.sources.is_empty() {
+            self.fail_safe == GpioLevel::Active
+        } else {
+            // What another source found is not hidden by the failure of one.
+            self.on == GpioCondition::Fault || self.fail_safe == GpioLevel::Active || {
+                holds && self.sources.iter().any(|source| !failed(source))
+            }
+        };
+        if active {
+            self.active_since.get_or_insert(now);
+            return GpioLevel::Active;
+        }
+        match self.active_since {
+            Some(since) if now.saturating_duration_since(since) < self.minimum_pulse => {
+                GpioLevel::Active
+            }
+            _ => {
+                self.active_since = None;
+                GpioLevel::Inactive
+            }
+        }
+    }
+}
+
+/// Sets a line of a GPIO chip.
+pub struct Gpio {
+    name: String,
+    logic: Logic,
+    line: Box<dyn Line>,
+    /// What the line was set to; unknown after an error.
+    level: Option<GpioLevel>,
+}
+
+impl Gpio {
+    /// Takes the line, and sets it to its fail-safe level.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`] for a chip or line that is not there, may not be used, or is used by
+    /// another program.
+    pub fn open(settings: &GpioSettings) -> Result<Self, SinkError> {
+        let name = format!("gpio {}", settings.line);
+        let wrong = |problem: String| SinkError::Setting {
+            sink: name.clone(),
+            problem,
+        };
+        let (chip, offset) = address(&settings.line).map_err(wrong)?;
+        let mut builder = Request::builder();
+        builder
+            .on_chip(&chip)
+            .with_consumer("edge-vae")
+            .with_line(offset);
+        if settings.active_low {
+            builder.as_active_low();
+        }
+        let request = builder
+            .as_output(value(settings.fail_safe))
+            .request()
+            .map_err(|error| wrong(explain(&error, &chip, offset)))?;
+        let line = Box::new(KernelLine { request, offset });
+        Ok(Self::on(name, settings, line, Some(settings.fail_safe)))
+    }
+
+    fn on(
+        name: String,
+        settings: &GpioSettings,
+        line: Box<dyn Line>,
+        level: Option<GpioLevel>,
+    ) -> Self {
+        Self {
+            name,
+            logic: Logic::new(settings),
+            line,
+            level,
+        }
+    }
+
+    fn set(&mut self, level: GpioLevel) -> Result<(), SinkError> {
+        if self.level == Some(level) {
+            return Ok(());
+        }
+        let set = self.line.set(level);
+        self.level = set.is_ok().then_some(level);
+        set.map_err(|problem| SinkError::Away {
+            sink: self.name.clone(),
+            problem,
+        })
+    }
+
+    fn update(&mut self, now: Instant) -> Result<(), SinkError> {
+        let level = self.logic.level(now);
+        self.set(level)
+    }
+}
+
+/// `/dev/gpiochip0:17`
+fn address(line: &str) -> Result<(PathBuf, Offset), String> {
+    line.rsplit_once(':')
+        .filter(|(chip, _)| !chip.is_empty())
+        .and_then(|(chip, number)| Some((PathBuf::from(chip), number.parse().ok()?)))
+        .ok_or_else(|| "is no line; write chip and number: /dev/gpiochip0:17".to_owned())
+}
+
+fn explain(error: &gpiocdev::Error, chip: &Path, offset: Offset) -> String {
+    let shown = chip.display();
+    // The number is behind a type of a crate below; its text is not.
+    let number: Option<i32> = error
+        .to_string()
+        .rsplit_once("os error ")
+        .and_then(|(_, number)| number.trim_end_matches([')', '.']).parse().ok())
+        .or_else(|| std::fs::metadata(chip).err()?.raw_os_error());
+    use rustix::io::Errno;
+    match number.map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT) => {
+            format!("there is no chip {shown}; `gpiodetect` lists those of this machine")
+        }
+        Some(Errno::ACCESS | Errno::PERM) => {
+            format!(
+                "{shown} may not be opened by this user; add it to the group of the device (often gpio)"
+            )
+        }
+        Some(Errno::BUSY) => {
+            format!("line {offset} is used by another program; `gpioinfo` says which")
+        }
+        Some(Errno::INVAL) => format!("{shown} has no line {offset}, or it can't be an output"),
+        _ => format!("cannot use line {offset} of {shown}: {error}"),
+    }
+}
+
+impl Sink for Gpio {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self) -> Wants {
+        Wants {
+            frames: true,
+            ..Wants::default()
+        }
+    }
+
+    fn take(&mut self, message: &Message) -> Result<(), SinkError> {
+        let now = Instant::now();
+        self.logic.hear(message, now);
+        self.update(now)
+    }
+
+    fn idle(&mut self) -> Result<(), SinkError> {
+        self.update(Instant::now())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.set(self.logic.fail_safe)
+    }
+}
+
+impl Drop for Gpio {
+    fn drop(&mut self) {
+        let _ = self.set(self.logic.fail_safe);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Where verdicts and events go.
+
+mod delivery;
+mod error;
+mod gpio;
+mod log;
+mod mqtt;
+mod outbox;
+mod pictures;
+mod prometheus;
+mod screen;
+mod secret;
+mod terminal;
+#[cfg(test)]
+pub(crate) mod test_messages;
+mod tls;
+mod webhook;
+
+use std::sync::Arc;
+
+use ndarray::Array2;
+
+use crate::{Frame, Judgement};
+
+use super::quantity;
+use super::record::{DriftRecord, EventRecord, FrameRecord, SourceRecord, Tally};
+
+pub use error::SinkError;
+pub use gpio::{Gpio, GpioCondition, GpioLevel, GpioSettings};
+pub use log::{Log, LogSettings};
+pub use mqtt::{Mqtt, MqttSettings, Protocol};
+pub use outbox::{Outbox, OutboxSettings, Parcel};
+pub use pictures::{MapFormat, Moments, Pictures, PicturesSettings};
+pub use prometheus::{Prometheus, PrometheusSettings};
+pub use screen::{Screen, ScreenSettings};
+pub use terminal::Terminal;
+pub use webhook::{Webhook, WebhookSettings};
+
+/// A frame that was judged, with all that is known of it.
+#[derive(Debug)]
+pub struct Judged {
+    /// The frame as it was captured.
+    pub frame: Arc<Frame>,
+    /// What was said of it.
+    pub judgement: Judgement,
+    /// What is written of it, as a program reads it.
+    pub record: FrameRecord,
+    /// The anomaly map in the frame's geometry, `H×W`, of an anomalous frame where some sink asked
+    /// for maps.
+    pub map: Option<Array2<f32>>,
+    /// The value of the map that is shown as cold, and the threshold, which is shown as hot.
+    pub map_range: [f32; 2],
+}
+
+/// What sinks are told.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// A frame was judged.
+    Frame(Arc<Judged>),
+    /// An event began or ended. The frame is the one that made it so: the worst of an event that
+    /// ended, where it is still at hand.
+    Event {
+        /// What is written of it.
+        record: Arc<EventRecord>,
+        /// The frame to show.
+        shown: Option<Arc<Judged>>,
+    },
+    /// The monitor of drift changed its mind.
+    Drift(Arc<DriftRecord>),
+    /// A source was lost or came back.
+    Source(Arc<SourceRecord>),
+    /// Counts, once a second and at the end.
+    Tally(Arc<Tally>),
+}
+
+/// What a sink wants to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// [`Message::Frame`]; the others always come.
+    pub frames: bool,
+    /// [`Judged::map`], which costs a resampling a frame.
+    pub maps: bool,
+    /// Every frame, and if the sources have to wait for it. Else the oldest are lost when the sink
+    /// is too slow. Events and the rest are never lost.
+    pub every_frame: bool,
+    /// An event is in its safe keeping when [`Sink::take`] returns: others are told of it only
+    /// then, so that none was announced that is missing after a crash.
+    pub durable: bool,
+}
+
+/// Something that is told of verdicts and events. It has a thread of its own.
+pub trait Sink: Send {
+    /// What it is called in messages: `mqtt mqtt://broker:1883`.
+    fn name(&self) -> &str;
+
+    /// What it wants to be told.
+    fn wants(&self) -> Wants;
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// What went wrong, for the supervisor to say once and to count. The sink goes on: the next
+    /// message is given to it all the same, so whatever must not be lost is kept by the sink itself
+    /// until it can be delivered.
+    fn take(&mut self, message: &Message) -> Result<(), SinkError>;
+
+    /// Called about ten times a second when there is nothing to take: a time to deliver what waits.
+    ///
+    /// # Errors
+    /// As [`Sink::take`].
+    fn idle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Called once, after the last message: flushes, and leaves a safe state.
+    ///
+    /// # Errors
+    /// What could not be delivered; what is kept on disk is no error.
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! The thread that keeps the connection, and what it shares with the other one.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::delivery::{BackOff, Delivery},
+    wire::{Client, Happened, ONLINE, Options, Unfinished, connect},
+};
+
+/// A connection that held for so long was a good one.
+const GOOD: Duration = Duration::from_secs(5);
+
+/// What the two threads share.
+pub(super) struct Post {
+    pub(super) delivery: Delivery,
+    pub(super) prefix: String,
+    pub(super) qos: u8,
+    pub(super) link: Mutex<Link>,
+}
+
+/// The connection, as far as both threads need it.
+#[derive(Default)]
+pub(super) struct Link {
+    /// While connected.
+    pub(super) client: Option<Client>,
+    /// Number of the message that is on its way.
+    on_its_way: Option<u64>,
+    /// What every retained topic holds, to be told to a broker that has forgotten.
+    pub(super) retained: BTreeMap<String, Vec<u8>>,
+}
+
+impl Post {
+    pub(super) fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a connection, until the sink ends.
+    pub(super) fn work(&self, options: &Options) {
+        let mut back_off = BackOff::new();
+        let mut unfinished = Unfinished::Nothing;
+        while !self.delivery.is_ending() {
+            // The client's constructor panics where the system has no more file descriptors.
+            let ran = catch_unwind(AssertUnwindSafe(|| {
+                self.run(options, std::mem::take(&mut unfinished), &mut back_off)
+            }));
+            let ended = ran.unwrap_or_else(|_| End::Lost {
+                problem: "cannot start a client; are there too many open files?".to_owned(),
+                unfinished: Unfinished::Nothing,
+            });
+            self.link().client = None;
+            match ended {
+                End::Asked => return,
+                End::Again => {}
+                End::Lost {
+                    problem,
+                    unfinished: going,
+                } => {
+                    unfinished = going;
+                    self.delivery.trouble(problem);
+                    if !self.delivery.rest(back_off.next()) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One connection.
+    fn run(&self, options: &Options, unfinished: Unfinished, back_off: &mut BackOff) -> End {
+        let (client, mut connection) = connect(options, unfinished);
+        let mut since: Option<Instant> = None;
+        loop {
+            match connection.next() {
+                Ok(Happened::Connected { resumed }) => {
+                    since = Some(Instant::now());
+                    self.connected(&client, resumed && options.keep_session, options);
+                    // Who asked for the end before could not say goodbye with this client.
+                    if self.delivery.is_ending() {
+                        return End::Asked;
+                    }
+                }
+                Ok(Happened::Delivered) => {
+                    let mut link = self.link();
+                    if let Some(number) = link.on_its_way.take() {
+                        self.delivery.delivered(number);
+                        self.delivery.well();
+                        back_off.reset();
+                    }
+                    self.send_next(&mut link);
+                }
+                Ok(Happened::Refused(reason)) => {
+                    if let Some(number) = self.link().on_its_way.take() {
+                        self.delivery.refused(number, &reason);
+                    }
+                    return End::Again;
+                }
+                Ok(Happened::Ended) => return End::Asked,
+                Ok(Happened::Nothing) => {}
+                Err(problem) => {
+                    if since.is_some_and(|since| since.elapsed() >= GOOD) {
+                        self.delivery.well();
+                        back_off.reset();
+                    }
+                    // What was sent without the connection's knowing is sent anew.
+                    let unfinished = connection.unfinished();
+                    if unfinished.is_empty() {
+                        self.link().on_its_way = None;
+                    }
+                    return End::Lost {
+                        problem,
+                        unfinished,
+                    };
+                }
+            }
+        }
+    }
+
+    fn connected(&self, client: &Client, resumed: bool, options: &Options) {
+        let mut link = self.link();
+        client.publish(&options.status_topic, 0, true, ONLINE.into());
+        for (topic, body) in &link.retained {
+            client.publish(topic, 0, true, body.clone());
+        }
+        link.client = Some(client.clone());
+        if !resumed {
+            link.on_its_way = None;
+        }
+        self.send_next(&mut link);
+    }
+
+    /// Sends the next message, if there is a connection and none is on its way.
+    pub(super) fn send_next(&self, link: &mut Link) {
+        let (Some(client), None) = (&link.client, link.on_its_way) else {
+            return;
+        };
+        if let Some((number, parcel)) = self.delivery.front() {
+            let topic = format!("{}/{}", self.prefix, parcel.address);
+            if client.publish(&topic, self.qos, false, parcel.body) {
+                link.on_its_way = Some(number);
+            }
+        }
+    }
+
+    pub(super) fn retain(&self, topic: String, body: Vec<u8>) {
+        let mut link = self.link();
+        if let Some(client) = &link.client {
+            client.publish(&topic, 0, true, body.clone());
+        }
+        link.retained.insert(topic, body);
+    }
+}
+
+/// Why a connection ended.
+enum End {
+    /// The sink ends.
+    Asked,
+    /// Another one is wanted at once.
+    Again,
+    /// It was lost.
+    Lost {
+        problem: String,
+        unfinished: Unfinished,
+    },
+}

@@ -1,0 +1,159 @@
+//! Topics, the retained state of a source, and what Home Assistant is told.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{anomaly::Label, stream::record::SCHEMA_VERSION};
+
+/// The name of a source as one level of a topic.
+pub(super) fn level(source: &str) -> String {
+    let level: String = source
+        .chars()
+        .map(|c| {
+            if c.is_control() || "/+#".contains(c) {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
+    // Names that begin with $ are the broker's.
+    if level.is_empty() || level.starts_with('$') {
+        format!("_{level}")
+    } else {
+        level
+    }
+}
+
+/// The retained state of a source.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename = "state")]
+pub(super) struct State {
+    schema_version: u32,
+    pub(super) source: String,
+    /// Whether it gives frames.
+    pub(super) up: bool,
+    /// Label and raw score of the latest frame that was looked at.
+    pub(super) label: Option<Label>,
+    pub(super) score: Option<f64>,
+    pub(super) threshold: Option<f64>,
+    /// The event that is open.
+    pub(super) event_id: Option<String>,
+    pub(super) drifted: bool,
+}
+
+impl State {
+    pub(super) fn new(source: &str) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            source: source.to_owned(),
+            up: true,
+            label: None,
+            score: None,
+            threshold: None,
+            event_id: None,
+            drifted: false,
+        }
+    }
+
+    /// Whether the other one differs in more than the score.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        (self.up, self.label, &self.event_id, self.drifted)
+            != (other.up, other.label, &other.event_id, other.drifted)
+    }
+}
+
+/// Topics and retained messages by which Home Assistant finds a source.
+pub(super) fn discovery(
+    discovery_prefix: &str,
+    prefix: &str,
+    client_id: &str,
+    source: &str,
+) -> [(String, Value); 2] {
+    let plain = |text: &str| -> String {
+        text.chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect()
+    };
+    let id = format!("{}_{}", plain(client_id), plain(source));
+    let level = level(source);
+    let sensor = |kind: &str, object: &str, more: Value| {
+        let mut config = json!({
+            "unique_id": format!("{id}_{object}"),
+            "state_topic": format!("{prefix}/{level}/state"),
+            "json_attributes_topic": format!("{prefix}/{level}/state"),
+            "availability_topic": format!("{prefix}/status"),
+            "device": {
+                "identifiers": [id],
+                "name": source,
+                "manufacturer": "edge-vae",
+                "sw_version": env!("CARGO_PKG_VERSION"),
+            },
+        });
+        if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
+            config.extend(more);
+        }
+        (
+            format!("{discovery_prefix}/{kind}/{id}/{object}/config"),
+            config,
+        )
+    };
+    [
+        sensor(
+            "binary_sensor",
+            "problem",
+            json!({
+                "name": "Problem",
+                "device_class": "problem",
+                "value_template": "{{ 'ON' if value_json.event_id else 'OFF' }}",
+            }),
+        ),
+        sensor(
+            "sensor",
+            "score",
+            json!({
+                "name": "Score",
+                "state_class": "measurement",
+                "value_template": "{{ value_json.score }}",
+            }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_one_level() {
+        for (name, expected) in [
+            ("cam 1", "cam 1"),
+            ("rtsp://a/b", "rtsp:__a_b"),
+            ("#+", "__"),
+            ("", "_"),
+            ("$SYS", "_$SYS"),
+            ("a\n", "a_"),
+        ] {
+            assert_eq!(level(name), expected);
+        }
+    }
+
+    #[test]
+    fn home_assistant_is_told_of_two_sensors() {
+        let [(topic, problem), (_, score)] = discovery("homeassistant", "hall", "edge-1", "cam/1");
+        assert_eq!(
+            topic,
+            "homeassistant/binary_sensor/edge-1_cam_1/problem/config"
+        );
+        assert_eq!(problem["state_topic"], "hall/cam_1/state");
+        assert_eq!(problem["device_class"], "problem");
+        assert_eq!(problem["device"], score["device"]);
+        assert_ne!(problem["unique_id"], score["unique_id"]);
+    }
+}

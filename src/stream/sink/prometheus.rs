@@ -1,0 +1,352 @@
+//! Counts for Prometheus, at `/metrics`; `/healthz` for a supervisor.
+
+use std::{
+    fmt::Write,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+use tiny_http::{Header, Method, Request, Response, Server};
+
+use super::{Message, Sink, SinkError, Wants, quantity};
+use crate::stream::record::{SourceTally, Tally};
+
+/// Settings of the sink `prometheus`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct PrometheusSettings {
+    /// Address and port; `127.0.0.1:9184` by default, which only this machine reaches. Metrics
+    /// are served without password: `0.0.0.0:9184` shows them to everybody who reaches it.
+    pub address: SocketAddr,
+    /// `/healthz` answers 503 when nothing was counted for so long; 10 s by default.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for PrometheusSettings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 9184)),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves the latest counts.
+pub struct Prometheus {
+    name: String,
+    address: SocketAddr,
+    latest: Arc<Mutex<Latest>>,
+    server: Arc<Server>,
+    worker: Option<JoinHandle<()>>,
+}
+
+struct Latest {
+    tally: Option<Arc<Tally>>,
+    when: Instant,
+}
+
+impl Prometheus {
+    /// Listens.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`] where the port is in use, reserved or the address not ours.
+    pub fn open(settings: &PrometheusSettings) -> Result<Self, SinkError> {
+        let name = format!("prometheus http://{}", settings.address);
+        let wrong = |problem: String| SinkError::Setting {
+            sink: name.clone(),
+            problem,
+        };
+        let listener = std::net::TcpListener::bind(settings.address).map_err(|error| {
+            wrong(match error.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "the port is in use by another program; choose another one in address"
+                        .to_owned()
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "the port is reserved for the system; choose one above 1023 in address"
+                        .to_owned()
+                }
+                std::io::ErrorKind::AddrNotAvailable => {
+                    "this machine does not have the address; use 127.0.0.1 or 0.0.0.0".to_owned()
+                }
+                _ => format!("cannot listen: {error}"),
+            })
+        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| wrong(format!("cannot listen: {error}")))?;
+        let server = Server::from_listener(listener, None)
+            .map_err(|error| wrong(format!("cannot listen: {error}")))?;
+        let server = Arc::new(server);
+        let latest = Arc::new(Mutex::new(Latest {
+            tally: None,
+            when: Instant::now(),
+        }));
+        let (theirs, counts, timeout) =
+            (Arc::clone(&server), Arc::clone(&latest), settings.timeout);
+        let worker = std::thread::Builder::new()
+            .name("prometheus".to_owned())
+            .spawn(move || {
+                // Ends by [`Server::unblock`].
+                while let Ok(request) = theirs.recv() {
+                    answer(request, &counts, timeout);
+                }
+            })
+            .map_err(|error| wrong(format!("cannot start a thread: {error}")))?;
+        Ok(Self {
+            name,
+            address,
+            latest,
+            server,
+            worker: Some(worker),
+        })
+    }
+
+    /// Where it listens; the port is the system's choice where the settings' is 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn answer(request: Request, latest: &Mutex<Latest>, timeout: Duration) {
+    let (tally, age) = {
+        let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+        (latest.tally.clone(), latest.when.elapsed())
+    };
+    let path = request.url().split('?').next().unwrap_or_default();
+    let readable = matches!(request.method(), Method::Get | Method::Head);
+    let (status, body) = match path {
+        _ if !readable => (405, "only GET\n".to_owned()),
+        "/metrics" => (200, tally.as_deref().map_or(String::new(), written)),
+        "/healthz" if age <= timeout => (200, "ok\n".to_owned()),
+        "/healthz" => (
+            503,
+            format!("nothing was counted for {} s\n", age.as_secs()),
+        ),
+        _ => (404, "there are /metrics and /healthz\n".to_owned()),
+    };
+    let mut response = Response::from_string(body).with_status_code(status);
+    let kind = "Content-Type: text/plain; version=0.0.4; charset=utf-8";
+    if let Ok(header) = kind.parse::<Header>() {
+        response.add_header(header);
+    }
+    // A client that has gone needs no answer.
+    let _ = request.respond(response);
+}
+
+/// A label's value, escaped.
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+/// The text format, version 0.0.4.
+fn written(tally: &Tally) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
+        if samples.is_empty() {
+            return;
+        }
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "# HELP edge_vae_{name} {help}\n# TYPE edge_vae_{name} {kind}"
+        );
+        for (labels, value) in samples {
+            let _ = writeln!(text, "edge_vae_{name}{labels} {value}");
+        }
+    };
+    let of_sources = |value: fn(&SourceTally) -> f64| -> Vec<(String, f64)> {
+        let one = |source: &SourceTally| {
+            (
+                format!("{{source=\"{}\"}}", escaped(&source.name)),
+                value(source),
+            )
+        };
+        tally.sources.iter().map(one).collect()
+    };
+    family(
+        "uptime_seconds",
+        "gauge",
+        "Seconds since the start.",
+        &[(String::new(), tally.seconds)],
+    );
+    let judged: Vec<(String, f64)> = tally
+        .sources
+        .iter()
+        .flat_map(|source| {
+            let name = escaped(&source.name);
+            [
+                ("normal", source.normal),
+                ("anomalous", source.anomalous),
+                ("invalid", source.invalid),
+            ]
+            .map(|(label, count)| {
+                (
+                    format!("{{source=\"{name}\",label=\"{label}\"}}"),
+                    count as f64,
+                )
+            })
+        })
+        .collect();
+    family(
+        "frames_total",
+        "counter",
+        "Judged frames, by verdict.",
+        &judged,
+    );
+    type Of = fn(&SourceTally) -> f64;
+    let counters: [(&str, &str, Of); 6] = [
+        ("frames_captured_total", "Frames that arrived.", |s| {
+            s.captured as f64
+        }),
+        (
+            "frames_dropped_total",
+            "Frames that nobody had time for.",
+            |s| s.dropped as f64,
+        ),
+        (
+            "frames_unreadable_total",
+            "Frames that could not be read.",
+            |s| s.unreadable as f64,
+        ),
+        (
+            "frames_failed_total",
+            "Frames on which the engine failed.",
+            |s| s.failed as f64,
+        ),
+        ("events_total", "Events that began.", |s| s.events as f64),
+        (
+            "reconnects_total",
+            "How often the source was opened again.",
+            |s| s.reconnects as f64,
+        ),
+    ];
+    for (name, help, value) in counters {
+        family(name, "counter", help, &of_sources(value));
+    }
+    let gauges: [(&str, &str, Of); 3] = [
+        ("source_up", "Whether the source gives frames.", |s| {
+            f64::from(u8::from(s.up))
+        }),
+        (
+            "source_drifted",
+            "Whether the source drifted from calibration.",
+            |s| f64::from(u8::from(s.drifted)),
+        ),
+        (
+            "frames_per_second",
+            "Judged frames a second, over the last seconds.",
+            |s| s.fps,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        family(name, "gauge", help, &of_sources(value));
+    }
+    family(
+        "frames_late_total",
+        "counter",
+        "Frames that took longer than their deadline.",
+        &[(String::new(), tally.late as f64)],
+    );
+    let stages: Vec<(String, f64)> = tally
+        .stages
+        .iter()
+        .flat_map(|stage| {
+            [
+                ("0.5", stage.p50),
+                ("0.95", stage.p95),
+                ("0.99", stage.p99),
+                ("1", stage.max),
+            ]
+            .map(|(quantile, milliseconds)| {
+                let stage = escaped(stage.stage);
+                (
+                    format!("{{stage=\"{stage}\",quantile=\"{quantile}\"}}"),
+                    milliseconds / 1e3,
+                )
+            })
+        })
+        .collect();
+    family(
+        "stage_seconds",
+        "gauge",
+        "Time of a stage of a frame, by quantile.",
+        &stages,
+    );
+    for (name, help, value) in [
+        (
+            "sink_messages_total",
+            "Messages that the sink took.",
+            (|s| s.taken) as fn(&crate::stream::record::SinkTally) -> u64,
+        ),
+        (
+            "sink_failures_total",
+            "Messages that the sink failed to take.",
+            |s| s.failed,
+        ),
+        (
+            "sink_frames_dropped_total",
+            "Frames that the sink had no time for.",
+            |s| s.dropped,
+        ),
+    ] {
+        let samples: Vec<(String, f64)> = tally
+            .sinks
+            .iter()
+            .map(|sink| {
+                (
+                    format!("{{sink=\"{}\"}}", escaped(&sink.name)),
+                    value(sink) as f64,
+                )
+            })
+            .collect();
+        family(name, "counter", help, &samples);
+    }
+    if let Some(temperature) = tally.temperature {
+        family(
+            "temperature_celsius",
+            "gauge",
+            "The hottest of the machine's sensors.",
+            &[(String::new(), temperature)],
+        );
+    }
+    text
+}
+
+impl Sink for Prometheus {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+
+    fn take(&mut self, message: &Message) -> Result<(), SinkError> {
+        if let Message::Tally(tally) = message {
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            latest.tally = Some(Arc::clone(tally));
+            latest.when = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        self.server.unblock();
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

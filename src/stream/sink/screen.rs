@@ -1,0 +1,384 @@
+//! The display beside a line: a Linux framebuffer, or a picture that is drawn anew every second.
+//!
+//! On a framebuffer the console's cursor keeps blinking through the picture unless it is turned
+//! off: `setterm --cursor off > /dev/tty1`, or `vt.global_cursor_default=0` for the kernel.
+
+mod pixels;
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use embedded_graphics::pixelcolor::Rgb888;
+use framebuffer::Framebuffer;
+use image::RgbImage;
+use serde::Deserialize;
+
+use self::pixels::PixelLayout;
+use super::{Judged, Message, Sink, SinkError, Wants};
+use crate::{
+    anomaly::Label,
+    render::{Canvas, HudTile, HudView, MapScale, Past, RegionView, draw_hud, png},
+    replace_file_unflushed,
+    stream::record::{EventPhase, SourceTally, Tally},
+};
+
+/// Scores that are remembered of a source.
+const REMEMBERED: usize = 200;
+/// Time between two pictures in a file.
+const FILE_EVERY: Duration = Duration::from_secs(1);
+
+/// Settings of the sink `screen`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ScreenSettings {
+    /// A framebuffer, such as `/dev/fb0`, or a file ending in `.png`, which is replaced once a
+    /// second.
+    pub target: PathBuf,
+    /// Width of the picture in a file, 160–7680 pixels, 1280 by default; a framebuffer has its own.
+    #[serde(default = "default_width")]
+    pub width: u32,
+    /// Height of the picture in a file, 120–4320 pixels, 720 by default.
+    #[serde(default = "default_height")]
+    pub height: u32,
+    /// Most drawings a second on a framebuffer; 10 by default.
+    #[serde(default = "default_max_fps")]
+    pub max_fps: u32,
+}
+
+fn default_width() -> u32 {
+    1280
+}
+
+fn default_height() -> u32 {
+    720
+}
+
+fn default_max_fps() -> u32 {
+    10
+}
+
+impl ScreenSettings {
+    /// The defaults, for a target.
+    pub fn new(target: impl Into<PathBuf>) -> Self {
+        Self {
+            target: target.into(),
+            width: default_width(),
+            height: default_height(),
+            max_fps: default_max_fps(),
+        }
+    }
+}
+
+enum Target {
+    Framebuffer(Box<Framebuffer>, PixelLayout),
+    File(PathBuf),
+}
+
+/// What is remembered of a source.
+struct Shown {
+    latest: Option<Arc<Judged>>,
+    picture: Option<RgbImage>,
+    past: VecDeque<Past>,
+    regions: Vec<RegionView>,
+    tally: SourceTally,
+    event_open: bool,
+    lost: Option<String>,
+    drift: Option<String>,
+}
+
+impl Shown {
+    fn new(name: &str) -> Self {
+        Self {
+            latest: None,
+            picture: None,
+            past: VecDeque::with_capacity(REMEMBERED),
+            regions: Vec::new(),
+            tally: SourceTally {
+                name: name.to_owned(),
+                up: true,
+                ..SourceTally::default()
+            },
+            event_open: false,
+            lost: None,
+            drift: None,
+        }
+    }
+
+    fn frame(&mut self, judged: &Arc<Judged>) {
+        if self.past.len() == REMEMBERED {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past {
+            score: judged.record.pred_score,
+            label: judged.record.pred_label.into(),
+        });
+        self.latest = Some(Arc::clone(judged));
+        self.picture = None;
+        self.lost = None;
+    }
+
+    /// Turns the latest frame into what is drawn, where that was not done yet.
+    fn prepare(&mut self) {
+        if let (Some(judged), None) = (&self.latest, &self.picture) {
+            self.picture = Some(judged.frame.to_rgb8());
+            self.regions.clear();
+            let regions = judged.judgement.verdict.regions.iter();
+            self.regions.extend(regions.map(RegionView::from));
+            self.past.make_contiguous();
+        }
+    }
+
+    fn tile(&self) -> HudTile<'_> {
+        let latest = self.latest.as_deref();
+        let lost = self.lost.is_some() || !self.tally.up;
+        let of = |judged: &Judged| MapScale::of(&judged.judgement, judged.map_range);
+        let hot = latest.filter(|judged| judged.judgement.region_threshold.is_some());
+        let reason = latest
+            .filter(|judged| judged.record.pred_label == Label::Invalid)
+            .and_then(|judged| judged.record.reasons.first());
+        let notice = if lost {
+            Some(self.lost.as_deref().unwrap_or("lost"))
+        } else {
+            reason.or(self.drift.as_ref()).map(String::as_str)
+        };
+        HudTile {
+            source: &self.tally.name,
+            frame: self.picture.as_ref(),
+            map: hot
+                .and_then(|judged| judged.map.as_ref())
+                .map(|map| map.view()),
+            scale: latest.map_or(MapScale::around(1.0, 0.0), of),
+            // What was said of a frame is no longer so when there are none.
+            label: latest
+                .filter(|_| !lost)
+                .map(|judged| judged.record.pred_label.into()),
+            score: latest
+                .filter(|_| !lost)
+                .and_then(|judged| judged.record.pred_score),
+            threshold: latest.map(|judged| judged.record.threshold),
+            p_value: latest
+                .filter(|_| !lost)
+                .and_then(|judged| judged.record.p_value),
+            regions: &self.regions,
+            past: self.past.as_slices().0,
+            fps: self.tally.fps,
+            judged: self.tally.judged,
+            dropped: self.tally.dropped,
+            events: self.tally.events,
+            event_open: self.event_open,
+            lost,
+            notice,
+        }
+    }
+}
+
+/// Shows live sources.
+pub struct Screen {
+    name: String,
+    target: Target,
+    every: Duration,
+    drawn: Option<Instant>,
+    stale: bool,
+    canvas: Canvas,
+    sources: Vec<Shown>,
+    tally: Option<Arc<Tally>>,
+    model: String,
+}
+
+impl Screen {
+    /// Opens the framebuffer, or tries whether the file can be written.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`] where that can't be drawn on.
+    pub fn open(settings: &ScreenSettings) -> Result<Self, SinkError> {
+        let name = format!("screen {}", settings.target.display());
+        let wrong = |problem: String| SinkError::Setting {
+            sink: name.clone(),
+            problem,
+        };
+        let is_file = settings
+            .target
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+        let (target, every, [width, height]) = if is_file {
+            if !(160..=7680).contains(&settings.width) || !(120..=4320).contains(&settings.height) {
+                return Err(wrong(
+                    "width and height: choose 160×120 to 7680×4320 pixels".to_owned(),
+                ));
+            }
+            let size = [settings.width, settings.height];
+            (Target::File(settings.target.clone()), FILE_EVERY, size)
+        } else {
+            if !(1..=120).contains(&settings.max_fps) {
+                return Err(wrong(format!(
+                    "max-fps is {}: choose 1 to 120",
+                    settings.max_fps
+                )));
+            }
+            let buffer = open_framebuffer(&settings.target).map_err(wrong)?;
+            let layout = PixelLayout::of(&buffer).map_err(wrong)?;
+            let size = [layout.width as u32, layout.height as u32];
+            let every = Duration::from_secs(1) / settings.max_fps;
+            (Target::Framebuffer(Box::new(buffer), layout), every, size)
+        };
+        let mut screen = Self {
+            name: name.clone(),
+            target,
+            every,
+            drawn: None,
+            stale: true,
+            canvas: Canvas::new(width, height, Rgb888::new(0, 0, 0)),
+            sources: Vec::new(),
+            tally: None,
+            model: String::new(),
+        };
+        screen.draw().map_err(wrong)?;
+        Ok(screen)
+    }
+
+    fn source(&mut self, name: &str) -> &mut Shown {
+        let place = self
+            .sources
+            .iter()
+            .position(|shown| shown.tally.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.sources.push(Shown::new(name));
+            self.sources.len() - 1
+        });
+        &mut self.sources[place]
+    }
+
+    fn hear(&mut self, message: &Message) {
+        match message {
+            Message::Frame(judged) => {
+                if self.model != judged.record.model_id {
+                    self.model.clone_from(&judged.record.model_id);
+                }
+                self.source(&judged.record.source).frame(judged);
+            }
+            Message::Event { record, .. } => {
+                let open = record.phase == EventPhase::Open;
+                self.source(&record.source).event_open = open;
+            }
+            Message::Drift(record) => {
+                let drift = format!("drifted: {}", record.explanation);
+                self.source(&record.source).drift = record.drifted.then_some(drift);
+            }
+            Message::Source(record) => {
+                let lost = format!("lost: {}", record.reason);
+                self.source(&record.source).lost = (!record.up).then_some(lost);
+            }
+            Message::Tally(tally) => {
+                for counted in &tally.sources {
+                    self.source(&counted.name).tally = counted.clone();
+                }
+                self.tally = Some(Arc::clone(tally));
+            }
+        }
+        self.stale = true;
+    }
+
+    fn draw_if_due(&mut self) -> Result<(), SinkError> {
+        let due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= self.every);
+        if !self.stale || !due {
+            return Ok(());
+        }
+        self.draw().map_err(|problem| SinkError::Away {
+            sink: self.name.clone(),
+            problem,
+        })
+    }
+
+    fn draw(&mut self) -> Result<(), String> {
+        self.drawn = Some(Instant::now());
+        self.stale = false;
+        for source in &mut self.sources {
+            source.prepare();
+        }
+        let clock = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let clock = clock.replace('T', " ").replace('Z', " UTC");
+        let tally = self.tally.as_deref();
+        let view = HudView {
+            model: &self.model,
+            clock: &clock,
+            temperature: tally.and_then(|tally| tally.temperature),
+            late: tally.map_or(0, |tally| tally.late),
+            tiles: self.sources.iter().map(Shown::tile).collect(),
+        };
+        let Ok(()) = draw_hud(&mut self.canvas, &view);
+        match &mut self.target {
+            Target::Framebuffer(buffer, layout) => {
+                layout.pack(self.canvas.picture(), &mut buffer.frame);
+                Ok(())
+            }
+            Target::File(path) => {
+                let bytes =
+                    png(self.canvas.picture().clone()).map_err(|error| error.to_string())?;
+                replace_file_unflushed(path, &bytes)
+                    .map_err(|error| format!("cannot write: {error}"))
+            }
+        }
+    }
+}
+
+fn open_framebuffer(path: &Path) -> Result<Framebuffer, String> {
+    // The crate's own message does not tell these apart.
+    match std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+    {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(
+                "there is no such framebuffer; for a picture in a file, end its name in .png"
+                    .to_owned(),
+            );
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err("may not be opened by this user; add it to the group video".to_owned());
+        }
+        Err(error) => return Err(format!("cannot open: {error}")),
+        Ok(_) => {}
+    }
+    Framebuffer::new(path).map_err(|error| {
+        format!("is no framebuffer ({error}); for a picture in a file, end its name in .png")
+    })
+}
+
+impl Sink for Screen {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants(&self) -> Wants {
+        Wants {
+            frames: true,
+            maps: true,
+            every_frame: false,
+            durable: false,
+        }
+    }
+
+    fn take(&mut self, message: &Message) -> Result<(), SinkError> {
+        self.hear(message);
+        self.draw_if_due()
+    }
+
+    fn idle(&mut self) -> Result<(), SinkError> {
+        self.draw_if_due()
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.draw().map_err(|problem| SinkError::Away {
+            sink: self.name.clone(),
+            problem,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
