@@ -24,6 +24,7 @@ mod reconstructor;
 pub mod render;
 mod replace;
 mod smoothing;
+pub mod stream;
 pub mod synth;
 pub mod vae;
 

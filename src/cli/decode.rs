@@ -6,6 +6,7 @@ use clap::Args;
 use edge_vae::{
     bundle::Bundle,
     preprocess::denormalise,
+    render::png,
     vae::{Decoded, Vae},
 };
 use image::DynamicImage;
@@ -16,7 +17,6 @@ use super::{
     interrupt, latents,
     messages::Voice,
     output::{StandardOutput, prepare_folder, write_whole},
-    pictures,
 };
 
 /// Turn latents into pictures.
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &DecodeOptions, voice: Voice) -> anyhow::Result<Outco
     for (row, z) in values.chunks_exact(latent.dimensions()).enumerate() {
         interrupt::check()?;
         let target = options.out.join(format!("{row:06}.png"));
-        write_whole(&target, &pictures::png(&painter.paint(z)?)?)?;
+        write_whole(&target, &png(painter.paint(z)?)?)?;
         out.line(format_args!("{}", target.display()))?;
     }
     out.finish()?;

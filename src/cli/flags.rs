@@ -32,7 +32,7 @@ pub(crate) struct ModelFlags {
 }
 
 /// Flags that choose an engine.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model and engine")]
 pub(crate) struct EngineFlags {
     /// The engine: `tract` is built in, `ort` is ONNX Runtime [default: `ort` where the device
@@ -43,32 +43,32 @@ pub(crate) struct EngineFlags {
         hide_possible_values = true,
         value_parser = PossibleValuesParser::new(BackendKind::ALL.map(BackendKind::name)).try_map(|name| name.parse::<BackendKind>())
     )]
-    backend: Option<BackendKind>,
+    pub(crate) backend: Option<BackendKind>,
 
-    /// Where the model runs: `auto`, `cpu`, `cuda` or `tensorrt`. Any but `auto` runs or fails.
+    /// Where the model runs: `auto`, `cpu`, `cuda` or `tensorrt` [default: auto]. Any but `auto`
+    /// runs or fails.
     #[arg(
         long,
         value_name = "DEVICE",
-        default_value = "auto",
         hide_possible_values = true,
         value_parser = PossibleValuesParser::new(Device::ALL.map(Device::name)).try_map(|name| name.parse::<Device>())
     )]
-    device: Device,
+    pub(crate) device: Option<Device>,
 
     /// ONNX Runtime's shared library [default: $ORT_DYLIB_PATH, else the usual places].
     #[arg(long, value_name = "PATH")]
-    ort_library: Option<PathBuf>,
+    pub(crate) ort_library: Option<PathBuf>,
 
     /// Threads [default: 1; all cores for `likelihood`].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    pub(crate) threads: Option<u16>,
 }
 
 impl EngineFlags {
     pub(crate) fn resolve(self) -> EngineChoice {
         EngineChoice {
             backend: self.backend,
-            device: self.device,
+            device: self.device.unwrap_or(Device::Auto),
             ort_library: self.ort_library,
             threads: self.threads.map(usize::from),
         }
@@ -88,21 +88,27 @@ pub(crate) struct EngineChoice {
 impl EngineChoice {
     /// Opens the engine with `threads` threads, and says what it has to say.
     pub(crate) fn open(&self, threads: usize, voice: Voice) -> anyhow::Result<Engine> {
-        let engine = Engine::open(&EngineOptions {
+        let options = EngineOptions {
             backend: self.backend,
             device: self.device,
             ort_library: self.ort_library.clone(),
             threads,
             ..EngineOptions::default()
-        })?;
-        for notice in engine.notices() {
-            voice.note(notice);
-        }
-        if self.device == Device::Auto {
-            voice.note(&format_args!("runs on {}", engine.description()));
-        }
-        Ok(engine)
+        };
+        open_engine(&options, voice)
     }
+}
+
+/// Opens an engine, and says what it has to say.
+pub(crate) fn open_engine(options: &EngineOptions, voice: Voice) -> anyhow::Result<Engine> {
+    let engine = Engine::open(options)?;
+    for notice in engine.notices() {
+        voice.note(notice);
+    }
+    if options.device == Device::Auto {
+        voice.note(&format_args!("runs on {}", engine.description()));
+    }
+    Ok(engine)
 }
 
 /// The model that was asked for, and the engine to run it.

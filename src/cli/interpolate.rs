@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
-    render::{Tile, contact_sheet},
+    render::{Tile, contact_sheet, png},
     vae::{Interpolation, interpolate},
 };
 
@@ -15,7 +15,6 @@ use super::{
     interrupt,
     messages::Voice,
     output::{FilePlace, StandardOutput},
-    pictures,
     reconstruct::reconstruct,
 };
 
@@ -98,7 +97,7 @@ pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<
         tiles.push(Tile::new(painter.paint(&z)?, ""));
     }
     let rows: Vec<Vec<Tile>> = tiles.chunks(COLUMNS).map(<[Tile]>::to_vec).collect();
-    file.write(&pictures::png(&contact_sheet(&rows).into())?)?;
+    file.write(&png(contact_sheet(&rows))?)?;
     let mut out = StandardOutput::new();
     out.line(format_args!("{}", options.out.display()))?;
     out.finish()?;

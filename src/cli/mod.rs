@@ -17,11 +17,11 @@ mod messages;
 mod model;
 mod names;
 mod output;
-mod pictures;
 mod progress;
 mod reconstruct;
 mod sample;
 mod score;
+mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -56,6 +56,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Verb {
     Score(Box<score::ScoreFlags>),
+    Watch(Box<watch::WatchFlags>),
     Calibrate(Box<calibrate::CalibrateFlags>),
     Evaluate(Box<evaluate::EvaluateFlags>),
     Reconstruct(Box<reconstruct::ReconstructFlags>),
@@ -101,6 +102,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(verb: Verb, voice: Voice) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Score(flags) => score::run(&(*flags).resolve()?, voice),
+        Verb::Watch(flags) => watch::run(*flags, voice),
         Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, voice),
         Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, voice),
         Verb::Reconstruct(flags) => reconstruct::run(&(*flags).resolve()?, voice),

@@ -6,7 +6,7 @@ use clap::Args;
 use edge_vae::{
     Frame, Reconstructor,
     preprocess::{PreprocessSettings, denormalise},
-    render::{MapScale, Tile, contact_sheet, heat_map},
+    render::{MapScale, Tile, contact_sheet, heat_map, png},
 };
 use image::DynamicImage;
 use ndarray::{Array2, ArrayView3, Axis};
@@ -19,7 +19,6 @@ use super::{
     messages::{Voice, one_line},
     names::{RECONSTRUCTION, ResultNames, SHEET},
     output::{StandardOutput, prepare_folder, write_whole},
-    pictures,
     score::no_frames,
 };
 
@@ -93,7 +92,7 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
         let picture = picture(&reconstructor, settings, options.plain)?;
         let suffix = if options.plain { RECONSTRUCTION } else { SHEET };
         let target = names.path(&options.out, path, suffix);
-        write_whole(&target, &pictures::png(&picture)?)?;
+        write_whole(&target, &png(picture)?)?;
         out.line(format_args!("{}", target.display()))?;
     }
     out.finish()?;

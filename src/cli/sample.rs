@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
-    render::{Tile, contact_sheet},
+    render::{Tile, contact_sheet, png},
     vae::{Posterior, sample_prior},
 };
 use rand::SeedableRng;
@@ -17,7 +17,6 @@ use super::{
     interrupt,
     messages::Voice,
     output::{StandardOutput, prepare_folder, write_whole},
-    pictures,
     reconstruct::reconstruct,
 };
 
@@ -117,7 +116,7 @@ pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outco
             tiles.push(Tile::new(picture, ""));
         } else {
             let target = options.out.join(format!("{index:06}.png"));
-            write_whole(&target, &pictures::png(&picture)?)?;
+            write_whole(&target, &png(picture)?)?;
             out.line(format_args!("{}", target.display()))?;
         }
     }
@@ -125,7 +124,7 @@ pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outco
         let columns = f64::from(options.count).sqrt().ceil() as usize;
         let rows: Vec<Vec<Tile>> = tiles.chunks(columns).map(<[Tile]>::to_vec).collect();
         let target = options.out.join("sheet.png");
-        write_whole(&target, &pictures::png(&contact_sheet(&rows).into())?)?;
+        write_whole(&target, &png(contact_sheet(&rows))?)?;
         out.line(format_args!("{}", target.display()))?;
     }
     out.finish()?;

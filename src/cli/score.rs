@@ -10,7 +10,7 @@ use clap::Args;
 use edge_vae::{
     Detector, Frame, Judgement,
     anomaly::{Label, Region},
-    render::{LabelView, MapScale, RegionView, VerdictView, overlay},
+    render::{MapPicture, judged_overlay, png},
 };
 use ndarray::Array2;
 use serde::Serialize;
@@ -23,7 +23,6 @@ use super::{
     messages::{Voice, one_line},
     names::{MAP, OVERLAY, ResultNames},
     output::{SCHEMA_VERSION, StandardOutput, prepare_folder, write_whole},
-    pictures,
 };
 
 /// Judge frames: normal, anomalous or invalid, a line a frame.
@@ -298,10 +297,16 @@ impl Run<'_> {
         let mut overlay_path = None;
         if let Some(folder) = &self.options.overlay {
             let target = self.names.path(folder, path, OVERLAY);
-            write_whole(
-                &target,
-                &self.overlay(frame, judgement, frame_map.as_ref())?,
-            )?;
+            let calibration = self.detector.calibration();
+            let picture = judged_overlay(
+                frame,
+                judgement,
+                frame_map.as_ref().map(|map| map.view()),
+                [0.0, calibration.map_threshold as f32],
+                calibration.threshold,
+                self.detector.model_id(),
+            );
+            write_whole(&target, &png(picture).context("PNG")?)?;
             overlay_path = Some(target.display().to_string());
         }
         let mut map_record = None;
@@ -363,46 +368,6 @@ impl Run<'_> {
         }
     }
 
-    fn overlay(
-        &self,
-        frame: &Frame,
-        judgement: &Judgement,
-        map: Option<&Array2<f32>>,
-    ) -> anyhow::Result<Vec<u8>> {
-        let verdict = &judgement.verdict;
-        let calibration = self.detector.calibration();
-        // Heat, contours and boxes end at the same value. Frames without regions have no heat.
-        let threshold = judgement
-            .region_threshold
-            .unwrap_or(calibration.map_threshold as f32);
-        let map = map.filter(|_| judgement.region_threshold.is_some());
-        // The cold end: the mean of normal frames, which is 0 for a standardised map.
-        let scale = MapScale::around(threshold, 0.0_f32.min(threshold.next_down()));
-        let cold = Array2::from_elem((1, 1), scale.low);
-        let view = VerdictView {
-            label: match verdict.label {
-                Label::Normal => LabelView::Normal,
-                Label::Anomalous => LabelView::Anomalous,
-                Label::Invalid => LabelView::Invalid,
-            },
-            score: verdict.score,
-            threshold: Some(calibration.threshold),
-            p_value: verdict.p_value,
-            regions: verdict
-                .regions
-                .iter()
-                .map(|region| RegionView {
-                    bbox: region.bbox,
-                    max: region.max,
-                })
-                .collect(),
-            reasons: verdict.reasons.clone(),
-            model: self.detector.model_id().to_owned(),
-        };
-        let picture = overlay(&frame.to_rgb8(), map.unwrap_or(&cold).view(), &scale, &view);
-        pictures::png(&picture.into())
-    }
-
     fn write_map(
         &self,
         folder: &Path,
@@ -413,14 +378,14 @@ impl Run<'_> {
         let png_path = self.names.path(folder, path, MAP);
         let mut npy = Vec::new();
         ndarray_npy::WriteNpyExt::write_npy(map, &mut npy).context("NPY")?;
-        let picture = pictures::MapPicture::of(map);
+        let picture = MapPicture::of(map.view());
         write_whole(&npy_path, &npy)?;
-        write_whole(&png_path, &picture.png()?)?;
+        write_whole(&png_path, &picture.png().context("PNG")?)?;
         Ok(MapRecord {
             npy: npy_path.display().to_string(),
             png: png_path.display().to_string(),
-            minimum: picture.minimum,
-            maximum: picture.maximum,
+            minimum: picture.minimum(),
+            maximum: picture.maximum(),
         })
     }
 }

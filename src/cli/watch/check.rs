@@ -1,0 +1,73 @@
+//! `watch --check` and `watch --print-pipeline`: what would run.
+
+use edge_vae::stream::{Configuration, source};
+
+use super::super::{Outcome, messages::Voice, output::StandardOutput};
+use super::plan::open_detector;
+
+/// Checks all that can be checked without opening a source or a sink, and prints it.
+pub(super) fn check(configuration: &Configuration, voice: Voice) -> anyhow::Result<Outcome> {
+    let options = configuration.options()?;
+    let cameras = configuration.cameras()?;
+    let detector = open_detector(configuration, voice)?;
+    let mut out = StandardOutput::new();
+    out.line(format_args!(
+        "model        {} on {}",
+        detector.model_id(),
+        detector.description()
+    ))?;
+    let calibration = detector.calibration();
+    out.line(format_args!("promise      {}", calibration.statement()))?;
+    for (camera, entry) in cameras.iter().zip(&configuration.sources) {
+        let policy = match camera.policy {
+            Some(policy) => format!("{policy:?}").to_lowercase(),
+            None => "latest if live, else all".to_owned(),
+        };
+        out.line(format_args!(
+            "source       {}: {}; frames for which there is no time: {policy}",
+            camera.name, entry.uri
+        ))?;
+        for live in [true, false] {
+            let when = if live { "if live" } else { "else" };
+            for statement in camera.judging.statements(calibration, live)? {
+                out.line(format_args!("  {when:<8}  {statement}"))?;
+            }
+        }
+    }
+    for sink in configuration.sink_names() {
+        out.line(format_args!("sink         {sink}"))?;
+    }
+    let retries = match options.retries {
+        Some(retries) => format!("given up after {retries} attempts"),
+        None => "tried for ever".to_owned(),
+    };
+    out.line(format_args!("lost source  {retries}"))?;
+    out.line(format_args!(
+        "late         a verdict later than {:?} after its frame",
+        options.deadline
+    ))?;
+    if let Some(frames) = options.frames {
+        out.line(format_args!("ends         after {frames} judged frames"))?;
+    }
+    if let Some(duration) = options.duration {
+        out.line(format_args!("ends         after {duration:?}"))?;
+    }
+    out.finish()?;
+    Ok(Outcome::Done)
+}
+
+/// Prints the command of each source that is read by a child process.
+pub(super) fn print_pipelines(configuration: &Configuration) -> anyhow::Result<Outcome> {
+    let mut out = StandardOutput::new();
+    for entry in &configuration.sources {
+        match source::pipeline(&entry.uri.parse()?, &entry.settings)? {
+            Some(command) => out.line(format_args!("{command}"))?,
+            None => out.line(format_args!(
+                "# {}: read without a child process",
+                entry.uri
+            ))?,
+        }
+    }
+    out.finish()?;
+    Ok(Outcome::Done)
+}

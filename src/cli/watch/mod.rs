@@ -1,0 +1,147 @@
+//! `edge-vae watch`.
+
+mod check;
+mod host;
+mod plan;
+mod service;
+mod summary;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+use edge_vae::stream::{self, Policy};
+
+use super::{Outcome, flags::EngineFlags, messages::Voice};
+
+use host::{Signals, Watcher};
+
+/// The configuration that is read where it is there and none is named.
+const DEFAULT_FILE: &str = "edge-vae.toml";
+
+/// Watch cameras, streams and folders: verdicts in real time, events, drift.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae watch v4l2:///dev/video0
+  edge-vae watch rtsp://camera/stream --log events.jsonl --mqtt mqtt://broker/line-3
+  edge-vae watch incoming/ --json > verdicts.jsonl
+  edge-vae watch 'synth://surface?fps=30&defects=0.02' --frames 900 --json
+  edge-vae watch --config edge-vae.toml --check
+
+Sources: v4l2:///dev/video0, csi://0, rtsp://…, file://clip.mp4, a folder (what is in it, and what
+arrives), - (pictures or raw frames on standard input), pipe:COMMAND, synth://surface. Their
+settings may stand in the address, after a ?.
+
+Everything else is told in edge-vae.toml (docs/watch.md has every key); flags override it.
+SIGHUP reads it again and exchanges the model between two frames. Ctrl-C and SIGTERM let the frames
+in flight be judged and the sinks be served; a second Ctrl-C ends at once.
+
+Exit codes: 0 it ended by itself, by a limit or by a signal; 2 something failed.")]
+pub(crate) struct WatchFlags {
+    /// Sources, by address.
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<String>,
+
+    /// The configuration [default: edge-vae.toml, where it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Check the configuration, open the model, print the resolved plan, and end.
+    #[arg(long)]
+    check: bool,
+
+    /// Print the command of each source that is read by a child process, and end.
+    #[arg(long)]
+    print_pipeline: bool,
+
+    /// Print a JSON object for each frame, and one when an event begins and ends.
+    #[arg(long)]
+    json: bool,
+
+    /// End after so many judged frames.
+    #[arg(long, value_name = "N")]
+    frames: Option<u64>,
+
+    /// End after this time, such as 90s or 8h.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+
+    /// Give a source up that does not come back in so many attempts [default: never].
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+
+    /// For frames that come too fast: `latest` loses the oldest, `all` lets the source wait
+    /// [default: `latest` for cameras and streams, `all` for what can wait].
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    policy: Option<Policy>,
+
+    /// Append events to this file, as JSON lines.
+    #[arg(long, value_name = "FILE", help_heading = "Sinks")]
+    log: Option<PathBuf>,
+
+    /// Keep pictures of events in this folder.
+    #[arg(long, value_name = "DIR", help_heading = "Sinks")]
+    pictures: Option<PathBuf>,
+
+    /// Tell events to an MQTT broker: mqtt://user:password@host/topic.
+    #[arg(long, value_name = "URL", help_heading = "Sinks")]
+    mqtt: Option<String>,
+
+    /// Post events to this address.
+    #[arg(long, value_name = "URL", help_heading = "Sinks")]
+    webhook: Option<String>,
+
+    /// Show the picture on a framebuffer (/dev/fb0), or in a PNG file that is replaced every second.
+    #[arg(long, value_name = "DEVICE", help_heading = "Sinks")]
+    screen: Option<PathBuf>,
+
+    /// Serve metrics on this address: 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDRESS", help_heading = "Sinks")]
+    metrics: Option<SocketAddr>,
+
+    /// Set an output line during events: /dev/gpiochip0:17.
+    #[arg(long, value_name = "LINE", help_heading = "Sinks")]
+    gpio: Option<String>,
+
+    /// Folder of the model [default: that of the configuration, else $EDGE_VAE_MODEL, else
+    /// models/surface].
+    #[arg(long, value_name = "DIR", help_heading = "Model and engine")]
+    model: Option<PathBuf>,
+
+    #[command(flatten)]
+    engine: EngineFlags,
+}
+
+fn policy(text: &str) -> Result<Policy, String> {
+    match text {
+        "latest" => Ok(Policy::Latest),
+        "all" => Ok(Policy::All),
+        _ => Err("choose `latest` or `all`".to_owned()),
+    }
+}
+
+pub(crate) fn run(flags: WatchFlags, voice: Voice) -> anyhow::Result<Outcome> {
+    let configuration = plan::configuration(&flags)?;
+    if flags.print_pipeline {
+        return check::print_pipelines(&configuration);
+    }
+    if flags.check {
+        return check::check(&configuration, voice);
+    }
+    let signals = Signals::catch()?;
+    let plan = plan::plan(&flags, &configuration, voice)?;
+    let status_line = plan::shows_status(flags.json, voice);
+    let reload = move || {
+        let configuration = plan::configuration(&flags)?;
+        plan::plan(&flags, &configuration, voice)
+    };
+    let mut watcher = Watcher::new(voice, signals, Arc::new(reload), status_line);
+    let ended = stream::run(plan, &mut watcher)?;
+    for line in summary::lines(&ended.tally) {
+        voice.note(&line);
+    }
+    match ended.given_up {
+        Some(error) => Err(error.into()),
+        None => Ok(Outcome::Done),
+    }
+}

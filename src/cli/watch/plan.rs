@@ -1,0 +1,138 @@
+//! From flags and configuration to what runs.
+
+use std::{
+    io::{self, IsTerminal},
+    path::Path,
+};
+
+use anyhow::Context;
+use edge_vae::{
+    Detector,
+    backend::{Device, EngineOptions},
+    bundle::Bundle,
+    stream::{
+        Configuration, Outflow, Plan, SourceEntry,
+        sink::{
+            GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
+            ScreenSettings, Terminal, WebhookSettings,
+        },
+    },
+};
+use indicatif::ProgressDrawTarget;
+
+use super::{
+    super::{flags, messages::Voice},
+    DEFAULT_FILE, WatchFlags,
+};
+
+/// The configuration with what the flags say in its place. A source on the command line replaces
+/// those of the file, a sink is added to them.
+pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration> {
+    let default = Path::new(DEFAULT_FILE);
+    let mut configuration = match &flags.config {
+        Some(path) => Configuration::read(path)?,
+        None if default.is_file() => Configuration::read(default)?,
+        None => Configuration::default(),
+    };
+    if !flags.sources.is_empty() {
+        configuration.sources = flags.sources.iter().map(SourceEntry::new).collect();
+    }
+    let engine = flags.engine.clone();
+    configuration.backend = engine.backend.or(configuration.backend);
+    configuration.device = engine.device.or(configuration.device);
+    configuration.ort_library = engine.ort_library.or(configuration.ort_library);
+    configuration.threads = engine.threads.or(configuration.threads);
+    configuration.model = flags.model.clone().or(configuration.model);
+    configuration.policy = flags.policy.or(configuration.policy);
+    configuration.frames = flags.frames.or(configuration.frames);
+    configuration.duration = flags.duration.or(configuration.duration);
+    configuration.retries = flags.retries.or(configuration.retries);
+    configuration
+        .logs
+        .extend(flags.log.clone().map(LogSettings::new));
+    configuration
+        .pictures
+        .extend(flags.pictures.clone().map(PicturesSettings::new));
+    configuration
+        .mqtt
+        .extend(flags.mqtt.clone().map(MqttSettings::new));
+    configuration
+        .webhooks
+        .extend(flags.webhook.clone().map(WebhookSettings::new));
+    configuration
+        .screens
+        .extend(flags.screen.clone().map(ScreenSettings::new));
+    configuration
+        .prometheus
+        .extend(flags.metrics.map(|address| PrometheusSettings {
+            address,
+            ..PrometheusSettings::default()
+        }));
+    configuration
+        .gpio
+        .extend(flags.gpio.clone().map(GpioSettings::new));
+    Ok(configuration)
+}
+
+/// Opens the model that the configuration names, and proves it.
+pub(super) fn open_detector(
+    configuration: &Configuration,
+    voice: Voice,
+) -> anyhow::Result<Detector> {
+    // The bundle first: of two mistakes, it is the likelier one.
+    let bundle = Bundle::open(&flags::find_bundle(configuration.model.clone())?)?;
+    let device = configuration.device.unwrap_or(Device::Auto);
+    let engine = flags::open_engine(
+        &EngineOptions {
+            backend: configuration.backend,
+            device,
+            ort_library: configuration.ort_library.clone(),
+            threads: configuration.threads.map_or(1, usize::from),
+            ..EngineOptions::default()
+        },
+        voice,
+    )?;
+    Detector::new(&bundle, &engine).with_context(|| bundle.path().display().to_string())
+}
+
+/// Everything that runs.
+pub(super) fn plan(
+    flags: &WatchFlags,
+    configuration: &Configuration,
+    voice: Voice,
+) -> anyhow::Result<Plan> {
+    // What costs nothing to check first.
+    let options = configuration.options()?;
+    let cameras = configuration.cameras()?;
+    let mut sinks = configuration.sinks();
+    sinks.push(terminal(flags.json, voice));
+    Ok(Plan {
+        detector: open_detector(configuration, voice)?,
+        cameras,
+        sinks,
+        options,
+    })
+}
+
+/// Whether a line on standard error shows how it goes.
+pub(super) fn shows_status(json: bool, voice: Voice) -> bool {
+    !json && !voice.is_quiet() && io::stderr().is_terminal()
+}
+
+fn terminal(json: bool, voice: Voice) -> Outflow {
+    Outflow {
+        key: "terminal".to_owned(),
+        open: Box::new(move || {
+            let out = Box::new(io::stdout());
+            if json {
+                return Ok(Box::new(Terminal::json(out)));
+            }
+            let terminal = Terminal::lines(out);
+            Ok(Box::new(if shows_status(json, voice) {
+                terminal.with_status(ProgressDrawTarget::stderr())
+            } else {
+                terminal
+            }))
+        }),
+    }
+}

@@ -1,0 +1,339 @@
+//! The thread of a source: opens it, reads it, and opens it again when it is lost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::Frame;
+
+use super::{
+    backoff::Backoff,
+    intake::{Intake, Policy, Put},
+    pool::Pool,
+    source::{Arrival, Source, SourceError},
+};
+
+/// Opens a source, as often as it is lost.
+pub type Opener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
+
+/// A frame on its way to the model.
+#[derive(Debug)]
+pub(super) struct Captured {
+    pub(super) lane: usize,
+    pub(super) number: u64,
+    pub(super) frame: Arc<Frame>,
+    pub(super) arrived: Instant,
+}
+
+/// What the thread of a source has to say.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) lane: usize,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// Frames come, from a source that is or is not live.
+    Up { live: bool },
+    /// It was lost, or could not be opened; it is tried again.
+    Down(SourceError),
+    /// A frame could not be read.
+    Unreadable(SourceError),
+    /// It gives no more frames: it ended, it was asked to end, or it was given up.
+    Ended(Option<SourceError>),
+}
+
+/// Counts that the thread writes and the pipeline reads.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) captured: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) unreadable: AtomicU64,
+    pub(super) reconnects: AtomicU64,
+}
+
+/// What the thread needs.
+pub(super) struct Capture {
+    pub(super) lane: usize,
+    pub(super) name: String,
+    pub(super) open: Opener,
+    /// `None`: the latest of a live source, all of another.
+    pub(super) policy: Option<Policy>,
+    /// Attempts after which a source is given up that does not come back; `None` for never.
+    pub(super) retries: Option<u32>,
+    pub(super) intake: Arc<Intake<Captured>>,
+    pub(super) news: mpsc::Sender<News>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// How reading came to an end.
+enum Outcome {
+    Finished,
+    Stopped,
+    Lost(SourceError),
+}
+
+impl Capture {
+    /// Runs until the source ends, is given up, or `stop` is set.
+    pub(super) fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut pool = Pool::default();
+        let mut number = 0;
+        let mut opened_before = false;
+        let given_up = loop {
+            if self.stopped() {
+                break None;
+            }
+            if opened_before {
+                self.counts.reconnects.fetch_add(1, Ordering::Relaxed);
+            }
+            let outcome = match (self.open)() {
+                Ok(source) => {
+                    opened_before = true;
+                    self.read(source, &mut pool, &mut number, &mut backoff)
+                }
+                Err(error) => Outcome::Lost(error),
+            };
+            let error = match outcome {
+                Outcome::Finished | Outcome::Stopped => break None,
+                Outcome::Lost(error) => error,
+            };
+            let hopeless =
+                error.is_permanent() || self.retries.is_some_and(|most| backoff.failures() >= most);
+            if hopeless {
+                break Some(error);
+            }
+            self.tell(What::Down(error));
+            self.wait(backoff.failed());
+        };
+        self.tell(What::Ended(given_up));
+    }
+
+    fn read(
+        &self,
+        mut source: Box<dyn Source>,
+        pool: &mut Pool,
+        number: &mut u64,
+        backoff: &mut Backoff,
+    ) -> Outcome {
+        let live = source.is_live();
+        let policy = self
+            .policy
+            .unwrap_or(if live { Policy::Latest } else { Policy::All });
+        let mut up = false;
+        while !self.stopped() {
+            let buffer = pool.free(&self.name);
+            let Some(frame) = Arc::get_mut(buffer) else {
+                continue;
+            };
+            match source.read(frame) {
+                Ok(Arrival::Frame) => {
+                    let arrived = Instant::now();
+                    if !up {
+                        up = true;
+                        backoff.succeeded();
+                        self.tell(What::Up { live });
+                    }
+                    self.counts.captured.fetch_add(1, Ordering::Relaxed);
+                    let captured = Captured {
+                        lane: self.lane,
+                        number: *number,
+                        frame: Arc::clone(buffer),
+                        arrived,
+                    };
+                    *number += 1;
+                    match self
+                        .intake
+                        .put(self.lane, captured, policy, &|| self.stopped())
+                    {
+                        Put::Waits => {}
+                        Put::Lost(_) => {
+                            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Put::Closed => return Outcome::Stopped,
+                    }
+                }
+                Ok(Arrival::Nothing) => {}
+                Ok(Arrival::End) => return Outcome::Finished,
+                Err(error) if error.is_of_one_frame() => {
+                    self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
+                    self.tell(What::Unreadable(error));
+                }
+                Err(error) => return Outcome::Lost(error),
+            }
+        }
+        Outcome::Stopped
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn tell(&self, what: What) {
+        // Where the pipeline has ended, there is nobody left to tell.
+        let _ = self.news.send(News {
+            lane: self.lane,
+            what,
+        });
+    }
+
+    fn wait(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Gives what it is told to.
+    struct Script(VecDeque<Result<Arrival, SourceError>>);
+
+    impl Source for Script {
+        fn read(&mut self, _frame: &mut Frame) -> Result<Arrival, SourceError> {
+            self.0.pop_front().unwrap_or(Ok(Arrival::End))
+        }
+
+        fn is_live(&self) -> bool {
+            false
+        }
+    }
+
+    fn lost() -> SourceError {
+        SourceError::Lost {
+            source_name: "camera".into(),
+            problem: "unplugged".into(),
+        }
+    }
+
+    /// Runs a source that is opened to each of the scripts in turn, and then not any more.
+    fn run(
+        scripts: Vec<Option<Vec<Result<Arrival, SourceError>>>>,
+        retries: Option<u32>,
+    ) -> (Vec<u64>, Vec<String>, u64) {
+        let intake = Arc::new(Intake::new(100));
+        let (news, heard) = mpsc::channel();
+        let counts = Arc::new(Counts::default());
+        let mut scripts = VecDeque::from(scripts);
+        Capture {
+            lane: 0,
+            name: "camera".into(),
+            open: Box::new(move || match scripts.pop_front().flatten() {
+                Some(script) => Ok(Box::new(Script(script.into())) as Box<dyn Source>),
+                None => Err(lost()),
+            }),
+            policy: None,
+            retries,
+            intake: Arc::clone(&intake),
+            news,
+            counts: Arc::clone(&counts),
+            stop: Arc::default(),
+        }
+        .run();
+        let mut numbers = Vec::new();
+        while let Some(captured) = intake.take(Duration::ZERO) {
+            numbers.push(captured.number);
+        }
+        let news = heard.iter().map(|news| match news.what {
+            What::Up { .. } => "up".to_owned(),
+            What::Down(error) => format!("down: {error}"),
+            What::Unreadable(error) => format!("unreadable: {error}"),
+            What::Ended(None) => "ended".to_owned(),
+            What::Ended(Some(error)) => format!("given up: {error}"),
+        });
+        (
+            numbers,
+            news.collect(),
+            counts.reconnects.load(Ordering::Relaxed),
+        )
+    }
+
+    #[test]
+    fn a_lost_source_is_opened_again_and_its_frames_go_on_counting() {
+        let frame = || Ok(Arrival::Frame);
+        let (numbers, news, reconnects) = run(
+            vec![
+                Some(vec![frame(), frame(), Err(lost())]),
+                None,
+                Some(vec![Ok(Arrival::Nothing), frame(), Ok(Arrival::End)]),
+            ],
+            None,
+        );
+        assert_eq!(numbers, [0, 1, 2]);
+        let down = "down: camera: unplugged";
+        assert_eq!(news, ["up", down, down, "up", "ended"]);
+        assert_eq!(reconnects, 2);
+    }
+
+    #[test]
+    fn a_frame_that_can_not_be_read_loses_nothing_else() {
+        let bad = || {
+            let frame = Frame::from_u8(0, 0, crate::frame::PixelFormat::Gray8, vec![], "x.png");
+            Err(SourceError::Frame(frame.unwrap_err()))
+        };
+        let (numbers, news, reconnects) =
+            run(vec![Some(vec![bad(), Ok(Arrival::Frame), bad()])], None);
+        assert_eq!(numbers, [0]);
+        assert_eq!((news.len(), reconnects), (4, 0), "{news:?}");
+        assert!(news[0].starts_with("unreadable: x.png"), "{news:?}");
+        assert_eq!(news[3], "ended");
+    }
+
+    #[test]
+    fn a_source_is_given_up_after_the_attempts_that_were_allowed() {
+        let (numbers, news, _) = run(vec![], Some(2));
+        assert!(numbers.is_empty());
+        let down = "down: camera: unplugged";
+        assert_eq!(news, [down, down, "given up: camera: unplugged"]);
+    }
+
+    #[test]
+    fn an_impossible_source_is_not_tried_again() {
+        let (news, heard) = mpsc::channel();
+        let mut attempts = 0;
+        Capture {
+            lane: 0,
+            name: "x".into(),
+            open: Box::new(move || {
+                attempts += 1;
+                assert_eq!(attempts, 1);
+                Err(SourceError::Impossible {
+                    source_name: "x".into(),
+                    problem: "no ffmpeg".into(),
+                })
+            }),
+            policy: None,
+            retries: None,
+            intake: Arc::new(Intake::new(1)),
+            news,
+            counts: Arc::default(),
+            stop: Arc::default(),
+        }
+        .run();
+        let news: Vec<News> = heard.iter().collect();
+        assert!(matches!(
+            news[..],
+            [News {
+                what: What::Ended(Some(SourceError::Impossible { .. })),
+                ..
+            }]
+        ));
+    }
+}

@@ -1,0 +1,423 @@
+//! `edge-vae.toml`: everything that a pipeline can be told.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::{
+    anomaly::DriftSettings,
+    backend::{BackendKind, Device},
+};
+
+use super::{
+    Camera, Judging, Options, Outflow, Policy,
+    event::EventSettings,
+    health::HealthSettings,
+    quantity,
+    sink::{
+        Gpio, GpioSettings, Log, LogSettings, Mqtt, MqttSettings, Pictures, PicturesSettings,
+        Prometheus, PrometheusSettings, Screen, ScreenSettings, Sink, SinkError, Webhook,
+        WebhookSettings,
+    },
+    source::{self, SourceError, SourceSettings, SourceUri, without_password},
+};
+
+/// What a configuration file says. Every key may be absent.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Configuration {
+    /// Folder of the model.
+    pub model: Option<PathBuf>,
+    /// The engine: `tract` or `ort`.
+    #[serde(deserialize_with = "named")]
+    pub backend: Option<BackendKind>,
+    /// Where it runs: `auto`, `cpu`, `cuda` or `tensorrt`.
+    #[serde(deserialize_with = "named")]
+    pub device: Option<Device>,
+    /// ONNX Runtime's shared library.
+    pub ort_library: Option<PathBuf>,
+    /// Threads of the engine, at least 1.
+    pub threads: Option<u16>,
+    /// What happens to frames for which there is no time; absent: a live source loses the oldest,
+    /// any other waits.
+    pub policy: Option<Policy>,
+    /// Frames of a source that wait for the model, 1 to 1000; 4 by default.
+    pub queue: usize,
+    /// Judged frames after which it ends.
+    pub frames: Option<u64>,
+    /// Time after which it ends.
+    #[serde(deserialize_with = "quantity::optional_duration")]
+    pub duration: Option<Duration>,
+    /// Attempts after which a source is given up that does not come back; absent: never.
+    pub retries: Option<u32>,
+    /// A frame whose verdict takes longer, from its arrival, is counted as late; 1 second by
+    /// default.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub deadline: Duration,
+    /// When anomalous frames are an event.
+    pub events: EventSettings,
+    /// Which frames can't be judged.
+    pub health: HealthSettings,
+    /// Whether drift is looked for; yes by default.
+    pub monitor_drift: bool,
+    /// How drift is looked for.
+    pub drift: DriftSettings,
+    /// The sources.
+    #[serde(rename = "source")]
+    pub sources: Vec<SourceEntry>,
+    /// JSON-lines files.
+    #[serde(rename = "log")]
+    pub logs: Vec<LogSettings>,
+    /// Folders of pictures of events.
+    pub pictures: Vec<PicturesSettings>,
+    /// MQTT brokers.
+    pub mqtt: Vec<MqttSettings>,
+    /// Addresses to which events are posted.
+    #[serde(rename = "webhook")]
+    pub webhooks: Vec<WebhookSettings>,
+    /// Displays.
+    #[serde(rename = "screen")]
+    pub screens: Vec<ScreenSettings>,
+    /// Output lines.
+    pub gpio: Vec<GpioSettings>,
+    /// Ports with metrics.
+    pub prometheus: Vec<PrometheusSettings>,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        let options = Options::default();
+        Self {
+            model: None,
+            backend: None,
+            device: None,
+            ort_library: None,
+            threads: None,
+            policy: None,
+            queue: options.depth,
+            frames: None,
+            duration: None,
+            retries: None,
+            deadline: options.deadline,
+            events: EventSettings::default(),
+            health: HealthSettings::default(),
+            monitor_drift: true,
+            drift: DriftSettings::default(),
+            sources: Vec::new(),
+            logs: Vec::new(),
+            pictures: Vec::new(),
+            mqtt: Vec::new(),
+            webhooks: Vec::new(),
+            screens: Vec::new(),
+            gpio: Vec::new(),
+            prometheus: Vec::new(),
+        }
+    }
+}
+
+/// One source. What is absent is as for all sources.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceEntry {
+    /// Its address.
+    pub uri: String,
+    /// Its name in records, topics and labels; absent: made of the address.
+    pub name: Option<String>,
+    /// What happens to its frames for which there is no time.
+    pub policy: Option<Policy>,
+    /// When its anomalous frames are an event.
+    pub events: Option<EventSettings>,
+    /// Which of its frames can't be judged.
+    pub health: Option<HealthSettings>,
+    /// How drift is looked for in its frames.
+    pub drift: Option<DriftSettings>,
+    /// How it is read; what the address says comes first.
+    #[serde(default)]
+    pub settings: SourceSettings,
+}
+
+impl SourceEntry {
+    /// A source with nothing but an address.
+    pub fn new(uri: impl Into<String>) -> Self {
+        Self {
+            uri: uri.into(),
+            name: None,
+            policy: None,
+            events: None,
+            health: None,
+            drift: None,
+            settings: SourceSettings::default(),
+        }
+    }
+}
+
+/// Why a configuration can't be used. Every message names the file or the key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigurationError {
+    /// The file can't be read.
+    #[error("{path}: cannot read the configuration: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}, line {line}: {problem}", path = path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where, from 1.
+        line: usize,
+        /// What was found.
+        problem: String,
+    },
+    /// A value is impossible.
+    #[error("{key}: {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What was found, and what would be right.
+        problem: String,
+    },
+    /// A source's address or settings are impossible.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+impl Configuration {
+    /// Reads a file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// A file that can't be read, is not TOML, or has a key or a value that is not known.
+    pub fn read(path: &Path) -> Result<Self, ConfigurationError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigurationError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut configuration: Self =
+            toml::from_str(&text).map_err(|error| ConfigurationError::Syntax {
+                path: path.to_owned(),
+                line: error.span().map_or(1, |span| line_of(&text, span.start)),
+                problem: error
+                    .message()
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            })?;
+        configuration.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(configuration)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let paths = self
+            .model
+            .iter_mut()
+            .chain(&mut self.ort_library)
+            .chain(self.logs.iter_mut().map(|log| &mut log.path))
+            .chain(
+                self.pictures
+                    .iter_mut()
+                    .map(|pictures| &mut pictures.folder),
+            );
+        for path in paths {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// How the pipeline runs.
+    ///
+    /// # Errors
+    /// A value out of range.
+    pub fn options(&self) -> Result<Options, ConfigurationError> {
+        let value = |key, problem: &str| {
+            Err(ConfigurationError::Value {
+                key,
+                problem: problem.to_owned(),
+            })
+        };
+        if !(1..=1000).contains(&self.queue) {
+            return value("queue", "choose 1 to 1000 frames");
+        }
+        if self.threads == Some(0) {
+            return value("threads", "choose 1 or more");
+        }
+        Ok(Options {
+            depth: self.queue,
+            frames: self.frames,
+            duration: self.duration,
+            retries: self.retries,
+            deadline: self.deadline,
+        })
+    }
+
+    /// The sources, to be opened by the pipeline.
+    ///
+    /// # Errors
+    /// None; an address that is not one; two sources of one name.
+    pub fn cameras(&self) -> Result<Vec<Camera>, ConfigurationError> {
+        if self.sources.is_empty() {
+            return Err(ConfigurationError::Value {
+                key: "source",
+                problem: "there is none: name one, such as v4l2:///dev/video0".to_owned(),
+            });
+        }
+        let mut cameras: Vec<Camera> = Vec::new();
+        for entry in &self.sources {
+            let uri: SourceUri = entry.uri.parse()?;
+            let name = self.name_of(entry, &uri, &cameras)?;
+            let settings = entry.settings.clone();
+            uri.resolve(&settings)?;
+            cameras.push(Camera {
+                key: format!("{uri:?} {settings:?}"),
+                open: Box::new(move || source::open(&uri, &settings)),
+                policy: entry.policy.or(self.policy),
+                judging: self.judging(entry),
+                name,
+            });
+        }
+        Ok(cameras)
+    }
+
+    fn judging(&self, entry: &SourceEntry) -> Judging {
+        let drift = entry.drift.clone().unwrap_or_else(|| self.drift.clone());
+        Judging {
+            events: entry.events.clone().unwrap_or_else(|| self.events.clone()),
+            health: entry.health.clone().unwrap_or_else(|| self.health.clone()),
+            drift: self.monitor_drift.then_some(drift),
+        }
+    }
+
+    /// The name that was given; else that of the address, with a number where another has it.
+    fn name_of(
+        &self,
+        entry: &SourceEntry,
+        uri: &SourceUri,
+        others: &[Camera],
+    ) -> Result<String, ConfigurationError> {
+        let taken = |name: &str| {
+            others.iter().any(|other| other.name == name)
+                || self
+                    .sources
+                    .iter()
+                    .any(|other| !std::ptr::eq(other, entry) && other.name.as_deref() == Some(name))
+        };
+        if let Some(name) = &entry.name {
+            // It becomes part of topics, file names and labels.
+            let sound = !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "-_.".contains(c))
+                && !name.starts_with('.');
+            if !sound {
+                return Err(ConfigurationError::Value {
+                    key: "source.name",
+                    problem: format!("{name:?}: use letters, digits, '-', '_' and '.'"),
+                });
+            }
+            if taken(name) {
+                return Err(ConfigurationError::Value {
+                    key: "source.name",
+                    problem: format!("two sources are called {name}"),
+                });
+            }
+            return Ok(name.clone());
+        }
+        let short = uri.short_name();
+        let mut name = short.clone();
+        let mut number = 2;
+        while taken(&name) {
+            name = format!("{short}-{number}");
+            number += 1;
+        }
+        Ok(name)
+    }
+
+    /// The sinks, to be opened by the pipeline.
+    pub fn sinks(&self) -> Vec<Outflow> {
+        let mut sinks = Vec::new();
+        add(&mut sinks, &self.logs, |log| Log::open(log.clone()));
+        add(&mut sinks, &self.pictures, |pictures| {
+            Pictures::open(pictures.clone())
+        });
+        add(&mut sinks, &self.mqtt, Mqtt::open);
+        add(&mut sinks, &self.webhooks, Webhook::open);
+        add(&mut sinks, &self.screens, Screen::open);
+        add(&mut sinks, &self.gpio, Gpio::open);
+        add(&mut sinks, &self.prometheus, Prometheus::open);
+        sinks
+    }
+
+    /// The sinks in words, passwords left out.
+    pub fn sink_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        names.extend(
+            self.logs
+                .iter()
+                .map(|log| format!("log {}", log.path.display())),
+        );
+        names.extend(
+            self.pictures
+                .iter()
+                .map(|pictures| format!("pictures {}", pictures.folder.display())),
+        );
+        names.extend(
+            self.mqtt
+                .iter()
+                .map(|mqtt| format!("mqtt {}", without_password(&mqtt.url))),
+        );
+        names.extend(
+            self.webhooks
+                .iter()
+                .map(|webhook| format!("webhook {}", without_password(&webhook.url))),
+        );
+        names.extend(
+            self.screens
+                .iter()
+                .map(|screen| format!("screen {}", screen.target.display())),
+        );
+        names.extend(self.gpio.iter().map(|gpio| format!("gpio {}", gpio.line)));
+        names.extend(
+            self.prometheus
+                .iter()
+                .map(|prometheus| format!("prometheus http://{}", prometheus.address)),
+        );
+        names
+    }
+}
+
+fn add<T, S>(sinks: &mut Vec<Outflow>, settings: &[T], open: fn(&T) -> Result<S, SinkError>)
+where
+    T: Clone + fmt::Debug + Send + 'static,
+    S: Sink + 'static,
+{
+    sinks.extend(settings.iter().cloned().map(|settings| Outflow {
+        key: format!("{} {settings:?}", std::any::type_name::<S>()),
+        open: Box::new(move || Ok(Box::new(open(&settings)?) as Box<dyn Sink>)),
+    }));
+}
+
+fn line_of(text: &str, place: usize) -> usize {
+    1 + text
+        .bytes()
+        .take(place)
+        .filter(|&byte| byte == b'\n')
+        .count()
+}
+
+/// A word that names one of a few things.
+fn named<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr,
+    T::Err: fmt::Display,
+    D: Deserializer<'de>,
+{
+    let word = String::deserialize(from)?;
+    word.parse().map(Some).map_err(de::Error::custom)
+}

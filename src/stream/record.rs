@@ -1,0 +1,270 @@
+//! What is written of frames and events: the JSON objects of the terminal, the log and the network.
+//!
+//! One object a line. Each says what it is in `type`: `frame`, `event`, `drift`, `source`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::anomaly::{Label, Region};
+
+/// Schema of the objects; it changes when a key changes its meaning or goes away.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The last millisecond of the year 9999, after which RFC 3339 has no years: seconds since 1970.
+const END_OF_TIME: Duration = Duration::from_millis(253_402_300_799_999);
+
+/// A time as it is written: RFC 3339 in UTC with milliseconds. What is before 1970 or after 9999,
+/// as times of files may be, is brought to these limits.
+pub fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let within = UNIX_EPOCH + since.min(END_OF_TIME);
+    humantime::format_rfc3339_millis(within).to_string()
+}
+
+/// A judged frame.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "frame")]
+pub struct FrameRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the source.
+    pub source: String,
+    /// The source's frames are counted from 0; lost frames leave gaps.
+    pub frame_number: u64,
+    /// When the frame was captured, RFC 3339 in UTC with milliseconds.
+    pub timestamp: String,
+    /// The file, for sources of files; of procedural frames what they show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `normal`, `anomalous`, `invalid`.
+    pub pred_label: Label,
+    /// Raw score; `null` where the frame was not scored.
+    pub pred_score: Option<f64>,
+    /// The calibration's threshold.
+    pub threshold: f64,
+    /// Conformal p-value.
+    pub p_value: Option<f64>,
+    /// Share of the calibration's frames with a smaller score, percent.
+    pub percentile_of_normals: Option<f64>,
+    /// What is strange in an anomalous frame.
+    pub regions: Vec<Region>,
+    /// Why it is anomalous or invalid.
+    pub reasons: Vec<String>,
+    /// The event that is open at the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// The model that judged.
+    pub model_id: String,
+    /// How long the stages took, milliseconds.
+    pub latency_ms: StageTimes,
+}
+
+/// How long the stages of a frame took, milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StageTimes {
+    /// Waiting for the model, since the frame was there.
+    pub queue: f64,
+    /// To a tensor.
+    pub prepare: f64,
+    /// The encoder.
+    pub encode: f64,
+    /// The decoder.
+    pub decode: f64,
+    /// The graphs after it.
+    pub detect: f64,
+    /// Map, score, verdict, regions.
+    pub judge: f64,
+    /// From the frame's arrival to its verdict.
+    pub total: f64,
+}
+
+/// Where an event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventPhase {
+    /// It began: enough of the last frames were anomalous.
+    Open,
+    /// It ended.
+    Closed,
+}
+
+/// One frame of an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Number of the frame.
+    pub frame_number: u64,
+    /// When it was captured, RFC 3339 in UTC with milliseconds.
+    pub timestamp: String,
+    /// Its raw score.
+    pub score: f64,
+    /// Its conformal p-value.
+    pub p_value: f64,
+    /// What was strange in it.
+    pub regions: Vec<Region>,
+    /// The file, for sources of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// One defect that passed before a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "event")]
+pub struct EventRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The same when it opens and when it closes, and never given twice, over restarts too.
+    pub event_id: String,
+    /// Where it stands.
+    pub phase: EventPhase,
+    /// Name of the source.
+    pub source: String,
+    /// The model that judged.
+    pub model_id: String,
+    /// The calibration's threshold.
+    pub threshold: f64,
+    /// The first anomalous frame of those that opened it.
+    pub first: Moment,
+    /// The one with the highest score so far.
+    pub worst: Moment,
+    /// The latest anomalous one.
+    pub last: Moment,
+    /// How many anomalous frames it has so far.
+    pub frames: u64,
+    /// Why it ended; `null` while it is open.
+    pub ended_by: Option<String>,
+}
+
+/// The monitor of drift changed its mind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "drift")]
+pub struct DriftRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the source.
+    pub source: String,
+    /// When, RFC 3339 in UTC with milliseconds.
+    pub timestamp: String,
+    /// Whether the frames are unlike those of calibration now.
+    pub drifted: bool,
+    /// What it is taken for, in words.
+    pub explanation: String,
+    /// What was compared.
+    pub tests: Vec<DriftTest>,
+    /// Frames of the window.
+    pub window: usize,
+    /// Probability that a window of a source that has not changed is called drifted.
+    pub false_alarm_rate: f64,
+}
+
+/// One quantity of the frames, compared with calibration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftTest {
+    /// `score`, `divergence`, `brightness`, `contrast`, `focus`.
+    pub quantity: String,
+    /// Kolmogorov–Smirnov statistic, 0–1.
+    pub statistic: f64,
+    /// Its p-value, not corrected for the number of quantities.
+    pub p_value: f64,
+    /// Median of the window.
+    pub median: f64,
+    /// Median of the calibration frames.
+    pub calibration_median: f64,
+    /// Whether it is one that changed.
+    pub drifted: bool,
+}
+
+/// A source was lost or came back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "source")]
+pub struct SourceRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the source.
+    pub source: String,
+    /// When, RFC 3339 in UTC with milliseconds.
+    pub timestamp: String,
+    /// Whether it gives frames.
+    pub up: bool,
+    /// What happened.
+    pub reason: String,
+}
+
+/// What was counted since the start. For the terminal's status line, metrics, the display and the
+/// summary.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// Seconds since the start.
+    pub seconds: f64,
+    /// By source, in the order of the configuration.
+    pub sources: Vec<SourceTally>,
+    /// Times by stage.
+    pub stages: Vec<StageTally>,
+    /// By sink, in the order of the configuration.
+    pub sinks: Vec<SinkTally>,
+    /// Frames that took longer than their deadline.
+    pub late: u64,
+    /// The hottest of the machine's sensors, degrees Celsius, where it has any.
+    pub temperature: Option<f64>,
+}
+
+/// What was counted at one source.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SourceTally {
+    /// Its name.
+    pub name: String,
+    /// Whether it gives frames now.
+    pub up: bool,
+    /// Frames that arrived.
+    pub captured: u64,
+    /// Frames that were lost because nobody had time for them.
+    pub dropped: u64,
+    /// Frames that could not be read.
+    pub unreadable: u64,
+    /// Frames that were judged.
+    pub judged: u64,
+    /// Of these, normal ones.
+    pub normal: u64,
+    /// Anomalous ones.
+    pub anomalous: u64,
+    /// Invalid ones.
+    pub invalid: u64,
+    /// Frames on which the engine failed.
+    pub failed: u64,
+    /// Events that began.
+    pub events: u64,
+    /// How often it was opened again.
+    pub reconnects: u64,
+    /// Whether it drifted from calibration.
+    pub drifted: bool,
+    /// Judged frames a second, over the last seconds.
+    pub fps: f64,
+}
+
+/// What was counted at one sink.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SinkTally {
+    /// Its name.
+    pub name: String,
+    /// Messages that it took.
+    pub taken: u64,
+    /// Messages that it failed to take.
+    pub failed: u64,
+    /// Frames that it had no time for.
+    pub dropped: u64,
+}
+
+/// Percentiles of one stage's time.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StageTally {
+    /// The key of [`StageTimes`].
+    pub stage: &'static str,
+    /// Median, milliseconds.
+    pub p50: f64,
+    /// Milliseconds.
+    pub p95: f64,
+    /// Milliseconds.
+    pub p99: f64,
+    /// The slowest, milliseconds.
+    pub max: f64,
+}
