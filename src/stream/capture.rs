@@ -19,6 +19,10 @@ use super::{
     source::{Arrival, Source, SourceError},
 };
 
+/// A source that has given frames for so long has not failed any more: one that gives a few and dies
+/// is waited for ever longer.
+const GOOD: Duration = Duration::from_secs(5);
+
 /// Opens a source, as often as it is lost.
 pub type Opener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
 
@@ -29,6 +33,8 @@ pub(super) struct Captured {
     pub(super) number: u64,
     pub(super) frame: Arc<Frame>,
     pub(super) arrived: Instant,
+    /// Whether its source is live.
+    pub(super) live: bool,
 }
 
 /// What the thread of a source has to say.
@@ -125,9 +131,8 @@ impl Capture {
         backoff: &mut Backoff,
     ) -> Outcome {
         let live = source.is_live();
-        let policy = self
-            .policy
-            .unwrap_or(if live { Policy::Latest } else { Policy::All });
+        let policy = self.policy.unwrap_or(Policy::usual(live));
+        let opened = Instant::now();
         let mut up = false;
         while !self.stopped() {
             let buffer = pool.free(&self.name);
@@ -139,8 +144,10 @@ impl Capture {
                     let arrived = Instant::now();
                     if !up {
                         up = true;
-                        backoff.succeeded();
                         self.tell(What::Up { live });
+                    }
+                    if opened.elapsed() > GOOD {
+                        backoff.succeeded();
                     }
                     self.counts.captured.fetch_add(1, Ordering::Relaxed);
                     let captured = Captured {
@@ -148,6 +155,7 @@ impl Capture {
                         number: *number,
                         frame: Arc::clone(buffer),
                         arrived,
+                        live,
                     };
                     *number += 1;
                     match self

@@ -192,7 +192,8 @@ pub enum ConfigurationError {
 }
 
 impl Configuration {
-    /// Reads a file. Paths in it are relative to its folder.
+    /// Reads a file. Paths in it are relative to its folder; addresses of sources are taken as they
+    /// stand.
     ///
     /// # Errors
     /// A file that can't be read, is not TOML, or has a key or a value that is not known.
@@ -216,16 +217,33 @@ impl Configuration {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        let paths = self
-            .model
-            .iter_mut()
-            .chain(&mut self.ort_library)
+        let own = self.model.iter_mut().chain(&mut self.ort_library);
+        let mqtt = self.mqtt.iter_mut().flat_map(|mqtt| {
+            [
+                &mut mqtt.password_file,
+                &mut mqtt.ca,
+                &mut mqtt.certificate,
+                &mut mqtt.key,
+                &mut mqtt.outbox.folder,
+            ]
+        });
+        let webhooks = self.webhooks.iter_mut().flat_map(|webhook| {
+            [
+                &mut webhook.token_file,
+                &mut webhook.ca,
+                &mut webhook.outbox.folder,
+            ]
+        });
+        let paths = own
             .chain(self.logs.iter_mut().map(|log| &mut log.path))
             .chain(
                 self.pictures
                     .iter_mut()
                     .map(|pictures| &mut pictures.folder),
-            );
+            )
+            .chain(self.screens.iter_mut().map(|screen| &mut screen.target))
+            .chain(mqtt.flatten())
+            .chain(webhooks.flatten());
         for path in paths {
             *path = folder.join(&*path);
         }
@@ -275,7 +293,11 @@ impl Configuration {
             let settings = entry.settings.clone();
             uri.resolve(&settings)?;
             cameras.push(Camera {
-                key: format!("{uri:?} {settings:?}"),
+                key: format!(
+                    "{uri:?} {settings:?} {:?} {:?}",
+                    entry.policy.or(self.policy),
+                    self.retries
+                ),
                 open: Box::new(move || source::open(&uri, &settings)),
                 policy: entry.policy.or(self.policy),
                 judging: self.judging(entry),
@@ -348,6 +370,13 @@ impl Configuration {
         });
         add(&mut sinks, &self.mqtt, Mqtt::open);
         add(&mut sinks, &self.webhooks, Webhook::open);
+        // What these do not show of themselves, passwords and the like, distinguishes them too.
+        let hidden = self.mqtt.iter().map(MqttSettings::hidden);
+        let hidden = hidden.chain(self.webhooks.iter().map(WebhookSettings::hidden));
+        let first = self.logs.len() + self.pictures.len();
+        for (sink, hidden) in sinks[first..].iter_mut().zip(hidden) {
+            sink.key += &hidden;
+        }
         add(&mut sinks, &self.screens, Screen::open);
         add(&mut sinks, &self.gpio, Gpio::open);
         add(&mut sinks, &self.prometheus, Prometheus::open);

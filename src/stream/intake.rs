@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,6 +17,22 @@ pub enum Policy {
     Latest,
     /// The source waits: every frame is judged.
     All,
+}
+
+impl Policy {
+    /// Where none is set: the latest of a live source, all of another.
+    pub fn usual(live: bool) -> Self {
+        if live { Self::Latest } else { Self::All }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Latest => "the oldest is lost",
+            Self::All => "the source waits",
+        })
+    }
 }
 
 /// Bounded lanes, each with its writer; one reader takes from them in turn, so that a fast source

@@ -94,7 +94,9 @@ pub(super) struct Lane {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) thread: Option<JoinHandle<()>>,
     /// What was said of its being lost, so that it is said once.
-    pub(super) trouble: Option<String>,
+    pub(super) trouble: Trouble,
+    /// Why it gives no more frames, until the last of them is judged.
+    pub(super) ended: Option<String>,
     pub(super) lost_at: Option<Instant>,
     judging: Judging,
     live: bool,
@@ -139,7 +141,8 @@ impl Lane {
             counts: Arc::default(),
             stop: Arc::default(),
             thread: None,
-            trouble: None,
+            trouble: Trouble::default(),
+            ended: None,
             lost_at: None,
             judging,
             live: false,
@@ -148,18 +151,14 @@ impl Lane {
         })
     }
 
-    /// Frames come, from a source that is or is not live.
-    pub(super) fn went_up(
-        &mut self,
-        live: bool,
-        detector: &Detector,
-    ) -> Result<Vec<Shown>, AnomalyError> {
-        self.tally.up = true;
-        if live == self.live {
-            return Ok(Vec::new());
+    /// Takes the source for live or not, as its frames are to be judged. To be told before the
+    /// first of them; nothing is open then.
+    pub(super) fn is_live(&mut self, live: bool, detector: &Detector) -> Result<(), AnomalyError> {
+        if live != self.live {
+            self.live = live;
+            self.judge_by(self.judging.clone(), detector, "the source was replaced")?;
         }
-        self.live = live;
-        self.judge_by(self.judging.clone(), detector, "the source was replaced")
+        Ok(())
     }
 
     /// From now on frames are judged otherwise. What is open ends.
@@ -363,6 +362,35 @@ fn times(queued: Duration, judgement: &Judgement) -> StageTimes {
         detect: milliseconds(latency.detect),
         judge: milliseconds(latency.judge),
         total: milliseconds(queued + latency.total),
+    }
+}
+
+/// What was said of a source that was lost, so that one that comes and goes is not told each time.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    last: Option<(String, Instant)>,
+    quiet: bool,
+}
+
+impl Trouble {
+    /// For so long the same trouble is not said again.
+    const SAME: Duration = Duration::from_secs(60);
+
+    /// Whether the reason is to be said; if so, it is taken for said.
+    pub(super) fn is_news(&mut self, reason: &str) -> bool {
+        self.quiet = self
+            .last
+            .as_ref()
+            .is_some_and(|(last, when)| last == reason && when.elapsed() < Self::SAME);
+        if !self.quiet {
+            self.last = Some((reason.to_owned(), Instant::now()));
+        }
+        !self.quiet
+    }
+
+    /// Whether the last was not said.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
     }
 }
 

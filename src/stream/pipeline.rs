@@ -296,6 +296,10 @@ impl Pipeline {
             // Of a source that was taken out of the plan.
             return;
         };
+        // The frame may be here before the news that its source is.
+        if let Err(error) = lane.is_live(captured.live, &self.detector) {
+            host.note(&format_args!("{}: {error}", lane.name));
+        }
         let Outcome {
             judged,
             events,
@@ -326,8 +330,9 @@ impl Pipeline {
         if let Some(drift) = &drift {
             host.note(&format_args!("{}: {}", drift.source, drift.explanation));
         }
-        self.give(&Message::Frame(judged));
+        // First, for the frame names the event that it opened.
         self.announce(events);
+        self.give(&Message::Frame(judged));
         if let Some(drift) = drift {
             self.give(&Message::Drift(Arc::new(drift)));
         }
@@ -362,43 +367,71 @@ impl Pipeline {
         }
     }
 
+    /// Tells the sinks that a source is up or down, and why.
+    fn tell(&self, source: String, change: Option<(bool, String)>) {
+        let Some((up, reason)) = change else {
+            return;
+        };
+        self.give(&Message::Source(Arc::new(SourceRecord {
+            schema_version: SCHEMA_VERSION,
+            source,
+            timestamp: timestamp(SystemTime::now()),
+            up,
+            reason,
+        })));
+    }
+
+    /// Finishes the sources that ended, once the last of their frames is judged.
+    fn finish_lanes(&mut self) {
+        for index in 0..self.lanes.len() {
+            let (number, lane) = &mut self.lanes[index];
+            if !self.intake.is_empty(*number) {
+                continue;
+            }
+            let Some(reason) = lane.ended.take() else {
+                continue;
+            };
+            let (events, source) = (lane.finish(), lane.name.clone());
+            self.announce(events);
+            self.tell(source, Some((false, reason)));
+        }
+    }
+
     /// Listens to the threads of the sources and of the sinks.
     fn hear(&mut self, host: &mut dyn Host) {
         while let Ok(News { lane: number, what }) = self.news.try_recv() {
             let Some((_, lane)) = self.lanes.iter_mut().find(|(n, _)| *n == number) else {
                 continue;
             };
-            let mut events = Vec::new();
             let change = match what {
                 What::Up { live } => {
-                    match lane.went_up(live, &self.detector) {
-                        Ok(ended) => events = ended,
-                        Err(error) => host.note(&format_args!("{}: {error}", lane.name)),
+                    if let Err(error) = lane.is_live(live, &self.detector) {
+                        host.note(&format_args!("{}: {error}", lane.name));
                     }
                     if let Some(lacks) = lane.lacks().filter(|_| self.said.is_none()) {
                         self.said = Some(lacks);
                         host.note(&lacks);
                     }
-                    let reason = match (lane.trouble.take(), lane.lost_at.take()) {
-                        (Some(_), Some(since)) => {
+                    lane.tally.up = true;
+                    let reason = match lane.lost_at.take() {
+                        Some(since) => {
                             format!("back after {:.1} s", since.elapsed().as_secs_f64())
                         }
-                        _ => "gives frames".to_owned(),
+                        None => "gives frames".to_owned(),
                     };
-                    host.note(&format_args!("{}: {reason}", lane.name));
+                    if !lane.trouble.is_quiet() {
+                        host.note(&format_args!("{}: {reason}", lane.name));
+                    }
                     Some((true, reason))
                 }
                 What::Down(error) => {
                     let reason = error.to_string();
                     let was_up = std::mem::take(&mut lane.tally.up);
                     lane.lost_at.get_or_insert_with(Instant::now);
-                    if lane.trouble.as_ref() == Some(&reason) {
-                        None
-                    } else {
+                    if lane.trouble.is_news(&reason) {
                         host.note(&format_args!("{reason}; trying again"));
-                        lane.trouble = Some(reason.clone());
-                        was_up.then_some((false, reason))
                     }
+                    was_up.then_some((false, reason))
                 }
                 What::Unreadable(error) => {
                     host.note(&error);
@@ -406,36 +439,23 @@ impl Pipeline {
                 }
                 What::Ended(error) => {
                     lane.stop();
-                    if let Some(error) = error {
-                        let reason = error.to_string();
-                        host.note(&format_args!("{reason}; given up"));
-                        self.given_up = Some(error);
-                        Some((false, reason))
-                    } else {
-                        Some((false, "ended".to_owned()))
-                    }
+                    let reason = match error {
+                        Some(error) => {
+                            let reason = error.to_string();
+                            host.note(&format_args!("{reason}; given up"));
+                            self.given_up = Some(error);
+                            reason
+                        }
+                        None => "ended".to_owned(),
+                    };
+                    lane.ended = Some(reason);
+                    None
                 }
             };
             let source = lane.name.clone();
-            self.announce(events);
-            if let Some((up, reason)) = change {
-                self.give(&Message::Source(Arc::new(SourceRecord {
-                    schema_version: SCHEMA_VERSION,
-                    source,
-                    timestamp: timestamp(SystemTime::now()),
-                    up,
-                    reason,
-                })));
-            }
+            self.tell(source, change);
         }
-        let mut events = Vec::new();
-        for (number, lane) in &mut self.lanes {
-            // Once the last of its frames is judged.
-            if lane.thread.is_none() && self.intake.is_empty(*number) {
-                events.extend(lane.finish());
-            }
-        }
-        self.announce(events);
+        self.finish_lanes();
         for outlet in &self.outlets {
             for text in outlet.said() {
                 host.note(&text);
@@ -524,11 +544,13 @@ impl Pipeline {
             host.alive();
             self.judge(captured, host);
         }
+        for (_, lane) in &mut self.lanes {
+            lane.stop();
+        }
+        // Their last words; then what was stopped and did not end by itself.
         self.hear(host);
         for index in 0..self.lanes.len() {
-            let lane = &mut self.lanes[index].1;
-            lane.stop();
-            let ended = lane.finish();
+            let ended = self.lanes[index].1.finish();
             self.announce(ended);
         }
         let tally = self.tally();

@@ -1,6 +1,9 @@
 //! `watch --check` and `watch --print-pipeline`: what would run.
 
-use edge_vae::stream::{Configuration, source};
+use edge_vae::stream::{
+    Configuration, Policy,
+    source::{self, SourceUri},
+};
 
 use super::super::{Outcome, messages::Voice, output::StandardOutput};
 use super::plan::open_detector;
@@ -19,19 +22,16 @@ pub(super) fn check(configuration: &Configuration, voice: Voice) -> anyhow::Resu
     let calibration = detector.calibration();
     out.line(format_args!("promise      {}", calibration.statement()))?;
     for (camera, entry) in cameras.iter().zip(&configuration.sources) {
-        let policy = match camera.policy {
-            Some(policy) => format!("{policy:?}").to_lowercase(),
-            None => "latest if live, else all".to_owned(),
-        };
+        let uri: SourceUri = entry.uri.parse()?;
+        let live = uri.is_live(&uri.resolve(&entry.settings)?);
+        let policy = camera.policy.unwrap_or(Policy::usual(live));
+        out.line(format_args!("source       {}: {uri}", camera.name))?;
         out.line(format_args!(
-            "source       {}: {}; frames for which there is no time: {policy}",
-            camera.name, entry.uri
+            "             {}; where frames come too fast, {policy}",
+            if live { "live" } else { "not live" }
         ))?;
-        for live in [true, false] {
-            let when = if live { "if live" } else { "else" };
-            for statement in camera.judging.statements(calibration, live)? {
-                out.line(format_args!("  {when:<8}  {statement}"))?;
-            }
+        for statement in camera.judging.statements(calibration, live)? {
+            out.line(format_args!("             {statement}"))?;
         }
     }
     for sink in configuration.sink_names() {

@@ -8,6 +8,7 @@ mod summary;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use anyhow::ensure;
 use clap::Args;
 use edge_vae::stream::{self, Policy};
 
@@ -95,7 +96,7 @@ pub(crate) struct WatchFlags {
     #[arg(long, value_name = "DEVICE", help_heading = "Sinks")]
     screen: Option<PathBuf>,
 
-    /// Serve metrics on this address: 127.0.0.1:9464.
+    /// Serve metrics on this address: 127.0.0.1:9184.
     #[arg(long, value_name = "ADDRESS", help_heading = "Sinks")]
     metrics: Option<SocketAddr>,
 
@@ -140,8 +141,13 @@ pub(crate) fn run(flags: WatchFlags, voice: Voice) -> anyhow::Result<Outcome> {
     for line in summary::lines(&ended.tally) {
         voice.note(&line);
     }
-    match ended.given_up {
-        Some(error) => Err(error.into()),
-        None => Ok(Outcome::Done),
+    if let Some(error) = ended.given_up {
+        return Err(error.into());
     }
+    let judged: u64 = ended.tally.sources.iter().map(|source| source.judged).sum();
+    ensure!(
+        judged > 0 || watcher.was_stopped(),
+        "the sources ended without a frame that could be read"
+    );
+    Ok(Outcome::Done)
 }

@@ -39,6 +39,9 @@ pub(super) fn lines(tally: &Tally) -> Vec<String> {
     if tally.late > 0 {
         lines.push(format!("{} frames were late", tally.late));
     }
+    if tally.sources.iter().all(|source| source.judged == 0) {
+        return lines;
+    }
     lines.push(format!(
         "{:<8} {:>9} {:>9} {:>9} {:>9}",
         "ms", "p50", "p95", "p99", "max"

@@ -31,8 +31,8 @@ struct Status {
 }
 
 impl Terminal {
-    /// One JSON object a frame, an event, a change of drift, a source that was lost or came back;
-    /// of all frames, so that a slow reader holds the frames up.
+    /// One JSON object a frame, an event, a change of drift; of all frames, so that a slow reader
+    /// holds the frames up.
     pub fn json(out: Box<dyn Write + Send>) -> Self {
         Self {
             out,

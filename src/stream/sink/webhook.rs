@@ -68,6 +68,14 @@ fn default_timeout() -> Duration {
 }
 
 impl WebhookSettings {
+    /// What [`Debug`](std::fmt::Debug) leaves out; never to be shown.
+    pub(in crate::stream) fn hidden(&self) -> String {
+        format!(
+            "{} {:?} {:?} {:?} {:?}",
+            self.url, self.headers, self.token_file, self.token_env, self.ca
+        )
+    }
+
     /// The defaults, for a server.
     pub fn new(url: impl Into<String>) -> Self {
         Self {

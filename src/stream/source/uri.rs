@@ -113,6 +113,17 @@ impl SourceUri {
         &self.address
     }
 
+    /// Whether frames come at their own pace, as [`Source::is_live`](super::Source::is_live) will
+    /// say of the opened source, where the settings are `settings`.
+    pub fn is_live(&self, settings: &SourceSettings) -> bool {
+        match self.address {
+            Address::Camera(_) | Address::Csi(_) | Address::Stream(_) => true,
+            Address::File(_) => settings.realtime == Some(true),
+            Address::Stdin | Address::Pipe(_) => settings.live == Some(true),
+            Address::Folder(_) | Address::Surface => false,
+        }
+    }
+
     /// The settings that stand in the address; they win over those given elsewhere.
     pub fn settings(&self) -> &SourceSettings {
         &self.settings

@@ -110,6 +110,21 @@ fn default_home_assistant_prefix() -> String {
 }
 
 impl MqttSettings {
+    /// What [`Debug`](std::fmt::Debug) leaves out; never to be shown.
+    pub(in crate::stream) fn hidden(&self) -> String {
+        format!(
+            "{} {:?} {:?} {:?} {:?} {:?} {:?} {}",
+            self.url,
+            self.password_file,
+            self.password_env,
+            self.ca,
+            self.certificate,
+            self.key,
+            self.keep_alive,
+            self.home_assistant_prefix
+        )
+    }
+
     /// The defaults, for a broker.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
