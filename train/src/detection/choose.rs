@@ -14,7 +14,7 @@ use edge_vae::{
 };
 use ndarray::Array3;
 
-use super::{Score, gather::Gathered};
+use super::{Score, gather::Gathered, trials::Truth};
 
 /// A better score has to be better by this much (AUROC) than one that comes before it in the order
 /// of preference: synthetic validation is no finer.
@@ -44,8 +44,8 @@ pub(super) struct Trial {
     /// The map of each field, as [`Gathered::fields`] lists them, neither smoothed nor
     /// standardised.
     pub maps: Vec<Vec<f32>>,
-    /// Where the defect is, `H×W` of the canvas; `None` in a normal frame.
-    pub mask: Option<Vec<bool>>,
+    /// What is wrong with it.
+    pub truth: Truth,
 }
 
 /// What was chosen, and what it was chosen from.
@@ -165,6 +165,8 @@ fn best_of(
     let aggregations: Vec<Aggregation> = match wanted {
         // What the field means by these names is the sum over the frame.
         Score::Likelihood | Score::Latent => vec![Aggregation::Total],
+        // Of a single cell all are the same.
+        _ if field.shape == [1, 1] => vec![Aggregation::Maximum],
         _ => total
             .then_some(Aggregation::Total)
             .into_iter()
@@ -204,7 +206,7 @@ fn separation(scores: &[f64], trials: &[Trial]) -> f64 {
     let of = |defective: bool| -> Vec<f64> {
         let pairs = scores.iter().zip(trials);
         pairs
-            .filter(|(_, trial)| trial.mask.is_some() == defective)
+            .filter(|(_, trial)| trial.truth.is_anomalous() == defective)
             .map(|(&score, _)| score)
             .collect()
     };
@@ -227,9 +229,16 @@ fn choose_map(
                 && gathered.fields[f].source != Source::Features
                 && gathered.fields[f].source != Source::Latent
         });
+        // A single cell tells no places apart.
+        let says_where = gathered.fields[image.field].shape != [1, 1];
+        if !says_where {
+            candidates.clear();
+        }
         for other in others {
             candidates.push((vec![other], true));
-            candidates.push((vec![image.field, other], true));
+            if says_where {
+                candidates.push((vec![image.field, other], true));
+            }
         }
     } else {
         candidates[0].1 = image.standardised;
@@ -274,6 +283,11 @@ fn pixel_separation(
     let mut last = GaussianSmoothing::new(size[1], size[0], score.smoothing)?;
     let (mut normal, mut defective) = (Vec::new(), Vec::new());
     for trial in trials {
+        let mask = match &trial.truth {
+            Truth::Normal => None,
+            Truth::Defect(mask) => Some(mask),
+            Truth::Shape => continue,
+        };
         let mut map = vec![0.0; size[0] * size[1]];
         for (treatment, &field) in treatments.iter_mut().zip(fields) {
             let values = treatment.apply(&trial.maps[field])?;
@@ -290,7 +304,7 @@ fn pixel_separation(
                 if counts.is_some_and(|counts| !counts[place]) {
                     continue;
                 }
-                let inside = trial.mask.as_ref().is_some_and(|mask| mask[place]);
+                let inside = mask.is_some_and(|mask| mask[place]);
                 if inside { &mut defective } else { &mut normal }.push(f64::from(map[place]));
             }
         }

@@ -1,5 +1,8 @@
 //! Synthetic validation: held-out normal frames, half of them with synthetic defects, all changed
 //! in exposure, contrast, sharpness, noise and position as strongly as a production line does.
+//!
+//! Where frames are so small that each shows one thing as a whole, every second defect is a change of
+//! the whole shape.
 
 use anyhow::Result;
 use edge_vae::{
@@ -11,7 +14,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::Material;
 use crate::{
-    defects::{self, DefectOptions},
+    defects::{self, DefectOptions, changed_shape},
     random::{Purpose, stream},
 };
 
@@ -19,6 +22,9 @@ use crate::{
 /// are, and at most of a single frame.
 const WANTED: [usize; 2] = [160, 240];
 const MOST_OF_ONE: [usize; 2] = [6, 16];
+
+/// Longest side of tensors that show one thing as a whole.
+const WHOLE: usize = 32;
 
 /// Most values of all frames together: canvases of tiles are large, and the maps of all candidates
 /// are kept beside them.
@@ -40,8 +46,26 @@ const SHIFT: f32 = 0.015;
 pub(super) struct Made {
     /// The prepared canvas, C×H×W.
     pub canvas: Vec<f32>,
-    /// Where its defect is, H×W of the canvas; `None` in a normal frame.
-    pub mask: Option<Vec<bool>>,
+    /// What is wrong with it.
+    pub truth: Truth,
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Debug)]
+pub(super) enum Truth {
+    /// Nothing.
+    Normal,
+    /// A defect in this place, H×W of the canvas.
+    Defect(Vec<bool>),
+    /// Its shape as a whole, which is in no place.
+    Shape,
+}
+
+impl Truth {
+    /// Whether anything is wrong.
+    pub(super) fn is_anomalous(&self) -> bool {
+        !matches!(self, Self::Normal)
+    }
 }
 
 /// Makes the frames, normal ones first.
@@ -60,6 +84,7 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
     let shape = material.preprocess.canvas_shape();
     let [_, height, width] = material.preprocess.shape();
     let side = height.min(width);
+    let shows_one_thing = height.max(width) <= WHOLE && material.layout.tiles().count() == 1;
     let interior = material.layout.interior([shape[1], shape[2]]);
     let held_out = &material.split.validation;
     let room = (MOST_VALUES / shape.iter().product::<usize>()).max(2);
@@ -86,30 +111,35 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
             let counter = (place + group * (1 << 32)) as u64;
             let mut random = stream(material.seed, Purpose::Trial, counter);
             let frame = &frames[place % frames.len()];
-            let mut mask = None;
-            let mut values = change(frame, shape, side, &mut random)?;
-            if defective {
+            let (values, truth) = if !defective {
+                (change(frame, shape, side, &mut random)?, Truth::Normal)
+            } else if shows_one_thing && place % 2 == 1 {
+                let donor = &frames[random.random_range(0..frames.len())];
+                let Some(other) = changed_shape(&mut random, frame, shape, donor) else {
+                    continue;
+                };
+                (change(&other, shape, side, &mut random)?, Truth::Shape)
+            } else {
+                let values = change(frame, shape, side, &mut random)?;
                 let donor = &frames[random.random_range(0..frames.len())];
                 let options = DefectOptions {
                     scale: scale(side, &mut random),
                     ..DefectOptions::default()
                 };
-                let drawn = defects::defective(&mut random, &options, &values, shape, donor);
-                values = drawn.values;
-                let mut place = drawn.mask;
+                let mut drawn = defects::defective(&mut random, &options, &values, shape, donor);
                 if let Some(interior) = &interior {
-                    let cells = place.iter_mut().zip(interior.cells());
+                    let cells = drawn.mask.iter_mut().zip(interior.cells());
                     cells.for_each(|(defect, inside)| *defect &= inside);
                 }
-                if drawn.kinds.is_empty() || !place.contains(&true) {
+                if drawn.kinds.is_empty() || !drawn.mask.contains(&true) {
                     continue;
                 }
-                mask = Some(place);
-            }
+                (drawn.values, Truth::Defect(drawn.mask))
+            };
             whole.prepare_values(&values, "a frame of synthetic validation")?;
             made.push(Made {
                 canvas: whole.canvas().to_vec(),
-                mask,
+                truth,
             });
         }
     }
