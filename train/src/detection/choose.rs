@@ -20,6 +20,14 @@ use super::{Score, gather::Gathered, trials::Truth};
 /// of preference: synthetic validation is no finer.
 const TIE: f64 = 0.01;
 
+/// From this AUROC of changes of the whole shape on normal frames have a shape, which a frame must
+/// have before it can be flawless.
+const SHAPED: f64 = 0.8;
+
+/// Least share of such changes that could be seen, against the defects: a surface looks the same
+/// turned and joined.
+const LEAST_SHAPES: f64 = 1.0 / 3.0;
+
 /// The same among smoothings and aggregations of one source.
 const FINE_TIE: f64 = 0.004;
 
@@ -74,6 +82,8 @@ pub(super) struct Row {
     pub name: String,
     /// Its AUROC, 0–1.
     pub auroc: f64,
+    /// That of defects, and of changes of the whole shape, where there are such.
+    pub parts: Option<[f64; 2]>,
     /// Whether it is the chosen one.
     pub chosen: bool,
 }
@@ -85,6 +95,10 @@ struct Best {
     standardised: bool,
     aggregation: Aggregation,
     auroc: f64,
+    /// AUROC of defects alone.
+    of_defects: f64,
+    /// AUROC of changes of the whole shape, where there are such.
+    of_shapes: Option<f64>,
 }
 
 /// Chooses score and map for `wanted`.
@@ -98,9 +112,7 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
             bests.push(best_of(wanted, gathered, place, standardised, trials)?);
         }
     }
-    // In the order of preference, the first within a tie of the best wins.
-    let top = bests.iter().map(|b| b.auroc).fold(0.0, f64::max);
-    let Some(chosen) = bests.iter().position(|b| b.auroc >= top - TIE) else {
+    let Some(chosen) = preferred(&bests, shapes_are_seen(trials)) else {
         bail!("--score {wanted}: this model does not have it");
     };
     let names: Vec<String> = bests.iter().map(|b| describe(gathered, b)).collect();
@@ -111,6 +123,7 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
         .map(|(place, (best, name))| Row {
             name,
             auroc: best.auroc,
+            parts: best.of_shapes.map(|shapes| [best.of_defects, shapes]),
             chosen: place == chosen,
         })
         .collect();
@@ -137,6 +150,33 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
         table,
         pixel_auroc,
     })
+}
+
+/// The place of the score that is taken: of those that tell defects best (within a tie) the first in
+/// the order of preference. Where normal frames have a shape, which `seen` says that its changes show,
+/// only those are considered that tell its changes best: another thing is worse than a flaw, and
+/// where all tell it, as for registered parts, flaws decide.
+fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
+    let within_a_tie = |places: Vec<usize>, measure: &dyn Fn(&Best) -> f64| {
+        let top = places
+            .iter()
+            .map(|&p| measure(&bests[p]))
+            .fold(0.0, f64::max);
+        let kept = places
+            .into_iter()
+            .filter(|&p| measure(&bests[p]) >= top - TIE);
+        (kept.collect::<Vec<usize>>(), top)
+    };
+    let mut places: Vec<usize> = (0..bests.len()).collect();
+    if seen {
+        let of_shapes = |best: &Best| best.of_shapes.unwrap_or(0.0);
+        let (kept, top) = within_a_tie(places.clone(), &of_shapes);
+        if top >= SHAPED {
+            places = kept;
+        }
+    }
+    let (kept, _) = within_a_tie(places, &|best| best.of_defects);
+    kept.first().copied()
 }
 
 /// Whether the plain map, the standardised, or both are candidates.
@@ -173,6 +213,7 @@ fn best_of(
             .chain(AGGREGATIONS)
             .collect(),
     };
+    let has_shapes = trials.iter().any(|trial| trial.truth.is_shape());
     let mut found: Option<Best> = None;
     for smoothing in 0..field.smoothings.len() {
         let mut treatment = field.treatment(smoothing, standardised)?;
@@ -184,7 +225,7 @@ fn best_of(
             }
         }
         for (scores, &aggregation) in scores.iter().zip(&aggregations) {
-            let auroc = separation(scores, trials);
+            let auroc = separation(scores, trials, Truth::is_anomalous);
             if found
                 .as_ref()
                 .is_none_or(|best| auroc > best.auroc + FINE_TIE)
@@ -195,6 +236,8 @@ fn best_of(
                     standardised,
                     aggregation,
                     auroc,
+                    of_defects: separation(scores, trials, Truth::is_defect),
+                    of_shapes: has_shapes.then(|| separation(scores, trials, Truth::is_shape)),
                 });
             }
         }
@@ -202,15 +245,23 @@ fn best_of(
     found.ok_or_else(|| anyhow::anyhow!("source `{}` has no candidate", field.source))
 }
 
-fn separation(scores: &[f64], trials: &[Trial]) -> f64 {
-    let of = |defective: bool| -> Vec<f64> {
+/// Whether enough changes of the whole shape could be seen.
+fn shapes_are_seen(trials: &[Trial]) -> bool {
+    let count = |wanted: fn(&Truth) -> bool| trials.iter().filter(|t| wanted(&t.truth)).count();
+    let (shapes, defects) = (count(Truth::is_shape), count(Truth::is_defect));
+    shapes > 0 && shapes as f64 >= LEAST_SHAPES * defects as f64
+}
+
+/// AUROC of the anomalous frames that are `wanted` against the normal ones.
+fn separation(scores: &[f64], trials: &[Trial], wanted: fn(&Truth) -> bool) -> f64 {
+    let of = |wanted: &dyn Fn(&Truth) -> bool| -> Vec<f64> {
         let pairs = scores.iter().zip(trials);
         pairs
-            .filter(|(_, trial)| trial.truth.is_anomalous() == defective)
+            .filter(|(_, trial)| wanted(&trial.truth))
             .map(|(&score, _)| score)
             .collect()
     };
-    auroc(&of(false), &of(true)).unwrap_or(0.5)
+    auroc(&of(&|truth| !truth.is_anomalous()), &of(&wanted)).unwrap_or(0.5)
 }
 
 /// The map that ranks the pixels of synthetic defects highest: of one source, or the mean of two.
@@ -391,4 +442,60 @@ pub(super) fn scoring(
 /// Whether the maps of a source are candidates for a score.
 pub(super) fn considers(wanted: Score, source: Source) -> bool {
     !standardisations(wanted, source).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Candidates by AUROC of defects and of shapes.
+    fn bests(parts: &[(f64, f64)]) -> Vec<Best> {
+        let best = |(field, &(of_defects, of_shapes)): (usize, &(f64, f64))| Best {
+            field,
+            smoothing: 0,
+            standardised: false,
+            aggregation: Aggregation::Maximum,
+            auroc: 0.5 * (of_defects + of_shapes),
+            of_defects,
+            of_shapes: Some(of_shapes),
+        };
+        parts.iter().enumerate().map(best).collect()
+    }
+
+    #[test]
+    fn shapes_come_before_flaws_where_there_are_shapes() {
+        // Digits: the first tells shapes, the second flaws.
+        let digits = bests(&[(0.55, 0.95), (0.77, 0.91), (0.6, 0.7)]);
+        assert_eq!(preferred(&digits, true), Some(0));
+        assert_eq!(preferred(&digits, false), Some(1));
+        // Registered parts: all tell shapes, so that flaws decide.
+        let parts = bests(&[(0.55, 0.995), (0.9, 0.999), (0.95, 0.93)]);
+        assert_eq!(preferred(&parts, true), Some(1));
+        // Surfaces have no shape.
+        let surfaces = bests(&[(0.7, 0.6), (0.9, 0.52)]);
+        assert_eq!(preferred(&surfaces, true), Some(1));
+        // Of two alike the first is preferred.
+        let alike = bests(&[(0.895, 0.9), (0.9, 0.9)]);
+        assert_eq!(preferred(&alike, true), Some(0));
+        assert_eq!(preferred(&[], true), None);
+    }
+
+    #[test]
+    fn only_wanted_anomalies_are_set_against_normal_frames() {
+        let trial = |truth| Trial {
+            maps: Vec::new(),
+            truth,
+        };
+        let trials = [
+            trial(Truth::Normal),
+            trial(Truth::Normal),
+            trial(Truth::Defect(Vec::new())),
+            trial(Truth::Shape),
+        ];
+        let scores = [1.0, 2.0, 1.5, 3.0];
+        assert_eq!(separation(&scores, &trials, Truth::is_defect), 0.5);
+        assert_eq!(separation(&scores, &trials, Truth::is_shape), 1.0);
+        assert_eq!(separation(&scores, &trials, Truth::is_anomalous), 0.75);
+        assert!(shapes_are_seen(&trials) && !shapes_are_seen(&trials[..3]));
+    }
 }

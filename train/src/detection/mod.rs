@@ -413,29 +413,39 @@ impl<'a> Evidence<'a> {
 /// Says what was chosen, and from what.
 fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
     let count = |wanted: fn(&Truth) -> bool| trials.iter().filter(|t| wanted(&t.truth)).count();
-    let defects = count(|truth| matches!(truth, Truth::Defect(_)));
-    let shapes = match count(|truth| matches!(truth, Truth::Shape)) {
+    let (defects, shapes) = (count(Truth::is_defect), count(Truth::is_shape));
+    let with_shapes = match shapes {
         0 => String::new(),
-        count => format!(" and {count} changes of the whole shape"),
+        shapes => format!(" and {shapes} changes of the whole shape (each in parentheses)"),
     };
     eprintln!(
-        "score `{wanted}`: AUROC of {defects} synthetic defects{shapes} against {} held-out normal \
-         frames, exposure, contrast and position of all changed at random:",
-        count(|truth| !truth.is_anomalous())
+        "score `{wanted}`: AUROC of {defects} synthetic defects{with_shapes} against {} held-out \
+         normal frames, all changed at random as by another camera:",
+        trials.len() - defects - shapes
     );
     for Row {
         name,
         auroc,
+        parts,
         chosen,
     } in &choice.table
     {
         let mark = if *chosen { "  <- chosen" } else { "" };
-        eprintln!("  {:5.1} %  {name}{mark}", 100.0 * auroc);
+        let parts = parts.map_or(String::new(), |[defects, shapes]| {
+            format!(" ({:5.1}, {:5.1})", 100.0 * defects, 100.0 * shapes)
+        });
+        eprintln!("  {:5.1} %{parts}  {name}{mark}", 100.0 * auroc);
     }
     eprintln!(
         "  of two within 1 %, the first of this order is taken: features, head, residual, \
          likelihood, latent"
     );
+    if shapes > 0 {
+        eprintln!(
+            "  where frames have a shape of their own, its changes come first, and defects decide \
+             among the scores that tell them best; else defects alone"
+        );
+    }
     let sources: Vec<&str> = choice.map.sources.iter().map(|s| s.name()).collect();
     eprintln!(
         "map: {}; AUROC of the defects' pixels {:.1} %",
