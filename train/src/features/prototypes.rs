@@ -16,7 +16,7 @@ use half::f16;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
-use super::k_means::{k_means, nearest};
+use super::k_means::k_means;
 use crate::{
     export::onnx::{Attribute, GraphBuilder, Value},
     random::{Purpose, stream},
@@ -48,11 +48,14 @@ const CENTRES: u64 = 1 << 41;
 #[derive(Clone, Debug)]
 pub struct Prototypes {
     description: Description,
-    /// The prototypes, D×K row after row, as they are stored.
+    /// Mean m of the vectors of the training frames. Vectors and prototypes are both taken from
+    /// there: where frames are much alike, |v|² + |c|² − 2·v·c would otherwise lose its digits.
+    mean: DVector<f32>,
+    /// The prototypes less m, D×K row after row, as they are stored.
     stored: Vec<f16>,
     /// The same, K×D.
     rows: DMatrix<f32>,
-    /// |cₖ|².
+    /// |cₖ − m|².
     lengths: Vec<f32>,
     /// s.
     scale: f32,
@@ -107,22 +110,24 @@ impl Prototypes {
         let description = Description::new(shape, normalise, blur)?;
         let stride = train.len().div_ceil(MOST_FRAMES);
         let seen: Vec<&[f32]> = train.iter().step_by(stride).copied().collect();
-        let vectors = description.matrix(&seen)?;
+        let mut vectors = description.matrix(&seen)?;
+        let mean = vectors.column_mean();
+        vectors.column_iter_mut().for_each(|mut v| v -= &mean);
         let count = count(train.len(), shape.iter().product());
         let mut random = stream(seed, Purpose::Features, CENTRES);
         let centres = k_means(&vectors, count.min(seen.len()), &mut random);
-        let mut prototypes = Self::of(description, &centres);
-        let distances = nearest(
-            &prototypes.description.matrix(held_out)?,
-            &prototypes.rows.transpose(),
-        );
-        let sum: f64 = distances.iter().map(|n| f64::from(n.1)).sum();
+        let mut prototypes = Self::of(description, mean, &centres);
+        let distances: Vec<f32> = held_out
+            .par_iter()
+            .map(|frame| prototypes.distance(frame))
+            .collect::<Result<_>>()?;
+        let sum: f64 = distances.iter().copied().map(f64::from).sum();
         prototypes.scale = (1.0 / (sum / held_out.len() as f64).max(LEAST_MEAN)) as f32;
         Ok(prototypes)
     }
 
-    /// With these prototypes (D×K), to be rounded, and a scale of 1.
-    fn of(description: Description, centres: &DMatrix<f32>) -> Self {
+    /// With these prototypes less `mean` (D×K), to be rounded, and a scale of 1.
+    fn of(description: Description, mean: DVector<f32>, centres: &DMatrix<f32>) -> Self {
         let rows = centres.transpose();
         // Column after column of K×D is row after row of D×K.
         let stored: Vec<f16> = rows.iter().map(|&value| f16::from_f32(value)).collect();
@@ -133,6 +138,7 @@ impl Prototypes {
         Self {
             lengths: lengths.collect(),
             description,
+            mean,
             stored,
             rows,
             scale: 1.0,
@@ -155,7 +161,7 @@ impl Prototypes {
     /// # Errors
     /// A frame of another length; values that are not finite.
     pub fn distance(&self, frame: &[f32]) -> Result<f32> {
-        let vector = self.description.of(frame)?;
+        let vector = self.description.of(frame)? - &self.mean;
         let products = &self.rows * &vector;
         let squared = products
             .iter()
@@ -169,8 +175,11 @@ impl Prototypes {
     /// name, for the file's metadata.
     pub fn to_onnx(&self, model: &str) -> Vec<u8> {
         let mut graph = GraphBuilder::new("features");
-        let (vector, own) = self.description.nodes(&mut graph);
+        let vector = self.description.nodes(&mut graph);
         let (count, length) = self.rows.shape();
+        let mean = graph.floats("mean_vector", &[length], self.mean.as_slice());
+        let vector = graph.node("Sub", "difference", &[&vector, &mean], &[]);
+        let own = squared_length(&mut graph, "own", &vector);
         let prototypes = graph.halves("prototypes", &[length, count], &self.stored);
         let products = graph.node("MatMul", "products", &[&vector, &prototypes], &[]);
         let factor = graph.floats("minus_two", &[], &[-2.0]);
@@ -260,8 +269,8 @@ impl Description {
         self.shape.iter().product::<usize>() as f32 * EVEN * EVEN
     }
 
-    /// The same in a graph: v, N×D, and |v|², N×1.
-    fn nodes(&self, graph: &mut GraphBuilder) -> (Value, Value) {
+    /// The same in a graph: v, N×D.
+    fn nodes(&self, graph: &mut GraphBuilder) -> Value {
         let [channels, height, width] = self.shape;
         let input = graph.input("input", &self.shape);
         let std = graph.floats("std", &[channels, 1, 1], &self.normalise.std);
@@ -280,19 +289,19 @@ impl Description {
         }
         let shape = graph.integers("flat.shape", &[0, (channels * height * width) as i64]);
         let flat = graph.node("Reshape", "flat", &[&picture, &shape], &[]);
-        let length_of = |graph: &mut GraphBuilder, name: &str, x: &Value| {
-            let squares = graph.node("Mul", &format!("{name}.squares"), &[x, x], &[]);
-            let axis = graph.integers(&format!("{name}.axis"), &[1]);
-            graph.node("ReduceSum", name, &[&squares, &axis], &[])
-        };
-        let squared = length_of(graph, "flat.length", &flat);
+        let squared = squared_length(graph, "flat.length", &flat);
         let least = graph.floats("least", &[], &[self.least()]);
         let squared = graph.node("Add", "enough", &[&squared, &least], &[]);
         let length = graph.node("Sqrt", "length", &[&squared], &[]);
-        let vector = graph.node("Div", "vector", &[&flat, &length], &[]);
-        let own = length_of(graph, "own", &vector);
-        (vector, own)
+        graph.node("Div", "vector", &[&flat, &length], &[])
     }
+}
+
+/// |x|² of N×D, N×1.
+fn squared_length(graph: &mut GraphBuilder, name: &str, x: &Value) -> Value {
+    let squares = graph.node("Mul", &format!("{name}.squares"), &[x, x], &[]);
+    let axis = graph.integers(&format!("{name}.axis"), &[1]);
+    graph.node("ReduceSum", name, &[&squares, &axis], &[])
 }
 
 /// The matrix that smooths a line of `side` values as maps are smoothed; symmetric.
@@ -384,10 +393,11 @@ mod tests {
         let squared = |frame: &[f32]| -> f64 {
             let v = by_definition(frame, 1.2);
             let to = |row: usize| {
-                let row = prototypes.rows.row(row);
+                let centre = prototypes.rows.row(row).transpose().map(f64::from)
+                    + prototypes.mean.map(f64::from);
                 v.iter()
-                    .zip(row.iter())
-                    .map(|(v, &c)| (v - f64::from(c)).powi(2))
+                    .zip(centre.iter())
+                    .map(|(v, c)| (v - c).powi(2))
                     .sum()
             };
             (0..prototypes.count())
