@@ -5,6 +5,9 @@
 #   benches/detection/mnist_one_class.sh ../shared/data/mnist [FLAGS OF fit…]
 #   DIGITS="3 8" benches/detection/mnist_one_class.sh ../shared/data/mnist --epochs 20
 #
+# Four epochs give the figures of docs/design/detection.md: what `auto` chooses there, prototypes, does
+# not depend on how long the VAE is trained, as long as it is chosen.
+#
 # Results stay in target/bench-mnist/DIGIT{,.json}.
 set -euo pipefail
 dataset=${1:?usage: $0 DATASET [FLAGS OF fit…]}

@@ -20,8 +20,8 @@ pub enum Source {
     Latent,
     /// Logit of a head that was trained on synthetic defects: the graphs' tensor `head_logits`.
     Head,
-    /// Distance of the network's features from those of normal frames: the graphs' tensor
-    /// `distance`.
+    /// Distance of the network's features, or of the frame itself, from those of normal frames: the
+    /// graphs' tensor `distance`.
     Features,
 }
 

@@ -16,6 +16,7 @@ mod noise;
 mod patch;
 mod sampler;
 mod scene;
+mod shape;
 mod sharpness;
 mod step;
 mod stripes;
@@ -25,6 +26,8 @@ mod texture;
 mod tests;
 
 use rand::{Rng, RngExt};
+
+pub use shape::changed_shape;
 
 use change::Change;
 use scene::{Scene, log_between};

@@ -14,11 +14,19 @@ use edge_vae::{
 };
 use ndarray::Array3;
 
-use super::{Score, gather::Gathered};
+use super::{Score, gather::Gathered, trials::Truth};
 
 /// A better score has to be better by this much (AUROC) than one that comes before it in the order
 /// of preference: synthetic validation is no finer.
 const TIE: f64 = 0.01;
+
+/// From this AUROC of changes of the whole shape on normal frames have a shape, which a frame must
+/// have before it can be flawless.
+const SHAPED: f64 = 0.8;
+
+/// Least share of such changes that could be seen, against the defects: a surface looks the same
+/// turned and joined.
+const LEAST_SHAPES: f64 = 1.0 / 3.0;
 
 /// The same among smoothings and aggregations of one source.
 const FINE_TIE: f64 = 0.004;
@@ -44,8 +52,8 @@ pub(super) struct Trial {
     /// The map of each field, as [`Gathered::fields`] lists them, neither smoothed nor
     /// standardised.
     pub maps: Vec<Vec<f32>>,
-    /// Where the defect is, `H×W` of the canvas; `None` in a normal frame.
-    pub mask: Option<Vec<bool>>,
+    /// What is wrong with it.
+    pub truth: Truth,
 }
 
 /// What was chosen, and what it was chosen from.
@@ -74,6 +82,8 @@ pub(super) struct Row {
     pub name: String,
     /// Its AUROC, 0–1.
     pub auroc: f64,
+    /// That of defects, and of changes of the whole shape, where there are such.
+    pub parts: Option<[f64; 2]>,
     /// Whether it is the chosen one.
     pub chosen: bool,
 }
@@ -85,6 +95,10 @@ struct Best {
     standardised: bool,
     aggregation: Aggregation,
     auroc: f64,
+    /// AUROC of defects alone.
+    of_defects: f64,
+    /// AUROC of changes of the whole shape, where there are such.
+    of_shapes: Option<f64>,
 }
 
 /// Chooses score and map for `wanted`.
@@ -98,9 +112,7 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
             bests.push(best_of(wanted, gathered, place, standardised, trials)?);
         }
     }
-    // In the order of preference, the first within a tie of the best wins.
-    let top = bests.iter().map(|b| b.auroc).fold(0.0, f64::max);
-    let Some(chosen) = bests.iter().position(|b| b.auroc >= top - TIE) else {
+    let Some(chosen) = preferred(&bests, shapes_are_seen(trials)) else {
         bail!("--score {wanted}: this model does not have it");
     };
     let names: Vec<String> = bests.iter().map(|b| describe(gathered, b)).collect();
@@ -111,6 +123,7 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
         .map(|(place, (best, name))| Row {
             name,
             auroc: best.auroc,
+            parts: best.of_shapes.map(|shapes| [best.of_defects, shapes]),
             chosen: place == chosen,
         })
         .collect();
@@ -139,6 +152,33 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
     })
 }
 
+/// The place of the score that is taken: of those that tell defects best (within a tie) the first in
+/// the order of preference. Where normal frames have a shape, which `seen` says that its changes show,
+/// only those are considered that tell its changes best: another thing is worse than a flaw, and
+/// where all tell it, as for registered parts, flaws decide.
+fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
+    let within_a_tie = |places: Vec<usize>, measure: &dyn Fn(&Best) -> f64| {
+        let top = places
+            .iter()
+            .map(|&p| measure(&bests[p]))
+            .fold(0.0, f64::max);
+        let kept = places
+            .into_iter()
+            .filter(|&p| measure(&bests[p]) >= top - TIE);
+        (kept.collect::<Vec<usize>>(), top)
+    };
+    let mut places: Vec<usize> = (0..bests.len()).collect();
+    if seen {
+        let of_shapes = |best: &Best| best.of_shapes.unwrap_or(0.0);
+        let (kept, top) = within_a_tie(places.clone(), &of_shapes);
+        if top >= SHAPED {
+            places = kept;
+        }
+    }
+    let (kept, _) = within_a_tie(places, &|best| best.of_defects);
+    kept.first().copied()
+}
+
 /// Whether the plain map, the standardised, or both are candidates.
 fn standardisations(wanted: Score, source: Source) -> Vec<bool> {
     match (wanted, source) {
@@ -165,12 +205,15 @@ fn best_of(
     let aggregations: Vec<Aggregation> = match wanted {
         // What the field means by these names is the sum over the frame.
         Score::Likelihood | Score::Latent => vec![Aggregation::Total],
+        // Of a single cell all are the same.
+        _ if field.shape == [1, 1] => vec![Aggregation::Maximum],
         _ => total
             .then_some(Aggregation::Total)
             .into_iter()
             .chain(AGGREGATIONS)
             .collect(),
     };
+    let has_shapes = trials.iter().any(|trial| trial.truth.is_shape());
     let mut found: Option<Best> = None;
     for smoothing in 0..field.smoothings.len() {
         let mut treatment = field.treatment(smoothing, standardised)?;
@@ -182,7 +225,7 @@ fn best_of(
             }
         }
         for (scores, &aggregation) in scores.iter().zip(&aggregations) {
-            let auroc = separation(scores, trials);
+            let auroc = separation(scores, trials, Truth::is_anomalous);
             if found
                 .as_ref()
                 .is_none_or(|best| auroc > best.auroc + FINE_TIE)
@@ -193,6 +236,8 @@ fn best_of(
                     standardised,
                     aggregation,
                     auroc,
+                    of_defects: separation(scores, trials, Truth::is_defect),
+                    of_shapes: has_shapes.then(|| separation(scores, trials, Truth::is_shape)),
                 });
             }
         }
@@ -200,15 +245,23 @@ fn best_of(
     found.ok_or_else(|| anyhow::anyhow!("source `{}` has no candidate", field.source))
 }
 
-fn separation(scores: &[f64], trials: &[Trial]) -> f64 {
-    let of = |defective: bool| -> Vec<f64> {
+/// Whether enough changes of the whole shape could be seen.
+fn shapes_are_seen(trials: &[Trial]) -> bool {
+    let count = |wanted: fn(&Truth) -> bool| trials.iter().filter(|t| wanted(&t.truth)).count();
+    let (shapes, defects) = (count(Truth::is_shape), count(Truth::is_defect));
+    shapes > 0 && shapes as f64 >= LEAST_SHAPES * defects as f64
+}
+
+/// AUROC of the anomalous frames that are `wanted` against the normal ones.
+fn separation(scores: &[f64], trials: &[Trial], wanted: fn(&Truth) -> bool) -> f64 {
+    let of = |wanted: &dyn Fn(&Truth) -> bool| -> Vec<f64> {
         let pairs = scores.iter().zip(trials);
         pairs
-            .filter(|(_, trial)| trial.mask.is_some() == defective)
+            .filter(|(_, trial)| wanted(&trial.truth))
             .map(|(&score, _)| score)
             .collect()
     };
-    auroc(&of(false), &of(true)).unwrap_or(0.5)
+    auroc(&of(&|truth| !truth.is_anomalous()), &of(&wanted)).unwrap_or(0.5)
 }
 
 /// The map that ranks the pixels of synthetic defects highest: of one source, or the mean of two.
@@ -227,9 +280,16 @@ fn choose_map(
                 && gathered.fields[f].source != Source::Features
                 && gathered.fields[f].source != Source::Latent
         });
+        // A single cell tells no places apart.
+        let says_where = gathered.fields[image.field].shape != [1, 1];
+        if !says_where {
+            candidates.clear();
+        }
         for other in others {
             candidates.push((vec![other], true));
-            candidates.push((vec![image.field, other], true));
+            if says_where {
+                candidates.push((vec![image.field, other], true));
+            }
         }
     } else {
         candidates[0].1 = image.standardised;
@@ -274,6 +334,11 @@ fn pixel_separation(
     let mut last = GaussianSmoothing::new(size[1], size[0], score.smoothing)?;
     let (mut normal, mut defective) = (Vec::new(), Vec::new());
     for trial in trials {
+        let mask = match &trial.truth {
+            Truth::Normal => None,
+            Truth::Defect(mask) => Some(mask),
+            Truth::Shape => continue,
+        };
         let mut map = vec![0.0; size[0] * size[1]];
         for (treatment, &field) in treatments.iter_mut().zip(fields) {
             let values = treatment.apply(&trial.maps[field])?;
@@ -290,7 +355,7 @@ fn pixel_separation(
                 if counts.is_some_and(|counts| !counts[place]) {
                     continue;
                 }
-                let inside = trial.mask.as_ref().is_some_and(|mask| mask[place]);
+                let inside = mask.is_some_and(|mask| mask[place]);
                 if inside { &mut defective } else { &mut normal }.push(f64::from(map[place]));
             }
         }
@@ -378,3 +443,6 @@ pub(super) fn scoring(
 pub(super) fn considers(wanted: Score, source: Source) -> bool {
     !standardisations(wanted, source).is_empty()
 }
+
+#[cfg(test)]
+mod tests;

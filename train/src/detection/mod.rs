@@ -2,6 +2,7 @@
 //! choice of score and map on synthetic defects.
 
 mod choose;
+mod features;
 mod gather;
 mod runner;
 mod trials;
@@ -25,22 +26,18 @@ use edge_vae::{
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    features::{self, FeatureMap, FeatureSource, Kind, Model},
-    fit::Frames,
-};
+use crate::fit::Frames;
 use choose::{Choice, Row, Trial};
+use features::Fitted;
 use gather::{Field, Gathered};
 use runner::Runner;
+use trials::Truth;
 
 /// File of the bundle with the features' graph.
 pub const FEATURES: &str = "features.onnx";
 
 /// Frames that statistics of positions need at most.
 const STATISTICS_FRAMES: usize = 2000;
-
-/// Tiles of all frames together that features are fitted on, at least one of each frame.
-const FEATURE_TILES: usize = 2000;
 
 /// Which score a bundle judges by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -61,7 +58,8 @@ pub enum Score {
     Latent,
     /// The head that was trained on synthetic defects.
     Head,
-    /// Gaussians over the network's features.
+    /// Gaussians over the network's features; of a network without feature maps, as that of 28×28,
+    /// prototypes of whole frames.
     Features,
 }
 
@@ -138,7 +136,7 @@ pub fn fit(
     make: impl FnMut() -> Result<Observer>,
 ) -> Result<Detector> {
     let runner = RefCell::new(Runner::new(make, material.interrupted)?);
-    let models = fit_features(wanted, material, &runner)?;
+    let models = features::fit(wanted, material, &runner)?;
     let mut runner = runner.into_inner();
     let graph_shapes = runner.graph_shapes();
     let evidence = Evidence::new(wanted, spec, material.layout, graph_shapes, &models)?;
@@ -179,7 +177,7 @@ pub fn fit(
         |place, maps| {
             seen.push(Trial {
                 maps,
-                mask: trials[place].mask.clone(),
+                truth: trials[place].truth.clone(),
             });
             Ok(())
         },
@@ -188,11 +186,7 @@ pub fn fit(
     report(wanted, &choice, &trials);
 
     let mut files = BTreeMap::new();
-    if let Some(kind) = evidence.chosen_features(&choice) {
-        let model = models
-            .iter()
-            .find(|model| model.kind() == kind)
-            .context("the chosen features were not fitted")?;
+    if let Some(model) = evidence.chosen_features(&choice) {
         files.insert(FEATURES.to_owned(), model.to_onnx("features")?);
     }
     let backbone = graphs_given.backbone.cloned();
@@ -293,67 +287,6 @@ pub fn score(
     )
 }
 
-/// Gaussians of every kind that may be chosen; none where the network has no features or none are
-/// asked for.
-fn fit_features(
-    wanted: Score,
-    material: &Material,
-    runner: &RefCell<Runner>,
-) -> Result<Vec<Model>> {
-    if !matches!(wanted, Score::Auto | Score::Features) || !runner.borrow().has_features() {
-        return Ok(Vec::new());
-    }
-    eprintln!(
-        "fitting Gaussians to the features of {} frames",
-        material.split.train.len()
-    );
-    let source = |frames: &[usize]| NetworkFeatures {
-        runner,
-        material,
-        tiles: tiles_of(material.layout, frames),
-    };
-    // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
-    let kinds = match material.layout.tiles().count() {
-        1 => &Kind::ALL[..],
-        _ => &[Kind::PositionFree],
-    };
-    let options = features::Options {
-        seed: material.seed,
-        ..features::Options::default()
-    };
-    features::fit(
-        &mut source(&material.split.train),
-        &mut source(&material.split.validation),
-        kinds,
-        &options,
-    )
-}
-
-/// The tiles of `frames` by frame and place that features are fitted on: all but those of which
-/// the mask leaves nothing, of many frames some in turn.
-fn tiles_of(layout: &CanvasLayout, frames: &[usize]) -> Vec<(usize, usize)> {
-    let [rows, columns] = layout.tiles().canvas_size();
-    let interior = layout.interior([rows, columns]);
-    let counts = |tile: &usize| {
-        let (Some(interior), Some(place)) = (&interior, layout.tiles().tile(*tile)) else {
-            return true;
-        };
-        let [x, y, width, height] =
-            [place.x, place.y, place.width, place.height].map(|length| length as usize);
-        (y..y + height).any(|y| interior.cells()[y * columns + x..][..width].contains(&true))
-    };
-    let tiles: Vec<usize> = (0..layout.tiles().count()).filter(counts).collect();
-    let each = match tiles.len() {
-        1 => 1,
-        count => (FEATURE_TILES / frames.len().max(1)).clamp(1, count),
-    };
-    let of_frame = |(place, &frame): (usize, &usize)| {
-        let tiles = &tiles;
-        (0..each).map(move |i| (frame, tiles[(place * each + i) % tiles.len()]))
-    };
-    frames.iter().enumerate().flat_map(of_frame).collect()
-}
-
 /// The maps of all candidates of a frame.
 struct Evidence<'a> {
     spec: VaeSpec,
@@ -361,7 +294,7 @@ struct Evidence<'a> {
     graphs: GraphShapes,
     /// Sources other than features, in the order of preference.
     sources: Vec<Source>,
-    models: &'a [Model],
+    models: &'a [Fitted],
     /// What puts the maps of several tiles together, for each candidate.
     blends: Vec<Option<TileBlend>>,
 }
@@ -372,7 +305,7 @@ impl<'a> Evidence<'a> {
         spec: &VaeSpec,
         layout: &'a CanvasLayout,
         graphs: GraphShapes,
-        models: &'a [Model],
+        models: &'a [Fitted],
     ) -> Result<Self> {
         let sources = [
             Source::Head,
@@ -404,8 +337,8 @@ impl<'a> Evidence<'a> {
     /// Name, source, and rows and columns of a tile's map of each candidate, features first.
     fn candidates(&self) -> Result<Vec<(String, Source, [usize; 2])>> {
         let features = self.models.iter().map(|model| {
-            let name = format!("features ({})", model.kind());
-            Ok((name, Source::Features, model.grid()))
+            let name = format!("features ({})", model.name());
+            Ok((name, Source::Features, model.shape()))
         });
         let others = self.sources.iter().map(|&source| {
             let shape = EvidenceMap::new(source, &self.spec, self.graphs)?.shape();
@@ -459,15 +392,7 @@ impl<'a> Evidence<'a> {
 
     /// The map that each candidate has of a tile.
     fn maps(&self, observer: &Observer, input: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let tensors = feature_maps(observer);
-        let features = borrowed(&tensors);
-        let mut maps = Vec::with_capacity(self.models.len() + self.sources.len());
-        for model in self.models {
-            let [height, width] = model.grid();
-            let mut map = vec![0.0; height * width];
-            model.distance(&features, &mut map)?;
-            maps.push(map);
-        }
+        let mut maps = features::maps(self.models, observer, input)?;
         for &source in &self.sources {
             let mut evidence = EvidenceMap::new(source, &self.spec, self.graphs)?;
             let [height, width] = evidence.shape();
@@ -478,102 +403,55 @@ impl<'a> Evidence<'a> {
         Ok(maps)
     }
 
-    /// The kind of features that score or map use.
-    fn chosen_features(&self, choice: &Choice) -> Option<Kind> {
-        let used = [choice.image_field]
+    /// The features that score or map use.
+    fn chosen_features(&self, choice: &Choice) -> Option<&'a Fitted> {
+        let mut used = [choice.image_field]
             .into_iter()
             .chain(choice.map_fields.iter().copied());
-        used.filter_map(|field| self.models.get(field))
-            .map(Model::kind)
-            .next()
+        used.find_map(|field| self.models.get(field))
     }
 }
 
 /// Says what was chosen, and from what.
 fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
-    let defects = trials.iter().filter(|trial| trial.mask.is_some()).count();
+    let count = |wanted: fn(&Truth) -> bool| trials.iter().filter(|t| wanted(&t.truth)).count();
+    let (defects, shapes) = (count(Truth::is_defect), count(Truth::is_shape));
+    let with_shapes = match shapes {
+        0 => String::new(),
+        shapes => format!(" and {shapes} changes of the whole shape (each in parentheses)"),
+    };
     eprintln!(
-        "score `{wanted}`: AUROC of {defects} synthetic defects against {} held-out normal frames, \
-         exposure, contrast and position of all changed at random:",
-        trials.len() - defects
+        "score `{wanted}`: AUROC of {defects} synthetic defects{with_shapes} against {} held-out \
+         normal frames, all changed at random as by another camera:",
+        trials.len() - defects - shapes
     );
     for Row {
         name,
         auroc,
+        parts,
         chosen,
     } in &choice.table
     {
         let mark = if *chosen { "  <- chosen" } else { "" };
-        eprintln!("  {:5.1} %  {name}{mark}", 100.0 * auroc);
+        let parts = parts.map_or(String::new(), |[defects, shapes]| {
+            format!(" ({:5.1}, {:5.1})", 100.0 * defects, 100.0 * shapes)
+        });
+        eprintln!("  {:5.1} %{parts}  {name}{mark}", 100.0 * auroc);
     }
     eprintln!(
         "  of two within 1 %, the first of this order is taken: features, head, residual, \
          likelihood, latent"
     );
+    if shapes > 0 {
+        eprintln!(
+            "  where frames have a shape of their own, its changes come first, and defects decide \
+             among the scores that tell them best; else defects alone"
+        );
+    }
     let sources: Vec<&str> = choice.map.sources.iter().map(|s| s.name()).collect();
     eprintln!(
         "map: {}; AUROC of the defects' pixels {:.1} %",
         sources.join(" + "),
         100.0 * choice.pixel_auroc
     );
-}
-
-/// Feature maps of one frame.
-type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
-
-/// What features are made of: everything that encoder and head name so, in order.
-fn feature_maps(observer: &Observer) -> Maps {
-    observer
-        .feature_maps()
-        .into_iter()
-        .map(|(name, shape, values)| (name.to_owned(), shape, values.to_vec()))
-        .collect()
-}
-
-fn borrowed(maps: &Maps) -> Vec<FeatureMap<'_>> {
-    maps.iter()
-        .map(|(name, shape, values)| FeatureMap {
-            name,
-            shape: *shape,
-            values,
-        })
-        .collect()
-}
-
-/// The network as a source of feature maps of some of the tiles.
-struct NetworkFeatures<'a, 'b> {
-    runner: &'a RefCell<Runner<'b>>,
-    material: &'a Material<'a>,
-    /// Frame and place of each.
-    tiles: Vec<(usize, usize)>,
-}
-
-impl FeatureSource for NetworkFeatures<'_, '_> {
-    fn frames(&self) -> usize {
-        self.tiles.len()
-    }
-
-    fn visit(
-        &mut self,
-        frames: &[usize],
-        visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
-    ) -> Result<()> {
-        let (material, mine) = (self.material, &self.tiles);
-        let cut = |place: usize| {
-            let (frame, tile) = mine[frames[place]];
-            material
-                .layout
-                .tiles()
-                .cut(tile, material.frames.get(frame))
-        };
-        self.runner.borrow_mut().each(
-            frames.len(),
-            |place| Ok(vec![cut(place).context("a canvas lacks a tile")?]),
-            |_, observer, _, maps| {
-                *maps = feature_maps(observer);
-                Ok(())
-            },
-            |_, maps: Maps| visit(&borrowed(&maps)),
-        )
-    }
 }

@@ -1,5 +1,9 @@
 //! Synthetic validation: held-out normal frames, half of them with synthetic defects, all changed
-//! in exposure, contrast, sharpness, noise and position as strongly as a production line does.
+//! in sharpness, noise and position as strongly as a production line does, and in exposure and contrast
+//! where the model evens these out.
+//!
+//! Where frames are so small that each shows one thing as a whole, every second defect is a change of
+//! the whole shape.
 
 use anyhow::Result;
 use edge_vae::{
@@ -11,7 +15,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::Material;
 use crate::{
-    defects::{self, DefectOptions},
+    defects::{self, DefectOptions, changed_shape},
     random::{Purpose, stream},
 };
 
@@ -19,6 +23,11 @@ use crate::{
 /// are, and at most of a single frame.
 const WANTED: [usize; 2] = [160, 240];
 const MOST_OF_ONE: [usize; 2] = [6, 16];
+/// Times as many where every second one is a change of the whole shape.
+const WITH_SHAPES: usize = 2;
+
+/// Longest side of tensors that show one thing as a whole.
+const WHOLE: usize = 32;
 
 /// Most values of all frames together: canvases of tiles are large, and the maps of all candidates
 /// are kept beside them.
@@ -35,13 +44,46 @@ const NOISE: f32 = 0.012;
 const BLUR: f32 = 0.5;
 const SHIFT: f32 = 0.015;
 
+/// Share of the changes of exposure and of contrast where preprocessing does not even them out: such
+/// a model is for a camera and a light that hold still, and would otherwise be chosen for what it
+/// does without.
+const UNEVENED: f32 = 0.1;
+
 /// A prepared frame of synthetic validation.
 #[derive(Debug)]
 pub(super) struct Made {
     /// The prepared canvas, C×H×W.
     pub canvas: Vec<f32>,
-    /// Where its defect is, H×W of the canvas; `None` in a normal frame.
-    pub mask: Option<Vec<bool>>,
+    /// What is wrong with it.
+    pub truth: Truth,
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Debug)]
+pub(super) enum Truth {
+    /// Nothing.
+    Normal,
+    /// A defect in this place, H×W of the canvas.
+    Defect(Vec<bool>),
+    /// Its shape as a whole, which is in no place.
+    Shape,
+}
+
+impl Truth {
+    /// Whether anything is wrong.
+    pub(super) fn is_anomalous(&self) -> bool {
+        !matches!(self, Self::Normal)
+    }
+
+    /// Whether it has a defect in some place.
+    pub(super) fn is_defect(&self) -> bool {
+        matches!(self, Self::Defect(_))
+    }
+
+    /// Whether its shape as a whole is wrong.
+    pub(super) fn is_shape(&self) -> bool {
+        matches!(self, Self::Shape)
+    }
 }
 
 /// Makes the frames, normal ones first.
@@ -60,11 +102,17 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
     let shape = material.preprocess.canvas_shape();
     let [_, height, width] = material.preprocess.shape();
     let side = height.min(width);
+    let shows_one_thing = height.max(width) <= WHOLE && material.layout.tiles().count() == 1;
     let interior = material.layout.interior([shape[1], shape[2]]);
     let held_out = &material.split.validation;
     let room = (MOST_VALUES / shape.iter().product::<usize>()).max(2);
     let share = (room as f64 / (WANTED[0] + WANTED[1]) as f64).min(1.0);
-    let wanted = WANTED.map(|count| ((count as f64 * share) as usize).max(1));
+    let times = if shows_one_thing { WITH_SHAPES } else { 1 };
+    let wanted = WANTED.map(|count| ((count as f64 * share) as usize * times).max(1));
+    let evened = Evened {
+        exposure: material.preprocess.exposure.is_some(),
+        contrast: material.preprocess.contrast.is_some(),
+    };
     let most = held_out.len().min(wanted[1]);
     let frames = held_out[..most]
         .iter()
@@ -86,30 +134,41 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
             let counter = (place + group * (1 << 32)) as u64;
             let mut random = stream(material.seed, Purpose::Trial, counter);
             let frame = &frames[place % frames.len()];
-            let mut mask = None;
-            let mut values = change(frame, shape, side, &mut random)?;
-            if defective {
+            let (values, truth) = if !defective {
+                (
+                    change(frame, shape, side, evened, &mut random)?,
+                    Truth::Normal,
+                )
+            } else if shows_one_thing && place % 2 == 1 {
+                let donor = &frames[random.random_range(0..frames.len())];
+                let Some(other) = changed_shape(&mut random, frame, shape, donor) else {
+                    continue;
+                };
+                (
+                    change(&other, shape, side, evened, &mut random)?,
+                    Truth::Shape,
+                )
+            } else {
+                let values = change(frame, shape, side, evened, &mut random)?;
                 let donor = &frames[random.random_range(0..frames.len())];
                 let options = DefectOptions {
                     scale: scale(side, &mut random),
                     ..DefectOptions::default()
                 };
-                let drawn = defects::defective(&mut random, &options, &values, shape, donor);
-                values = drawn.values;
-                let mut place = drawn.mask;
+                let mut drawn = defects::defective(&mut random, &options, &values, shape, donor);
                 if let Some(interior) = &interior {
-                    let cells = place.iter_mut().zip(interior.cells());
+                    let cells = drawn.mask.iter_mut().zip(interior.cells());
                     cells.for_each(|(defect, inside)| *defect &= inside);
                 }
-                if drawn.kinds.is_empty() || !place.contains(&true) {
+                if drawn.kinds.is_empty() || !drawn.mask.contains(&true) {
                     continue;
                 }
-                mask = Some(place);
-            }
+                (drawn.values, Truth::Defect(drawn.mask))
+            };
             whole.prepare_values(&values, "a frame of synthetic validation")?;
             made.push(Made {
                 canvas: whole.canvas().to_vec(),
-                mask,
+                truth,
             });
         }
     }
@@ -123,17 +182,30 @@ fn scale(side: usize, random: &mut impl Rng) -> f32 {
     largest.powf(random.random())
 }
 
+/// What preprocessing evens out.
+#[derive(Clone, Copy, Debug)]
+struct Evened {
+    exposure: bool,
+    contrast: bool,
+}
+
 /// A frame as another exposure, lens and hand would have taken it, C×H×W in [0, 1], for tensors of
 /// `side` pixels.
 fn change(
     frame: &[f32],
     [_, height, width]: [usize; 3],
     side: usize,
+    evened: Evened,
     random: &mut impl Rng,
 ) -> Result<Vec<f32>> {
+    let share = |evened: bool| if evened { 1.0 } else { UNEVENED };
+    let (exposed, contrasted) = (share(evened.exposure), share(evened.contrast));
     let mut both = |most: f32| random.random_range(-most..=most);
-    let (gain, gamma) = (both(GAIN).exp2(), both(GAMMA).exp2());
-    let (offset, contrast) = (both(OFFSET), 1.0 + both(CONTRAST));
+    let (gain, gamma) = (
+        (exposed * both(GAIN)).exp2(),
+        (exposed * both(GAMMA)).exp2(),
+    );
+    let (offset, contrast) = (exposed * both(OFFSET), 1.0 + contrasted * both(CONTRAST));
     let reach = |side: usize, share: f32| (share * side as f32).round() as i64;
     let shift = [reach(height, both(SHIFT)), reach(width, both(SHIFT))];
     let blur = BLUR * side as f32 / 128.0 * random.random::<f32>().powi(2);
@@ -170,17 +242,30 @@ mod tests {
     fn changed_frames_stay_in_range_and_differ() {
         let frame: Vec<f32> = (0..2 * 24 * 32).map(|i| (i % 97) as f32 / 97.0).collect();
         let shape = [2, 24, 32];
-        let mut sums = Vec::new();
-        for counter in 0..40 {
-            let mut random = stream(3, Purpose::Trial, counter);
-            let changed = change(&frame, shape, 24, &mut random).unwrap();
-            assert_eq!(changed.len(), frame.len());
-            assert!(changed.iter().all(|v| (0.0..=1.0).contains(v)));
-            sums.push(changed.iter().sum::<f32>() / changed.len() as f32);
-        }
-        let least = sums.iter().copied().fold(f32::MAX, f32::min);
-        let most = sums.iter().copied().fold(f32::MIN, f32::max);
+        let range_of_means = |exposure: bool| {
+            let evened = Evened {
+                exposure,
+                contrast: exposure,
+            };
+            let means = (0..40).map(|counter| {
+                let mut random = stream(3, Purpose::Trial, counter);
+                let changed = change(&frame, shape, 24, evened, &mut random).unwrap();
+                assert_eq!(changed.len(), frame.len());
+                assert!(changed.iter().all(|v| (0.0..=1.0).contains(v)));
+                changed.iter().sum::<f32>() / changed.len() as f32
+            });
+            means.fold([f32::MAX, f32::MIN], |[least, most], mean| {
+                [least.min(mean), most.max(mean)]
+            })
+        };
+        let [least, most] = range_of_means(true);
         assert!(least < 0.45 && most > 0.55, "{least} {most}");
+        // Where nothing evens the exposure out, it hardly changes.
+        let [least, most] = range_of_means(false);
+        assert!(
+            least > 0.46 && most < 0.54 && least < most,
+            "{least} {most}"
+        );
     }
 
     #[test]

@@ -3,24 +3,18 @@
 use anyhow::{Context, Result};
 use half::f16;
 use nalgebra::DMatrix;
-use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
 use super::{
+    k_means::{k_means, nearest},
     selection::{self, Place, Shrinkage},
     triangle::{self, Whitening},
 };
 use crate::random::{Purpose, stream};
 
-/// Rounds of Lloyd's algorithm.
-const ROUNDS: usize = 25;
-
 /// Vectors a component has at least on average; fewer components are made where there are not
 /// enough.
 const VECTORS_PER_COMPONENT: usize = 50;
-
-/// Vectors that one task assigns.
-const CHUNK: usize = 1024;
 
 /// Beyond the counters that the choice of vectors uses, which are frames.
 const CENTRES: u64 = 1 << 40;
@@ -75,9 +69,10 @@ impl Mixture {
 
     fn of(train: &DMatrix<f32>, held_out: &DMatrix<f32>, count: usize, seed: u64) -> Result<Self> {
         let directions = train.nrows();
-        let centres = k_means(train, count, seed);
-        let clusters = moments(train, &assign(train, &centres), &centres);
-        let tested = moments(held_out, &assign(held_out, &centres), &centres);
+        let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
+        let centres = k_means(train, count, &mut random);
+        let clusters = moments(train, &centres);
+        let tested = moments(held_out, &centres);
         let vectors = train.ncols() as f64;
 
         let mut pooled = DMatrix::zeros(directions, directions);
@@ -85,7 +80,7 @@ impl Mixture {
         let mut shares = Vec::new();
         let mut means = Vec::new();
         let mut prior = 0.0;
-        for ((cluster, tested), centre) in clusters.iter().zip(&tested).zip(&centres) {
+        for ((cluster, tested), centre) in clusters.iter().zip(&tested).zip(centres.column_iter()) {
             if cluster.count == 0 {
                 continue;
             }
@@ -164,103 +159,6 @@ impl Mixture {
     }
 }
 
-/// Centres by Lloyd's algorithm from a start by k-means++ (Arthur & Vassilvitskii 2007). A
-/// centre that loses all its vectors stays where it was.
-fn k_means(train: &DMatrix<f32>, count: usize, seed: u64) -> Vec<Vec<f32>> {
-    let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
-    let vector = |i: usize| train.column(i).iter().copied().collect::<Vec<f32>>();
-    let mut centres = vec![vector(random.random_range(0..train.ncols()))];
-    let far = vec![f32::INFINITY; train.ncols()];
-    let mut nearest = nearer(train, &far, &centres[0]);
-    // Of some candidates the one that leaves the least behind, since one unlucky centre can cost a
-    // cluster (the greedy variant, as in scikit-learn).
-    let candidates = 2 + (count as f64).ln() as usize;
-    while centres.len() < count {
-        let mut best: Option<(f64, Vec<f32>, Vec<f32>)> = None;
-        for _ in 0..candidates {
-            let centre = vector(weighted(&nearest, &mut random));
-            let left = nearer(train, &nearest, &centre);
-            let sum: f64 = left.iter().map(|&d| f64::from(d)).sum();
-            if best.as_ref().is_none_or(|(least, ..)| sum < *least) {
-                best = Some((sum, centre, left));
-            }
-        }
-        let Some((_, centre, left)) = best else { break };
-        centres.push(centre);
-        nearest = left;
-    }
-    let mut assigned = Vec::new();
-    for _ in 0..ROUNDS {
-        let now = assign(train, &centres);
-        if now == assigned {
-            break;
-        }
-        assigned = now;
-        let mut sums = vec![vec![0.0_f64; train.nrows()]; count];
-        let mut sizes = vec![0_usize; count];
-        for (column, &k) in train.column_iter().zip(&assigned) {
-            sizes[k] += 1;
-            for (sum, &y) in sums[k].iter_mut().zip(column.iter()) {
-                *sum += f64::from(y);
-            }
-        }
-        for ((centre, sum), &size) in centres.iter_mut().zip(&sums).zip(&sizes) {
-            if size > 0 {
-                *centre = sum.iter().map(|s| (s / size as f64) as f32).collect();
-            }
-        }
-    }
-    centres
-}
-
-/// Squared distances to the nearest centre with one more centre.
-fn nearer(vectors: &DMatrix<f32>, nearest: &[f32], centre: &[f32]) -> Vec<f32> {
-    nearest
-        .par_iter()
-        .enumerate()
-        .map(|(i, near)| near.min(squared_difference(vectors.column(i).as_slice(), centre)))
-        .collect()
-}
-
-/// An index drawn with probability proportional to its weight; the first where all are zero.
-fn weighted(weights: &[f32], random: &mut impl Rng) -> usize {
-    let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
-    let mut left = random.random_range(0.0..1.0) * total;
-    for (i, &weight) in weights.iter().enumerate() {
-        left -= f64::from(weight);
-        if left < 0.0 {
-            return i;
-        }
-    }
-    0
-}
-
-/// The nearest centre of each vector.
-fn assign(vectors: &DMatrix<f32>, centres: &[Vec<f32>]) -> Vec<usize> {
-    let rows = vectors.nrows();
-    vectors
-        .as_slice()
-        .par_chunks(rows * CHUNK)
-        .flat_map_iter(|chunk| {
-            chunk.chunks_exact(rows).map(|vector| {
-                let mut best = (0, f32::INFINITY);
-                for (k, centre) in centres.iter().enumerate() {
-                    let distance = squared_difference(vector, centre);
-                    if distance < best.1 {
-                        best = (k, distance);
-                    }
-                }
-                best.0
-            })
-        })
-        .collect()
-}
-
-/// |a − b|².
-fn squared_difference(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
-}
-
 /// Sums over the vectors of a cluster of their differences from its centre.
 #[derive(Clone)]
 struct Cluster {
@@ -269,12 +167,14 @@ struct Cluster {
     products: Vec<f64>,
 }
 
-fn moments(vectors: &DMatrix<f32>, assigned: &[usize], centres: &[Vec<f32>]) -> Vec<Cluster> {
-    centres
-        .par_iter()
-        .enumerate()
-        .map(|(k, centre)| {
-            let directions = centre.len();
+/// Of each centre's cluster: the vectors to which it is the nearest.
+fn moments(vectors: &DMatrix<f32>, centres: &DMatrix<f32>) -> Vec<Cluster> {
+    let assigned = nearest(vectors, centres);
+    let directions = centres.nrows();
+    (0..centres.ncols())
+        .into_par_iter()
+        .map(|k| {
+            let centre = centres.column(k);
             let mut cluster = Cluster {
                 count: 0,
                 sum: vec![0.0; directions],
@@ -283,11 +183,11 @@ fn moments(vectors: &DMatrix<f32>, assigned: &[usize], centres: &[Vec<f32>]) -> 
             let mut difference = vec![0.0; directions];
             for (column, _) in vectors
                 .column_iter()
-                .zip(assigned)
-                .filter(|&(_, &a)| a == k)
+                .zip(&assigned)
+                .filter(|&(_, &(nearest, _))| nearest == k)
             {
                 cluster.count += 1;
-                for ((d, &y), &c) in difference.iter_mut().zip(column.iter()).zip(centre) {
+                for ((d, &y), &c) in difference.iter_mut().zip(column.iter()).zip(centre.iter()) {
                     *d = f64::from(y) - f64::from(c);
                 }
                 for (sum, d) in cluster.sum.iter_mut().zip(&difference) {

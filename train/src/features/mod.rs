@@ -12,14 +12,18 @@
 //!    ([`Kind::PositionFree`]).
 //! 3. In the first r directions Gaussians have full covariances; what lies beyond is left out. The
 //!    distance is Mahalanobis' (per-position Gaussians: PaDiM, Defard et al. 2021).
+//!
+//! A network without feature maps has [`Prototypes`] in their place.
 
 mod directions;
 mod fit;
 mod graph;
 mod grid;
+mod k_means;
 mod mixture;
 mod model;
 mod position;
+mod prototypes;
 mod selection;
 mod triangle;
 
@@ -30,6 +34,7 @@ use anyhow::Result;
 pub use fit::fit;
 pub use grid::MapShape;
 pub use model::{Model, Summary};
+pub use prototypes::Prototypes;
 
 /// A feature map of one frame.
 #[derive(Clone, Copy, Debug)]

@@ -92,6 +92,16 @@ fn a_head_is_optional_and_wants_feature_maps() {
     assert!(!metrics.contains("auroc"), "{metrics}");
 
     let digits = [
+        "fit", "frames", "--preset", "28x28", "--score", "features", "--steps", "20", "--out",
+        "small",
+    ];
+    let run = scratch.train(&digits);
+    let text = stderr(&run);
+    assert!(run.status.success(), "{text}");
+    assert!(text.contains("prototypes"), "{text}");
+    assert!(scratch.path("small/features.onnx").exists());
+
+    let digits = [
         "fit", "frames", "--preset", "28x28", "--head", "on", "--out", "digits",
     ];
     assert_fails(&scratch.train(&digits), &["--head on", "28x28"]);

@@ -1,7 +1,11 @@
 //! An exported bundle in the hands of stock Python: ONNX's own checker, stock ONNX Runtime, and
 //! the formula of `docs/bundle.md`, whose very text is run here.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::{Scratch, fit, stderr};
 
@@ -39,12 +43,13 @@ fn python_checks_the_graphs_and_computes_the_same_score() {
         .expect("a Python program in docs/bundle.md");
 
     let scratch = Scratch::new();
-    let variants: [(&str, &[&str]); 3] = [
+    let variants: [(&str, &[&str]); 4] = [
         ("learned", &[]),
         (
             "bernoulli",
             &["--likelihood", "bernoulli", "--golden", "glyph"],
         ),
+        ("prototypes", &["--score", "features", "--colour", "rgb"]),
         (
             "map",
             &[
@@ -68,12 +73,16 @@ fn python_checks_the_graphs_and_computes_the_same_score() {
                 assert model.opset_import[0].version == 17\n    \
                 assert {p.key for p in model.metadata_props} >= {'edge_vae.model', 'edge_vae.graph'}\n    \
                 print(model.graph.name)";
-        let checked = run(
-            &python,
-            check,
-            &[&bundle.join("encoder.onnx"), &bundle.join("decoder.onnx")],
-        );
-        assert_eq!(checked, "encoder\ndecoder\n");
+        let graphs = ["encoder", "decoder", "features"];
+        let written: Vec<(&str, PathBuf)> = graphs
+            .into_iter()
+            .map(|graph| (graph, bundle.join(format!("{graph}.onnx"))))
+            .filter(|(_, file)| file.exists())
+            .collect();
+        assert!(name != "prototypes" || written.len() == 3);
+        let files: Vec<&Path> = written.iter().map(|(_, file)| file.as_path()).collect();
+        let names = written.iter().map(|(graph, _)| format!("{graph}\n"));
+        assert_eq!(run(&python, check, &files), names.collect::<String>());
         same_score(&python, program, &bundle);
     }
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");

@@ -1,0 +1,52 @@
+use super::*;
+
+/// Candidates by AUROC of defects and of shapes.
+fn bests(parts: &[(f64, f64)]) -> Vec<Best> {
+    let best = |(field, &(of_defects, of_shapes)): (usize, &(f64, f64))| Best {
+        field,
+        smoothing: 0,
+        standardised: false,
+        aggregation: Aggregation::Maximum,
+        auroc: 0.5 * (of_defects + of_shapes),
+        of_defects,
+        of_shapes: Some(of_shapes),
+    };
+    parts.iter().enumerate().map(best).collect()
+}
+
+#[test]
+fn shapes_come_before_flaws_where_there_are_shapes() {
+    // Digits: the first tells shapes, the second flaws.
+    let digits = bests(&[(0.55, 0.95), (0.77, 0.91), (0.6, 0.7)]);
+    assert_eq!(preferred(&digits, true), Some(0));
+    assert_eq!(preferred(&digits, false), Some(1));
+    // Registered parts: all tell shapes, so that flaws decide.
+    let parts = bests(&[(0.55, 0.995), (0.9, 0.999), (0.95, 0.93)]);
+    assert_eq!(preferred(&parts, true), Some(1));
+    // Surfaces have no shape.
+    let surfaces = bests(&[(0.7, 0.6), (0.9, 0.52)]);
+    assert_eq!(preferred(&surfaces, true), Some(1));
+    // Of two alike the first is preferred.
+    let alike = bests(&[(0.895, 0.9), (0.9, 0.9)]);
+    assert_eq!(preferred(&alike, true), Some(0));
+    assert_eq!(preferred(&[], true), None);
+}
+
+#[test]
+fn only_wanted_anomalies_are_set_against_normal_frames() {
+    let trial = |truth| Trial {
+        maps: Vec::new(),
+        truth,
+    };
+    let trials = [
+        trial(Truth::Normal),
+        trial(Truth::Normal),
+        trial(Truth::Defect(Vec::new())),
+        trial(Truth::Shape),
+    ];
+    let scores = [1.0, 2.0, 1.5, 3.0];
+    assert_eq!(separation(&scores, &trials, Truth::is_defect), 0.5);
+    assert_eq!(separation(&scores, &trials, Truth::is_shape), 1.0);
+    assert_eq!(separation(&scores, &trials, Truth::is_anomalous), 0.75);
+    assert!(shapes_are_seen(&trials) && !shapes_are_seen(&trials[..3]));
+}
