@@ -19,12 +19,17 @@ use edge_vae::{
     stream::source::{Arrival, Source, SourceSettings, SourceUri, open},
 };
 
+/// Whether the absence of a peer is a failure.
+fn peers_are_asked_for() -> bool {
+    env::var_os("EDGE_VAE_PEERS").is_some_and(|value| value == "1")
+}
+
 /// Whether `peer` is there; a test without it is skipped, or fails where peers are asked for.
 fn has(peer: &str, probe: &mut Command) -> bool {
     let works = probe.output().is_ok_and(|output| output.status.success());
     if !works {
         assert!(
-            env::var_os("EDGE_VAE_PEERS").is_none_or(|value| value != "1"),
+            !peers_are_asked_for(),
             "EDGE_VAE_PEERS=1, but {peer} is absent"
         );
         eprintln!("skipped: {peer} is absent");
