@@ -221,7 +221,7 @@ fn mistakes_are_one_line_and_exit_code_2() {
         (vec!["--config", "name.toml"], "a/b"),
         (vec!["warp://9"], "warp"),
         (vec!["nothing-there", "--retries", "0"], "nothing-there"),
-        (vec!["pipe:echo garbage"], "pipe"),
+        (vec!["pipe:echo garbage", "--retries", "0"], "pipe"),
         (vec!["empty?watch=false"], "without a frame"),
         (vec!["line", "--model", "none"], "none"),
         (vec!["line", "--log", "line/000.png/x.jsonl"], "x.jsonl"),

@@ -212,16 +212,11 @@ fn nothing_known_and_no_room_do_not_panic() {
     }
 }
 
-/// The picture of the README. `cargo test -p edge-vae --lib hud -- --ignored` draws it anew.
+/// For the eye: displays of several sizes, into the folder of the variable `EDGE_VAE_HUD`.
 #[test]
-#[ignore = "writes docs/pictures/hud.png"]
-fn picture_of_the_documentation() {
+#[ignore = "writes pictures"]
+fn pictures_to_look_at() {
     let bad = scene(1, Some(DefectKind::Scratch));
-    let notice = "drifted: the light is darker than at calibration";
-    let picture = drawn(1280, 720, &view(vec![tile(&bad, "line 3", Some(notice))]));
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures/hud.png");
-    crate::replace_file(&place, &crate::render::png(picture).unwrap()).unwrap();
-    // For the eye only.
     if let Some(folder) = std::env::var_os("EDGE_VAE_HUD") {
         let (good, dent) = (scene(2, None), scene(3, Some(DefectKind::Dent)));
         for (name, width, height, count) in [
