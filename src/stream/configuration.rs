@@ -298,7 +298,7 @@ impl Configuration {
                     entry.policy.or(self.policy),
                     self.retries
                 ),
-                open: Box::new(move || source::open(&uri, &settings)),
+                open: source::opener(uri, settings),
                 policy: entry.policy.or(self.policy),
                 judging: self.judging(entry),
                 name,

@@ -1,12 +1,18 @@
 //! Pictures of a folder: those that are there, and those that arrive.
 
+mod given;
+
 use std::{
     collections::{HashMap, VecDeque},
     ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    time::{Duration, Instant, SystemTime},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel},
+    },
+    time::{Duration, Instant},
 };
 
 use notify::{
@@ -18,52 +24,56 @@ use super::{
     Arrival, PATIENCE, Source, SourceError, SourceSettings, natural_order::natural_order,
     settings::FolderPictures,
 };
-use crate::{Frame, frame::is_picture};
+use crate::{
+    Frame,
+    frame::{FrameError, is_picture},
+};
+
+pub(super) use given::Given;
+use given::Stamp;
 
 /// How often the folder is read again, for file systems of the network, which tell nothing of what
 /// other machines write.
 const RESCAN: Duration = Duration::from_secs(5);
 
+/// Reading a folder again takes at most one part in so many of the time, however large it grew.
+const RESCAN_SHARE: u32 = 20;
+
+/// Announcements that wait to be heard. What comes beyond them is found by reading the folder.
+const ANNOUNCEMENTS: usize = 4096;
+
 /// Ends of the names, before the extension too, that programs give to files they have not finished.
 const UNFINISHED: [&str; 4] = ["partial", "part", "tmp", "temp"];
-
-/// What tells one content of a file from the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-}
-
-/// A file that the folder was seen to hold.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    stamp: Stamp,
-    /// Whether this content was taken. One that only a rescan found is taken when the next rescan
-    /// finds it unchanged: nobody tells that it is whole.
-    taken: bool,
-}
 
 /// Pictures of a folder, not of the folders in it.
 pub(super) struct Folder {
     name: String,
     path: PathBuf,
-    waiting: VecDeque<PathBuf>,
+    /// Names of pictures, in the order in which they are given.
+    waiting: VecDeque<OsString>,
     watching: Option<Watching>,
-    seen: HashMap<OsString, Seen>,
-    scanned: Instant,
+    given: Given,
+    /// What only the last look found. It is taken when the next one finds it unchanged: nobody
+    /// tells that it is whole.
+    found: HashMap<OsString, Stamp>,
+    next_look: Instant,
 }
 
 struct Watching {
     events: Receiver<notify::Result<Event>>,
+    /// Whether something was announced that is not among the events.
+    missed: Arc<AtomicBool>,
     /// Ends the watch on drop.
     _watcher: RecommendedWatcher,
 }
 
 impl Folder {
+    /// Opens a folder, of which `given` was given before.
     pub(super) fn open(
         name: &str,
         path: &Path,
         settings: &SourceSettings,
+        given: &Given,
     ) -> Result<Self, SourceError> {
         let watched = settings.watch != Some(false);
         let only_new = settings.new == Some(FolderPictures::Only);
@@ -79,28 +89,46 @@ impl Folder {
             path: path.to_owned(),
             waiting: VecDeque::new(),
             watching: None,
-            seen: HashMap::new(),
-            scanned: Instant::now(),
+            given: given.clone(),
+            found: HashMap::new(),
+            next_look: Instant::now() + RESCAN,
         };
         // First the watch, then the look: nothing falls between them.
         if watched {
             folder.watching = Some(folder.watch()?);
         }
-        let mut found = folder.list()?;
-        found.sort_by(|(a, _), (b, _)| natural_order(a, b));
-        for (file, stamp) in found {
-            if !only_new {
-                folder.waiting.push_back(path.join(&file));
+        let found = folder.list()?;
+        let mut given = folder.given.locked();
+        if given.begin() && only_new {
+            for (file, stamp) in found {
+                given.insert(file, stamp);
             }
-            folder.seen.insert(file, Seen { stamp, taken: true });
+            given.forget();
+        } else {
+            folder
+                .waiting
+                .extend(found.into_iter().map(|(file, _)| file));
         }
+        drop(given);
         Ok(folder)
     }
 
     fn watch(&self) -> Result<Watching, SourceError> {
-        let (sender, events) = channel();
+        let (sender, events) = sync_channel(ANNOUNCEMENTS);
+        let missed = Arc::new(AtomicBool::new(false));
+        let misses = missed.clone();
+        let announce = move |event: notify::Result<Event>| {
+            // That files are opened and read, by ourselves too, is most of what is told.
+            let matters = event.as_ref().map_or(true, |event| {
+                event.need_rescan() || is_whole(&event.kind) || is_gone(&event.kind)
+            });
+            // Where nobody listens any more, nothing is missed.
+            if matters && let Err(TrySendError::Full(_)) = sender.try_send(event) {
+                misses.store(true, Ordering::Relaxed);
+            }
+        };
         let watch = || {
-            let mut watcher = notify::recommended_watcher(sender)?;
+            let mut watcher = notify::recommended_watcher(announce)?;
             watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         };
@@ -112,10 +140,14 @@ impl Folder {
             notify::ErrorKind::PathNotFound => self.lost("there is no such folder"),
             kind => self.lost(&format!("cannot watch the folder: {kind:?}")),
         })?;
-        Ok(Watching { events, _watcher })
+        Ok(Watching {
+            events,
+            missed,
+            _watcher,
+        })
     }
 
-    /// The pictures of the folder, in any order.
+    /// The pictures of the folder that were not given, in natural order.
     fn list(&self) -> Result<Vec<(OsString, Stamp)>, SourceError> {
         let mut found = Vec::new();
         let entries = fs::read_dir(&self.path).map_err(|error| self.cannot("read", &error))?;
@@ -125,11 +157,13 @@ impl Folder {
                 .file_name();
             if is_wanted(&file)
                 // One that is gone by now is none; another folder is none either.
-                && let Some(stamp) = stamp(&self.path.join(&file))
+                && let Some(stamp) = Stamp::of(&self.path.join(&file))
+                && !self.given.locked().cover(&file, &stamp)
             {
                 found.push((file, stamp));
             }
         }
+        found.sort_by(|(a, _), (b, _)| natural_order(a, b));
         Ok(found)
     }
 
@@ -153,58 +187,68 @@ impl Folder {
             patience = Duration::ZERO;
             if event.need_rescan() {
                 // More happened than the kernel remembers.
-                self.rescan()?;
+                watching.missed.store(true, Ordering::Relaxed);
             }
-            let whole = matches!(
-                event.kind,
-                EventKind::Access(AccessKind::Close(AccessMode::Write))
-                    | EventKind::Modify(ModifyKind::Name(RenameMode::To))
-            );
-            let gone = matches!(
-                event.kind,
-                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From))
-            );
-            for path in event.paths {
-                if gone && path == self.path {
+            for path in &event.paths {
+                if is_gone(&event.kind) && *path == self.path {
                     return Err(self.lost("the folder was removed"));
                 }
-                if whole {
-                    self.announced(&path);
+                if is_whole(&event.kind)
+                    && let Some(file) = path.file_name().filter(|file| is_wanted(file))
+                {
+                    self.waiting.push_back(file.to_owned());
                 }
             }
-        }
-    }
-
-    /// A file was written to its end, or came by its name.
-    fn announced(&mut self, path: &Path) {
-        let Some(file) = path.file_name().filter(|file| is_wanted(file)) else {
-            return;
-        };
-        let Some(stamp) = stamp(path) else { return };
-        let seen = Seen { stamp, taken: true };
-        let before = self.seen.insert(file.to_owned(), seen);
-        // Closed without a change, or found by a look before its announcement.
-        if before.is_none_or(|before| before.stamp != stamp || !before.taken) {
-            self.waiting.push_back(path.to_owned());
-        }
-    }
-
-    /// Looks for what was not announced, and forgets what is gone.
-    fn rescan(&mut self) -> Result<(), SourceError> {
-        self.scanned = Instant::now();
-        let mut found = self.list()?;
-        found.sort_by(|(a, _), (b, _)| natural_order(a, b));
-        let mut seen = HashMap::with_capacity(found.len());
-        for (file, stamp) in found {
-            let before = self.seen.get(&file).filter(|before| before.stamp == stamp);
-            if before.is_some_and(|before| !before.taken) {
-                self.waiting.push_back(self.path.join(&file));
+            if self.waiting.len() >= ANNOUNCEMENTS {
+                return Ok(());
             }
-            let taken = before.is_some();
-            seen.insert(file, Seen { stamp, taken });
         }
-        self.seen = seen;
+    }
+
+    /// Looks for what was not announced. All that waited was given.
+    fn look(&mut self) -> Result<(), SourceError> {
+        let begin = Instant::now();
+        self.given.locked().forget();
+        let mut found = HashMap::new();
+        for (file, stamp) in self.list()? {
+            if self.found.get(&file) == Some(&stamp) {
+                self.waiting.push_back(file);
+            } else {
+                found.insert(file, stamp);
+            }
+        }
+        self.found = found;
+        let end = Instant::now();
+        self.next_look = end + RESCAN.max(RESCAN_SHARE * (end - begin));
         Ok(())
+    }
+
+    /// Whether it is time to look.
+    fn is_due(&self) -> bool {
+        let missed = |watching: &Watching| watching.missed.swap(false, Ordering::Relaxed);
+        self.watching.as_ref().is_some_and(missed) || Instant::now() > self.next_look
+    }
+
+    /// Gives a picture, unless it was given before.
+    fn give(&mut self, file: OsString, frame: &mut Frame) -> Result<Arrival, SourceError> {
+        let path = self.path.join(&file);
+        // First the stamp: what is written from now on is another content.
+        let stamp = Stamp::of(&path);
+        if let Some(stamp) = &stamp
+            && self.given.locked().hold(&file, stamp)
+        {
+            return Ok(Arrival::Nothing);
+        }
+        let opened = Frame::open(&path);
+        if matches!(opened, Err(FrameError::Read { .. })) {
+            // Where the whole folder is away, its pictures are for when it is back.
+            fs::read_dir(&self.path).map_err(|error| self.cannot("read", &error))?;
+        }
+        if let Some(stamp) = stamp {
+            self.given.locked().insert(file, stamp);
+        }
+        *frame = opened?;
+        Ok(Arrival::Frame)
     }
 
     fn cannot(&self, what: &str, error: &io::Error) -> SourceError {
@@ -228,16 +272,15 @@ impl Source for Folder {
             if self.watching.is_none() {
                 return Ok(Arrival::End);
             }
+            // What there was at the beginning may have been much more.
+            self.waiting.shrink_to(ANNOUNCEMENTS);
             self.listen()?;
-            if self.scanned.elapsed() > RESCAN {
-                self.rescan()?;
+            if self.waiting.is_empty() && self.is_due() {
+                self.look()?;
             }
         }
         match self.waiting.pop_front() {
-            Some(path) => {
-                *frame = Frame::open(&path)?;
-                Ok(Arrival::Frame)
-            }
+            Some(file) => self.give(file, frame),
             None => Ok(Arrival::Nothing),
         }
     }
@@ -262,13 +305,21 @@ fn is_wanted(file: &OsStr) -> bool {
     is_picture(path) && !unfinished && !file.as_encoded_bytes().starts_with(b".")
 }
 
-/// `None` for what is no file.
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
-    metadata.is_file().then(|| Stamp {
-        modified: metadata.modified().ok(),
-        bytes: metadata.len(),
-    })
+/// Whether a file was written to its end, or came by its name.
+fn is_whole(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(RenameMode::To))
+    )
+}
+
+/// Whether something was removed, or got another name.
+fn is_gone(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From))
+    )
 }
 
 #[cfg(test)]

@@ -22,10 +22,12 @@ use std::{
     time::Duration,
 };
 
+use super::Opener;
 use crate::{Frame, frame::recognise};
 
 use child::{ChildSource, Manner};
 use command_line::Tools;
+use folder::{Folder, Given};
 
 pub use error::SourceError;
 pub use settings::{Decoder, FolderPictures, PictureFormat, Seconds, SourceSettings, Transport};
@@ -71,12 +73,28 @@ pub trait Source: Send {
 
 /// Opens a source. The settings in its address win over `settings`.
 ///
-/// A folder that is opened again begins with its pictures again; a video with its first frame.
+/// A folder that is opened again begins with its pictures again, other than by [`opener`]; a video
+/// with its first frame.
 ///
 /// # Errors
 /// [`SourceError::Uri`] for settings that such a source does not know; [`SourceError::Impossible`]
 /// for what this machine can't do; [`SourceError::Lost`] for what may be there later.
 pub fn open(uri: &SourceUri, settings: &SourceSettings) -> Result<Box<dyn Source>, SourceError> {
+    open_after(uri, settings, &Given::default())
+}
+
+/// What opens a source as often as it is lost, as [`open`] does. A folder goes on where it was:
+/// pictures that it gave, told by name, size and time of modification, do not come again.
+pub fn opener(uri: SourceUri, settings: SourceSettings) -> Opener {
+    let given = Given::default();
+    Box::new(move || open_after(&uri, &settings, &given))
+}
+
+fn open_after(
+    uri: &SourceUri,
+    settings: &SourceSettings,
+    given: &Given,
+) -> Result<Box<dyn Source>, SourceError> {
     let name = uri.to_string();
     let settings = &uri.resolve(settings)?;
     let timeout = settings.timeout.map(|timeout| timeout.0);
@@ -87,7 +105,7 @@ pub fn open(uri: &SourceUri, settings: &SourceSettings) -> Result<Box<dyn Source
     Ok(match uri.address() {
         Address::Camera(path) => Box::new(v4l2::Camera::open(&name, path, settings)?),
         Address::Surface => Box::new(synth::Surface::open(&name, settings)?),
-        Address::Folder(path) => Box::new(folder::Folder::open(&name, path, settings)?),
+        Address::Folder(path) => Box::new(Folder::open(&name, path, settings, given)?),
         Address::Stdin => {
             let splitter = picture_stream::splitter(settings).map_err(impossible)?;
             Box::new(standard_input::StandardInput::open(
@@ -227,6 +245,25 @@ mod tests {
         while source.read(&mut frame).unwrap() == Arrival::Nothing {}
         let shown = pipeline(&uri, &SourceSettings::default()).unwrap();
         assert_eq!(shown.as_deref(), Some("sh -c 'printf abcdef'"));
+    }
+
+    #[test]
+    fn a_folder_goes_on_where_it_was() {
+        let room = tempfile::tempdir().unwrap();
+        std::fs::write(room.path().join("1.pgm"), b"P5 2 1 255\nab").unwrap();
+        let uri: SourceUri = format!("folder://{}?watch=false", room.path().display())
+            .parse()
+            .unwrap();
+        let mut frame = Frame::blank("folder");
+        let mut first = |source: Result<Box<dyn Source>, SourceError>| {
+            let mut source = source.unwrap();
+            source.read(&mut frame).unwrap()
+        };
+        let settings = SourceSettings::default();
+        let mut open_again = opener(uri.clone(), settings.clone());
+        assert_eq!(first(open_again()), Arrival::Frame);
+        assert_eq!(first(open_again()), Arrival::End);
+        assert_eq!(first(open(&uri, &settings)), Arrival::Frame);
     }
 
     #[test]

@@ -11,7 +11,12 @@ fn write(folder: &Path, name: &str, value: u8) {
 }
 
 fn open(path: &Path, settings: &str) -> Result<Folder, SourceError> {
-    Folder::open("folder", path, &toml::from_str(settings).unwrap())
+    again(path, settings, &Given::default())
+}
+
+/// Opens a folder that gave pictures before.
+fn again(path: &Path, settings: &str, given: &Given) -> Result<Folder, SourceError> {
+    Folder::open("folder", path, &toml::from_str(settings).unwrap(), given)
 }
 
 /// The name of the next frame's file, waited for.
@@ -103,18 +108,108 @@ fn what_nobody_announces_is_found_by_looking_twice() {
     let mut source = open(room.path(), "").unwrap();
     assert_eq!(next(&mut source).unwrap(), "a.pgm");
     // As over a network: nothing is heard.
-    let (_sender, silence) = channel();
+    let (_sender, silence) = sync_channel(1);
     source.watching.as_mut().unwrap().events = silence;
     write(room.path(), "b.pgm", 2);
-    source.rescan().unwrap();
+    source.look().unwrap();
     assert!(source.waiting.is_empty());
-    source.rescan().unwrap();
+    source.look().unwrap();
     assert_eq!(next(&mut source).unwrap(), "b.pgm");
-    source.rescan().unwrap();
+    source.look().unwrap();
     assert!(source.waiting.is_empty());
-    fs::remove_file(room.path().join("a.pgm")).unwrap();
-    source.rescan().unwrap();
-    assert_eq!(source.seen.len(), 1);
+    // A network folder that is away for a moment looks empty.
+    let path = room.path().join("a.pgm");
+    fs::rename(&path, room.path().join("a")).unwrap();
+    source.look().unwrap();
+    fs::rename(room.path().join("a"), &path).unwrap();
+    source.look().unwrap();
+    source.look().unwrap();
+    assert!(source.waiting.is_empty() && source.found.is_empty());
+}
+
+#[test]
+fn announcements_for_which_there_is_no_room_are_found() {
+    let room = tempfile::tempdir().unwrap();
+    let mut source = open(room.path(), "").unwrap();
+    let watching = source.watching.as_mut().unwrap();
+    let (_sender, silence) = sync_channel(1);
+    watching.events = silence;
+    // As when the queue is full.
+    watching.missed.store(true, Ordering::Relaxed);
+    write(room.path(), "a.pgm", 1);
+    let mut frame = Frame::blank("folder");
+    assert_eq!(source.read(&mut frame).unwrap(), Arrival::Nothing);
+    assert_eq!(source.found.len(), 1);
+    source.next_look = Instant::now();
+    assert_eq!(next(&mut source).unwrap(), "a.pgm");
+}
+
+#[test]
+fn many_pictures_at_once_all_arrive() {
+    let room = tempfile::tempdir().unwrap();
+    let mut source = open(room.path(), "").unwrap();
+    let many = ANNOUNCEMENTS + 500;
+    for i in 0..many {
+        write(room.path(), &format!("{i}.pgm"), 1);
+    }
+    let mut names = std::collections::HashSet::new();
+    while names.len() < many {
+        // What found no room is found by looking, without the wait between.
+        if names.len() >= ANNOUNCEMENTS {
+            source.next_look = Instant::now();
+        }
+        assert!(names.insert(next(&mut source).unwrap()));
+    }
+}
+
+#[test]
+fn what_was_given_does_not_come_again() {
+    let room = tempfile::tempdir().unwrap();
+    let (folder, aside) = (room.path().join("day"), room.path().join("aside"));
+    fs::create_dir(&folder).unwrap();
+    for name in ["1.pgm", "2.pgm", "3.pgm", "4.pgm"] {
+        write(&folder, name, 1);
+    }
+    fs::write(folder.join("1.pgm"), "no picture").unwrap();
+    let given = Given::default();
+    let mut source = again(&folder, "", &given).unwrap();
+    assert!(next(&mut source).unwrap_err().is_of_one_frame());
+    assert_eq!(next(&mut source).unwrap(), "2.pgm");
+
+    // The next is lost with the folder, not given up.
+    fs::rename(&folder, &aside).unwrap();
+    assert!(!next(&mut source).unwrap_err().is_of_one_frame());
+    drop(source);
+    assert!(again(&folder, "", &given).is_err());
+    fs::write(
+        aside.join("2.pgm"),
+        b"P5 3 1 255
+abc",
+    )
+    .unwrap();
+    write(&aside, "5.pgm", 1);
+    fs::rename(&aside, &folder).unwrap();
+    let mut source = again(&folder, "", &given).unwrap();
+    for expected in ["2.pgm", "3.pgm", "4.pgm", "5.pgm"] {
+        assert_eq!(next(&mut source).unwrap(), expected);
+    }
+    drop(source);
+    let mut source = again(&folder, "watch = false", &given).unwrap();
+    assert_eq!(next(&mut source).unwrap(), "the end");
+    // Another source of the same folder has its own.
+    assert_eq!(open(&folder, "watch = false").unwrap().waiting.len(), 5);
+}
+
+#[test]
+fn only_new_pictures_are_those_since_the_first_opening() {
+    let room = tempfile::tempdir().unwrap();
+    write(room.path(), "old.pgm", 1);
+    let given = Given::default();
+    drop(again(room.path(), "new = 'only'", &given).unwrap());
+    write(room.path(), "new.pgm", 2);
+    let mut source = again(room.path(), "new = 'only'", &given).unwrap();
+    assert_eq!(next(&mut source).unwrap(), "new.pgm");
+    assert!(source.waiting.is_empty());
 }
 
 #[test]
