@@ -201,3 +201,28 @@ fn gstreamer_gives_a_clip_too() {
     }
     assert_eq!(next(source.as_mut(), &mut frame), Arrival::End);
 }
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn gstreamer_in_this_process_gives_the_frames_of_the_child() {
+    let is_installed = has_gstreamer("pnmenc") && has_gstreamer("avdec_h264");
+    if !has_ffmpeg() || !is_installed {
+        return;
+    }
+    let room = tempfile::tempdir().unwrap();
+    let clip = clip(room.path());
+    for (grey, channels) in [(false, 3), (true, 1)] {
+        let uri = format!("{}?decoder=gstreamer&grey={grey}", clip.display());
+        let parsed: SourceUri = uri.parse().unwrap();
+        let command = pipeline(&parsed, &SourceSettings::default()).unwrap();
+        let command = command.unwrap();
+        assert!(command.starts_with("gst-launch-1.0 "), "{command}");
+        let mut child = opened(&format!("pipe:{command}"));
+        let mut frame = Frame::blank("child");
+        let mut expected = Vec::new();
+        while next(child.as_mut(), &mut frame) == Arrival::Frame {
+            expected.extend_from_slice(u8s(&frame));
+        }
+        compare(&uri, &expected, channels);
+    }
+}

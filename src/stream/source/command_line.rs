@@ -19,6 +19,9 @@ const SOCKET_TIMEOUT: &str = "5000000";
 /// How long GStreamer holds datagrams back to put them in order, milliseconds.
 const JITTER: &str = "100";
 
+/// The program that runs elements of GStreamer.
+pub(super) const GST_LAUNCH: &str = "gst-launch-1.0";
+
 /// What a Jetson's camera is asked for unless told otherwise.
 const CSI_SIZE: [u32; 2] = [1280, 720];
 const CSI_RATE: f64 = 30.0;
@@ -47,6 +50,18 @@ impl CommandLine {
     /// A shell's command.
     pub(super) fn shell(command: &str) -> Self {
         Self::new("sh", ["-c", command])
+    }
+
+    /// Those of GStreamer's elements that make the pictures, not those that write them out.
+    #[cfg(feature = "gstreamer")]
+    pub(super) fn elements(&self) -> &[OsString] {
+        // No other word is one of these: all that is given stands behind a property's name.
+        let writes = |word: &OsString| word == "pnmenc" || word == "fdsink";
+        let end = self.arguments.iter().position(writes).unwrap_or_default();
+        // Without the `-q` before them, and the `!` behind.
+        self.arguments
+            .get(1..end.saturating_sub(1))
+            .unwrap_or_default()
     }
 
     pub(super) fn splitter(&self) -> Splitter {
@@ -84,7 +99,7 @@ impl Tools {
     pub(super) fn find() -> Self {
         Self {
             ffmpeg: is_program("ffmpeg").then(ffmpeg_version),
-            gstreamer: is_program("gst-launch-1.0"),
+            gstreamer: cfg!(feature = "gstreamer") || is_program(GST_LAUNCH),
         }
     }
 
@@ -271,7 +286,7 @@ fn gstreamer(source: Vec<OsString>, settings: &SourceSettings, sync: bool) -> Co
         &sync,
     ];
     arguments.extend(rest.map(OsString::from));
-    CommandLine::new("gst-launch-1.0", arguments)
+    CommandLine::new(GST_LAUNCH, arguments)
 }
 
 fn gstreamer_stream(url: &str, settings: &SourceSettings) -> CommandLine {
@@ -339,7 +354,7 @@ fn csi(number: u32, settings: &SourceSettings) -> Result<CommandLine, String> {
         .map_err(|error| error.to_string())?;
     Ok(CommandLine {
         layout: Some(layout),
-        ..CommandLine::new("gst-launch-1.0", line.map(OsStr::new))
+        ..CommandLine::new(GST_LAUNCH, line.map(OsStr::new))
     })
 }
 

@@ -1,5 +1,7 @@
 //! Where frames come from.
 
+#[cfg(feature = "gstreamer")]
+mod appsink;
 mod child;
 mod command_line;
 mod error;
@@ -152,6 +154,15 @@ fn open_after(
                     timeout: Some(timeout.unwrap_or(STREAM_TIMEOUT)),
                 },
             };
+            #[cfg(feature = "gstreamer")]
+            if command.program == command_line::GST_LAUNCH {
+                let secret = match address {
+                    Address::Stream(url) => Some(url.as_str()),
+                    _ => None,
+                };
+                let source = appsink::AppSource::open(&name, &command, secret, settings, manner)?;
+                return Ok(Box::new(source));
+            }
             Box::new(ChildSource::open(
                 &name, &command, splitter, settings, manner,
             )?)
@@ -162,6 +173,9 @@ fn open_after(
 /// The command of the child process that reads a source, as a shell takes it, password included;
 /// `None` for a source that is read without one. What it writes on standard output are portable
 /// maps (PPM, PGM), for a CSI camera raw NV12, for `pipe:` whatever the command writes.
+///
+/// With the Cargo feature `gstreamer` the elements of a command of gst-launch-1.0 run in this
+/// process, and the command shows what they are.
 ///
 /// # Errors
 /// Those of [`open`] that can be told without opening: settings, a missing program, a missing file.
