@@ -20,7 +20,7 @@ port=$((20000 + RANDOM % 20000))
     --model "$model" --json --log "$room/events.jsonl" --metrics "127.0.0.1:$port" \
     >/dev/null 2>"$room/messages" &
 pid=$!
-trap 'kill $pid 2>/dev/null; rm -rf "$room"' EXIT
+trap 'kill $pid 2>/dev/null || true; rm -rf "$room"' EXIT
 
 judged() { # frames judged so far
     { exec 3<>"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null || { echo 0; return; }
