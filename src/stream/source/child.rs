@@ -1,16 +1,18 @@
 //! Pictures that a child process writes on its standard output.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, ErrorKind, Read},
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{self, ChildStderr, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use regex::Regex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::{
@@ -91,6 +93,7 @@ impl ChildSource {
 
     fn end(&mut self) -> Result<Arrival, SourceError> {
         let (status, complaints) = self.child.finish();
+        let complaints = without_passwords(&complaints);
         if self.manner.ends && status.is_some_and(|status| status.success()) {
             return Ok(Arrival::End);
         }
@@ -116,6 +119,13 @@ impl ChildSource {
             }
         })
     }
+}
+
+/// A program's words without the passwords of the addresses that it repeats.
+fn without_passwords(text: &str) -> Cow<'_, str> {
+    static PASSWORD: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(://[^\s/@:]*):[^\s/]*@").expect("a sound expression"));
+    PASSWORD.replace_all(text, "$1:***@")
 }
 
 impl Source for ChildSource {
