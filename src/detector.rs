@@ -10,7 +10,7 @@ use ndarray::{Array2, ArrayView2};
 use crate::{
     Error, Reconstructor,
     anomaly::{Calibration, Scorer, Scoring, Verdict, regions},
-    backend::{Engine, EngineOptions},
+    backend::{BackendKind, Device, Engine, EngineOptions},
     bundle::{Bundle, BundleError, Compared, Manifest, Proof},
     frame::{Frame, FrameStatistics},
     preprocess::{CanvasLayout, Geometry},
@@ -39,6 +39,8 @@ pub struct Detector {
     map: Array2<f32>,
     scored: bool,
     score_is_of_map: bool,
+    backend: BackendKind,
+    device: Device,
 }
 
 /// What a [`Detector`] says of one frame.
@@ -144,6 +146,8 @@ impl Detector {
                 .scoring
                 .as_ref()
                 .is_some_and(Scoring::score_is_of_map),
+            backend: engine.backend(),
+            device: engine.device(),
         })
     }
 
@@ -306,6 +310,24 @@ impl Detector {
     /// The engine and where it runs: `tract 0.23.9 on cpu`.
     pub fn description(&self) -> &str {
         self.reconstructor.description()
+    }
+
+    /// The engine.
+    pub fn backend(&self) -> BackendKind {
+        self.backend
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The largest value of the last frame's anomaly map, at the canvas's size; `None` if that
+    /// frame was invalid.
+    pub fn map_maximum(&self) -> Option<f64> {
+        let map = self.anomaly_map()?;
+        let maximum = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        Some(f64::from(maximum))
     }
 
     /// How well the engine agreed on the golden frame.

@@ -273,14 +273,6 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// The largest value of the last frame's anomaly map, at the tensor's size; `None` if that frame was
-/// invalid.
-pub(crate) fn map_maximum(detector: &Detector) -> Option<f64> {
-    let map = detector.anomaly_map()?;
-    let maximum = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    Some(f64::from(maximum))
-}
-
 impl Run<'_> {
     fn report(
         &mut self,
@@ -332,7 +324,7 @@ impl Run<'_> {
                     .p_value
                     .and(verdict.score)
                     .map(|score| self.detector.calibration().standing(score).percentile()),
-                map_max: map_maximum(&self.detector),
+                map_max: self.detector.map_maximum(),
                 regions: &verdict.regions,
                 reasons: &verdict.reasons,
                 model_id: self.detector.model_id(),

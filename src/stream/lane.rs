@@ -311,6 +311,7 @@ impl Lane {
             schema_version: SCHEMA_VERSION,
             source: self.name.clone(),
             frame_number: captured.number,
+            frame_id: captured.number,
             timestamp: timestamp(frame.captured()),
             path: (frame.source() != self.name).then(|| frame.source().to_owned()),
             pred_label: verdict.label,
@@ -322,10 +323,14 @@ impl Lane {
                 .p_value
                 .and(verdict.score)
                 .map(|score| calibration.standing(score).percentile()),
+            // The detector's map is that of the frame before, where this one was not given to it.
+            map_max: verdict.score.and_then(|_| detector.map_maximum()),
             regions: verdict.regions.clone(),
             reasons: verdict.reasons.clone(),
             event_id: None,
             model_id: detector.model_id().to_owned(),
+            backend: detector.backend().name(),
+            device: detector.device().name(),
             latency_ms,
         }
     }

@@ -32,6 +32,8 @@ pub struct FrameRecord {
     pub source: String,
     /// The source's frames are counted from 0; lost frames leave gaps.
     pub frame_number: u64,
+    /// The same number, under the name that `edge-vae score` gives it.
+    pub frame_id: u64,
     /// When the frame was captured, RFC 3339 in UTC with milliseconds.
     pub timestamp: String,
     /// The file, for sources of files; of procedural frames what they show.
@@ -47,6 +49,8 @@ pub struct FrameRecord {
     pub p_value: Option<f64>,
     /// Share of the calibration's frames with a smaller score, percent.
     pub percentile_of_normals: Option<f64>,
+    /// The largest value of the anomaly map; `null` where the frame was not scored.
+    pub map_max: Option<f64>,
     /// What is strange in an anomalous frame.
     pub regions: Vec<Region>,
     /// Why it is anomalous or invalid.
@@ -56,6 +60,10 @@ pub struct FrameRecord {
     pub event_id: Option<String>,
     /// The model that judged.
     pub model_id: String,
+    /// The engine that ran it: `tract`, `ort`.
+    pub backend: &'static str,
+    /// Where it ran: `cpu`, `cuda`, `tensorrt`.
+    pub device: &'static str,
     /// How long the stages took, milliseconds.
     pub latency_ms: StageTimes,
 }

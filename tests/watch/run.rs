@@ -52,6 +52,10 @@ fn every_frame_of_a_folder_is_an_object_and_each_defect_one_event() {
         assert_eq!(frame["regions"].as_array().unwrap().is_empty(), !strange);
         for key in [
             "pred_score",
+            "map_max",
+            "backend",
+            "device",
+            "frame_id",
             "threshold",
             "p_value",
             "model_id",

@@ -13,7 +13,6 @@ use crate::cli::{
     interrupt,
     messages::{Voice, one_line},
     progress::Progress,
-    score::map_maximum,
 };
 
 /// Scores each frame. What is no picture of anything, and what fails, is named, counted and left
@@ -49,7 +48,7 @@ pub(super) fn score(
             Ok((judgement, size)) => match (
                 judgement.verdict.label,
                 judgement.verdict.score,
-                map_maximum(detector),
+                detector.map_maximum(),
             ) {
                 (Label::Normal | Label::Anomalous, Some(score), Some(peak)) => {
                     material.samples.push(Sample {
