@@ -19,6 +19,8 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use self::parcel::{read, written};
@@ -27,6 +29,9 @@ use crate::replace_file;
 
 pub use parcel::Parcel;
 pub use settings::OutboxSettings;
+
+/// How long a folder is waited for that is in use.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// Files of this kind that are kept in `aside/`: enough to see what went wrong.
 const MOST_ASIDE: usize = 100;
@@ -79,14 +84,22 @@ impl Outbox {
         };
         fs::create_dir_all(folder).map_err(unusable)?;
         let lock = File::create(folder.join("lock")).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(setting(format!(
-                    "outbox {shown}: another process uses it; give each its own in outbox.folder"
-                )));
+        let began = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // A child that this process starts holds whatever is locked until it runs its own
+                // program, so a folder that was just let go may be held for a moment.
+                Err(TryLockError::WouldBlock) if began.elapsed() < LET_GO => {
+                    thread::sleep(LET_GO / 50);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(setting(format!(
+                        "outbox {shown}: another process uses it; give each its own in outbox.folder"
+                    )));
+                }
+                Err(TryLockError::Error(error)) => return Err(unusable(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
         let mut outbox = Self {
             sink: sink.to_owned(),
