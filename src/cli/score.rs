@@ -11,6 +11,7 @@ use edge_vae::{
     Detector, Frame, Judgement,
     anomaly::{Label, Region},
     render::{MapPicture, judged_overlay, png},
+    stream::record::timestamp,
 };
 use ndarray::Array2;
 use serde::Serialize;
@@ -314,7 +315,7 @@ impl Run<'_> {
                 schema_version: SCHEMA_VERSION,
                 frame_id: id,
                 path: &path.to_string_lossy(),
-                timestamp: humantime::format_rfc3339_millis(frame.captured()).to_string(),
+                timestamp: timestamp(frame.captured()),
                 pred_label: verdict.label.as_str(),
                 pred_score: verdict.score,
                 threshold,

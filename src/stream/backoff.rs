@@ -2,33 +2,37 @@
 
 use std::time::Duration;
 
-/// The first wait.
-const FIRST: Duration = Duration::from_millis(250);
-
-/// The longest wait. Trying again costs little, and what came back should be noticed soon.
-const LONGEST: Duration = Duration::from_secs(3);
-
-/// Waits that double from a quarter of a second up to three seconds.
-#[derive(Clone, Debug, Default)]
-pub struct Backoff {
+/// Waits that double from a first one up to a longest.
+#[derive(Clone, Debug)]
+pub(super) struct Backoff {
+    first: Duration,
+    longest: Duration,
     failures: u32,
 }
 
 impl Backoff {
+    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            failures: 0,
+        }
+    }
+
     /// Counts a failure, and says how long to wait before the next attempt.
-    pub fn failed(&mut self) -> Duration {
-        let wait = FIRST.saturating_mul(1 << self.failures.min(16));
+    pub(super) fn failed(&mut self) -> Duration {
+        let wait = self.first.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
-        wait.min(LONGEST)
+        wait.min(self.longest)
     }
 
     /// Forgets the failures: it worked.
-    pub fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
     /// Failures since it last worked.
-    pub fn failures(&self) -> u32 {
+    pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 }
@@ -39,13 +43,14 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_limit_and_start_anew() {
-        let mut backoff = Backoff::default();
+        let longest = Duration::from_secs(3);
+        let mut backoff = Backoff::new(Duration::from_millis(250), longest);
         let waits: Vec<u128> = (0..6).map(|_| backoff.failed().as_millis()).collect();
         assert_eq!(waits, [250, 500, 1000, 2000, 3000, 3000]);
         assert_eq!(backoff.failures(), 6);
         backoff.succeeded();
         assert_eq!(backoff.failed().as_millis(), 250);
-        let mut long = Backoff { failures: u32::MAX };
-        assert_eq!(long.failed(), LONGEST);
+        backoff.failures = u32::MAX;
+        assert_eq!(backoff.failed(), longest);
     }
 }

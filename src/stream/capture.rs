@@ -19,6 +19,12 @@ use super::{
     source::{Arrival, Source, SourceError},
 };
 
+/// Wait before a lost source is opened again.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The longest such wait. Trying again costs little, and what came back should be noticed soon.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
 /// A source that has given frames for so long has not failed any more: one that gives a few and dies
 /// is waited for ever longer.
 const GOOD: Duration = Duration::from_secs(5);
@@ -90,7 +96,7 @@ enum Outcome {
 impl Capture {
     /// Runs until the source ends, is given up, or `stop` is set.
     pub(super) fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut pool = Pool::default();
         let mut number = 0;
         let mut opened_before = false;

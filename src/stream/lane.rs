@@ -357,6 +357,13 @@ impl Lane {
     }
 }
 
+/// A pipeline that could not be started leaves no thread behind.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 fn times(queued: Duration, judgement: &Judgement) -> StageTimes {
     let latency = &judgement.latency;
     StageTimes {

@@ -26,7 +26,6 @@ pub mod source;
 mod stages;
 mod temperature;
 
-pub use backoff::Backoff;
 pub use capture::Opener;
 pub use configuration::{Configuration, ConfigurationError, SourceEntry};
 pub use intake::Policy;

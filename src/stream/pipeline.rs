@@ -385,10 +385,7 @@ impl Pipeline {
     fn finish_lanes(&mut self) {
         for index in 0..self.lanes.len() {
             let (number, lane) = &mut self.lanes[index];
-            if !self.intake.is_empty(*number) {
-                continue;
-            }
-            let Some(reason) = lane.ended.take() else {
+            let Some(reason) = lane.ended.take_if(|_| self.intake.is_empty(*number)) else {
                 continue;
             };
             let (events, source) = (lane.finish(), lane.name.clone());

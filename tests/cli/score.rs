@@ -328,3 +328,17 @@ fn only_anomalous_frames_have_heat() {
     assert!(grey("good.png.overlay.png"));
     assert!(!grey("bad.png.overlay.png"));
 }
+
+#[test]
+fn a_frame_from_before_1970_is_judged_too() {
+    let room = Room::new();
+    let file = std::fs::File::options()
+        .append(true)
+        .open(room.at("good.png"))
+        .unwrap();
+    let before = std::time::UNIX_EPOCH - std::time::Duration::from_secs(86_400);
+    file.set_modified(before).unwrap();
+    let ran = room.verb("score", &["good.png", "--json"]);
+    let line: serde_json::Value = serde_json::from_str(&ran.is_fine().stdout).unwrap();
+    assert_eq!(line["timestamp"], "1970-01-01T00:00:00.000Z");
+}

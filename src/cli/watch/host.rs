@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -38,7 +39,7 @@ impl Signals {
             stop: Arc::default(),
             hangup: Arc::default(),
         };
-        let caught = || -> std::io::Result<()> {
+        let caught = || -> io::Result<()> {
             for signal in [SIGINT, SIGTERM] {
                 flag::register_conditional_shutdown(signal, 2, Arc::clone(&signals.stop))?;
                 flag::register(signal, Arc::clone(&signals.stop))?;
@@ -151,8 +152,8 @@ impl Host for Watcher {
 
     fn note(&mut self, text: &dyn Display) {
         if self.status_line {
-            // It is drawn again below the message.
-            eprint!("\r\x1b[2K");
+            // It is drawn again below the message; where the terminal is gone, there is nobody to see.
+            let _ = write!(io::stderr(), "\r\x1b[2K");
         }
         self.voice.note(text);
     }

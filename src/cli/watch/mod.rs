@@ -147,7 +147,7 @@ pub(crate) fn run(flags: WatchFlags, voice: Voice) -> anyhow::Result<Outcome> {
     let judged: u64 = ended.tally.sources.iter().map(|source| source.judged).sum();
     ensure!(
         judged > 0 || watcher.was_stopped(),
-        "the sources ended without a frame that could be read"
+        "it ended without a frame that could be read"
     );
     Ok(Outcome::Done)
 }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::super::backoff::Backoff;
 use super::{Outbox, Parcel, SinkError};
 
 /// Time between attempts to write what the disk did not take.
@@ -197,30 +198,9 @@ impl Delivery {
     }
 }
 
-/// Times between attempts: doubled from half a second to half a minute.
-pub(super) struct BackOff {
-    next: Duration,
-}
-
-impl BackOff {
-    const FIRST: Duration = Duration::from_millis(500);
-    const MOST: Duration = Duration::from_secs(30);
-
-    pub(super) fn new() -> Self {
-        Self { next: Self::FIRST }
-    }
-
-    /// How long to wait now.
-    pub(super) fn next(&mut self) -> Duration {
-        let now = self.next;
-        self.next = (2 * now).min(Self::MOST);
-        now
-    }
-
-    /// It went well.
-    pub(super) fn reset(&mut self) {
-        self.next = Self::FIRST;
-    }
+/// Times between attempts to reach a peer.
+pub(super) fn attempts() -> Backoff {
+    Backoff::new(Duration::from_millis(500), Duration::from_secs(30))
 }
 
 #[cfg(test)]
@@ -278,10 +258,10 @@ mod tests {
 
     #[test]
     fn attempts_become_rare_but_not_too_rare() {
-        let mut back_off = BackOff::new();
-        let times: Vec<f64> = (0..8).map(|_| back_off.next().as_secs_f64()).collect();
+        let mut back_off = attempts();
+        let times: Vec<f64> = (0..8).map(|_| back_off.failed().as_secs_f64()).collect();
         assert_eq!(times, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]);
-        back_off.reset();
-        assert_eq!(back_off.next(), BackOff::FIRST);
+        back_off.succeeded();
+        assert_eq!(back_off.failed().as_secs_f64(), 0.5);
     }
 }

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::{
     Message, Outbox, OutboxSettings, Parcel, Sink, SinkError, Wants,
-    delivery::{BackOff, Delivery},
+    delivery::{Delivery, attempts},
     quantity, secret, tls,
 };
 
@@ -239,18 +239,18 @@ enum Attempt {
 
 impl Poster {
     fn work(&self) {
-        let mut back_off = BackOff::new();
+        let mut back_off = attempts();
         while let Some((number, parcel)) = self.delivery.wait_for_front() {
             match self.attempt(&parcel) {
                 Attempt::Taken => {
                     self.delivery.delivered(number);
                     self.delivery.well();
-                    back_off.reset();
+                    back_off.succeeded();
                 }
                 Attempt::Refused(reason) => self.delivery.refused(number, &reason),
                 Attempt::Failed(problem) => {
                     self.delivery.trouble(problem);
-                    if !self.delivery.rest(back_off.next()) {
+                    if !self.delivery.rest(back_off.failed()) {
                         return;
                     }
                 }

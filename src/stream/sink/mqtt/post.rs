@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{
-    super::delivery::{BackOff, Delivery},
+    super::{
+        super::backoff::Backoff,
+        delivery::{Delivery, attempts},
+    },
     wire::{Client, Happened, ONLINE, Options, Unfinished, connect},
 };
 
@@ -41,7 +44,7 @@ impl Post {
 
     /// Keeps a connection, until the sink ends.
     pub(super) fn work(&self, options: &Options) {
-        let mut back_off = BackOff::new();
+        let mut back_off = attempts();
         let mut unfinished = Unfinished::Nothing;
         while !self.delivery.is_ending() {
             // The client's constructor panics where the system has no more file descriptors.
@@ -62,7 +65,7 @@ impl Post {
                 } => {
                     unfinished = going;
                     self.delivery.trouble(problem);
-                    if !self.delivery.rest(back_off.next()) {
+                    if !self.delivery.rest(back_off.failed()) {
                         return;
                     }
                 }
@@ -71,7 +74,7 @@ impl Post {
     }
 
     /// One connection.
-    fn run(&self, options: &Options, unfinished: Unfinished, back_off: &mut BackOff) -> End {
+    fn run(&self, options: &Options, unfinished: Unfinished, back_off: &mut Backoff) -> End {
         let (client, mut connection) = connect(options, unfinished);
         let mut since: Option<Instant> = None;
         loop {
@@ -89,7 +92,7 @@ impl Post {
                     if let Some(number) = link.on_its_way.take() {
                         self.delivery.delivered(number);
                         self.delivery.well();
-                        back_off.reset();
+                        back_off.succeeded();
                     }
                     self.send_next(&mut link);
                 }
@@ -104,7 +107,7 @@ impl Post {
                 Err(problem) => {
                     if since.is_some_and(|since| since.elapsed() >= GOOD) {
                         self.delivery.well();
-                        back_off.reset();
+                        back_off.succeeded();
                     }
                     // What was sent without the connection's knowing is sent anew.
                     let unfinished = connection.unfinished();
