@@ -1,6 +1,7 @@
 //! Trains variational autoencoders on normal frames and exports them to ONNX inside a bundle that
 //! `edge-vae` runs.
 
+pub mod backbone;
 pub mod cli;
 pub mod defects;
 pub mod detection;

@@ -81,10 +81,12 @@ pub(super) struct TrainingArgs {
     /// What frames are judged by; auto: what finds synthetic defects in held-out frames best
     #[arg(long, value_enum, default_value_t = Score::Auto)]
     score: Score,
-    /// Take the feature maps of your own network in place of the trained one's: an ONNX file with one
-    /// input N×C×H×W of the tensor's size and maps N×c×h×w among its outputs
-    #[arg(long, value_name = "ONNX")]
-    features: Option<PathBuf>,
+    /// Whose feature maps are compared with normal ones. shipped: those of EfficientNet-lite0, trained
+    /// on photographs, which comes with this program; own: those of the network that is trained;
+    /// or of any network of yours: an ONNX file with one input N×C×H×W of the tensor's size and
+    /// maps N×c×h×w among its outputs [default: own for 28x28, else shipped]
+    #[arg(long, value_name = "shipped|own|ONNX", value_parser = parse_features)]
+    features: Option<FeaturesArg>,
     /// Outputs of --features that are taken [default: all maps]
     #[arg(
         long,
@@ -93,9 +95,9 @@ pub(super) struct TrainingArgs {
         requires = "features"
     )]
     feature_maps: Vec<String>,
-    /// What --features was trained with: imagenet, or none for values in [0, 1]
-    #[arg(long, value_enum, default_value = "imagenet", requires = "features")]
-    feature_normalise: FeatureNormalise,
+    /// What --features was trained with: imagenet, or none for values in [0, 1] [default: imagenet]
+    #[arg(long, value_enum, requires = "features")]
+    feature_normalise: Option<FeatureNormalise>,
     /// Bring every frame to one exposure [default: off for 28x28, else on]
     #[arg(long, value_enum)]
     exposure: Option<Switch>,
@@ -257,6 +259,37 @@ enum SizeArg {
     Side128,
     #[value(name = "256")]
     Side256,
+    #[value(name = "384")]
+    Side384,
+}
+
+impl SizeArg {
+    /// In pixels; none to ask the training frames.
+    fn side(self) -> Option<usize> {
+        match self {
+            Self::Auto => None,
+            Self::Side128 => Some(128),
+            Self::Side256 => Some(256),
+            Self::Side384 => Some(384),
+        }
+    }
+}
+
+/// Whose features are compared.
+#[derive(Clone, Debug, PartialEq)]
+enum FeaturesArg {
+    Shipped,
+    Own,
+    File(PathBuf),
+}
+
+fn parse_features(text: &str) -> Result<FeaturesArg, String> {
+    match text {
+        "" => Err("wanted shipped, own or an ONNX file".to_owned()),
+        "shipped" => Ok(FeaturesArg::Shipped),
+        "own" => Ok(FeaturesArg::Own),
+        path => Ok(FeaturesArg::File(path.into())),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -385,9 +418,8 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
     let (preset, implied) = preset.resolve();
     let size = match (args.size, implied) {
         (None, size) => size,
-        (Some(SizeArg::Auto), None) => None,
-        (Some(SizeArg::Side128), None | Some(128)) => Some(128),
-        (Some(SizeArg::Side256), None | Some(256)) => Some(256),
+        (Some(size), None) => size.side(),
+        (Some(size), Some(side)) if size.side() == Some(side) => Some(side),
         (Some(_), Some(side)) => bail!(
             "--size: the preset's name says {side}: give one of the two, or --preset edge, balanced or best"
         ),
@@ -481,12 +513,38 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
         score: args.score,
-        backbone: args.features.as_ref().map(|path| BackboneOptions {
-            path: path.clone(),
-            maps: args.feature_maps.clone(),
-            normalise: args.feature_normalise.resolve(),
-        }),
+        backbone: backbone(args, preset)?,
     })
+}
+
+/// The second network that the flags ask for.
+fn backbone(args: &TrainingArgs, preset: Preset) -> Result<Option<BackboneOptions>> {
+    let features = match &args.features {
+        None if preset.detects() => FeaturesArg::Shipped,
+        None => FeaturesArg::Own,
+        Some(features) => features.clone(),
+    };
+    let path = match features {
+        FeaturesArg::File(path) => Some(path),
+        FeaturesArg::Shipped | FeaturesArg::Own
+            if !args.feature_maps.is_empty() || args.feature_normalise.is_some() =>
+        {
+            bail!("--feature-maps and --feature-normalise are for --features FILE.onnx")
+        }
+        FeaturesArg::Own => return Ok(None),
+        FeaturesArg::Shipped if preset.fixed_side().is_some() => bail!(
+            "--features shipped: the shipped network sees nothing in frames of {0}: give --preset \
+             edge, balanced or best, or --features own",
+            preset.name()
+        ),
+        FeaturesArg::Shipped => None,
+    };
+    let normalise = args.feature_normalise.unwrap_or(FeatureNormalise::Imagenet);
+    Ok(Some(BackboneOptions {
+        normalise: path.as_ref().and(normalise.resolve()),
+        maps: args.feature_maps.clone(),
+        path,
+    }))
 }
 
 fn device(device: TrainDevice) -> Result<candle_core::Device> {

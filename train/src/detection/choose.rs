@@ -20,6 +20,10 @@ use super::{Score, gather::Gathered, trials::Truth};
 /// of preference: synthetic validation is no finer.
 const TIE: f64 = 0.01;
 
+/// What is taken off the head's AUROC of defects: it was trained on defects of these very kinds and
+/// so finds them better than real ones, which the other scores know as little as these.
+const PRACTICE: f64 = 0.05;
+
 /// From this AUROC of changes of the whole shape on normal frames have a shape, which a frame must
 /// have before it can be flawless.
 const SHAPED: f64 = 0.8;
@@ -99,6 +103,16 @@ struct Best {
     of_defects: f64,
     /// AUROC of changes of the whole shape, where there are such.
     of_shapes: Option<f64>,
+    /// Whether it was trained on synthetic defects.
+    practised: bool,
+}
+
+impl Best {
+    /// AUROC of defects as it counts against that of other scores.
+    fn of_unseen_defects(&self) -> f64 {
+        let practice = if self.practised { PRACTICE } else { 0.0 };
+        self.of_defects - practice
+    }
 }
 
 /// Chooses score and map for `wanted`.
@@ -152,8 +166,8 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
     })
 }
 
-/// The place of the score that is taken: of those that tell defects best (within a tie) the first in
-/// the order of preference. Where normal frames have a shape, which `seen` says that its changes show,
+/// The place of the score that is taken: of those that tell defects best (within a tie, and less what
+/// a score owes to practice) the first in the order of preference. Where normal frames have a shape, which `seen` says that its changes show,
 /// only those are considered that tell its changes best: another thing is worse than a flaw, and
 /// where all tell it, as for registered parts, flaws decide.
 fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
@@ -175,7 +189,7 @@ fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
             places = kept;
         }
     }
-    let (kept, _) = within_a_tie(places, &|best| best.of_defects);
+    let (kept, _) = within_a_tie(places, &Best::of_unseen_defects);
     kept.first().copied()
 }
 
@@ -238,6 +252,7 @@ fn best_of(
                     auroc,
                     of_defects: separation(scores, trials, Truth::is_defect),
                     of_shapes: has_shapes.then(|| separation(scores, trials, Truth::is_shape)),
+                    practised: field.source == Source::Head,
                 });
             }
         }

@@ -118,7 +118,7 @@ pub struct Detector {
 pub struct Graphs<'a> {
     /// File of the head's graph.
     pub head: Option<&'a str>,
-    /// The user's backbone.
+    /// A second network, whose features are compared.
     pub backbone: Option<&'a BackboneSettings>,
 }
 
@@ -439,8 +439,8 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
         eprintln!("  {:5.1} %{parts}  {name}{mark}", 100.0 * auroc);
     }
     eprintln!(
-        "  of two within 1 %, the first of this order is taken: features, head, residual, \
-         likelihood, latent"
+        "  of two within 1 %, the first of this order is taken: features, head (less 5 %, for it was \
+         trained on such defects), residual, likelihood, latent"
     );
     if shapes > 0 {
         eprintln!(

@@ -20,7 +20,7 @@ use super::{
     graphs,
 };
 use crate::{
-    detection,
+    backbone, detection,
     fit::{Frames, MASK, State},
     network::{Network, Snapshot},
 };
@@ -58,7 +58,7 @@ pub struct Export<'a> {
 
 /// File of the bundle with the head's graph.
 const HEAD: &str = "head.onnx";
-/// File of the bundle with the user's own network.
+/// File of the bundle with a second network, whose features are compared.
 const BACKBONE: &str = "backbone.onnx";
 /// Frames on which graphs and network are compared.
 const COMPARED: usize = 8;
@@ -228,12 +228,20 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// The user's backbone, and its bytes.
+    /// The backbone, and its bytes.
     fn backbone(&self, engine: &Engine) -> Result<Option<(BackboneSettings, Vec<u8>)>> {
         let Some(options) = &self.state.options.backbone else {
             return Ok(None);
         };
-        let path = &options.path;
+        let Some(path) = &options.path else {
+            let spec = self.network.spec();
+            let settings = BackboneSettings {
+                file: BACKBONE.to_owned(),
+                normalise: backbone::normalise(),
+                maps: options.maps.clone(),
+            };
+            return Ok(Some((settings, backbone::onnx(spec.height, spec.width)?)));
+        };
         let onnx = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
         let graph = engine.load(&onnx, &path.display().to_string(), 1)?;
         let channels = graph.inputs().first().and_then(|input| input.shape.get(1));

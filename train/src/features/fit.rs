@@ -19,7 +19,7 @@ use super::{
 use crate::random::{Purpose, stream};
 
 /// Frames, evenly spaced, from which scales and directions are estimated, and held-out frames that
-/// choose the shrinkage. Both are shared by all cells, so that more would change little.
+/// a mixture is chosen by. Both are shared by all cells, so that more would change little.
 const MOST_FRAMES: usize = 512;
 
 /// Frames that are worked on together.
@@ -40,9 +40,9 @@ const MOST_MIXTURE_DIRECTIONS: usize = 64;
 /// Bytes that nodes and small constants of a graph may take.
 const GRAPH_BYTES: usize = 16_384;
 
-/// Fits one model of each of `kinds` to the normal frames `train`; how far covariances are drawn
-/// towards the pooled one, and the number of a mixture's components, are chosen by the likelihood
-/// of the normal frames `held_out`.
+/// Fits one model of each of `kinds` to the normal frames `train`; the number of a mixture's
+/// components, and how far their covariances are drawn towards the pooled one, are chosen by the
+/// likelihood of the normal frames `held_out`.
 ///
 /// The same frames, options and seed give the same bits, whatever the number of threads. Memory:
 /// cells × directions² × 4 bytes twice, channels² × 100 bytes, and for a mixture 50,000 vectors.
@@ -56,7 +56,7 @@ pub fn fit(
     kinds: &[Kind],
     options: &Options,
 ) -> Result<Vec<Model>> {
-    check(train, held_out, options)?;
+    check(train, held_out, kinds, options)?;
     let mut grid = None;
     train.visit(&[0], &mut |maps| {
         grid = Some(Grid::choose(maps, options.grid)?);
@@ -93,26 +93,24 @@ pub fn fit(
         options.seed,
         0,
     )?;
-    let mut tested_cells = cells.as_ref().map(Cells::about_means);
-    let mut tested_vectors = vectors.as_ref().map(Vectors::emptied);
-    let tested = evenly_spaced(held_out.frames(), MOST_FRAMES);
-    pass(
-        held_out,
-        &tested,
-        &grid,
-        tested_cells.as_mut(),
-        tested_vectors.as_mut(),
-        options.seed,
-        1,
-    )?;
-
-    let cells = match (cells, tested_cells) {
-        (Some(cells), Some(tested)) => Some(cells.fit(&tested)?),
-        _ => None,
-    };
-    let mixture = match (vectors, tested_vectors) {
-        (Some(vectors), Some(tested)) => Some(vectors.fit(&tested, options)?),
-        _ => None,
+    let cells = cells.map(Cells::fit).transpose()?;
+    let mixture = match vectors {
+        Some(vectors) => {
+            let mut tested = vectors.emptied();
+            let frames = evenly_spaced(held_out.frames(), MOST_FRAMES);
+            let tested_vectors = Some(&mut tested);
+            pass(
+                held_out,
+                &frames,
+                &grid,
+                None,
+                tested_vectors,
+                options.seed,
+                1,
+            )?;
+            Some(vectors.fit(&tested, options)?)
+        }
+        None => None,
     };
     let model = |kind: &Kind| {
         let (projection, gaussians) = match kind {
@@ -141,15 +139,20 @@ pub fn fit(
     Ok(kinds.iter().filter_map(model).collect())
 }
 
-fn check(train: &dyn FeatureSource, held_out: &dyn FeatureSource, options: &Options) -> Result<()> {
+fn check(
+    train: &dyn FeatureSource,
+    held_out: &dyn FeatureSource,
+    kinds: &[Kind],
+    options: &Options,
+) -> Result<()> {
     ensure!(
         train.frames() >= 2,
         "found {} normal frames to fit Gaussians on, at least 2 are needed",
         train.frames()
     );
     ensure!(
-        held_out.frames() >= 1,
-        "the Gaussians' shrinkage is chosen on held-out normal frames, and there is none"
+        held_out.frames() >= 1 || !kinds.contains(&Kind::PositionFree),
+        "the mixture of Gaussians is chosen on held-out normal frames, and there is none"
     );
     ensure!(
         options.directions != Some(0),
@@ -317,18 +320,10 @@ impl Cells {
         }
     }
 
-    /// Room for held-out frames, whose differences are taken from the means of these.
-    fn about_means(&self) -> Self {
-        Self {
-            projection: self.projection.clone(),
-            sums: self.sums.as_ref().map(|sums| CellSums::new(&sums.means())),
-        }
-    }
-
-    fn fit(self, held_out: &Self) -> Result<(Arc<Projection>, Gaussians)> {
-        let sums = self.sums.as_ref().zip(held_out.sums.as_ref());
-        let (sums, held_out) = sums.context("the source of feature maps gave no frame")?;
-        let stored = sums.fit(held_out)?;
+    fn fit(self) -> Result<(Arc<Projection>, Gaussians)> {
+        let sums = self.sums.as_ref();
+        let sums = sums.context("the source of feature maps gave no frame")?;
+        let stored = sums.fit()?;
         let gaussians = Gaussians::Cells {
             widened: Arc::new(stored.widen()),
             stored: Arc::new(stored),

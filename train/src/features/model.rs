@@ -11,7 +11,7 @@ use super::{
     directions::Projection,
     grid::Grid,
     mixture::Mixture,
-    position::{CellGaussians, Widened},
+    position::{self, CellGaussians, Widened},
 };
 
 /// How far the feature vectors of a frame are from those of normal frames.
@@ -47,13 +47,12 @@ pub struct Summary {
     pub directions: usize,
     /// Gaussians: one for each cell, or the components of the mixture.
     pub components: usize,
-    /// Weight of the pooled covariance in each covariance, chosen by the held-out likelihood.
+    /// Weight of the pooled covariance in each covariance: 0 for cells, chosen by the held-out
+    /// likelihood for a mixture.
     pub share: f64,
-    /// Variance added in every direction, in units of a channel's variance; chosen likewise.
+    /// Variance added in every direction, in units of a channel's variance; chosen likewise for a
+    /// mixture.
     pub floor: f64,
-    /// Mean log-likelihood of a held-out feature vector in nats, without −½·ln 2π for each
-    /// direction. It compares models of the same kind, grid and directions.
-    pub log_likelihood: f64,
 }
 
 impl Model {
@@ -78,15 +77,12 @@ impl Model {
 
     /// What it is made of.
     pub fn summary(&self) -> Summary {
-        let (components, shrinkage, log_likelihood) = match &self.gaussians {
-            Gaussians::Cells { stored, .. } => {
-                (self.grid.cells(), stored.shrinkage, stored.log_likelihood)
+        let (components, share, floor) = match &self.gaussians {
+            Gaussians::Cells { .. } => (self.grid.cells(), 0.0, position::FLOOR),
+            Gaussians::Mixture(mixture) => {
+                let shrinkage = mixture.shrinkage;
+                (mixture.components(), shrinkage.share, shrinkage.floor)
             }
-            Gaussians::Mixture(mixture) => (
-                mixture.components(),
-                mixture.shrinkage,
-                mixture.log_likelihood,
-            ),
         };
         Summary {
             kind: self.kind().name(),
@@ -94,9 +90,8 @@ impl Model {
             channels: self.grid.channels(),
             directions: self.projection.directions(),
             components,
-            share: shrinkage.share,
-            floor: shrinkage.floor,
-            log_likelihood,
+            share,
+            floor,
         }
     }
 

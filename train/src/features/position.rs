@@ -5,13 +5,15 @@ use half::f16;
 use nalgebra::DMatrix;
 use rayon::prelude::*;
 
-use super::{
-    selection::{self, Place, Shrinkage},
-    triangle::{self, Whitening},
-};
+use super::triangle::{self, Whitening};
 
-/// Cells, evenly spaced, on which the shrinkage is chosen.
-const TRIED_CELLS: usize = 32;
+/// Variance added in every direction, in units of a channel's variance over all cells and frames, so
+/// that a direction in which the frames of a cell hardly differ does not outweigh all others.
+///
+/// Covariances are not drawn towards a common one, however few the frames: what is normal at one
+/// place and not at another is what a cell of its own is for. Held-out likelihood would shrink
+/// them, and finds defects worse by one or two points (`docs/design/detection.md`).
+pub(super) const FLOOR: f64 = 0.005;
 
 /// Sums over the projected vectors of each cell.
 pub(super) struct CellSums {
@@ -72,16 +74,6 @@ impl CellSums {
             });
     }
 
-    /// Means of the cells, directions×cells.
-    pub(super) fn means(&self) -> DMatrix<f64> {
-        let frames = self.frames as f64;
-        let values = self.cells.iter().flat_map(|cell| {
-            let pairs = cell.origin.iter().zip(&cell.sum);
-            pairs.map(move |(origin, sum)| origin + sum / frames)
-        });
-        DMatrix::from_iterator(self.directions, self.cells.len(), values)
-    }
-
     /// Mean and covariance (divisor n − 1) of a cell.
     fn moments(&self, place: usize) -> Moments {
         let cell = &self.cells[place];
@@ -99,39 +91,22 @@ impl CellSums {
         }
     }
 
-    /// The Gaussians of the cells, with the shrinkage under which the held-out frames are
-    /// likeliest.
-    ///
-    /// `held_out` are sums over held-out frames whose origins are [`Self::means`].
+    /// The Gaussians of the cells.
     ///
     /// # Errors
-    /// Covariances that can't be made positive definite.
-    pub(super) fn fit(&self, held_out: &Self) -> Result<CellGaussians> {
-        let count = self.cells.len() as f64;
-        let mut pooled = DMatrix::zeros(self.directions, self.directions);
-        for place in 0..self.cells.len() {
-            pooled += self.moments(place).covariance / count;
-        }
-
-        let tried = TRIED_CELLS.min(self.cells.len());
-        let frames = held_out.frames as f64;
-        let places: Vec<Place> = (0..tried)
-            .map(|i| i * self.cells.len() / tried)
-            .map(|place| Place {
-                own: self.moments(place).covariance,
-                // Not about the mean of the held-out frames: that it is elsewhere is what counts.
-                held_out: triangle::symmetric(&held_out.cells[place].products, self.directions)
-                    / frames,
-                weight: frames,
-            })
-            .collect();
-        let (shrinkage, log_likelihood) = selection::choose(&places, &pooled)?;
-
+    /// Covariances that are not positive definite, for instance because of huge features.
+    pub(super) fn fit(&self) -> Result<CellGaussians> {
         let each: Vec<(Vec<f64>, Vec<f16>)> = (0..self.cells.len())
             .into_par_iter()
             .map(|place| {
-                let Moments { mean, covariance } = self.moments(place);
-                let whitening = Whitening::of(shrinkage.covariance(&covariance, &pooled))?;
+                let Moments {
+                    mean,
+                    mut covariance,
+                } = self.moments(place);
+                for i in 0..self.directions {
+                    covariance[(i, i)] += FLOOR;
+                }
+                let whitening = Whitening::of(covariance)?;
                 Ok((mean, whitening.rows().map(f16::from_f64).collect()))
             })
             .collect::<Result<_>>()?;
@@ -142,8 +117,6 @@ impl CellSums {
                 .flat_map(|(mean, _)| mean.iter().map(|&m| m as f32))
                 .collect(),
             whitening: each.iter().flat_map(|(_, w)| w.iter().copied()).collect(),
-            shrinkage,
-            log_likelihood,
         })
     }
 }
@@ -158,9 +131,6 @@ pub(super) struct CellGaussians {
     pub(super) mean: Vec<f32>,
     /// Wₚ, cells×r(r + 1)/2: lower triangles.
     pub(super) whitening: Vec<f16>,
-    pub(super) shrinkage: Shrinkage,
-    /// Mean log-likelihood of a held-out vector, without −½·ln 2π for each direction.
-    pub(super) log_likelihood: f64,
 }
 
 /// [`CellGaussians`] with the stored values widened.

@@ -7,10 +7,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
-use super::{
-    directions::Projection, grid::Grid, mixture::Mixture, model::Gaussians,
-    position::CellGaussians, selection::Shrinkage, *,
-};
+use super::{directions::Projection, grid::Grid, model::Gaussians, position::CellGaussians, *};
 
 /// Frames held in memory: maps of these names and shapes.
 struct Frames {
@@ -152,9 +149,9 @@ fn cell_means(vectors: &[Vec<DVector<f64>>]) -> Vec<DVector<f64>> {
 /// Mean and covariance.
 type Moments = (DVector<f64>, DMatrix<f64>);
 
-/// Means and shrunk covariances of the cells in scaled channels; as all directions have full
+/// Means and inverse covariances of the cells in scaled channels; as all directions have full
 /// covariances, the rotation into principal directions does not matter.
-fn brute_force(frames: &Frames, shrinkage: &Summary) -> (DVector<f64>, Vec<Moments>) {
+fn brute_force(frames: &Frames) -> (DVector<f64>, Vec<Moments>) {
     let vectors: Vec<_> = (0..frames.values.len())
         .map(|i| vectors_of(&frames.maps(i)))
         .collect();
@@ -175,15 +172,12 @@ fn brute_force(frames: &Frames, shrinkage: &Summary) -> (DVector<f64>, Vec<Momen
             sum / (scaled.len() as f64 - 1.0)
         })
         .collect();
-    let pooled = own.iter().sum::<DMatrix<f64>>() / own.len() as f64;
     let gaussians = means
         .into_iter()
         .zip(own)
         .map(|(mean, own)| {
             let identity = DMatrix::identity(mean.len(), mean.len());
-            let covariance = own * (1.0 - shrinkage.share)
-                + &pooled * shrinkage.share
-                + identity * shrinkage.floor;
+            let covariance = own + identity * position::FLOOR;
             (mean, covariance.try_inverse().unwrap())
         })
         .collect();
@@ -210,7 +204,7 @@ fn distances_by_brute_force() {
     assert_eq!(models[0].grid(), [4, 4]);
     let summary = models[0].summary();
     assert_eq!((summary.directions, summary.channels), (9, 9));
-    let (scale, gaussians) = brute_force(&frames, &summary);
+    let (scale, gaussians) = brute_force(&frames);
     let other = Frames::random(&SHAPES, 1, 9);
     let maps = other.maps(0);
     let vectors: Vec<_> = vectors_of(&maps)
@@ -257,7 +251,6 @@ fn fewer_directions_than_channels() {
             (mean.clone(), scatter.sum::<DMatrix<f64>>() / 29.0)
         })
         .collect();
-    let pooled = covariances.iter().map(|(_, c)| c).sum::<DMatrix<f64>>() / 16.0;
     let other = Frames::random(&SHAPES, 1, 9);
     let found = distances(&models[0], &other.maps(0));
     let vectors = project(&other.maps(0));
@@ -265,9 +258,7 @@ fn fewer_directions_than_channels() {
         .iter()
         .enumerate()
         .map(|(cell, (mean, own))| {
-            let covariance = own * (1.0 - summary.share)
-                + &pooled * summary.share
-                + DMatrix::identity(3, 3) * summary.floor;
+            let covariance = own + DMatrix::identity(3, 3) * position::FLOOR;
             let vector = vectors.column(cell).clone_owned();
             mahalanobis(&vector, &(mean.clone(), covariance.try_inverse().unwrap()))
         })
@@ -483,11 +474,6 @@ fn made_up(size: [usize; 2], directions: usize, channels: usize, random: &mut im
             .map(|i| (i as f32 * 0.7).sin())
             .collect(),
         whitening: halves(cells * triangle::length(directions), 1.0),
-        shrinkage: Shrinkage {
-            share: 0.5,
-            floor: 0.01,
-        },
-        log_likelihood: 0.0,
     };
     Model {
         grid,
@@ -543,16 +529,6 @@ fn few_frames_and_constant_channels_do() {
             assert!(sum(&far) > sum(&near), "{}", model.kind());
         }
     }
-}
-
-#[test]
-fn more_frames_trust_the_cells_more() {
-    let share = |train| {
-        let (_, _, models) = fitted(train, &[Kind::PerPosition], &Options::default());
-        models[0].summary().share
-    };
-    let (few, many) = (share(4), share(200));
-    assert!(few > many, "{few} with few frames, {many} with many");
 }
 
 #[test]
@@ -615,63 +591,5 @@ fn default_sizes_keep_the_budget() {
             bytes <= 5_000_000,
             "{side}×{side}: {directions} directions, {bytes} bytes"
         );
-    }
-}
-
-/// Prints what a run of the graphs costs: `cargo test --workspace --lib features -- --ignored
-/// --nocapture`.
-#[test]
-#[ignore = "measures, and checks nothing"]
-fn time_of_the_graphs() {
-    let mut random = Pcg64::seed_from_u64(1);
-    for (side, directions) in [(16, 64), (16, 96), (16, 128), (32, 64), (32, 96)] {
-        let model = made_up([side, side], directions, 257, &mut random);
-        let mut shifted = model.clone();
-        if let Gaussians::Cells { reach, .. } = &mut shifted.gaussians {
-            *reach = 1;
-        }
-        let mut free = model.clone();
-        let components = 32;
-        let mut normal = |_| -> f32 { StandardNormal.sample(&mut random) };
-        let count = components * directions;
-        free.gaussians = Gaussians::Mixture(Mixture {
-            directions,
-            whitening: (0..count * directions)
-                .map(|i| f16::from_f32(normal(i)))
-                .collect(),
-            offset: (0..count).map(&mut normal).collect(),
-            penalty: vec![0.0; components],
-            shrinkage: Shrinkage {
-                share: 0.5,
-                floor: 0.01,
-            },
-            log_likelihood: 0.0,
-        });
-        for model in [model, shifted, free] {
-            let onnx = model.to_onnx("test").unwrap();
-            for kind in BackendKind::ALL {
-                let Some(engine) = engine(kind) else { continue };
-                let started = std::time::Instant::now();
-                let mut graph = engine.load(&onnx, "features.onnx", 1).unwrap();
-                let load = started.elapsed();
-                let values: Vec<f32> = (0..graph.inputs()[0].len())
-                    .map(|i| (i as f32).sin())
-                    .collect();
-                let mut distance = vec![0.0; side * side];
-                let mut least = f64::INFINITY;
-                for _ in 0..40 {
-                    let started = std::time::Instant::now();
-                    graph.run(&[&values], &mut [&mut distance]).unwrap();
-                    least = least.min(started.elapsed().as_secs_f64());
-                }
-                eprintln!(
-                    "{side}×{side} {directions:3} {:14} {kind:5} {:7.3} ms, loaded in {:4.0} ms, {} bytes",
-                    model.kind(),
-                    least * 1e3,
-                    load.as_secs_f64() * 1e3,
-                    onnx.len()
-                );
-            }
-        }
     }
 }

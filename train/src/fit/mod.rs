@@ -120,8 +120,8 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     if let Golden::File(path) = &golden {
         Frame::open(path)?;
     }
-    if let Some(backbone) = &job.options.backbone {
-        let path = &backbone.path;
+    let backbone = job.options.backbone.as_ref();
+    if let Some(path) = backbone.and_then(|backbone| backbone.path.as_ref()) {
         std::fs::metadata(path).with_context(|| format!("{}: no backbone", path.display()))?;
     }
     let options = match &checkpoint {

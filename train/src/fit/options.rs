@@ -87,7 +87,7 @@ pub struct FitOptions {
     /// What frames are judged by.
     #[serde(default)]
     pub score: Score,
-    /// A network whose feature maps take the place of the trained one's.
+    /// A second network, whose feature maps take the place of the trained one's.
     #[serde(default)]
     pub backbone: Option<BackboneOptions>,
 }
@@ -109,11 +109,12 @@ pub enum TileChoice {
     },
 }
 
-/// A network of the user's own.
+/// A second network, whose features are what is compared with normal ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackboneOptions {
-    /// The ONNX file.
-    pub path: PathBuf,
+    /// The user's ONNX file; without it the network that comes with the trainer
+    /// ([`crate::backbone`]).
+    pub path: Option<PathBuf>,
     /// Outputs that are taken; none means all maps.
     pub maps: Vec<String>,
     /// What it was trained with: from [0, 1] to its input; without it, those values themselves.

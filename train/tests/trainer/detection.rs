@@ -110,3 +110,37 @@ fn a_head_is_optional_and_wants_feature_maps() {
     ];
     assert_fails(&scratch.train(&twice), &["--size", "256"]);
 }
+
+#[test]
+fn the_shipped_backbone_is_the_default_and_can_be_left_out() {
+    let scratch = Scratch::new();
+    let manifest = |model: &str| {
+        fs::read_to_string(scratch.path(model).join("manifest.toml")).expect("the manifest")
+    };
+    let run = scratch.train(&fit("shipped", &["--score", "features"]));
+    assert!(run.status.success(), "{}", stderr(&run));
+    assert!(scratch.path("shipped/backbone.onnx").exists());
+    assert!(manifest("shipped").contains("[scoring.backbone]"));
+    let own = ["--score", "features", "--features", "own"];
+    let run = scratch.train(&fit("own", &own));
+    assert!(run.status.success(), "{}", stderr(&run));
+    assert!(!scratch.path("own/backbone.onnx").exists());
+    assert!(!manifest("own").contains("backbone"));
+
+    let refused = [
+        (
+            &["--features", "shipped", "--preset", "28x28"][..],
+            "--features own",
+        ),
+        (
+            &["--features", "own", "--feature-maps", "a"],
+            "--feature-maps",
+        ),
+        (&["--features", "absent.onnx"], "absent.onnx"),
+    ];
+    for (flags, named) in refused {
+        let command = [&["fit", "frames", "--out", "refused"], flags].concat();
+        assert_fails(&scratch.train(&command), &[named]);
+        assert!(!scratch.path("refused").exists());
+    }
+}

@@ -10,6 +10,7 @@ fn bests(parts: &[(f64, f64)]) -> Vec<Best> {
         auroc: 0.5 * (of_defects + of_shapes),
         of_defects,
         of_shapes: Some(of_shapes),
+        practised: false,
     };
     parts.iter().enumerate().map(best).collect()
 }
@@ -30,6 +31,17 @@ fn shapes_come_before_flaws_where_there_are_shapes() {
     let alike = bests(&[(0.895, 0.9), (0.9, 0.9)]);
     assert_eq!(preferred(&alike, true), Some(0));
     assert_eq!(preferred(&[], true), None);
+}
+
+/// As for a head: it has seen such defects in training.
+#[test]
+fn practice_does_not_count() {
+    let mut found = bests(&[(0.86, 0.5), (0.9, 0.5)]);
+    assert_eq!(preferred(&found, false), Some(1));
+    found[1].practised = true;
+    assert_eq!(preferred(&found, false), Some(0));
+    found[1].of_defects = 0.93;
+    assert_eq!(preferred(&found, false), Some(1));
 }
 
 #[test]
