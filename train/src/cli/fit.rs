@@ -62,7 +62,8 @@ pub(super) struct TrainingArgs {
     /// Network [default: 28x28 for frames of at most 32 pixels, else edge]
     #[arg(long, value_enum)]
     preset: Option<PresetArg>,
-    /// Side of the tensor in pixels; auto: 256 where frames are larger than 160, else 128
+    /// Side of the tensor in pixels; auto: 128 where frames are at most 96 pixels wide
+    /// or high, else 256, and 384 with best
     /// [default: 28 for 28x28, else auto]
     #[arg(long, value_enum)]
     size: Option<SizeArg>,

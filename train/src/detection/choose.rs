@@ -20,8 +20,9 @@ use super::{Score, gather::Gathered, trials::Truth};
 /// of preference: synthetic validation is no finer.
 const TIE: f64 = 0.01;
 
-/// What is taken off the head's AUROC of defects: it was trained on defects of these very kinds and
-/// so finds them better than real ones, which the other scores know as little as these.
+/// What is taken off the AUROC of defects, or of their pixels, of a score whose network was trained on
+/// defects of these very kinds: it knows them better than real ones, and another network knows
+/// neither. A map that is the mean of two such scores, one of them practised, loses half as much.
 const PRACTICE: f64 = 0.05;
 
 /// From this AUROC of changes of the whole shape on normal frames have a shape, which a frame must
@@ -103,7 +104,7 @@ struct Best {
     of_defects: f64,
     /// AUROC of changes of the whole shape, where there are such.
     of_shapes: Option<f64>,
-    /// Whether it was trained on synthetic defects.
+    /// Whether its network was trained on synthetic defects.
     practised: bool,
 }
 
@@ -252,7 +253,7 @@ fn best_of(
                     auroc,
                     of_defects: separation(scores, trials, Truth::is_defect),
                     of_shapes: has_shapes.then(|| separation(scores, trials, Truth::is_shape)),
-                    practised: field.source == Source::Head,
+                    practised: field.practised,
                 });
             }
         }
@@ -279,7 +280,8 @@ fn separation(scores: &[f64], trials: &[Trial], wanted: fn(&Truth) -> bool) -> f
     auroc(&of(&|truth| !truth.is_anomalous()), &of(&wanted)).unwrap_or(0.5)
 }
 
-/// The map that ranks the pixels of synthetic defects highest: of one source, or the mean of two.
+/// The map that ranks the pixels of synthetic defects highest, less what is owed to practice: of one
+/// source, or the mean of two.
 fn choose_map(
     wanted: Score,
     gathered: &Gathered,
@@ -287,8 +289,9 @@ fn choose_map(
     smoothings: &[f32],
     trials: &[Trial],
 ) -> Result<(Vec<usize>, MapScore, f64)> {
-    let mut candidates: Vec<(Vec<usize>, bool)> = vec![(vec![image.field], true)];
+    let mut candidates: Vec<(Vec<usize>, bool)> = vec![(vec![image.field], image.standardised)];
     if wanted == Score::Auto {
+        candidates.push((vec![image.field], !image.standardised));
         let others = (0..gathered.fields.len()).filter(|&f| {
             // Of several kinds of features only the chosen one becomes a graph.
             gathered.fields[f].source != gathered.fields[image.field].source
@@ -306,9 +309,13 @@ fn choose_map(
                 candidates.push((vec![image.field, other], true));
             }
         }
-    } else {
-        candidates[0].1 = image.standardised;
     }
+    let practice = |fields: &[usize]| {
+        let heads = fields
+            .iter()
+            .filter(|&&f| gathered.fields[f].source == Source::Head);
+        PRACTICE * heads.count() as f64 / fields.len() as f64
+    };
     let mut found: Option<(Vec<usize>, MapScore, f64)> = None;
     for (fields, standardised) in candidates {
         for smoothing in MAP_SMOOTHINGS {
@@ -319,10 +326,10 @@ fn choose_map(
                 smoothing,
             };
             let auroc = pixel_separation(gathered, &fields, &score, smoothings, trials)?;
-            if found
-                .as_ref()
-                .is_none_or(|(.., best)| auroc > best + FINE_TIE)
-            {
+            let better = |(others, _, best): &(Vec<usize>, MapScore, f64)| {
+                auroc - practice(&fields) > best - practice(others) + FINE_TIE
+            };
+            if found.as_ref().is_none_or(better) {
                 found = Some((fields.clone(), score, auroc));
             }
         }

@@ -21,6 +21,8 @@ pub(super) struct Field {
     pub name: String,
     /// The source.
     pub source: Source,
+    /// Whether the network that makes it was trained on synthetic defects.
+    pub practised: bool,
     /// Rows and columns of its map of the canvas.
     pub shape: [usize; 2],
     /// Its cells that count, where not all do.
@@ -63,7 +65,7 @@ impl Field {
     /// A map without pixels.
     pub(super) fn new(
         name: impl Into<String>,
-        source: Source,
+        (source, practised): (Source, bool),
         tile_shape: [usize; 2],
         size: [usize; 2],
         layout: &CanvasLayout,
@@ -93,6 +95,7 @@ impl Field {
         Ok(Self {
             name: name.into(),
             source,
+            practised,
             shape,
             interior,
             smoothings,

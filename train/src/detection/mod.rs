@@ -139,7 +139,14 @@ pub fn fit(
     let models = features::fit(wanted, material, &runner)?;
     let mut runner = runner.into_inner();
     let graph_shapes = runner.graph_shapes();
-    let evidence = Evidence::new(wanted, spec, material.layout, graph_shapes, &models)?;
+    let has_backbone = graphs_given.backbone.is_some();
+    let evidence = Evidence::new(
+        wanted,
+        spec,
+        material.layout,
+        (graph_shapes, has_backbone),
+        &models,
+    )?;
 
     let stride = material
         .split
@@ -292,6 +299,8 @@ struct Evidence<'a> {
     spec: VaeSpec,
     layout: &'a CanvasLayout,
     graphs: GraphShapes,
+    /// Whether features are those of a backbone.
+    has_backbone: bool,
     /// Sources other than features, in the order of preference.
     sources: Vec<Source>,
     models: &'a [Fitted],
@@ -304,7 +313,7 @@ impl<'a> Evidence<'a> {
         wanted: Score,
         spec: &VaeSpec,
         layout: &'a CanvasLayout,
-        graphs: GraphShapes,
+        (graphs, has_backbone): (GraphShapes, bool),
         models: &'a [Fitted],
     ) -> Result<Self> {
         let sources = [
@@ -322,6 +331,7 @@ impl<'a> Evidence<'a> {
             spec: spec.clone(),
             layout,
             graphs,
+            has_backbone,
             sources,
             models,
             blends: Vec::new(),
@@ -354,13 +364,22 @@ impl<'a> Evidence<'a> {
         let size = self.layout.tiles().canvas_size();
         Ok(Gathered {
             fields: candidates
-                .map(|(name, source, shape)| Field::new(name, source, shape, tensor, self.layout))
+                .map(|(name, source, shape)| {
+                    let source = (source, self.is_practised(source));
+                    Field::new(name, source, shape, tensor, self.layout)
+                })
                 .collect::<Result<_>>()?,
             size,
             interior: self.layout.interior(size),
             side: tensor[0].min(tensor[1]),
             tiled: self.layout.tiles().count() > 1,
         })
+    }
+
+    /// Whether the network that makes `source` was trained on synthetic defects: what has a head was,
+    /// and its VAE to take them away; a backbone never saw one.
+    fn is_practised(&self, source: Source) -> bool {
+        self.graphs.head.is_some() && !(source == Source::Features && self.has_backbone)
     }
 
     /// Adds what the graphs made of a tile to the maps of the canvas, in the order of
@@ -439,8 +458,9 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
         eprintln!("  {:5.1} %{parts}  {name}{mark}", 100.0 * auroc);
     }
     eprintln!(
-        "  of two within 1 %, the first of this order is taken: features, head (less 5 %, for it was \
-         trained on such defects), residual, likelihood, latent"
+        "  of two within 1 %, the first of this order is taken: features, head, residual, \
+         likelihood, latent; beside features of another network, less 5 % for what was trained on \
+         such defects"
     );
     if shapes > 0 {
         eprintln!(

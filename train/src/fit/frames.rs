@@ -130,10 +130,11 @@ fn some_of(samples: &[Sample]) -> impl Iterator<Item = Frame> {
         .filter_map(|sample| sample.frame().ok())
 }
 
-/// Sides of the tensor to choose from, and the shorter side of frames, in pixels, above which
-/// the larger pays: what enlarging adds are no details.
-const SIDES: [usize; 2] = [128, 256];
-const LARGE_FRAMES: f64 = 160.0;
+/// Side of the tensor for small frames, and the shorter side of frames, in pixels, above which they
+/// are not small. Enlarging adds no details, but brings those that there are to the size that the
+/// shipped backbone knows: frames of 128 pixels are told better at 256.
+const SMALL_SIDE: usize = 128;
+const SMALL_FRAMES: f64 = 96.0;
 
 /// Width and height of some of `samples` within `crop`, in pixels, each by its shorter side.
 fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
@@ -152,12 +153,13 @@ fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
     sizes
 }
 
-/// Side of the tensor for frames as large as the median of some of `samples` within `crop`.
-pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>) -> usize {
+/// Side of the tensor for frames as large as the median of some of `samples` within `crop`: `usual`
+/// unless they are small.
+pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>, usual: usize) -> usize {
     let sizes = sizes_of(samples, crop);
     match sizes.get(sizes.len() / 2) {
-        Some(&[width, height]) if width.min(height) > LARGE_FRAMES => SIDES[1],
-        _ => SIDES[0],
+        Some(&[width, height]) if width.min(height) > SMALL_FRAMES => usual,
+        _ => SMALL_SIDE,
     }
 }
 

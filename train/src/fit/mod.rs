@@ -243,7 +243,7 @@ fn input(
     let preset = options.preset;
     let side = match preset.fixed_side().or(options.size) {
         Some(side) => side,
-        None => frames::side_of(&dataset.train, options.crop),
+        None => frames::side_of(&dataset.train, options.crop, options.preset.usual_side()),
     };
     let (likelihood, latent) = (options.likelihood, options.latent);
     let spec = preset.spec(side, colour.channels(), likelihood, latent);

@@ -54,6 +54,15 @@ impl Preset {
         }
     }
 
+    /// Side of the tensor, unless the user says otherwise or frames are small.
+    pub fn usual_side(self) -> usize {
+        match self {
+            Self::Small28 => 28,
+            Self::Edge | Self::Balanced => 256,
+            Self::Best => 384,
+        }
+    }
+
     /// Whether the encoder hands out feature maps, which a head and its scores are made of.
     pub fn detects(self) -> bool {
         self.widths().is_some()

@@ -33,7 +33,7 @@ fn shapes_come_before_flaws_where_there_are_shapes() {
     assert_eq!(preferred(&[], true), None);
 }
 
-/// As for a head: it has seen such defects in training.
+/// As of a network that has seen such defects in training.
 #[test]
 fn practice_does_not_count() {
     let mut found = bests(&[(0.86, 0.5), (0.9, 0.5)]);
