@@ -33,8 +33,9 @@ const BLOCKS: [(usize, usize); 11] = [
 /// Blocks whose outputs are feature maps, and the stride there.
 const TAPS: [(usize, usize); 2] = [(4, 8), (10, 16)];
 
-/// Cells above which the finer map is averaged down to the stride of the coarser.
-const MOST_CELLS: usize = 512;
+/// Cells that both maps are averaged down to at most. More would make covariances and the time of a
+/// frame larger and find no more: what large frames bring are details, not places.
+const MOST_CELLS: usize = 576;
 
 /// What the network was trained with: 8-bit values less 127, divided by 128.
 pub fn normalise() -> Normalise {
@@ -45,11 +46,11 @@ pub fn normalise() -> Normalise {
 }
 
 /// The graph for pictures of `height`×`width`, multiples of 16: `picture` N×3×H×W (normalised as
-/// [`normalise`] says) → `stride8` N×40×h×w and `stride16` N×112×H/16×W/16.
+/// [`normalise`] says) → `stride8` N×40×h×w and `stride16` N×112×h×w.
 ///
 /// Both are averages over some 3×3 places around each (Roth et al. 2022, PatchCore, eq. 2), so that a
-/// pixel of shift changes little. `stride8` has H/8×W/8 places, or as many as `stride16` where that
-/// would be more than 512.
+/// pixel of shift changes little. Where that would be more than 576 places they are averaged further,
+/// both to the same h×w: H/16×W/16, or half or a quarter as many in each direction.
 ///
 /// # Errors
 /// A side that is not a multiple of 16.
@@ -85,18 +86,26 @@ pub fn onnx(height: usize, width: usize) -> Result<Vec<u8>> {
             y
         };
         if let Some(&(_, stride)) = TAPS.iter().find(|(tap, _)| *tap == block) {
-            let mut shape = [writer.channels(block)?, height / stride, width / stride];
-            let fine = stride == 8 && shape[1] * shape[2] > MOST_CELLS;
-            if fine {
-                shape = [shape[0], shape[1] / 2, shape[2] / 2];
-            }
-            let mean = writer.mean(&x, &format!("mean{stride}"), fine);
+            let size = [height / stride, width / stride];
+            let step = step(size);
+            let shape = [writer.channels(block)?, size[0] / step, size[1] / step];
+            let mean = writer.mean(&x, &format!("mean{stride}"), step);
             writer
                 .graph
                 .output(&mean, &format!("stride{stride}"), &shape);
         }
     }
     Ok(writer.graph.finish(&[]))
+}
+
+/// Places in each direction that are averaged to one of a map of `size`.
+fn step([rows, columns]: [usize; 2]) -> usize {
+    let fits = |step: &usize| {
+        let divides = rows.is_multiple_of(*step) && columns.is_multiple_of(*step);
+        divides && (rows / step) * (columns / step) <= MOST_CELLS
+    };
+    let mut steps = (0..=usize::BITS).map_while(|power| 1_usize.checked_shl(power));
+    steps.find(fits).unwrap_or(1)
 }
 
 struct Writer<'a> {
@@ -158,12 +167,12 @@ impl Writer<'_> {
         self.graph.node("Clip", name, &[x, zero, six], &[])
     }
 
-    /// The mean around each place; around every second one, of 4×4 places, with `halve`.
-    fn mean(&mut self, x: &Value, name: &str, halve: bool) -> Value {
-        let (kernel, stride) = if halve { (4, 2) } else { (3, 1) };
+    /// The mean of each `step`×`step` places and of those around them.
+    fn mean(&mut self, x: &Value, name: &str, step: usize) -> Value {
+        let step = step as i64;
         let attributes = [
-            ("kernel_shape", Attribute::Ints(&[kernel; 2])),
-            ("strides", Attribute::Ints(&[stride; 2])),
+            ("kernel_shape", Attribute::Ints(&[step + 2; 2])),
+            ("strides", Attribute::Ints(&[step; 2])),
             ("pads", Attribute::Ints(&[1; 4])),
         ];
         self.graph.node("AveragePool", name, &[x], &attributes)
@@ -217,17 +226,16 @@ mod tests {
     }
 
     #[test]
-    fn large_pictures_have_both_maps_at_one_stride() {
+    fn large_pictures_have_both_maps_on_one_grid() {
         let engine = Engine::open(&EngineOptions {
             backend: Some(BackendKind::Tract),
             ..EngineOptions::default()
         })
         .unwrap();
-        for (side, fine) in [(128, 16), (256, 16), (384, 24)] {
+        for (side, fine, coarse) in [(128, 16, 8), (256, 16, 16), (384, 24, 24), (512, 16, 16)] {
             let onnx = onnx(side, side).unwrap();
             let graph = engine.load(&onnx, "backbone.onnx", 1).unwrap();
             let shapes: Vec<_> = graph.outputs().iter().map(|o| o.shape.clone()).collect();
-            let coarse = side / 16;
             assert_eq!(shapes, [[1, 40, fine, fine], [1, 112, coarse, coarse]]);
         }
     }

@@ -25,6 +25,9 @@ pub enum Purpose {
     Defect = 7,
     /// Frames of synthetic validation; the counter numbers them.
     Trial = 16,
+    /// Training frames taken anew for the features' Gaussians; the counter is the frame × 2³² + the
+    /// copy.
+    Retake = 17,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.

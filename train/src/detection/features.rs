@@ -1,15 +1,42 @@
 //! What features are compared with: Gaussians over a network's maps, or prototypes of whole frames.
 
-use std::{cell::RefCell, sync::atomic::Ordering};
+use std::{
+    cell::RefCell,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+};
 
 use anyhow::{Context, Result, bail};
-use edge_vae::{Observer, preprocess::CanvasLayout};
+use edge_vae::{
+    Observer,
+    preprocess::{CanvasLayout, Preprocessor},
+};
 
-use super::{Material, Score, runner::Runner};
-use crate::features::{self, FeatureMap, FeatureSource, Kind, Model, Prototypes};
+use super::{
+    Material, Score,
+    retake::{Pose, Retake, preprocessors},
+    runner::Runner,
+};
+use crate::{
+    features::{self, FeatureMap, FeatureSource, Kind, Model, Prototypes},
+    random::{Purpose, stream},
+};
 
 /// Tiles of all frames together that features are fitted on, at least one of each frame.
 const FEATURE_TILES: usize = 2000;
+
+/// Tensors that features are fitted on, copies included: the fewer frames there are, the more copies
+/// of each are made, between these. A copy is the frame as another camera, light and hand would have
+/// taken it; without them, blur, compression or a new hand are what is found, and of a few frames a
+/// covariance can't be told (`docs/design/detection.md`).
+const FEATURE_LOOKS: usize = 1200;
+const COPIES: [usize; 2] = [2, 16];
+
+/// The same for copies at any angle, of which the mixture takes a sample only.
+const TURNED_LOOKS: usize = 600;
+
+/// As how many frames all copies together count: what many frames say themselves about how they vary
+/// is better than what copies do.
+const COPIES_COUNT: f64 = 100.0;
 
 /// Standard deviations of the smoothing before prototypes, as shares of the shorter side, the
 /// preferred first.
@@ -19,7 +46,12 @@ const BLURS: [f32; 2] = [1.0 / 28.0, 0.0];
 #[derive(Debug)]
 pub(super) enum Fitted {
     /// Over feature maps of the network or of a backbone.
-    Gaussians(Model),
+    Gaussians {
+        /// The Gaussians.
+        model: Model,
+        /// How the training frames lay in the copies that they were fitted on.
+        pose: Pose,
+    },
     /// Over the prepared frame itself.
     Prototypes(Prototypes),
 }
@@ -28,7 +60,10 @@ impl Fitted {
     /// For people: `per-position`.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Gaussians(model) => model.kind().name().to_owned(),
+            Self::Gaussians { model, pose } => match pose {
+                Pose::Held => model.kind().name().to_owned(),
+                Pose::Turned => format!("{}, turned", model.kind()),
+            },
             Self::Prototypes(prototypes) => {
                 let count = prototypes.count();
                 match prototypes.blur() {
@@ -42,7 +77,7 @@ impl Fitted {
     /// Rows and columns of the distances.
     pub(super) fn shape(&self) -> [usize; 2] {
         match self {
-            Self::Gaussians(model) => model.grid(),
+            Self::Gaussians { model, .. } => model.grid(),
             Self::Prototypes(_) => [1, 1],
         }
     }
@@ -53,7 +88,9 @@ impl Fitted {
     /// Those of [`Model::to_onnx`].
     pub(super) fn to_onnx(&self, model: &str) -> Result<Vec<u8>> {
         match self {
-            Self::Gaussians(gaussians) => gaussians.to_onnx(model),
+            Self::Gaussians {
+                model: gaussians, ..
+            } => gaussians.to_onnx(model),
             Self::Prototypes(prototypes) => Ok(prototypes.to_onnx(model)),
         }
     }
@@ -69,7 +106,7 @@ pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Res
     fitted
         .iter()
         .map(|fitted| match fitted {
-            Fitted::Gaussians(model) => {
+            Fitted::Gaussians { model, .. } => {
                 let [height, width] = model.grid();
                 let mut map = vec![0.0; height * width];
                 model.distance(&features, &mut map)?;
@@ -100,10 +137,19 @@ pub(super) fn fit(
         "fitting Gaussians to the features of {} frames",
         material.split.train.len()
     );
-    let source = |frames: &[usize]| NetworkFeatures {
+    let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
+    let source = |tiles: Vec<(usize, usize)>, copies: usize, pose: Pose| NetworkFeatures {
         runner,
-        material,
-        tiles: tiles_of(material.layout, frames),
+        weight: match pose {
+            Pose::Held => (COPIES_COUNT / (tiles.len() * copies).max(1) as f64).min(1.0),
+            Pose::Turned => 1.0,
+        },
+        copies: Copies {
+            material,
+            retake: Retake::new(material.preprocess),
+            pose,
+        },
+        looks: looks(tiles, copies),
     };
     // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
     let kinds = match material.layout.tiles().count() {
@@ -114,13 +160,27 @@ pub(super) fn fit(
         seed: material.seed,
         ..features::Options::default()
     };
-    let models = features::fit(
-        &mut source(&material.split.train),
-        &mut source(&material.split.validation),
-        kinds,
-        &options,
-    )?;
-    Ok(models.into_iter().map(Fitted::Gaussians).collect())
+    let mut fitted = Vec::new();
+    for pose in [Pose::Held, Pose::Turned] {
+        let train = tiles(&material.split.train);
+        let (wanted, kinds) = match pose {
+            Pose::Held => (FEATURE_LOOKS, kinds),
+            Pose::Turned => (TURNED_LOOKS, &[Kind::PositionFree][..]),
+        };
+        let copies = (wanted / train.len().max(1)).clamp(COPIES[0], COPIES[1]);
+        let models = features::fit(
+            &mut source(train, copies, pose),
+            &mut source(tiles(&material.split.validation), 0, pose),
+            kinds,
+            &options,
+        )?;
+        fitted.extend(
+            models
+                .into_iter()
+                .map(|model| Fitted::Gaussians { model, pose }),
+        );
+    }
+    Ok(fitted)
 }
 
 /// Prototypes of whole frames, smoothed and as they are.
@@ -208,17 +268,79 @@ fn borrowed(maps: &Maps) -> Vec<FeatureMap<'_>> {
         .collect()
 }
 
+/// A tensor that features are computed of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    frame: usize,
+    tile: usize,
+    /// 0 for the frame as it is, else the number of the copy.
+    copy: usize,
+}
+
+/// Each of `tiles` (frame and place) as it is and `copies` times taken anew.
+fn looks(tiles: Vec<(usize, usize)>, copies: usize) -> Vec<Look> {
+    let of_tile = |(frame, tile)| (0..=copies).map(move |copy| Look { frame, tile, copy });
+    tiles.into_iter().flat_map(of_tile).collect()
+}
+
 /// The network as a source of feature maps of some of the tiles.
 struct NetworkFeatures<'a, 'b> {
     runner: &'a RefCell<Runner<'b>>,
+    copies: Copies<'a>,
+    /// Those of a frame follow each other.
+    looks: Vec<Look>,
+    /// What a copy counts.
+    weight: f64,
+}
+
+/// Makes copies of frames.
+struct Copies<'a> {
     material: &'a Material<'a>,
-    /// Frame and place of each.
-    tiles: Vec<(usize, usize)>,
+    retake: Retake,
+    /// How the frames lie in the copies.
+    pose: Pose,
+}
+
+impl Copies<'_> {
+    /// The tensors of some looks at one frame, which is read once more where it is to be taken anew.
+    fn tensors(&self, looks: &[Look], prepare: &mut [Preprocessor; 2]) -> Result<Vec<Vec<f32>>> {
+        let tiles = self.material.layout.tiles();
+        let [plain, whole] = prepare;
+        let anew = looks.iter().find(|look| look.copy > 0);
+        if let Some(look) = anew {
+            plain.prepare_canvas(&self.material.samples[look.frame].frame()?)?;
+        }
+        looks
+            .iter()
+            .map(|look| {
+                let canvas = match look.copy {
+                    0 => self.material.frames.get(look.frame),
+                    copy => {
+                        let counter = ((look.frame as u64) << 32) + copy as u64;
+                        let mut random = stream(self.material.seed, Purpose::Retake, counter);
+                        let copy = self.retake.take(plain.canvas(), self.pose, &mut random)?;
+                        whole.prepare_values(&copy, "a training frame, taken anew")?;
+                        whole.canvas()
+                    }
+                };
+                tiles
+                    .cut(look.tile, canvas)
+                    .context("a canvas lacks a tile")
+            })
+            .collect()
+    }
 }
 
 impl FeatureSource for NetworkFeatures<'_, '_> {
     fn frames(&self) -> usize {
-        self.tiles.len()
+        self.looks.len()
+    }
+
+    fn weight(&self, frame: usize) -> f64 {
+        match self.looks[frame].copy {
+            0 => 1.0,
+            _ => self.weight,
+        }
     }
 
     fn visit(
@@ -226,22 +348,29 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         frames: &[usize],
         visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
     ) -> Result<()> {
-        let (material, mine) = (self.material, &self.tiles);
-        let cut = |place: usize| {
-            let (frame, tile) = mine[frames[place]];
-            material
-                .layout
-                .tiles()
-                .cut(tile, material.frames.get(frame))
-        };
+        let looks: Vec<Look> = frames.iter().map(|&place| self.looks[place]).collect();
+        let of_one_frame: Vec<&[Look]> = looks.chunk_by(|a, b| a.frame == b.frame).collect();
+        // Preprocessors that no frame has at the moment.
+        let idle = Mutex::new(Vec::new());
+        let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let copies = &self.copies;
         self.runner.borrow_mut().each(
-            frames.len(),
-            |place| Ok(vec![cut(place).context("a canvas lacks a tile")?]),
-            |_, observer, _, maps| {
-                *maps = feature_maps(observer);
+            of_one_frame.len(),
+            |place| {
+                let spare = lock().pop();
+                let mut prepare = match spare {
+                    Some(prepare) => prepare,
+                    None => preprocessors(copies.material)?,
+                };
+                let tensors = copies.tensors(of_one_frame[place], &mut prepare);
+                lock().push(prepare);
+                tensors
+            },
+            |_, observer, _, maps: &mut Vec<Maps>| {
+                maps.push(feature_maps(observer));
                 Ok(())
             },
-            |_, maps: Maps| visit(&borrowed(&maps)),
+            |_, maps| maps.iter().try_for_each(|maps| visit(&borrowed(maps))),
         )
     }
 }

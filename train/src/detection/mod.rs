@@ -4,6 +4,7 @@
 mod choose;
 mod features;
 mod gather;
+mod retake;
 mod runner;
 mod trials;
 

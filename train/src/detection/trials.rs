@@ -6,14 +6,14 @@
 //! the whole shape.
 
 use anyhow::Result;
-use edge_vae::{
-    anomaly::GaussianSmoothing,
-    preprocess::{Normalise, PreprocessSettings, Preprocessor},
-};
+use edge_vae::{anomaly::GaussianSmoothing, preprocess::Interior};
 use rand::{Rng, RngExt};
-use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
-use super::Material;
+use super::{
+    Material,
+    retake::{Pose, Retake, preprocessors},
+};
 use crate::{
     defects::{self, DefectOptions, changed_shape},
     random::{Purpose, stream},
@@ -31,23 +31,16 @@ const WHOLE: usize = 32;
 
 /// Most values of all frames together: canvases of tiles are large, and the maps of all candidates
 /// are kept beside them.
-const MOST_VALUES: usize = 100 << 20;
+const MOST_VALUES: usize = 160 << 20;
 
-/// Largest changes of a frame: gain, as a power of two; offset, as a share of full scale; gamma, as
-/// a power of two; contrast about the mean, relative; deviation of noise; of blur, in pixels of a
-/// tensor of 128; shift, as a share of the side.
-const GAIN: f32 = 0.38;
-const OFFSET: f32 = 0.03;
-const GAMMA: f32 = 0.15;
-const CONTRAST: f32 = 0.15;
-const NOISE: f32 = 0.012;
-const BLUR: f32 = 0.5;
-const SHIFT: f32 = 0.015;
+/// Drawings of which every second defect is the one where most is to be seen: of a part before a plain
+/// background most drawings would miss it.
+const DRAWINGS: usize = 6;
 
-/// Share of the changes of exposure and of contrast where preprocessing does not even them out: such
-/// a model is for a camera and a light that hold still, and would otherwise be chosen for what it
-/// does without.
-const UNEVENED: f32 = 0.1;
+/// Standard deviations, as shares of the shorter side of a tensor, of what is looked away from and of
+/// the surroundings that count where the busy places of a frame are found.
+const COARSE: f32 = 1.0 / 16.0;
+const SURROUNDINGS: f32 = 1.0 / 32.0;
 
 /// A prepared frame of synthetic validation.
 #[derive(Debug)]
@@ -91,14 +84,7 @@ impl Truth {
 /// # Errors
 /// A frame that can no longer be read.
 pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
-    let settings = PreprocessSettings {
-        exposure: None,
-        contrast: None,
-        normalise: Normalise::identity(material.preprocess.channels()),
-        ..material.preprocess.clone()
-    };
-    let mut plain = Preprocessor::with_mask(settings, material.mask)?;
-    let mut whole = Preprocessor::with_mask(material.preprocess.clone(), material.mask)?;
+    let [mut plain, mut whole] = preprocessors(material)?;
     let shape = material.preprocess.canvas_shape();
     let [_, height, width] = material.preprocess.shape();
     let side = height.min(width);
@@ -109,10 +95,6 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
     let share = (room as f64 / (WANTED[0] + WANTED[1]) as f64).min(1.0);
     let times = if shows_one_thing { WITH_SHAPES } else { 1 };
     let wanted = WANTED.map(|count| ((count as f64 * share) as usize * times).max(1));
-    let evened = Evened {
-        exposure: material.preprocess.exposure.is_some(),
-        contrast: material.preprocess.contrast.is_some(),
-    };
     let most = held_out.len().min(wanted[1]);
     let frames = held_out[..most]
         .iter()
@@ -121,50 +103,30 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
             Ok(plain.canvas().to_vec())
         })
         .collect::<Result<Vec<Vec<f32>>>>()?;
+    let maker = Maker {
+        retake: Retake::new(material.preprocess),
+        frames: &frames,
+        shape,
+        side,
+        shows_one_thing,
+        interior: interior.as_ref().map(Interior::cells),
+    };
     let mut made = Vec::new();
-    for defective in [false, true] {
-        let group = usize::from(defective);
-        let copies = wanted[group]
-            .div_ceil(frames.len().max(1))
-            .min(MOST_OF_ONE[group]);
-        for place in 0..copies * frames.len() {
-            if made.len() >= wanted[0] + group * wanted[1] {
-                break;
-            }
-            let counter = (place + group * (1 << 32)) as u64;
-            let mut random = stream(material.seed, Purpose::Trial, counter);
-            let frame = &frames[place % frames.len()];
-            let (values, truth) = if !defective {
-                (
-                    change(frame, shape, side, evened, &mut random)?,
-                    Truth::Normal,
-                )
-            } else if shows_one_thing && place % 2 == 1 {
-                let donor = &frames[random.random_range(0..frames.len())];
-                let Some(other) = changed_shape(&mut random, frame, shape, donor) else {
-                    continue;
-                };
-                (
-                    change(&other, shape, side, evened, &mut random)?,
-                    Truth::Shape,
-                )
-            } else {
-                let values = change(frame, shape, side, evened, &mut random)?;
-                let donor = &frames[random.random_range(0..frames.len())];
-                let options = DefectOptions {
-                    scale: scale(side, &mut random),
-                    ..DefectOptions::default()
-                };
-                let mut drawn = defects::defective(&mut random, &options, &values, shape, donor);
-                if let Some(interior) = &interior {
-                    let cells = drawn.mask.iter_mut().zip(interior.cells());
-                    cells.for_each(|(defect, inside)| *defect &= inside);
+    for (group, wanted) in wanted.into_iter().enumerate() {
+        let copies = wanted.div_ceil(frames.len().max(1)).min(MOST_OF_ONE[group]);
+        let count = copies * frames.len();
+        let drawn = (0..count.min(wanted))
+            .into_par_iter()
+            .map(|place| {
+                let counter = (place + group * (1 << 32)) as u64;
+                let mut random = stream(material.seed, Purpose::Trial, counter);
+                match group {
+                    0 => maker.normal(place, &mut random).map(Some),
+                    _ => maker.anomalous(place, &mut random),
                 }
-                if drawn.kinds.is_empty() || !drawn.mask.contains(&true) {
-                    continue;
-                }
-                (drawn.values, Truth::Defect(drawn.mask))
-            };
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for (values, truth) in drawn.into_iter().flatten() {
             whole.prepare_values(&values, "a frame of synthetic validation")?;
             made.push(Made {
                 canvas: whole.canvas().to_vec(),
@@ -175,6 +137,73 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
     Ok(made)
 }
 
+/// Makes frames of synthetic validation out of held-out ones.
+struct Maker<'a> {
+    retake: Retake,
+    /// Held-out frames, neither evened nor normalised.
+    frames: &'a [Vec<f32>],
+    /// C×H×W of the canvas.
+    shape: [usize; 3],
+    /// Shorter side of a tensor.
+    side: usize,
+    shows_one_thing: bool,
+    /// Pixels that count, where not all do.
+    interior: Option<&'a [bool]>,
+}
+
+impl Maker<'_> {
+    fn frame(&self, place: usize) -> &[f32] {
+        &self.frames[place % self.frames.len()]
+    }
+
+    fn donor(&self, random: &mut impl Rng) -> &[f32] {
+        &self.frames[random.random_range(0..self.frames.len())]
+    }
+
+    fn normal(&self, place: usize, random: &mut impl Rng) -> Result<(Vec<f32>, Truth)> {
+        let values = self.retake.take(self.frame(place), Pose::Held, random)?;
+        Ok((values, Truth::Normal))
+    }
+
+    /// `None` where nothing was drawn that can be seen.
+    fn anomalous(&self, place: usize, random: &mut impl Rng) -> Result<Option<(Vec<f32>, Truth)>> {
+        if self.shows_one_thing && place % 2 == 1 {
+            let donor = self.donor(random);
+            let Some(other) = changed_shape(random, self.frame(place), self.shape, donor) else {
+                return Ok(None);
+            };
+            let values = self.retake.take(&other, Pose::Held, random)?;
+            return Ok(Some((values, Truth::Shape)));
+        }
+        let values = self.retake.take(self.frame(place), Pose::Held, random)?;
+        let drawn = if place / self.frames.len() % 2 == 1 {
+            let busy = busy(&values, self.shape, self.side)?;
+            (0..DRAWINGS)
+                .filter_map(|_| self.draw(&values, random))
+                .max_by(|(_, a), (_, b)| mean_inside(&busy, a).total_cmp(&mean_inside(&busy, b)))
+        } else {
+            self.draw(&values, random)
+        };
+        Ok(drawn.map(|(values, mask)| (values, Truth::Defect(mask))))
+    }
+
+    /// `picture` with a defect, and where it is.
+    fn draw(&self, picture: &[f32], random: &mut impl Rng) -> Option<(Vec<f32>, Vec<bool>)> {
+        let donor = self.donor(random);
+        let options = DefectOptions {
+            scale: scale(self.side, random),
+            ..DefectOptions::default()
+        };
+        let mut drawn = defects::defective(random, &options, picture, self.shape, donor);
+        if let Some(interior) = self.interior {
+            let cells = drawn.mask.iter_mut().zip(interior);
+            cells.for_each(|(defect, inside)| *defect &= inside);
+        }
+        let visible = !drawn.kinds.is_empty() && drawn.mask.contains(&true);
+        visible.then_some((drawn.values, drawn.mask))
+    }
+}
+
 /// Factor of a defect's size: in tensors of more than 128 pixels a side some defects are as small as
 /// in those, some as large in proportion.
 fn scale(side: usize, random: &mut impl Rng) -> f32 {
@@ -182,56 +211,34 @@ fn scale(side: usize, random: &mut impl Rng) -> f32 {
     largest.powf(random.random())
 }
 
-/// What preprocessing evens out.
-#[derive(Clone, Copy, Debug)]
-struct Evened {
-    exposure: bool,
-    contrast: bool,
+/// How much is to be seen around each pixel of a frame C×H×W: the mean difference from what it
+/// looks like out of focus, H×W.
+fn busy(frame: &[f32], [_, height, width]: [usize; 3], side: usize) -> Result<Vec<f32>> {
+    let deviation = |share: f32| share * side as f32;
+    let mut coarse = GaussianSmoothing::new(width, height, deviation(COARSE))?;
+    let mut around = GaussianSmoothing::new(width, height, deviation(SURROUNDINGS))?;
+    let mut busy = vec![0.0; height * width];
+    for plane in frame.chunks_exact(height * width) {
+        let mut smooth = plane.to_vec();
+        coarse.apply(&mut smooth)?;
+        for ((busy, value), smooth) in busy.iter_mut().zip(plane).zip(smooth) {
+            *busy += (value - smooth).abs();
+        }
+    }
+    around.apply(&mut busy)?;
+    Ok(busy)
 }
 
-/// A frame as another exposure, lens and hand would have taken it, C×H×W in [0, 1], for tensors of
-/// `side` pixels.
-fn change(
-    frame: &[f32],
-    [_, height, width]: [usize; 3],
-    side: usize,
-    evened: Evened,
-    random: &mut impl Rng,
-) -> Result<Vec<f32>> {
-    let share = |evened: bool| if evened { 1.0 } else { UNEVENED };
-    let (exposed, contrasted) = (share(evened.exposure), share(evened.contrast));
-    let mut both = |most: f32| random.random_range(-most..=most);
-    let (gain, gamma) = (
-        (exposed * both(GAIN)).exp2(),
-        (exposed * both(GAMMA)).exp2(),
-    );
-    let (offset, contrast) = (exposed * both(OFFSET), 1.0 + contrasted * both(CONTRAST));
-    let reach = |side: usize, share: f32| (share * side as f32).round() as i64;
-    let shift = [reach(height, both(SHIFT)), reach(width, both(SHIFT))];
-    let blur = BLUR * side as f32 / 128.0 * random.random::<f32>().powi(2);
-    let noise = NOISE * random.random::<f32>();
-    let mut smoothing = GaussianSmoothing::new(width, height, blur)?;
-    let mut out = Vec::with_capacity(frame.len());
-    for plane in frame.chunks_exact(height * width) {
-        let mean = plane.iter().sum::<f32>() / plane.len() as f32;
-        let mut changed: Vec<f32> = (0..height * width)
-            .map(|place| {
-                let from = |place: usize, shift: i64, side: usize| {
-                    (place as i64 - shift).clamp(0, side as i64 - 1) as usize
-                };
-                let y = from(place / width, shift[0], height);
-                let x = from(place % width, shift[1], width);
-                mean + contrast * (plane[y * width + x] - mean)
-            })
-            .collect();
-        smoothing.apply(&mut changed)?;
-        out.extend(changed.iter().map(|value| {
-            let grain: f32 = StandardNormal.sample(random);
-            let value = (value.clamp(0.0, 1.0).powf(gamma) * gain + offset) + noise * grain;
-            value.clamp(0.0, 1.0)
-        }));
-    }
-    Ok(out)
+/// The mean of `values` where `mask` is set, 0 where it is nowhere.
+fn mean_inside(values: &[f32], mask: &[bool]) -> f32 {
+    let (sum, count) = values
+        .iter()
+        .zip(mask)
+        .filter(|(_, inside)| **inside)
+        .fold((0.0, 0), |(sum, count), (value, _)| {
+            (sum + value, count + 1)
+        });
+    sum / count.max(1) as f32
 }
 
 #[cfg(test)]
@@ -239,33 +246,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_frames_stay_in_range_and_differ() {
-        let frame: Vec<f32> = (0..2 * 24 * 32).map(|i| (i % 97) as f32 / 97.0).collect();
-        let shape = [2, 24, 32];
-        let range_of_means = |exposure: bool| {
-            let evened = Evened {
-                exposure,
-                contrast: exposure,
-            };
-            let means = (0..40).map(|counter| {
-                let mut random = stream(3, Purpose::Trial, counter);
-                let changed = change(&frame, shape, 24, evened, &mut random).unwrap();
-                assert_eq!(changed.len(), frame.len());
-                assert!(changed.iter().all(|v| (0.0..=1.0).contains(v)));
-                changed.iter().sum::<f32>() / changed.len() as f32
-            });
-            means.fold([f32::MAX, f32::MIN], |[least, most], mean| {
-                [least.min(mean), most.max(mean)]
+    fn a_part_before_a_plain_background_is_busy() {
+        let (height, width) = (64, 96);
+        let part = |y: usize, x: usize| (20..30).contains(&y) && (60..80).contains(&x);
+        let frame: Vec<f32> = (0..height * width)
+            .map(|i| match part(i / width, i % width) {
+                true => 0.3 + 0.4 * ((i % 2) as f32),
+                false => 0.5,
             })
-        };
-        let [least, most] = range_of_means(true);
-        assert!(least < 0.45 && most > 0.55, "{least} {most}");
-        // Where nothing evens the exposure out, it hardly changes.
-        let [least, most] = range_of_means(false);
-        assert!(
-            least > 0.46 && most < 0.54 && least < most,
-            "{least} {most}"
-        );
+            .collect();
+        let busy = busy(&frame, [1, height, width], 64).unwrap();
+        let inside: Vec<bool> = (0..height * width)
+            .map(|i| part(i / width, i % width))
+            .collect();
+        let outside: Vec<bool> = (0..height * width).map(|i| i % width < 40).collect();
+        assert!(mean_inside(&busy, &inside) > 20.0 * mean_inside(&busy, &outside));
+        assert_eq!(mean_inside(&busy, &vec![false; height * width]), 0.0);
     }
 
     #[test]

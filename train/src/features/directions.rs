@@ -11,6 +11,8 @@ const LEAST_DEVIATION: f64 = 0.01;
 /// Sums over the feature vectors (channels×cells) of normal frames.
 pub(super) struct ChannelSums {
     frames: usize,
+    /// Sum of their weights.
+    weight: f64,
     /// Vectors of the first frame, from which differences are taken: rounding stays small however
     /// far the features are from zero.
     origin: DMatrix<f64>,
@@ -25,6 +27,7 @@ impl ChannelSums {
         let (channels, cells) = first.shape();
         Self {
             frames: 0,
+            weight: 0.0,
             origin: first.map(f64::from),
             sums: DMatrix::zeros(channels, cells),
             products: DMatrix::zeros(channels, channels),
@@ -38,11 +41,12 @@ impl ChannelSums {
         [differences, products]
     }
 
-    /// Adds a frame's contribution.
-    pub(super) fn add(&mut self, [differences, products]: [DMatrix<f64>; 2]) {
+    /// Adds a frame's contribution with its weight.
+    pub(super) fn add(&mut self, [differences, products]: [DMatrix<f64>; 2], weight: f64) {
         self.frames += 1;
-        self.sums += differences;
-        self.products += products;
+        self.weight += weight;
+        self.sums += differences * weight;
+        self.products += products * weight;
     }
 
     /// Means, scales and covariances of all frames.
@@ -55,7 +59,7 @@ impl ChannelSums {
             "found {} normal frames to fit Gaussians on, at least 2 are needed",
             self.frames
         );
-        let frames = self.frames as f64;
+        let frames = self.weight;
         let cells = self.sums.ncols() as f64;
         // Σ(x − μₚ)(x − μₚ)ᵀ = Σ d·dᵀ − n·Σₚ d̄ₚ·d̄ₚᵀ
         let within = self.products - &self.sums * self.sums.transpose() / frames;
@@ -66,7 +70,8 @@ impl ChannelSums {
             column -= &mean;
         }
         let between = &offsets * offsets.transpose();
-        let within = within / (cells * (frames - 1.0));
+        // Copies of light weight can make fewer than two frames of several.
+        let within = within / (cells * (frames - 1.0).max(0.5 * frames));
         let total = &within + between / cells;
 
         let deviation = total.diagonal().map(|variance| variance.max(0.0).sqrt());
@@ -173,7 +178,7 @@ mod tests {
         let mut sums = ChannelSums::new(&frames[0]);
         for frame in &frames {
             let contribution = sums.contribution(frame);
-            sums.add(contribution);
+            sums.add(contribution, 1.0);
         }
         sums.finish().unwrap()
     }
@@ -223,7 +228,7 @@ mod tests {
         let mut sums = ChannelSums::new(&frames[0]);
         for frame in &frames {
             let contribution = sums.contribution(frame);
-            sums.add(contribution);
+            sums.add(contribution, 1.0);
         }
         let found = sums.finish().unwrap();
         assert!((found.scale[0] - 1.0 / 2.0_f64.sqrt()).abs() < 1e-12);
@@ -235,12 +240,12 @@ mod tests {
         let frame = DMatrix::from_column_slice(2, 1, &[0.0_f32, 7.0]);
         let mut sums = ChannelSums::new(&frame);
         let contribution = sums.contribution(&frame);
-        sums.add(contribution.clone());
+        sums.add(contribution.clone(), 1.0);
         let error = sums.finish().err().unwrap().to_string();
         assert!(error.starts_with("found 1 normal frames"), "{error}");
         let mut sums = ChannelSums::new(&frame);
-        sums.add(contribution.clone());
-        sums.add(contribution);
+        sums.add(contribution.clone(), 1.0);
+        sums.add(contribution, 1.0);
         let error = sums.finish().err().unwrap().to_string();
         assert!(error.contains("the same in all of 2"), "{error}");
     }

@@ -52,6 +52,12 @@ pub trait FeatureSource {
     /// Number of frames.
     fn frames(&self) -> usize;
 
+    /// How much a frame counts: 1, or less where it is one of many copies of another; more than 0.
+    fn weight(&self, frame: usize) -> f64 {
+        let _ = frame;
+        1.0
+    }
+
     /// Calls `visit` with the feature maps of each of `frames` (from 0, ascending), one after the
     /// other in that order. The maps are the same in number, order, name and shape each time.
     ///
@@ -103,7 +109,7 @@ pub struct Options {
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
     /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 96
-    /// (64 for [`Kind::PositionFree`]), rounded down to a multiple of 8, above 64 of 32.
+    /// (160 for [`Kind::PositionFree`]), rounded down to a multiple of 8, above 64 of 32.
     pub directions: Option<usize>,
     /// Bytes that the graph's file shall not exceed where the directions are chosen.
     pub bytes: usize,

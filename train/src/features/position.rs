@@ -17,7 +17,8 @@ pub(super) const FLOOR: f64 = 0.005;
 
 /// Sums over the projected vectors of each cell.
 pub(super) struct CellSums {
-    frames: usize,
+    /// Sum of the frames' weights.
+    weight: f64,
     directions: usize,
     cells: Vec<Cell>,
 }
@@ -40,7 +41,7 @@ impl CellSums {
     pub(super) fn new(origins: &DMatrix<f64>) -> Self {
         let directions = origins.nrows();
         Self {
-            frames: 0,
+            weight: 0.0,
             directions,
             cells: origins
                 .column_iter()
@@ -53,31 +54,32 @@ impl CellSums {
         }
     }
 
-    /// Adds frames (directions×cells each), in their order.
-    pub(super) fn add(&mut self, frames: &[DMatrix<f32>]) {
-        self.frames += frames.len();
+    /// Adds frames (directions×cells each), in their order, each with its weight.
+    pub(super) fn add(&mut self, frames: &[DMatrix<f32>], weights: &[f64]) {
+        self.weight += weights.iter().sum::<f64>();
         self.cells
             .par_iter_mut()
             .enumerate()
             .for_each(|(place, cell)| {
                 let mut difference = vec![0.0; cell.origin.len()];
-                for frame in frames {
+                for (frame, weight) in frames.iter().zip(weights) {
                     let column = frame.column(place);
+                    let root = weight.sqrt();
                     for ((d, &y), &origin) in difference.iter_mut().zip(&column).zip(&cell.origin) {
-                        *d = f64::from(y) - origin;
+                        *d = root * (f64::from(y) - origin);
                     }
                     for (sum, d) in cell.sum.iter_mut().zip(&difference) {
-                        *sum += d;
+                        *sum += root * d;
                     }
                     triangle::add_outer(&mut cell.products, &difference);
                 }
             });
     }
 
-    /// Mean and covariance (divisor n − 1) of a cell.
+    /// Mean and covariance (divisor n − 1, n being the sum of the weights) of a cell.
     fn moments(&self, place: usize) -> Moments {
         let cell = &self.cells[place];
-        let frames = self.frames as f64;
+        let frames = self.weight;
         let mean: Vec<f64> = cell.sum.iter().map(|sum| sum / frames).collect();
         let mut covariance = triangle::symmetric(&cell.products, self.directions);
         for j in 0..self.directions {

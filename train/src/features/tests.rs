@@ -93,6 +93,46 @@ fn fitted(train: usize, kinds: &[Kind], options: &Options) -> (Frames, Frames, V
     (frames, held_out, models)
 }
 
+/// Every frame twice, each time as half a one.
+struct Halves(Frames);
+
+impl FeatureSource for Halves {
+    fn frames(&self) -> usize {
+        2 * self.0.frames()
+    }
+
+    fn weight(&self, _: usize) -> f64 {
+        0.5
+    }
+
+    fn visit(
+        &mut self,
+        frames: &[usize],
+        visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let frames: Vec<usize> = frames.iter().map(|frame| frame / 2).collect();
+        self.0.visit(&frames, visit)
+    }
+}
+
+#[test]
+fn two_halves_are_one_frame() {
+    let kinds = [Kind::PerPosition, Kind::ShiftTolerant];
+    let (frames, mut held_out, whole) = fitted(40, &kinds, &Options::default());
+    let options = Options {
+        grid: Some([4, 4]),
+        ..Options::default()
+    };
+    let mut halves = Halves(Frames::random(&SHAPES, 40, 1));
+    let halves = fit(&mut halves, &mut held_out, &kinds, &options).unwrap();
+    for (whole, halves) in whole.iter().zip(&halves) {
+        let maps = frames.maps(3);
+        for (a, b) in distances(whole, &maps).iter().zip(distances(halves, &maps)) {
+            assert!((a - b).abs() < 1e-2 * a, "{a} {b}");
+        }
+    }
+}
+
 fn distances(model: &Model, maps: &[FeatureMap<'_>]) -> Vec<f32> {
     let [h, w] = model.grid();
     let mut distance = vec![0.0; h * w];

@@ -153,13 +153,40 @@ fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
     sizes
 }
 
-/// Side of the tensor for frames as large as the median of some of `samples` within `crop`: `usual`
-/// unless they are small.
-pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>, usual: usize) -> usize {
+/// Shorter side of frames, in pixels, from which on details are lost at the usual side; the side at
+/// which they are worked on in its place where a second network's features judge them; and most bytes
+/// that all frames may take at it.
+const LARGE_FRAMES: f64 = 320.0;
+const LARGE_SIDE: usize = 512;
+const LARGE_MEMORY: usize = MEMORY / 2;
+
+/// What decides at which size frames are worked on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizing {
+    /// Side of the tensor for frames neither small nor large.
+    pub usual: usize,
+    /// Whether large frames are worked on at a larger side.
+    pub enlarges: bool,
+    /// Whether very large frames are cut into tiles of the usual side.
+    pub tiles: bool,
+    /// Channels of the tensor.
+    pub channels: usize,
+}
+
+/// Side of the tensor for frames as large as the median of some of `samples` within `crop`.
+pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>, sizing: Sizing) -> usize {
     let sizes = sizes_of(samples, crop);
-    match sizes.get(sizes.len() / 2) {
-        Some(&[width, height]) if width.min(height) > SMALL_FRAMES => usual,
-        _ => SMALL_SIDE,
+    let Some(&[width, height]) = sizes.get(sizes.len() / 2) else {
+        return SMALL_SIDE;
+    };
+    let large = sizing.usual.max(LARGE_SIDE);
+    let bytes = samples.len() * sizing.channels * large * large * size_of::<f32>();
+    match width.min(height) {
+        side if side <= SMALL_FRAMES => SMALL_SIDE,
+        side if side < LARGE_FRAMES || !sizing.enlarges => sizing.usual,
+        side if side > TILED_FRAMES && sizing.tiles => sizing.usual,
+        _ if bytes > LARGE_MEMORY => sizing.usual,
+        _ => large,
     }
 }
 

@@ -41,6 +41,7 @@ pub use options::{
 };
 pub use preview::{PreviewJob, preview};
 use run::Material;
+pub(crate) use view::{Movement, View};
 
 /// One call of `fit`.
 #[derive(Debug)]
@@ -243,7 +244,15 @@ fn input(
     let preset = options.preset;
     let side = match preset.fixed_side().or(options.size) {
         Some(side) => side,
-        None => frames::side_of(&dataset.train, options.crop, options.preset.usual_side()),
+        None => {
+            let sizing = frames::Sizing {
+                usual: preset.usual_side(),
+                enlarges: options.backbone.is_some(),
+                tiles: options.tiles == TileChoice::Auto,
+                channels: colour.channels(),
+            };
+            frames::side_of(&dataset.train, options.crop, sizing)
+        }
     };
     let (likelihood, latent) = (options.likelihood, options.latent);
     let spec = preset.spec(side, colour.channels(), likelihood, latent);

@@ -9,7 +9,7 @@ const MOVED: f64 = 0.3;
 
 /// A window of a frame, H×W.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct View {
+pub(crate) struct View {
     /// Height and width of the frame.
     frame: [usize; 2],
     /// Height and width of the picture.
@@ -21,12 +21,44 @@ pub(super) struct View {
     motion: Option<Motion>,
 }
 
+/// How far whole frames are moved at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Movement {
+    /// Degrees, either way.
+    pub rotation: f64,
+    /// Share of the frame's side, in each direction.
+    pub shift: f64,
+    /// Enlarged by, relative.
+    pub zoom: f64,
+    /// Whether every second one is mirrored.
+    pub mirrored: bool,
+}
+
 /// Where a pixel of the moved frame comes from: `centre + matrix · (pixel − centre) + shift`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Motion {
     matrix: [[f32; 2]; 2],
     /// Down and to the right, in pixels.
     shift: [f32; 2],
+}
+
+impl Motion {
+    fn random(frame: [usize; 2], movement: &Movement, random: &mut impl Rng) -> Self {
+        let Movement {
+            rotation,
+            shift,
+            zoom,
+            ..
+        } = *movement;
+        let mut draw = |low: f64, high: f64| random.random_range(low..=high) as f32;
+        let angle = draw(-rotation, rotation).to_radians();
+        let scale = 1.0 / (1.0 + draw(0.0, zoom));
+        let (sin, cos) = (scale * angle.sin(), scale * angle.cos());
+        Self {
+            matrix: [[cos, sin], [-sin, cos]],
+            shift: frame.map(|side| draw(-shift, shift) * side as f32),
+        }
+    }
 }
 
 impl View {
@@ -66,23 +98,35 @@ impl View {
             ..
         } = *augmentation;
         if shift.max(zoom).max(rotation) > 0.0 && random.random_bool(MOVED) {
-            let mut draw = |low: f64, high: f64| random.random_range(low..=high) as f32;
-            let angle = draw(-rotation, rotation).to_radians();
-            let scale = 1.0 / (1.0 + draw(0.0, zoom));
-            let (sin, cos) = (scale * angle.sin(), scale * angle.cos());
-            view.motion = Some(Motion {
-                matrix: [[cos, sin], [-sin, cos]],
-                shift: [
-                    draw(-shift, shift) * view.frame[0] as f32,
-                    draw(-shift, shift) * view.frame[1] as f32,
-                ],
-            });
+            let movement = Movement {
+                rotation,
+                shift,
+                zoom,
+                mirrored: false,
+            };
+            view.motion = Some(Motion::random(view.frame, &movement, random));
         }
         view
     }
 
+    /// A whole frame C×H×W, moved.
+    pub(crate) fn moved(
+        [_, height, width]: [usize; 3],
+        movement: &Movement,
+        random: &mut impl Rng,
+    ) -> Self {
+        let frame = [height, width];
+        Self {
+            frame,
+            picture: frame,
+            corner: [0; 2],
+            mirrored: [false, movement.mirrored && random.random()],
+            motion: Some(Motion::random(frame, movement, random)),
+        }
+    }
+
     /// Fills `out`, a picture's plane, from `plane`, a frame's.
-    pub(super) fn take(&self, plane: &[f32], out: &mut [f32]) {
+    pub(crate) fn take(&self, plane: &[f32], out: &mut [f32]) {
         let [_, width] = self.frame;
         let pixel = |y: usize, x: usize| {
             let [y, x] = [

@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+"""Draws data sets of kinds that photographs at hand do not cover: objects that lie as the fixture
+holds them, objects that lie as they fall, woven cloth, and boards whose crops are not registered.
+
+    benches/detection/procedural_sets.py OUT [--sets boards rings screws cloth] [--normal 200]
+        [--test 60] [--seed 1]
+
+Writes OUT/<set>/train/good, test/good, test/<kind> and ground_truth/<kind>/*_mask.png. They are
+drawings: what a method does on them says where it fails, not how well it does on photographs.
+Needs Pillow, numpy, scipy."""
+
+import argparse
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+
+def noise(random, size, sigma):
+    """Smooth noise of deviation 1."""
+    field = gaussian_filter(random.standard_normal((size, size)), sigma, mode="wrap")
+    return field / field.std()
+
+
+def photograph(random, picture, sharpness=0.7, grain=0.012, light=0.12):
+    """A drawing (h×w×c, 0–1) as a camera takes it: uneven light, exposure, blur, grain."""
+    size = picture.shape[0]
+    y, x = np.mgrid[0:size, 0:size] / size - 0.5
+    angle = random.uniform(0, 2 * np.pi)
+    gradient = 1 + light * random.uniform(0.3, 1) * (np.cos(angle) * x + np.sin(angle) * y)
+    picture = picture * gradient[..., None] * random.uniform(0.88, 1.12)
+    blur = sharpness * random.uniform(0.8, 1.2)
+    picture = np.stack([gaussian_filter(p, blur) for p in np.moveaxis(picture, -1, 0)], -1)
+    return picture + grain * random.standard_normal(picture.shape)
+
+
+def drawn(size, draw, scale=4):
+    """A picture h×w in 0–1 drawn with Pillow at `scale` times the size: coordinates are final pixels."""
+    image = Image.new("L", (size * scale, size * scale))
+    draw(ImageDraw.Draw(image), scale)
+    return np.asarray(image.resize((size, size), Image.BOX), float) / 255
+
+
+def blob(random, size, centre, radius):
+    """A ragged disc, 0–1, soft at the rim."""
+    y, x = np.mgrid[0:size, 0:size]
+    angle = np.arctan2(y - centre[1], x - centre[0])
+    ragged = 1 + 0.25 * np.sin(2 * angle + random.uniform(0, 7)) + 0.15 * np.sin(5 * angle + random.uniform(0, 7))
+    return np.clip(radius * ragged - np.hypot(x - centre[0], y - centre[1]) + 0.5, 0, 1)
+
+
+def stroke(random, size, start, length, width, bend=0.15):
+    """A crooked line, 0–1."""
+    heading, points = random.uniform(0, 2 * np.pi), [np.asarray(start, float)]
+    for _ in range(max(2, int(length / 4))):
+        heading += random.normal(0, bend)
+        points.append(points[-1] + 4 * np.array([np.cos(heading), np.sin(heading)]))
+    return drawn(size, lambda d, s: d.line([tuple(p * s) for p in points], fill=255, width=max(1, int(width * s))))
+
+
+def over(picture, cover, colour):
+    cover = cover[..., None]
+    return picture * (1 - cover) + np.asarray(colour, float) * cover
+
+
+# Each set: a function of (random, kind or None) that gives picture h×w×c in 0–1 and mask h×w.
+
+BOARD = 640
+
+
+def boards(random, kind):
+    size, pitch = BOARD, 40
+    copper = np.zeros((size, size))
+    lanes = []
+
+    def draw(d, s):
+        for lane in range(-1, size // pitch + 2):
+            at = lane * pitch + random.uniform(-4, 4)
+            x, points, width = -20.0, [], random.choice([9, 13, 18])
+            y = at
+            points.append((x, y))
+            while x < size + 20:
+                x += random.uniform(60, 200)
+                points.append((x, y))
+                if random.random() < 0.4:
+                    step = random.choice([-1, 1]) * random.uniform(8, 14)
+                    x += abs(step)
+                    y += step
+                    points.append((x, y))
+            if random.random() < 0.85:
+                lanes.append((points, width))
+                d.line([(px * s, py * s) for px, py in points], fill=255, width=width * s)
+            for _ in range(random.integers(0, 3)):
+                cx, r = random.uniform(0, size), random.uniform(11, 15)
+                d.ellipse([(cx - r) * s, (at - r) * s, (cx + r) * s, (at + r) * s], fill=255)
+                d.ellipse([(cx - 5) * s, (at - 5) * s, (cx + 5) * s, (at + 5) * s], fill=0)
+
+    copper = drawn(size, draw, 2)
+    if random.random() < 0.5:
+        copper = copper.T.copy()
+        lanes = [([(y, x) for x, y in points], width) for points, width in lanes]
+    mask = np.zeros((size, size))
+    if kind:
+        for _ in range(50):
+            points, width = lanes[random.integers(len(lanes))]
+            place = random.integers(len(points) - 1)
+            t = random.uniform(0.2, 0.8)
+            a, b = np.array(points[place]), np.array(points[place + 1])
+            centre = a + t * (b - a)
+            along = (b - a) / max(np.hypot(*(b - a)), 1e-6)
+            across = np.array([-along[1], along[0]]) * random.choice([-1, 1])
+            if not (20 < centre[0] < size - 20 and 20 < centre[1] < size - 20):
+                continue
+            edge = centre + across * width / 2
+            if kind == "open":
+                gap = random.uniform(4, 9)
+                new = drawn(size, lambda d, s: d.line([tuple((centre - across * (width / 2 + 2)) * s), tuple((centre + across * (width / 2 + 2)) * s)], fill=255, width=int(gap * s)), 2)
+                after = copper * (1 - new)
+            elif kind == "bridge":
+                new = drawn(size, lambda d, s: d.line([tuple(centre * s), tuple((centre + across * pitch) * s)], fill=255, width=int(random.uniform(4, 7) * s)), 2)
+                after = np.maximum(copper, new)
+            elif kind == "bite":
+                after = copper * (1 - blob(random, size, edge, random.uniform(3.5, 6)))
+            elif kind == "spur":
+                after = np.maximum(copper, blob(random, size, edge + across, random.uniform(3.5, 6)))
+            else:
+                after = copper * (1 - blob(random, size, centre, random.uniform(2.5, 4)))
+            mask = np.abs(after - copper) > 0.3
+            if mask.sum() > 12:
+                copper = after
+                break
+    green = np.array([0.12, 0.32, 0.2])
+    picture = over(np.ones((size, size, 3)) * green, copper, [0.55, 0.62, 0.4])
+    picture *= 1 + 0.03 * noise(random, size, 3)[..., None]
+    return photograph(random, picture, 0.8), mask
+
+
+def turned(picture, angle, shift, mode="nearest"):
+    """h×w turned about its middle by `angle` radians and shifted."""
+    size = picture.shape[0]
+    y, x = np.mgrid[0:size, 0:size] - (size - 1) / 2
+    u = np.cos(angle) * (x - shift[0]) + np.sin(angle) * (y - shift[1]) + (size - 1) / 2
+    v = -np.sin(angle) * (x - shift[0]) + np.cos(angle) * (y - shift[1]) + (size - 1) / 2
+    return map_coordinates(picture, [v, u], order=1, mode=mode)
+
+
+def rings(random, kind):
+    size = 400
+    c = size / 2
+
+    def draw(d, s):
+        disc = lambda x, y, r, fill: d.ellipse([(x - r) * s, (y - r) * s, (x + r) * s, (y + r) * s], fill=fill)
+        for tooth in range(24):
+            a = 2 * np.pi * tooth / 24
+            disc(c + 160 * np.cos(a), c + 160 * np.sin(a), 14, 190)
+        disc(c, c, 160, 190)
+        disc(c, c, 120, 140)
+        disc(c, c, 55, 200)
+        disc(c, c, 30, 0)
+        missing = random.integers(6) if kind == "missing" else -1
+        for hole in range(6):
+            a = 2 * np.pi * (hole + 0.5) / 6
+            if hole != missing:
+                disc(c + 88 * np.cos(a), c + 88 * np.sin(a), 13, 0)
+
+    layer = drawn(size, draw)
+    clean = layer
+    mask = np.zeros((size, size))
+    if kind == "missing":
+        whole = rings.whole if hasattr(rings, "whole") else None
+        if whole is None:
+            state = random.bit_generator.state
+            whole = rings.whole = drawn(size, lambda d, s: [d.ellipse([(c + 88 * np.cos(2 * np.pi * (h + 0.5) / 6) - 13) * s, (c + 88 * np.sin(2 * np.pi * (h + 0.5) / 6) - 13) * s, (c + 88 * np.cos(2 * np.pi * (h + 0.5) / 6) + 13) * s, (c + 88 * np.sin(2 * np.pi * (h + 0.5) / 6) + 13) * s], fill=255) for h in range(6)])
+            random.bit_generator.state = state
+        mask = (whole > 0.5) & (layer > 0.3)
+    elif kind == "chip":
+        a = random.uniform(0, 2 * np.pi)
+        layer = layer * (1 - blob(random, size, (c + 168 * np.cos(a), c + 168 * np.sin(a)), random.uniform(7, 13)))
+        mask = np.abs(layer - clean) > 0.2
+    body = np.clip(layer * 4, 0, 1)
+    grain = 1 + 0.05 * noise(random, size, (0.6, 6))
+    picture = over(np.ones((size, size, 3)) * [0.16, 0.17, 0.2] * (1 + 0.06 * noise(random, size, 2))[..., None], body, [1, 0.97, 0.9])
+    picture = np.where(body[..., None] > 0.02, picture * (layer * grain)[..., None] * 0.9 + (1 - body)[..., None] * 0.15, picture)
+    if kind in ("scratch", "dirt"):
+        a, r = random.uniform(0, 2 * np.pi), random.choice([random.uniform(62, 74), random.uniform(126, 152)])
+        at = (c + r * np.cos(a), c + r * np.sin(a))
+        if kind == "scratch":
+            new = stroke(random, size, at, random.uniform(25, 60), random.uniform(1, 2)) * random.uniform(0.35, 0.7)
+            picture, mask = over(picture, new, [0.95, 0.95, 0.95] if random.random() < 0.5 else [0.2, 0.2, 0.2]), new > 0.15
+        else:
+            new = blob(random, size, at, random.uniform(5, 11)) * random.uniform(0.3, 0.7)
+            picture, mask = over(picture, new, [0.35, 0.22, 0.1]), new > 0.15
+    angle, shift = random.normal(0, 0.015), random.normal(0, 2, 2)
+    picture = np.stack([turned(p, angle, shift) for p in np.moveaxis(picture, -1, 0)], -1)
+    return photograph(random, picture), turned(mask.astype(float), angle, shift) > 0.5
+
+
+def screws(random, kind):
+    size = 512
+    c = size / 2
+    bend = random.choice([-1, 1]) * random.uniform(14, 24) if kind == "bent" else 0
+    flat = random.uniform(-60, 90) if kind == "thread" else None
+
+    def axis(x):
+        return bend * max(0, (x - 40) / 110) ** 2 if bend else 0.0
+
+    def draw(d, s):
+        d.rectangle([(c - 170) * s, (c - 34) * s, (c - 140) * s, (c + 34) * s], fill=200)
+        for step in range(0, 290):
+            x = -140 + step
+            phase = (x % 9) / 9
+            depth = 5 * abs(2 * phase - 1) if x > -90 else 0
+            if flat is not None and abs(x - flat) < 14:
+                depth = 5
+            half = (17 - depth) * (1 if x < 110 else max(0.05, (150 - x) / 40))
+            tone = int(150 + (70 * (1 - abs(2 * phase - 1)) if x > -90 and not (flat is not None and abs(x - flat) < 14) else 20))
+            d.rectangle([(c + x) * s, (c + axis(x) - half) * s, (c + x + 1) * s, (c + axis(x) + half) * s], fill=tone)
+
+    layer = drawn(size, draw)
+    mask = np.zeros((size, size))
+    y, x = np.mgrid[0:size, 0:size] - c
+    if kind == "bent":
+        mask = (layer > 0.2) & (x > 70)
+    elif kind == "thread":
+        mask = (np.abs(x - flat) < 14) & (np.abs(y) < 18)
+    shade = np.where(np.abs(x + 155) < 16, 0.75 + 0.25 * np.cos(y / 34 * 1.5), 0.55 + 0.45 * np.cos(np.clip(y / 17, -1, 1) * 1.45))
+    body = np.clip(layer * 5, 0, 1)
+    metal = layer * shade
+    if kind == "scratch":
+        new = stroke(random, size, (c - 155 + random.uniform(-5, 5), c + random.uniform(-20, 20)), random.uniform(15, 30), 2.5) * body * 0.7
+        metal, mask = metal * (1 - new) + 0.15 * new, new > 0.2
+    if kind == "rust":
+        new = blob(random, size, (c + random.uniform(-80, 90), c + random.uniform(-9, 9)), random.uniform(6, 11)) * body * random.uniform(0.5, 0.8)
+        metal, mask = metal * (1 - 0.7 * new), new > 0.2
+    angle, shift = random.uniform(0, 2 * np.pi), random.normal(0, 12, 2)
+    turn = lambda p: turned(p.astype(float), angle, shift, "constant")
+    body, metal = turn(body), turn(metal)
+    paper = 0.72 + 0.015 * noise(random, size, 1.5)
+    shadow = 0.25 * gaussian_filter(np.roll(body, (6, 6), (0, 1)), 6)
+    picture = (paper - shadow) * (1 - body) + metal * body
+    return photograph(random, picture[..., None]), turn(mask) > 0.5
+
+
+def cloth(random, kind):
+    size, period = 480, 12.0
+    y, x = np.mgrid[0:size, 0:size].astype(float)
+    x = x + 1.6 * noise(random, size, 14) + random.uniform(0, 99)
+    y = y + 1.6 * noise(random, size, 14) + random.uniform(0, 99)
+    mask = np.zeros((size, size))
+    at = random.uniform(60, size - 60, 2)
+    v, u = np.mgrid[0:size, 0:size].astype(float)
+    if kind == "pull":
+        push = 7 * np.exp(-((u - at[0]) ** 2 / (2 * 9**2) + (v - at[1]) ** 2 / (2 * 26**2)))
+        x, mask = x + push * random.choice([-1, 1]), push > 1.5
+    warp, weft = np.floor(x / period), np.floor(y / period)
+    up = (warp + weft) % 2 == 0
+    if kind == "thread":
+        line = (np.abs(v - at[1]) < period / 2) & (np.abs(u - at[0]) < random.uniform(30, 55))
+        row = weft == np.round(np.median(weft[line]))
+        line = row & (np.abs(u - at[0]) < 45)
+        up, mask = up | line, line
+    thread = lambda t: np.sin(np.pi * (t / period % 1)) ** 0.7
+    fibre = 1 + 0.08 * noise(random, size, 0.8)
+    tone_warp, tone_weft = 0.35 + 0.4 * thread(x), 0.3 + 0.4 * thread(y)
+    cover = np.where(up, tone_warp, tone_weft) * fibre * np.where(up, thread(y) * 0.35 + 0.65, thread(x) * 0.35 + 0.65)
+    colour = np.where(up[..., None], [0.75, 0.68, 0.55], [0.5, 0.55, 0.68])
+    picture = cover[..., None] * colour * 1.5
+    if kind == "hole":
+        new = blob(random, size, at, random.uniform(6, 11))
+        picture, mask = over(picture, new, [0.07, 0.07, 0.08]), new > 0.3
+    if kind == "stain":
+        new = gaussian_filter(blob(random, size, at, random.uniform(16, 34)), 3) * random.uniform(0.15, 0.35)
+        picture, mask = over(picture, new, [0.25, 0.18, 0.1]), new > 0.07
+    return photograph(random, picture), mask
+
+
+KINDS = {
+    boards: ["open", "bridge", "bite", "spur", "pinhole"],
+    rings: ["missing", "chip", "scratch", "dirt"],
+    screws: ["bent", "thread", "scratch", "rust"],
+    cloth: ["pull", "thread", "hole", "stain"],
+}
+
+
+def save(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.clip(np.round(255 * np.asarray(values, float)), 0, 255).astype(np.uint8)
+    Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values).save(path, compress_level=1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--sets", nargs="+", default=[draw.__name__ for draw in KINDS])
+    parser.add_argument("--normal", type=int, default=200, help="normal frames to train with")
+    parser.add_argument("--test", type=int, default=60, help="normal frames, and defective ones, of the test")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    for place, (draw, kinds) in enumerate(KINDS.items()):
+        if draw.__name__ not in options.sets:
+            continue
+        random = np.random.default_rng([options.seed, place])
+        folder = options.out / draw.__name__
+        for number in range(options.normal):
+            save(folder / f"train/good/{number:04}.png", draw(random, None)[0])
+        for number in range(options.test):
+            save(folder / f"test/good/{number:04}.png", draw(random, None)[0])
+        for number in range(options.test):
+            kind = kinds[number % len(kinds)]
+            picture, mask = draw(random, kind)
+            save(folder / f"test/{kind}/{number:04}.png", picture)
+            save(folder / f"ground_truth/{kind}/{number:04}_mask.png", mask)
+        print(folder)
+
+
+if __name__ == "__main__":
+    main()

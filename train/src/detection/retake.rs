@@ -1,0 +1,296 @@
+//! Frames as another exposure, lens, hand or codec would have taken them: what the features'
+//! Gaussians learn is harmless, and what synthetic validation does to normal frames and defective
+//! ones alike.
+
+use std::io::Cursor;
+
+use anyhow::{Context, Result};
+use edge_vae::{
+    anomaly::GaussianSmoothing,
+    preprocess::{Normalise, PreprocessSettings, Preprocessor},
+};
+use image::{DynamicImage, GrayImage, RgbImage, codecs::jpeg::JpegEncoder};
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, StandardNormal};
+
+use super::Material;
+use crate::fit::{Movement, View};
+
+/// Largest changes of a frame: gain, as a power of two; offset, as a share of full scale; gamma, as
+/// a power of two; contrast about the mean, relative; deviation of noise; of blur, in pixels of a
+/// tensor of 128.
+const GAIN: f32 = 0.38;
+const OFFSET: f32 = 0.03;
+const GAMMA: f32 = 0.15;
+const CONTRAST: f32 = 0.15;
+const NOISE: f32 = 0.02;
+const BLUR: f32 = 0.6;
+
+/// Share of the frames that are blurred; that have noise; that were stored as JPEG; and the range of
+/// its quality.
+const OFTEN: f64 = 0.5;
+const QUALITY: [u8; 2] = [40, 95];
+
+/// How a part lies that is held in place, and how one that lies as it falls.
+const HELD: Movement = Movement {
+    rotation: 2.5,
+    shift: 0.015,
+    zoom: 0.03,
+    mirrored: false,
+};
+const TURNED: Movement = Movement {
+    rotation: 180.0,
+    mirrored: true,
+    ..HELD
+};
+
+/// Shorter side of tensors below which frames are neither moved nor compressed: a pixel is a large
+/// part of what they show.
+const LEAST_SIDE: usize = 64;
+
+/// Share of the changes of exposure and of contrast where preprocessing does not even them out: such
+/// a model is for a camera and a light that hold still, and would otherwise be chosen for what it
+/// does without.
+const UNEVENED: f32 = 0.1;
+
+/// How the part lies in a retaken frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pose {
+    /// Nearly as it did.
+    Held,
+    /// At any angle, on either side.
+    Turned,
+}
+
+/// Takes frames anew.
+#[derive(Clone, Debug)]
+pub(super) struct Retake {
+    /// C×H×W of the canvas.
+    shape: [usize; 3],
+    /// Shorter side of a tensor.
+    side: usize,
+    evened: Evened,
+}
+
+/// What preprocessing evens out.
+#[derive(Clone, Copy, Debug)]
+struct Evened {
+    exposure: bool,
+    contrast: bool,
+}
+
+/// What frames are before exposure and contrast are evened and values normalised, in [0, 1]; and
+/// after.
+pub(super) fn preprocessors(material: &Material) -> Result<[Preprocessor; 2]> {
+    let plain = PreprocessSettings {
+        exposure: None,
+        contrast: None,
+        normalise: Normalise::identity(material.preprocess.channels()),
+        ..material.preprocess.clone()
+    };
+    Ok([
+        Preprocessor::with_mask(plain, material.mask)?,
+        Preprocessor::with_mask(material.preprocess.clone(), material.mask)?,
+    ])
+}
+
+impl Retake {
+    /// For the canvases of `settings`.
+    pub(super) fn new(settings: &PreprocessSettings) -> Self {
+        let [_, height, width] = settings.shape();
+        Self {
+            shape: settings.canvas_shape(),
+            side: height.min(width),
+            evened: Evened {
+                exposure: settings.exposure.is_some(),
+                contrast: settings.contrast.is_some(),
+            },
+        }
+    }
+
+    /// `frame` (C×H×W in [0, 1], neither evened nor normalised) taken anew, in the same form.
+    ///
+    /// # Errors
+    /// A codec that fails.
+    pub(super) fn take(
+        &self,
+        frame: &[f32],
+        pose: Pose,
+        random: &mut impl Rng,
+    ) -> Result<Vec<f32>> {
+        let [_, height, width] = self.shape;
+        let share = |evened: bool| if evened { 1.0 } else { UNEVENED };
+        let exposed = share(self.evened.exposure);
+        let contrasted = share(self.evened.contrast);
+        let mut both = |most: f32| random.random_range(-most..=most);
+        let gain = (exposed * both(GAIN)).exp2();
+        let gamma = (exposed * both(GAMMA)).exp2();
+        let offset = exposed * both(OFFSET);
+        let contrast = 1.0 + contrasted * both(CONTRAST);
+        let mut often = |most: f32| match random.random_bool(OFTEN) {
+            true => most * random.random::<f32>(),
+            false => 0.0,
+        };
+        let noise = often(NOISE);
+        let blur = often(BLUR * self.side as f32 / 128.0);
+
+        let is_small = self.side < LEAST_SIDE;
+        let mut out = match pose {
+            Pose::Held if is_small => frame.to_vec(),
+            Pose::Held => self.moved(frame, &HELD, random),
+            Pose::Turned => self.moved(frame, &TURNED, random),
+        };
+        let mut smoothing = GaussianSmoothing::new(width, height, blur)?;
+        for plane in out.chunks_exact_mut(height * width) {
+            let mean = plane.iter().sum::<f32>() / plane.len() as f32;
+            for value in &mut *plane {
+                *value = mean + contrast * (*value - mean);
+            }
+            smoothing.apply(plane)?;
+            for value in plane {
+                let grain: f32 = StandardNormal.sample(random);
+                let light = value.clamp(0.0, 1.0).powf(gamma) * gain + offset;
+                *value = (light + noise * grain).clamp(0.0, 1.0);
+            }
+        }
+        if !is_small && random.random_bool(OFTEN) {
+            let quality = random.random_range(QUALITY[0]..=QUALITY[1]);
+            self.compress(&mut out, quality)?;
+        }
+        Ok(out)
+    }
+
+    fn moved(&self, frame: &[f32], movement: &Movement, random: &mut impl Rng) -> Vec<f32> {
+        let [_, height, width] = self.shape;
+        let view = View::moved(self.shape, movement, random);
+        let mut out = vec![0.0; frame.len()];
+        let size = height * width;
+        for (from, to) in frame.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+            view.take(from, to);
+        }
+        out
+    }
+
+    /// To JPEG and back.
+    fn compress(&self, values: &mut [f32], quality: u8) -> Result<()> {
+        let [channels, height, width] = self.shape;
+        let (Ok(columns), Ok(rows)) = (u16::try_from(width), u16::try_from(height)) else {
+            return Ok(());
+        };
+        let size = height * width;
+        let bytes: Vec<u8> = (0..size)
+            .flat_map(|place| (0..channels).map(move |c| c * size + place))
+            .map(|place| (255.0 * values[place]).round() as u8)
+            .collect();
+        let [columns, rows] = [columns, rows].map(u32::from);
+        let picture = match channels {
+            1 => GrayImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
+            _ => RgbImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
+        };
+        let picture = picture.context("a frame that is neither grey nor of three colours")?;
+        let mut file = Cursor::new(Vec::new());
+        picture.write_with_encoder(JpegEncoder::new_with_quality(&mut file, quality))?;
+        let read = image::load_from_memory_with_format(file.get_ref(), image::ImageFormat::Jpeg)?;
+        let bytes = match channels {
+            1 => read.into_luma8().into_raw(),
+            _ => read.into_rgb8().into_raw(),
+        };
+        for (place, pixel) in bytes.chunks_exact(channels).enumerate() {
+            for (c, &byte) in pixel.iter().enumerate() {
+                values[c * size + place] = f32::from(byte) / 255.0;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, stream};
+
+    fn retake(shape: [usize; 3], evened: bool) -> Retake {
+        Retake {
+            shape,
+            side: shape[1].min(shape[2]),
+            evened: Evened {
+                exposure: evened,
+                contrast: evened,
+            },
+        }
+    }
+
+    fn frame(shape: [usize; 3]) -> Vec<f32> {
+        let count = shape.iter().product::<usize>();
+        (0..count).map(|i| (i % 97) as f32 / 97.0).collect()
+    }
+
+    #[test]
+    fn retaken_frames_stay_in_range_and_differ() {
+        for shape in [[3, 24, 32], [1, 80, 96], [3, 64, 64]] {
+            let frame = frame(shape);
+            for pose in [Pose::Held, Pose::Turned] {
+                let range_of_means = |evened: bool| {
+                    let retake = retake(shape, evened);
+                    let means = (0..40).map(|counter| {
+                        let mut random = stream(3, Purpose::Trial, counter);
+                        let taken = retake.take(&frame, pose, &mut random).unwrap();
+                        assert_eq!(taken.len(), frame.len());
+                        assert!(taken.iter().all(|v| (0.0..=1.0).contains(v)));
+                        taken.iter().sum::<f32>() / taken.len() as f32
+                    });
+                    means.fold([f32::MAX, f32::MIN], |[least, most], mean| {
+                        [least.min(mean), most.max(mean)]
+                    })
+                };
+                let [least, most] = range_of_means(true);
+                assert!(least < 0.45 && most > 0.55, "{least} {most}");
+                // Where nothing evens the exposure out, it hardly changes.
+                let [least, most] = range_of_means(false);
+                assert!(
+                    least > 0.46 && most < 0.54 && least < most,
+                    "{least} {most}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn compression_keeps_the_picture_and_costs_details() {
+        for channels in [1, 3] {
+            let shape = [channels, 64, 64];
+            let retake = retake(shape, true);
+            let smooth: Vec<f32> = (0..channels * 4096)
+                .map(|i| 0.2 + 0.6 * ((i % 64) as f32 / 64.0))
+                .collect();
+            let mut stored = smooth.clone();
+            retake.compress(&mut stored, 90).unwrap();
+            let worst = |a: &[f32], b: &[f32]| {
+                a.iter()
+                    .zip(b)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max)
+            };
+            assert!(worst(&smooth, &stored) < 0.03);
+            let busy = frame(shape);
+            let mut stored = busy.clone();
+            retake.compress(&mut stored, 40).unwrap();
+            assert!(worst(&busy, &stored) > 0.1);
+        }
+    }
+
+    #[test]
+    fn small_frames_are_not_moved() {
+        let shape = [1, 28, 28];
+        let mut dot = vec![0.0; 784];
+        dot[14 * 28 + 14] = 1.0;
+        for counter in 0..20 {
+            let mut random = stream(5, Purpose::Trial, counter);
+            let taken = retake(shape, false)
+                .take(&dot, Pose::Held, &mut random)
+                .unwrap();
+            let brightest = taken.iter().position(|v| taken.iter().all(|o| o <= v));
+            assert_eq!(brightest, Some(14 * 28 + 14));
+        }
+    }
+}
