@@ -1,16 +1,15 @@
 //! `edge-vae likelihood`.
 
-mod bernoulli;
-mod estimate;
 mod progress;
 mod source;
+mod workers;
 
 use std::{path::PathBuf, thread};
 
 use clap::{Args, ValueEnum};
 use edge_vae::{
     bundle::Manifest,
-    vae::{Likelihood, bits_per_dimension, bits_per_dimension_bernoulli},
+    vae::{Likelihood, MarginalEstimate, bits_per_dimension, bits_per_dimension_bernoulli},
 };
 use serde::Serialize;
 
@@ -23,8 +22,8 @@ use super::{
     output::{SCHEMA_VERSION, StandardOutput},
     score::{count, no_frames},
 };
-use estimate::{Estimate, Plan};
 use progress::Progress;
+use workers::Plan;
 
 /// Estimate log p(x) of frames: ELBO, and importance-weighted bound with K samples.
 #[derive(Args, Debug)]
@@ -219,7 +218,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
     };
     interrupt::watch();
     let mut progress = Progress::new(voice, chosen.len(), plan.samples);
-    let outcomes = estimate::run(
+    let outcomes = workers::run(
         &bundle,
         &engine,
         &source.frames,
@@ -262,7 +261,8 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         );
     }
     anyhow::ensure!(!estimates.is_empty(), "no frame could be read");
-    let over = |value: fn(&Estimate) -> f64| mean(estimates.iter().map(|(one, _)| value(one)));
+    let over =
+        |value: fn(&MarginalEstimate) -> f64| mean(estimates.iter().map(|(one, _)| value(one)));
     let summary = Summary {
         schema_version: SCHEMA_VERSION,
         kind: "summary",
@@ -274,7 +274,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         binarise: binarise.name(),
         negative_log_likelihood: over(|one| -one.log_likelihood),
         log_likelihood: over(|one| one.log_likelihood),
-        elbo: over(Estimate::elbo),
+        elbo: over(MarginalEstimate::elbo),
         reconstruction: over(|one| one.reconstruction),
         kl: over(|one| one.kl),
         bits_per_dimension: mean(estimates.iter().map(|(_, bits)| *bits)),
@@ -327,7 +327,7 @@ fn batch(dimensions: usize, samples: usize, frames: usize) -> usize {
         .min(samples.saturating_mul(frames).max(1))
 }
 
-fn bits(estimate: &Estimate, manifest: &Manifest) -> anyhow::Result<f64> {
+fn bits(estimate: &MarginalEstimate, manifest: &Manifest) -> anyhow::Result<f64> {
     let dimensions = manifest.vae.dimensions();
     Ok(match manifest.vae.likelihood {
         Likelihood::Bernoulli => bits_per_dimension_bernoulli(estimate.log_likelihood, dimensions),
@@ -354,7 +354,7 @@ fn each(
     out: &mut StandardOutput,
     json: bool,
     path: &str,
-    estimate: &Estimate,
+    estimate: &MarginalEstimate,
     bits_per_dimension: f64,
 ) -> anyhow::Result<()> {
     if json {
