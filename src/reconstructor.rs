@@ -10,7 +10,7 @@ use crate::{
     bundle::Bundle,
     frame::Frame,
     observer::{Observer, Stages},
-    preprocess::{CanvasLayout, Geometry, Preprocessor},
+    preprocess::{CanvasLayout, Geometry, Preprocessor, TileBlend},
     vae::{Decoded, Vae},
 };
 
@@ -23,6 +23,8 @@ pub struct Reconstructor {
     observer: Observer,
     description: String,
     input: Vec<f32>,
+    /// Of the tiles' reconstructions; absent for a single tile.
+    blend: Option<TileBlend>,
 }
 
 impl Reconstructor {
@@ -40,8 +42,10 @@ impl Reconstructor {
 
     /// Of parts that are at hand; `description` says which engine they run on.
     pub fn of(preprocessor: Preprocessor, observer: Observer, description: String) -> Self {
+        let [channels, height, width] = preprocessor.settings().shape();
         Self {
-            input: vec![0.0; preprocessor.settings().shape().iter().product()],
+            input: vec![0.0; channels * height * width],
+            blend: preprocessor.canvas_layout().blend([height, width]),
             preprocessor,
             observer,
             description,
@@ -93,6 +97,38 @@ impl Reconstructor {
         Ok((geometry, prepared, stages))
     }
 
+    /// Prepares the canvas of a frame, and writes the decoder's mean for all of it into `out`,
+    /// C×H'×W' in units of the tensor: of a single tile what [`run`](Self::run) makes; of several
+    /// each tile's from its own posterior mean, blended by [`TileBlend`] as maps are. `out` is
+    /// resized where it does not fit.
+    ///
+    /// # Errors
+    /// A frame that can't be prepared, and failures of the engine.
+    pub fn reconstruct_canvas(
+        &mut self,
+        frame: &Frame,
+        out: &mut Vec<f32>,
+    ) -> Result<Geometry, Error> {
+        let geometry = self.preprocessor.prepare_canvas(frame)?;
+        out.resize(self.preprocessor.canvas().len(), 0.0);
+        let channels = self.preprocessor.settings().channels();
+        for tile in 0..self.preprocessor.layout().count() {
+            self.preprocessor.tile(tile, &mut self.input)?;
+            self.observer.observe(&self.input)?;
+            let made = &self.observer.decoded().reconstruction;
+            let Some(blend) = &self.blend else {
+                out.copy_from_slice(made);
+                continue;
+            };
+            let size = out.len() / channels;
+            let planes = out.chunks_exact_mut(size);
+            for (canvas, plane) in planes.zip(made.chunks_exact(made.len() / channels)) {
+                blend.add(tile, plane, canvas);
+            }
+        }
+        Ok(geometry)
+    }
+
     /// Tiles and mask of the canvas.
     pub fn canvas_layout(&self) -> &CanvasLayout {
         self.preprocessor.canvas_layout()
@@ -106,6 +142,11 @@ impl Reconstructor {
     /// Rows and columns of the maps that the further graphs make.
     pub fn graph_shapes(&self) -> GraphShapes {
         self.observer.graph_shapes()
+    }
+
+    /// The canvas of the last frame, C×H'×W', of which [`input`](Self::input) is a tile.
+    pub fn canvas(&self) -> &[f32] {
+        self.preprocessor.canvas()
     }
 
     /// The prepared frame, of several tiles the last one, `C×H×W`.

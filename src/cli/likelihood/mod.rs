@@ -20,6 +20,7 @@ use super::{
     interrupt,
     messages::{Voice, one_line},
     output::{SCHEMA_VERSION, StandardOutput},
+    reconstruct::one_posterior,
     score::{count, no_frames},
 };
 use progress::Progress;
@@ -40,6 +41,9 @@ ELBO = reconstruction - KL, where reconstruction is the mean of log p(x|z) over 
 KL is exact; the bound is log 1/K sum p(x|z) p(z)/q(z|x) (Burda et al. 2016). All in nats. The same
 seed gives the same random numbers for each frame whatever the threads and the --limit. Bits per
 dimension of a Gaussian model are those of 256 levels.
+
+A model that cuts frames into tiles gives each tile a probability; as tiles share pixels, these make
+none of the frame, and such models are refused.
 
 JSON: an object with kind=frame for each frame, in their order, and one with kind=summary.")]
 pub(crate) struct LikelihoodFlags {
@@ -195,6 +199,11 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         let engine = options.model.engine.open(1, voice)?;
         (bundle, engine)
     };
+    one_posterior(
+        bundle.preprocessor()?.layout(),
+        bundle.model_id(),
+        "tiles that overlap share pixels, so that their probabilities make none of the frame; `score` judges it",
+    )?;
     bundle.prove(&engine)?;
     let manifest = bundle.manifest();
     let binarise = binarise(options.binarise, manifest, voice)?;
