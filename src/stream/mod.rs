@@ -17,6 +17,7 @@ pub mod health;
 mod intake;
 mod lane;
 mod outlet;
+mod password;
 mod pipeline;
 mod pool;
 mod quantity;
