@@ -7,6 +7,7 @@
 //!
 //! The frames are procedural, and their masks stand in for the anomaly maps of a model.
 
+use anyhow::Context;
 use edge_vae::{
     anomaly::regions,
     render::{Canvas, HudTile, HudView, LabelView, MapScale, Past, RegionView, draw_hud},
@@ -18,6 +19,9 @@ use ndarray::Array2;
 
 const THRESHOLD: f64 = 3.0;
 
+/// What is wrong where the size is none.
+const SIDES: &str = "width and height are whole numbers of pixels";
+
 /// A frame, and what was found in it.
 struct Scene {
     frame: RgbImage,
@@ -28,10 +32,10 @@ struct Scene {
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().unwrap_or("display.png".to_owned());
-    let mut side = |usual| arguments.next().map_or(Ok(usual), |text| text.parse());
-    let (width, height) = (side(1280)?, side(720)?);
+    let mut side = |usual: u32| arguments.next().map_or(Ok(usual), |text| text.parse());
+    let (width, height) = (side(1280).context(SIDES)?, side(720).context(SIDES)?);
 
-    let (bad, good) = (scene(Some(DefectKind::Scratch))?, scene(None)?);
+    let (bad, good) = (scene(Some(DefectKind::Chip))?, scene(None)?);
     let (calm, event) = (past(150), [past(190), defective(10)].concat());
     let normal = HudTile {
         source: "line-2",
@@ -104,9 +108,9 @@ fn scene(defect: Option<DefectKind>) -> anyhow::Result<Scene> {
     let mut map = Array2::zeros((360, 480));
     if let Some(mask) = &drawn.mask {
         let blurred = imageops::fast_blur(mask, 5.0);
-        map = Array2::from_shape_fn(map.dim(), |(y, x)| {
-            8.0 * f32::from(blurred.get_pixel(x as u32, y as u32).0[0]) / 255.0
-        });
+        let heat = |(y, x)| f32::from(blurred.get_pixel(x as u32, y as u32).0[0]);
+        let peak = blurred.pixels().map(|pixel| pixel.0[0]).max();
+        map = Array2::from_shape_fn(map.dim(), heat) * (8.0 / f32::from(peak.unwrap_or(1).max(1)));
     }
     let found = regions(map.view(), THRESHOLD as f32, 40);
     Ok(Scene {
