@@ -184,3 +184,109 @@ impl Reconstructor {
         &self.description
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backend::{BackendError, Graph, TensorInfo},
+        frame::PixelFormat,
+        preprocess::{Colour, PreprocessSettings, Tiles},
+        vae::{Latent, Likelihood, VaeSpec},
+    };
+
+    const SIDE: usize = 4;
+
+    /// A graph whose first output is its input, and whose second is 0.
+    struct Copying {
+        inputs: Vec<TensorInfo>,
+        outputs: Vec<TensorInfo>,
+    }
+
+    impl Copying {
+        fn boxed(input: (&str, &[usize]), outputs: &[(&str, &[usize])]) -> Box<dyn Graph> {
+            let info = |(name, shape): (&str, &[usize])| TensorInfo {
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+            };
+            Box::new(Self {
+                inputs: vec![info(input)],
+                outputs: outputs.iter().copied().map(info).collect(),
+            })
+        }
+    }
+
+    impl Graph for Copying {
+        fn inputs(&self) -> &[TensorInfo] {
+            &self.inputs
+        }
+
+        fn outputs(&self) -> &[TensorInfo] {
+            &self.outputs
+        }
+
+        fn metadata(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn run(
+            &mut self,
+            inputs: &[&[f32]],
+            outputs: &mut [&mut [f32]],
+        ) -> Result<(), BackendError> {
+            outputs[0].copy_from_slice(inputs[0]);
+            Ok(())
+        }
+    }
+
+    /// With a model that reconstructs whatever it is given.
+    fn reconstructor(tiles: Option<Tiles>) -> Reconstructor {
+        let (pixels, latent) = ([1, 3, SIDE, SIDE], [1, 3 * SIDE * SIDE]);
+        let spec = VaeSpec {
+            channels: 3,
+            height: SIDE,
+            width: SIDE,
+            latent: Latent::Vector { length: latent[1] },
+            likelihood: Likelihood::Gaussian { sigma: 1.0 },
+        };
+        let encoder = Copying::boxed(
+            ("input", &pixels),
+            &[("mean", &latent), ("log_variance", &latent)],
+        );
+        let decoder = Copying::boxed(("latent", &latent), &[("reconstruction", &pixels)]);
+        let settings = PreprocessSettings {
+            tiles,
+            ..PreprocessSettings::new(SIDE, SIDE, Colour::Rgb)
+        };
+        Reconstructor::of(
+            Preprocessor::new(settings).unwrap(),
+            Observer::new(Vae::new(spec, encoder, decoder).unwrap(), None),
+            "copies".to_owned(),
+        )
+    }
+
+    #[test]
+    fn tiles_that_are_what_they_were_make_the_canvas() {
+        let (width, height) = (11, 7);
+        let samples = (0..width * height * 3).map(|i| (i * 37 % 251) as u8);
+        let samples = samples.collect();
+        let frame = Frame::from_u8(width, height, PixelFormat::Rgb8, samples, "coloured").unwrap();
+        let tiles = Tiles {
+            width: width as usize,
+            height: height as usize,
+            overlap: 0.5,
+        };
+        for (tiles, size) in [(None, 3 * SIDE * SIDE), (Some(tiles), 3 * 77)] {
+            let mut reconstructor = reconstructor(tiles);
+            // Of another frame and size.
+            let mut found = vec![f32::NAN; 5];
+            reconstructor
+                .reconstruct_canvas(&frame, &mut found)
+                .unwrap();
+            assert_eq!(found.len(), size);
+            for (found, expected) in found.iter().zip(reconstructor.canvas()) {
+                assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+            }
+        }
+    }
+}
