@@ -18,6 +18,7 @@ mod detector;
 mod error;
 pub mod frame;
 pub mod metrics;
+pub mod npy;
 mod observer;
 pub mod preprocess;
 mod reconstructor;

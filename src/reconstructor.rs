@@ -10,7 +10,7 @@ use crate::{
     bundle::Bundle,
     frame::Frame,
     observer::{Observer, Stages},
-    preprocess::{CanvasLayout, Geometry, Preprocessor},
+    preprocess::{CanvasLayout, Geometry, Preprocessor, TileBlend},
     vae::{Decoded, Vae},
 };
 
@@ -23,6 +23,8 @@ pub struct Reconstructor {
     observer: Observer,
     description: String,
     input: Vec<f32>,
+    /// Of the tiles' reconstructions; absent for a single tile.
+    blend: Option<TileBlend>,
 }
 
 impl Reconstructor {
@@ -40,8 +42,10 @@ impl Reconstructor {
 
     /// Of parts that are at hand; `description` says which engine they run on.
     pub fn of(preprocessor: Preprocessor, observer: Observer, description: String) -> Self {
+        let [channels, height, width] = preprocessor.settings().shape();
         Self {
-            input: vec![0.0; preprocessor.settings().shape().iter().product()],
+            input: vec![0.0; channels * height * width],
+            blend: preprocessor.canvas_layout().blend([height, width]),
             preprocessor,
             observer,
             description,
@@ -93,6 +97,38 @@ impl Reconstructor {
         Ok((geometry, prepared, stages))
     }
 
+    /// Prepares the canvas of a frame, and writes the decoder's mean for all of it into `out`,
+    /// C×H'×W' in units of the tensor: of a single tile what [`run`](Self::run) makes; of several
+    /// each tile's from its own posterior mean, blended by [`TileBlend`] as maps are. `out` is
+    /// resized where it does not fit.
+    ///
+    /// # Errors
+    /// A frame that can't be prepared, and failures of the engine.
+    pub fn reconstruct_canvas(
+        &mut self,
+        frame: &Frame,
+        out: &mut Vec<f32>,
+    ) -> Result<Geometry, Error> {
+        let geometry = self.preprocessor.prepare_canvas(frame)?;
+        out.resize(self.preprocessor.canvas().len(), 0.0);
+        let channels = self.preprocessor.settings().channels();
+        for tile in 0..self.preprocessor.layout().count() {
+            self.preprocessor.tile(tile, &mut self.input)?;
+            self.observer.observe(&self.input)?;
+            let made = &self.observer.decoded().reconstruction;
+            let Some(blend) = &self.blend else {
+                out.copy_from_slice(made);
+                continue;
+            };
+            let size = out.len() / channels;
+            let planes = out.chunks_exact_mut(size);
+            for (canvas, plane) in planes.zip(made.chunks_exact(made.len() / channels)) {
+                blend.add(tile, plane, canvas);
+            }
+        }
+        Ok(geometry)
+    }
+
     /// Tiles and mask of the canvas.
     pub fn canvas_layout(&self) -> &CanvasLayout {
         self.preprocessor.canvas_layout()
@@ -106,6 +142,11 @@ impl Reconstructor {
     /// Rows and columns of the maps that the further graphs make.
     pub fn graph_shapes(&self) -> GraphShapes {
         self.observer.graph_shapes()
+    }
+
+    /// The canvas of the last frame, C×H'×W', of which [`input`](Self::input) is a tile.
+    pub fn canvas(&self) -> &[f32] {
+        self.preprocessor.canvas()
     }
 
     /// The prepared frame, of several tiles the last one, `C×H×W`.
@@ -141,5 +182,111 @@ impl Reconstructor {
     /// The engine and where it runs, as [`Engine::description`] names it.
     pub fn description(&self) -> &str {
         &self.description
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backend::{BackendError, Graph, TensorInfo},
+        frame::PixelFormat,
+        preprocess::{Colour, PreprocessSettings, Tiles},
+        vae::{Latent, Likelihood, VaeSpec},
+    };
+
+    const SIDE: usize = 4;
+
+    /// A graph whose first output is its input, and whose second is 0.
+    struct Copying {
+        inputs: Vec<TensorInfo>,
+        outputs: Vec<TensorInfo>,
+    }
+
+    impl Copying {
+        fn boxed(input: (&str, &[usize]), outputs: &[(&str, &[usize])]) -> Box<dyn Graph> {
+            let info = |(name, shape): (&str, &[usize])| TensorInfo {
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+            };
+            Box::new(Self {
+                inputs: vec![info(input)],
+                outputs: outputs.iter().copied().map(info).collect(),
+            })
+        }
+    }
+
+    impl Graph for Copying {
+        fn inputs(&self) -> &[TensorInfo] {
+            &self.inputs
+        }
+
+        fn outputs(&self) -> &[TensorInfo] {
+            &self.outputs
+        }
+
+        fn metadata(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn run(
+            &mut self,
+            inputs: &[&[f32]],
+            outputs: &mut [&mut [f32]],
+        ) -> Result<(), BackendError> {
+            outputs[0].copy_from_slice(inputs[0]);
+            Ok(())
+        }
+    }
+
+    /// With a model that reconstructs whatever it is given.
+    fn reconstructor(tiles: Option<Tiles>) -> Reconstructor {
+        let (pixels, latent) = ([1, 3, SIDE, SIDE], [1, 3 * SIDE * SIDE]);
+        let spec = VaeSpec {
+            channels: 3,
+            height: SIDE,
+            width: SIDE,
+            latent: Latent::Vector { length: latent[1] },
+            likelihood: Likelihood::Gaussian { sigma: 1.0 },
+        };
+        let encoder = Copying::boxed(
+            ("input", &pixels),
+            &[("mean", &latent), ("log_variance", &latent)],
+        );
+        let decoder = Copying::boxed(("latent", &latent), &[("reconstruction", &pixels)]);
+        let settings = PreprocessSettings {
+            tiles,
+            ..PreprocessSettings::new(SIDE, SIDE, Colour::Rgb)
+        };
+        Reconstructor::of(
+            Preprocessor::new(settings).unwrap(),
+            Observer::new(Vae::new(spec, encoder, decoder).unwrap(), None),
+            "copies".to_owned(),
+        )
+    }
+
+    #[test]
+    fn tiles_that_are_what_they_were_make_the_canvas() {
+        let (width, height) = (11, 7);
+        let samples = (0..width * height * 3).map(|i| (i * 37 % 251) as u8);
+        let samples = samples.collect();
+        let frame = Frame::from_u8(width, height, PixelFormat::Rgb8, samples, "coloured").unwrap();
+        let tiles = Tiles {
+            width: width as usize,
+            height: height as usize,
+            overlap: 0.5,
+        };
+        for (tiles, size) in [(None, 3 * SIDE * SIDE), (Some(tiles), 3 * 77)] {
+            let mut reconstructor = reconstructor(tiles);
+            // Of another frame and size.
+            let mut found = vec![f32::NAN; 5];
+            reconstructor
+                .reconstruct_canvas(&frame, &mut found)
+                .unwrap();
+            assert_eq!(found.len(), size);
+            for (found, expected) in found.iter().zip(reconstructor.canvas()) {
+                assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+            }
+        }
     }
 }

@@ -3,13 +3,14 @@
 
 use super::{
     Bundle, BundleError, Golden,
-    arrays::{Npz, write_npz},
+    arrays::{read_npz, write_npz},
 };
 use crate::{
     Error, Reconstructor,
     anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Observed, Scorer},
     backend::Engine,
     frame::Frame,
+    npy::Npz,
     vae::{Likelihood, VaeSpec},
 };
 
@@ -285,10 +286,10 @@ impl Bundle {
             path: self.path.join(name),
             problem,
         };
-        let mut npz = Npz::open(self.listed(name)).map_err(failed)?;
+        let mut npz = Npz::open(self.listed(name)).map_err(|error| failed(error.to_string()))?;
         let mut read = |name: &str, shape: &[usize], wanted: bool| {
             if wanted {
-                npz.read(name, shape).map_err(failed)
+                read_npz(&mut npz, name, shape).map_err(failed)
             } else {
                 Ok(Vec::new())
             }

@@ -27,7 +27,8 @@ Example:
   edge-vae decode latents.npz --out pictures/
 
 Of an NPZ file the array latent is read, else z, else mean: N x L, or N x L x h x w, f32 or f64.
-The pictures are named 000000.png and so on, after the rows; each path is printed.")]
+The pictures are named 000000.png and so on, after the rows; each path is printed. Latents of a
+model that cuts frames into tiles are of tiles, and so are their pictures.")]
 pub(crate) struct DecodeFlags {
     /// NPY or NPZ file with a latent in each row.
     #[arg(value_name = "LATENTS")]

@@ -1,14 +1,11 @@
 //! `edge-vae encode`.
 
-use std::{
-    io::Cursor,
-    path::{Path, PathBuf},
-};
+use std::{io::Cursor, path::PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use edge_vae::vae::Posterior;
-use ndarray::{Array1, ArrayViewD};
+use edge_vae::{preprocess::PixelRect, vae::Posterior};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewD};
 use ndarray_npy::NpzWriter;
 use serde::Serialize;
 
@@ -19,7 +16,7 @@ use super::{
     interrupt,
     messages::{Voice, one_line},
     output::{FilePlace, SCHEMA_VERSION, StandardOutput},
-    reconstruct::reconstruct,
+    reconstruct::run_named,
     score::no_frames,
 };
 
@@ -34,7 +31,12 @@ Examples:
 Without --json and --out, a line a frame: its KL divergence to the prior in nats, the largest
 |mean|, and the mean standard deviation. The NPZ holds f32 arrays with a row for each frame:
 mean, log_variance, variance and standard_deviation (N x L, or N x L x h x w), and frame (N), the
-place of the row's frame among the frames given, from 0.")]
+place of the row's frame among the frames given, from 0.
+
+A model that cuts frames into tiles has a posterior for each tile: there is a line, JSON object or
+row for each, frame by frame and tile by tile, row by row of tiles. `tile` (N) is its number, from 0,
+and `tile_bbox` (N x 4) its x, y, width and height in pixels of the canvas, which is what the frame
+is resized to. Other models have one tile.")]
 pub(crate) struct EncodeFlags {
     #[command(flatten)]
     frames: FrameFlags,
@@ -75,6 +77,8 @@ impl EncodeFlags {
 struct Record<'a> {
     schema_version: u32,
     path: &'a str,
+    tile: usize,
+    tile_bbox: [u32; 4],
     model_id: &'a str,
     shape: &'a [usize],
     mean: &'a [f32],
@@ -88,6 +92,9 @@ struct Record<'a> {
 #[derive(Debug, Default)]
 struct Rows {
     frame: Vec<u64>,
+    tile: Vec<u64>,
+    /// `N×4`.
+    tile_bbox: Vec<u64>,
     mean: Vec<f32>,
     log_variance: Vec<f32>,
     variance: Vec<f32>,
@@ -106,9 +113,12 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
     if let Some(file) = file {
         file.prepare()?;
     }
-    let shape = bundle.manifest().vae.latent.shape();
+    let latent = bundle.manifest().vae.latent;
+    let shape = latent.shape();
+    let tiles = reconstructor.canvas_layout().tiles().clone();
     let mut out = StandardOutput::new();
     let mut rows = Rows::default();
+    let (mut means, mut log_variances) = (Vec::new(), Vec::new());
     let mut failed = list.failed;
     interrupt::watch();
     for (index, path) in list.paths.iter().enumerate() {
@@ -116,31 +126,48 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
         if out.is_closed() {
             break;
         }
-        if let Err(error) = reconstruct(&mut reconstructor, path) {
+        means.clear();
+        log_variances.clear();
+        let encoded = run_named(path, |frame| {
+            reconstructor.run_tiles(frame, |_, observed| {
+                means.extend(observed.mean);
+                log_variances.extend(observed.log_variance);
+                Ok(())
+            })
+        });
+        if let Err(error) = encoded {
             failed += 1;
             voice.error(&one_line(&error));
             continue;
         }
-        let posterior = Posterior::new(
-            reconstructor.posterior_mean(),
-            reconstructor.posterior_log_variance(),
-        )?;
-        if file.is_some() {
-            rows.push(index, &posterior);
-        } else if options.json {
-            out.json(&Record {
-                schema_version: SCHEMA_VERSION,
-                path: &path.to_string_lossy(),
-                model_id: bundle.model_id(),
-                shape: &shape,
-                mean: posterior.mean(),
-                log_variance: posterior.log_variance(),
-                variance: posterior.variance().collect(),
-                standard_deviation: posterior.standard_deviation().collect(),
-                kl: posterior.kl()?,
-            })?;
-        } else {
-            print(&mut out, &posterior, path)?;
+        let parts = means.chunks_exact(latent.dimensions());
+        let posteriors = parts.zip(log_variances.chunks_exact(latent.dimensions()));
+        for (tile, (mean, log_variance)) in posteriors.enumerate() {
+            let posterior = Posterior::new(mean, log_variance)?;
+            let tile_bbox = tiles.tile(tile).map(bbox).unwrap_or_default();
+            if file.is_some() {
+                rows.push(index, tile, tile_bbox, &posterior);
+            } else if options.json {
+                out.json(&Record {
+                    schema_version: SCHEMA_VERSION,
+                    path: &path.to_string_lossy(),
+                    tile,
+                    tile_bbox,
+                    model_id: bundle.model_id(),
+                    shape: &shape,
+                    mean,
+                    log_variance,
+                    variance: posterior.variance().collect(),
+                    standard_deviation: posterior.standard_deviation().collect(),
+                    kl: posterior.kl()?,
+                })?;
+            } else {
+                let of = match tiles.count() {
+                    1 => String::new(),
+                    count => format!("  tile {tile} of {count}"),
+                };
+                print(&mut out, &posterior, format_args!("{}{of}", path.display()))?;
+            }
         }
     }
     out.finish()?;
@@ -159,23 +186,32 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
     })
 }
 
-fn print(out: &mut StandardOutput, posterior: &Posterior<'_>, path: &Path) -> anyhow::Result<()> {
+fn bbox(place: PixelRect) -> [u32; 4] {
+    [place.x, place.y, place.width, place.height]
+}
+
+fn print(
+    out: &mut StandardOutput,
+    posterior: &Posterior<'_>,
+    name: std::fmt::Arguments<'_>,
+) -> anyhow::Result<()> {
     let largest = posterior
         .mean()
         .iter()
         .fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let deviation: f32 = posterior.standard_deviation().sum();
     out.line(format_args!(
-        "KL {:>10.3} nats  largest |mean| {largest:>8.4}  mean standard deviation {:>8.4}  {}",
+        "KL {:>10.3} nats  largest |mean| {largest:>8.4}  mean standard deviation {:>8.4}  {name}",
         posterior.kl()?,
         deviation / posterior.dimensions() as f32,
-        path.display()
     ))
 }
 
 impl Rows {
-    fn push(&mut self, index: usize, posterior: &Posterior<'_>) {
+    fn push(&mut self, index: usize, tile: usize, tile_bbox: [u32; 4], posterior: &Posterior<'_>) {
         self.frame.push(index as u64);
+        self.tile.push(tile as u64);
+        self.tile_bbox.extend(tile_bbox.map(u64::from));
         self.mean.extend(posterior.mean());
         self.log_variance.extend(posterior.log_variance());
         self.variance.extend(posterior.variance());
@@ -194,7 +230,10 @@ impl Rows {
         ] {
             writer.add_array(name, &ArrayViewD::from_shape(shape.clone(), values)?)?;
         }
-        writer.add_array("frame", &Array1::from_vec(self.frame.clone()))?;
+        let places = ArrayView2::from_shape((self.frame.len(), 4), &self.tile_bbox)?;
+        writer.add_array("frame", &ArrayView1::from(&self.frame))?;
+        writer.add_array("tile", &ArrayView1::from(&self.tile))?;
+        writer.add_array("tile_bbox", &places)?;
         Ok(writer.finish()?.into_inner())
     }
 }

@@ -15,7 +15,7 @@ use super::{
     interrupt,
     messages::Voice,
     output::{FilePlace, StandardOutput},
-    reconstruct::reconstruct,
+    reconstruct::{one_posterior, run_named},
 };
 
 /// Paint the way from one frame to another through latent space, as one sheet.
@@ -83,9 +83,14 @@ pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<
     let file = FilePlace::check(&options.out, "png")?;
     let (bundle, engine) = options.model.open(voice)?;
     let mut reconstructor = bundle.proved(&engine)?;
+    one_posterior(
+        reconstructor.canvas_layout().tiles(),
+        bundle.model_id(),
+        "there is no single way from frame to frame; `encode --out` and `decode` serve for its tiles",
+    )?;
     file.prepare()?;
     let mut mean = |path| -> anyhow::Result<Vec<f32>> {
-        reconstruct(&mut reconstructor, path)?;
+        run_named(path, |frame| reconstructor.run(frame))?;
         Ok(reconstructor.posterior_mean().to_vec())
     };
     let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);

@@ -1,22 +1,12 @@
 //! Latents in NPY and NPZ files.
 
-use std::{
-    fs,
-    io::{Cursor, Read},
-    path::Path,
-};
+use std::{fs, io::Read, path::Path};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use ndarray_npy::{ReadableElement, npy::header::Header};
-use zip::ZipArchive;
+use edge_vae::npy::{Npy, NpyError, Npz};
 
-/// Largest file and largest array read, in bytes.
+/// Largest file read, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
-/// Longest header read, in bytes: `ndarray-npy` parses it recursively, and NumPy writes 118 for
-/// up to four dimensions.
-const MAX_HEADER: usize = 512;
-/// Magic string, version, and the length of the header.
-const PREAMBLE: usize = 10;
 /// Arrays of an NPZ file that are taken for latents, the first that is there.
 const ARRAYS: [&str; 3] = ["latent", "z", "mean"];
 
@@ -53,49 +43,26 @@ fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn read_npz(bytes: &[u8], shape: &[usize]) -> anyhow::Result<(usize, Vec<f32>)> {
-    let mut archive =
-        ZipArchive::new(Cursor::new(bytes)).map_err(|error| anyhow!("is no NPZ file: {error}"))?;
+    let mut archive = Npz::open(bytes)?;
     let name = ARRAYS
         .into_iter()
-        .find(|name| archive.index_for_name(&format!("{name}.npy")).is_some())
+        .find(|name| archive.has(name))
         .ok_or_else(|| anyhow!("holds no array named {}", ARRAYS.join(", ")))?;
-    let entry = archive
-        .by_name(&format!("{name}.npy"))
-        .map_err(|error| anyhow!("array `{name}`: {error}; write it with numpy.savez"))?;
-    let mut array = Vec::new();
-    entry
-        .take(MAX_BYTES)
-        .read_to_end(&mut array)
-        .with_context(|| format!("array `{name}`"))?;
+    let array = archive.bytes(name)?;
     read_npy(&array, shape).with_context(|| format!("array `{name}`"))
 }
 
 fn read_npy(bytes: &[u8], shape: &[usize]) -> anyhow::Result<(usize, Vec<f32>)> {
-    ensure!(
-        bytes.len() >= PREAMBLE && bytes.starts_with(b"\x93NUMPY"),
-        "is neither NPY nor NPZ"
-    );
-    ensure!(
-        bytes[6..8] == [1, 0],
-        "is NPY of version {}.{}, only 1.0 is read",
-        bytes[6],
-        bytes[7]
-    );
-    let header_length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    ensure!(
-        header_length <= MAX_HEADER,
-        "has a header of {header_length} bytes, at most {MAX_HEADER} are read"
-    );
-    let mut rest = bytes;
-    // The parser's own words draw the header over several lines.
-    let header =
-        Header::from_reader(&mut rest).map_err(|_| anyhow!("has a malformed NPY header"))?;
-    let count = match header.shape.strip_suffix(shape) {
+    let npy = match Npy::open(bytes) {
+        Err(NpyError::NotNpy) => bail!("is neither NPY nor NPZ"),
+        npy => npy?,
+    };
+    let count = match npy.shape().strip_suffix(shape) {
         Some([]) => 1,
         Some(&[count]) if count > 0 => count,
         _ => bail!(
             "has shape {:?}, this model's latents are N×{}",
-            header.shape,
+            npy.shape(),
             shape
                 .iter()
                 .map(usize::to_string)
@@ -103,33 +70,13 @@ fn read_npy(bytes: &[u8], shape: &[usize]) -> anyhow::Result<(usize, Vec<f32>)> 
                 .join("×")
         ),
     };
-    ensure!(
-        !header.layout.is_fortran() || header.shape.len() == 1,
-        "is in Fortran order, expected C order (numpy.ascontiguousarray)"
-    );
-    // Compared with the bytes that are there before anything of that size is made.
-    let length = count
-        .checked_mul(shape.iter().product())
-        .filter(|&length| length <= rest.len())
-        .ok_or_else(|| anyhow!("has fewer values than its shape {:?}", header.shape))?;
-    let values = f32::read_to_end_exact_vec(rest, &header.type_descriptor, length).or_else(|_| {
-        f64::read_to_end_exact_vec(rest, &header.type_descriptor, length)
-            .map(|values| values.into_iter().map(|value| value as f32).collect())
-    });
-    let values = values.map_err(|_| {
-        anyhow!(
-            "has {} bytes of data; expected {length} values of f32 or f64",
-            rest.len()
-        )
-    })?;
-    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-        bail!("holds {} at element {index}", values[index]);
-    }
-    Ok((count, values))
+    Ok((count, npy.f32_or_f64()?))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use ndarray::{Array2, ArrayD, IxDyn, array};
     use ndarray_npy::{NpzWriter, WriteNpyExt};
 
@@ -182,6 +129,6 @@ mod tests {
         let bytes = writer.finish().unwrap().into_inner();
         assert_eq!(read_npz(&bytes, &[1]).unwrap(), (1, vec![2.0]));
         let error = read_npz(&bytes[..20], &[1]).unwrap_err().to_string();
-        assert!(error.contains("no NPZ"), "{error}");
+        assert!(error.contains("not an NPZ file"), "{error}");
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge_vae::{
-    Frame, Reconstructor,
-    preprocess::{PreprocessSettings, denormalise},
+    Frame,
+    preprocess::{PreprocessSettings, TileLayout, denormalise_canvas},
     render::{MapScale, Tile, contact_sheet, heat_map, png},
 };
 use image::DynamicImage;
@@ -29,7 +29,8 @@ Examples:
   edge-vae reconstruct frame.png --out seen/
   edge-vae reconstruct frames/ --out seen/ --plain
 
-The reconstruction is the decoder's mean at the posterior mean, in the size of the model's input.
+The reconstruction is the decoder's mean at the posterior mean, in the size of the model's input;
+of a model that cuts frames into tiles, the tiles' own are blended where they overlap.
 The difference is the mean over channels of |input - reconstruction| before normalisation, in units
 of a frame's full range (0 is none, 1 is from black to white); its colours go from 0 to the frame's
 largest, which stands beside it. The path of each picture is printed when it is written.")]
@@ -80,16 +81,21 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
     let settings = &bundle.manifest().preprocess;
     let names = ResultNames::new(&list.paths);
     let mut out = StandardOutput::new();
+    let mut reconstruction = Vec::new();
     let mut failed = list.failed;
     interrupt::watch();
     for path in &list.paths {
         interrupt::check()?;
-        if let Err(error) = reconstruct(&mut reconstructor, path) {
+        let made = run_named(path, |frame| {
+            reconstructor.reconstruct_canvas(frame, &mut reconstruction)
+        });
+        if let Err(error) = made {
             failed += 1;
             voice.error(&one_line(&error));
             continue;
         }
-        let picture = picture(&reconstructor, settings, options.plain)?;
+        let input = (!options.plain).then_some(reconstructor.canvas());
+        let picture = picture(settings, &reconstruction, input)?;
         let suffix = if options.plain { RECONSTRUCTION } else { SHEET };
         let target = names.path(&options.out, path, suffix);
         write_whole(&target, &png(picture)?)?;
@@ -103,32 +109,47 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
     })
 }
 
-/// Opens a frame and reconstructs it; the error names the frame.
-pub(crate) fn reconstruct(reconstructor: &mut Reconstructor, path: &Path) -> anyhow::Result<()> {
+/// Opens a frame and does something with it; the error names the frame.
+pub(crate) fn run_named<T>(
+    path: &Path,
+    run: impl FnOnce(&Frame) -> Result<T, edge_vae::Error>,
+) -> anyhow::Result<T> {
     let frame = Frame::open(path)?;
-    reconstructor
-        .run(&frame)
-        .map_err(|error| anyhow::Error::from(error).context(path.display().to_string()))?;
+    run(&frame).map_err(|error| anyhow::Error::from(error).context(path.display().to_string()))
+}
+
+/// Refuses a model that cuts frames into several tiles, of which each has a posterior of its own;
+/// `reason` says why the verb needs one of the frame.
+pub(crate) fn one_posterior(
+    layout: &TileLayout,
+    model_id: &str,
+    reason: &str,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        layout.count() == 1,
+        "{model_id} cuts a frame into {} tiles, each with a posterior of its own: {reason}",
+        layout.count()
+    );
     Ok(())
 }
 
+/// The reconstruction of a canvas; beside its `input`, where that is given.
 fn picture(
-    reconstructor: &Reconstructor,
     settings: &PreprocessSettings,
-    plain: bool,
+    reconstruction: &[f32],
+    input: Option<&[f32]>,
 ) -> anyhow::Result<DynamicImage> {
-    let reconstruction = &reconstructor.decoded().reconstruction;
-    let painted = denormalise(settings, reconstruction)?;
-    if plain {
+    let painted = denormalise_canvas(settings, reconstruction)?;
+    let Some(input) = input else {
         return Ok(painted);
-    }
-    let difference = difference(settings, reconstructor.input(), reconstruction)?;
+    };
+    let difference = difference(settings, input, reconstruction)?;
     let largest = difference
         .iter()
         .fold(0.0_f32, |largest, &v| largest.max(v));
     let scale = MapScale::around(0.5 * largest, 0.0);
     let row = vec![
-        Tile::new(denormalise(settings, reconstructor.input())?, "input"),
+        Tile::new(denormalise_canvas(settings, input)?, "input"),
         Tile::new(painted, "reconstruction"),
         Tile::new(
             heat_map(difference.view(), &scale),
@@ -138,13 +159,13 @@ fn picture(
     Ok(contact_sheet(&[row]).into())
 }
 
-/// Mean over channels of |x − r|, `H×W`, in units of the full range of a frame.
+/// Mean over channels of |x − r| of a canvas, `H'×W'`, in units of the full range of a frame.
 fn difference(
     settings: &PreprocessSettings,
     input: &[f32],
     reconstruction: &[f32],
 ) -> anyhow::Result<Array2<f32>> {
-    let view = |values| ArrayView3::from_shape(settings.shape(), values);
+    let view = |values| ArrayView3::from_shape(settings.canvas_shape(), values);
     let mut distance = (&view(input)? - &view(reconstruction)?).abs();
     for (mut channel, std) in distance.outer_iter_mut().zip(&settings.normalise.std) {
         channel *= *std;

@@ -17,7 +17,7 @@ use super::{
     interrupt,
     messages::Voice,
     output::{StandardOutput, prepare_folder, write_whole},
-    reconstruct::reconstruct,
+    reconstruct::{one_posterior, run_named},
 };
 
 /// Draw pictures from the model: from the prior, or from the posterior of a frame.
@@ -90,7 +90,13 @@ pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outco
     let (bundle, engine) = options.model.open(voice)?;
     let mut reconstructor = bundle.proved(&engine)?;
     if let Some(path) = &options.posterior {
-        reconstruct(&mut reconstructor, path)?;
+        let tiles = reconstructor.canvas_layout().tiles();
+        one_posterior(
+            tiles,
+            bundle.model_id(),
+            "--posterior draws from a single one; leave it out",
+        )?;
+        run_named(path, |frame| reconstructor.run(frame))?;
     }
     let mean = reconstructor.posterior_mean().to_vec();
     let log_variance = reconstructor.posterior_log_variance().to_vec();

@@ -238,13 +238,7 @@ impl Preprocessor {
     /// [`PreprocessError::Tensor`] if there are not exactly C·H'·W' values, and
     /// [`PreprocessError::Resize`].
     pub fn prepare_values(&mut self, values: &[f32], name: &str) -> Result<(), PreprocessError> {
-        if values.len() != self.canvas.len() {
-            return Err(PreprocessError::Tensor {
-                found: values.len(),
-                expected: self.canvas.len(),
-                shape: self.settings.canvas_shape(),
-            });
-        }
+        check_shape(self.settings.canvas_shape(), values.len())?;
         self.canvas.copy_from_slice(values);
         self.finish(name)
     }
@@ -401,7 +395,10 @@ fn fill<T: Copy>(
 }
 
 fn check_tensor(settings: &PreprocessSettings, found: usize) -> Result<(), PreprocessError> {
-    let shape = settings.shape();
+    check_shape(settings.shape(), found)
+}
+
+fn check_shape(shape: [usize; 3], found: usize) -> Result<(), PreprocessError> {
     let expected = shape.iter().product();
     if found != expected {
         return Err(PreprocessError::Tensor {
@@ -424,10 +421,31 @@ pub fn denormalise(
     settings: &PreprocessSettings,
     tensor: &[f32],
 ) -> Result<DynamicImage, PreprocessError> {
+    picture_of(settings, settings.shape(), tensor)
+}
+
+/// [`denormalise`] of a canvas, C×H'×W', which is larger than the tensor where the settings have
+/// tiles; the picture is of the canvas's size.
+///
+/// # Errors
+///
+/// Those of [`denormalise`].
+pub fn denormalise_canvas(
+    settings: &PreprocessSettings,
+    canvas: &[f32],
+) -> Result<DynamicImage, PreprocessError> {
+    picture_of(settings, settings.canvas_shape(), canvas)
+}
+
+fn picture_of(
+    settings: &PreprocessSettings,
+    shape: [usize; 3],
+    tensor: &[f32],
+) -> Result<DynamicImage, PreprocessError> {
     settings.validate()?;
-    check_tensor(settings, tensor.len())?;
-    let channels = settings.channels();
-    let size = settings.width * settings.height;
+    check_shape(shape, tensor.len())?;
+    let [channels, height, width] = shape;
+    let size = width * height;
     let mut samples = vec![0; tensor.len()];
     let Normalise { mean, std } = &settings.normalise;
     for (channel, plane) in tensor.chunks_exact(size).enumerate() {
@@ -438,13 +456,13 @@ pub fn denormalise(
             *target = (value * 255.0).round() as u8;
         }
     }
-    let (width, height) = (settings.width as u32, settings.height as u32);
+    let (width, height) = (width as u32, height as u32);
     Ok(match settings.colour {
         Colour::Grey => image::GrayImage::from_raw(width, height, samples)
-            .expect("check_tensor compared the size")
+            .expect("check_shape compared the size")
             .into(),
         Colour::Rgb => image::RgbImage::from_raw(width, height, samples)
-            .expect("check_tensor compared the size")
+            .expect("check_shape compared the size")
             .into(),
     })
 }

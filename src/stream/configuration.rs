@@ -18,13 +18,14 @@ use super::{
     Camera, Judging, Options, Outflow, Policy,
     event::EventSettings,
     health::HealthSettings,
+    password::without_password,
     quantity,
     sink::{
         Gpio, GpioSettings, Log, LogSettings, Mqtt, MqttSettings, Pictures, PicturesSettings,
         Prometheus, PrometheusSettings, Screen, ScreenSettings, Sink, SinkError, Webhook,
         WebhookSettings,
     },
-    source::{self, SourceError, SourceSettings, SourceUri, without_password},
+    source::{self, SourceError, SourceSettings, SourceUri},
 };
 
 /// What a configuration file says. Every key may be absent.

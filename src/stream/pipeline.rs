@@ -6,16 +6,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{Detector, anomaly::AnomalyError};
+use crate::Detector;
 
 use super::{
-    capture::{Capture, Captured, News, Opener, What},
+    capture::{Capture, Captured, News, What},
     event::RunId,
-    intake::{Intake, Policy},
-    lane::{Judging, Lane, Outcome, Shown},
+    intake::Intake,
+    lane::{Lane, Outcome, Shown},
     outlet::Outlet,
+    plan::{Camera, Ended, Host, Options, Outflow, Plan, StreamError},
     record::{SCHEMA_VERSION, SourceRecord, Tally, timestamp},
-    sink::{Message, Sink, SinkError},
+    sink::Message,
     source::SourceError,
     stages::Stages,
     temperature,
@@ -29,125 +30,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long others wait for a sink that has to have an event on disk before they announce it.
 const DURABLE: Duration = Duration::from_secs(2);
-
-/// A source of the pipeline.
-pub struct Camera {
-    /// Its name: in records, topics, labels; no other source has it.
-    pub name: String,
-    /// What distinguishes its settings from others: when the plan changes, a camera of the same
-    /// name and key goes on undisturbed.
-    pub key: String,
-    /// Opens it, each time that it was lost.
-    pub open: Opener,
-    /// What happens to frames for which there is no time. `None`: a live source loses the oldest,
-    /// any other waits.
-    pub policy: Option<Policy>,
-    /// How its frames are judged over time.
-    pub judging: Judging,
-}
-
-/// Opens a sink.
-pub type SinkOpener = Box<dyn FnOnce() -> Result<Box<dyn Sink>, SinkError> + Send>;
-
-/// A sink of the pipeline.
-pub struct Outflow {
-    /// What distinguishes its settings from others: when the plan changes, a sink of the same key
-    /// goes on undisturbed.
-    pub key: String,
-    /// Opens it.
-    pub open: SinkOpener,
-}
-
-/// What runs.
-pub struct Plan {
-    /// Judges the frames.
-    pub detector: Detector,
-    /// The sources, at least one.
-    pub cameras: Vec<Camera>,
-    /// The sinks.
-    pub sinks: Vec<Outflow>,
-    /// How it runs.
-    pub options: Options,
-}
-
-/// How a pipeline runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Frames of a source that wait for the model, at least 1.
-    pub depth: usize,
-    /// Judged frames, of all sources together, after which it ends; `None` for no limit.
-    pub frames: Option<u64>,
-    /// Time after which it ends; `None` for no limit.
-    pub duration: Option<Duration>,
-    /// Attempts after which a source is given up that does not come back; `None` for never.
-    pub retries: Option<u32>,
-    /// A frame whose verdict takes longer, from its arrival, is late.
-    pub deadline: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            depth: 4,
-            frames: None,
-            duration: None,
-            retries: None,
-            deadline: Duration::from_secs(1),
-        }
-    }
-}
-
-/// Who runs the pipeline: asked and told between two frames.
-pub trait Host {
-    /// Whether an end was asked for: the frames in flight are still judged.
-    fn stop(&mut self) -> bool;
-
-    /// Another plan, if there is one now: sources and sinks that are the same go on, the model is
-    /// exchanged between two frames.
-    fn change(&mut self) -> Option<Plan>;
-
-    /// Called some twenty times a second, however few frames there are: a sign of life.
-    fn alive(&mut self);
-
-    /// The counts, once a second.
-    fn tally(&mut self, tally: &Tally);
-
-    /// Something that a person should know, said once.
-    fn note(&mut self, text: &dyn std::fmt::Display);
-}
-
-/// Why a pipeline did not run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StreamError {
-    /// A sink could not be opened.
-    #[error(transparent)]
-    Sink(#[from] SinkError),
-    /// A setting of how frames are judged is impossible.
-    #[error(transparent)]
-    Judging(#[from] AnomalyError),
-    /// Two sources have one name.
-    #[error("two sources are called {name}: give each a name of its own")]
-    SameName {
-        /// The name.
-        name: String,
-    },
-    /// No source was given.
-    #[error("no source: name at least one")]
-    NoSource,
-    /// The system has no more threads.
-    #[error("no thread could be started: {0}")]
-    Thread(std::io::Error),
-}
-
-/// How a pipeline ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// The counts.
-    pub tally: Tally,
-    /// Why the source was given up that was, or the last of several.
-    pub given_up: Option<SourceError>,
-}
 
 /// Runs a plan until its sources end, a limit is reached or the host asks for the end; then judges
 /// the frames in flight, finishes the sinks, and gives the counts.

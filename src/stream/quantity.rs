@@ -18,8 +18,7 @@ pub(in crate::stream) fn duration<'de, D: Deserializer<'de>>(
 ) -> Result<Duration, D::Error> {
     match Written::deserialize(from)? {
         Written::Whole(seconds) => Ok(Duration::from_secs(seconds)),
-        Written::Fraction(seconds) => Duration::try_from_secs_f64(seconds)
-            .map_err(|_| Error::custom(format!("{seconds} is no number of seconds"))),
+        Written::Fraction(seconds) => of_seconds(seconds).map_err(Error::custom),
         Written::Text(text) => parse_duration(&text).map_err(Error::custom),
     }
 }
@@ -40,8 +39,17 @@ pub(in crate::stream) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text.trim())
+fn of_seconds(seconds: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{seconds} is no number of seconds"))
+}
+
+/// [`duration`] of text, which may be a number of seconds too.
+pub(in crate::stream) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return of_seconds(seconds);
+    }
+    humantime::parse_duration(text)
         .map_err(|error| format!("{text:?} is no duration ({error}); write it as \"1m 30s\""))
 }
 
@@ -119,7 +127,14 @@ mod tests {
         assert_eq!(held.wait, Duration::from_millis(250));
         assert_eq!(held.age, Some(Duration::from_secs(5400)));
         assert_eq!(read("wait = '50ms'").unwrap().age, None);
-        for text in ["wait = -1", "wait = -0.5", "wait = 'soon'", "wait = nan"] {
+        assert_eq!(read("wait = ' 1.5 '").unwrap().wait.as_millis(), 1500);
+        for text in [
+            "wait = -1",
+            "wait = -0.5",
+            "wait = 'soon'",
+            "wait = '-2'",
+            "wait = nan",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

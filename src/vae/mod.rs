@@ -4,10 +4,12 @@
 //! The mathematics are functions over the `f32` slices that graphs give, one frame at a time,
 //! accumulated in `f64`, in nats.
 
+mod bernoulli;
 mod bound;
 mod divergence;
 mod interpolation;
 mod likelihood;
+mod marginal;
 mod model;
 mod posterior;
 mod spec;
@@ -28,6 +30,7 @@ pub use likelihood::{
     gaussian_log_likelihood_fixed, gaussian_log_likelihood_fixed_map, gaussian_log_likelihood_map,
     standard_normal_log_density,
 };
+pub use marginal::{MarginalEstimate, MarginalEstimator};
 pub use model::{Decoded, FeatureMap, Vae};
 pub use posterior::{Posterior, sample_prior};
 pub use spec::{Latent, Likelihood, VaeSpec};

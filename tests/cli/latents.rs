@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use ndarray::{Array1, Array4};
+use ndarray::{Array1, Array2, Array4};
 use ndarray_npy::{NpzReader, WriteNpyExt};
 
 use crate::{
@@ -150,6 +150,98 @@ fn reconstructions_and_interpolations_are_painted() {
     room.verb("interpolate", &["good.png", "none.png", "--out", "x.png"])
         .fails_at_once(&["none.png"]);
     assert!(!room.at("x.png").exists());
+}
+
+/// With the model of two tiles, and a frame as large as its canvas.
+fn tiled() -> (Room, edge_vae::Frame) {
+    let room = Room::with_model(tiny::tiled());
+    let frame = tiny::canvas_frame(1, Some((5, 2)));
+    room.write("wide.png", tiny::png(&frame));
+    (room, frame)
+}
+
+#[test]
+fn tiles_are_encoded_one_by_one() {
+    let (room, frame) = tiled();
+    let (expected, _) = tiny::expected_tiles(&frame);
+    let close = |found: &[f64], expected: &[f32]| {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - f64::from(*expected)).abs() < 1e-6);
+        }
+    };
+    let records = room
+        .verb("encode", &["wide.png", "--json"])
+        .is_fine()
+        .json();
+    assert_eq!(records.len(), 2);
+    for (tile, (record, expected)) in records.iter().zip(&expected).enumerate() {
+        assert_eq!(record["tile"], tile);
+        assert_eq!(record["tile_bbox"], serde_json::json!([2 * tile, 0, 8, 8]));
+        let mean: Vec<f64> = serde_json::from_value(record["mean"].clone()).unwrap();
+        close(&mean, &expected.mean);
+    }
+    let text = room.verb("encode", &["wide.png"]);
+    assert!(text.is_fine().stdout.contains("wide.png  tile 1 of 2\n"));
+
+    room.verb("encode", &["wide.png", "wide.png", "--out", "z.npz"])
+        .is_fine();
+    let mut npz = NpzReader::new(File::open(room.at("z.npz")).unwrap()).unwrap();
+    let mean: Array4<f32> = npz.by_name("mean").unwrap();
+    assert_eq!(mean.dim(), (4, 1, 2, 2));
+    let last: Vec<f64> = mean.iter().skip(12).map(|&v| v.into()).collect();
+    close(&last, &expected[1].mean);
+    let frame: Array1<u64> = npz.by_name("frame").unwrap();
+    let tile: Array1<u64> = npz.by_name("tile").unwrap();
+    assert_eq!(
+        (frame.to_vec(), tile.to_vec()),
+        (vec![0, 0, 1, 1], vec![0, 1, 0, 1])
+    );
+    let places: Array2<u64> = npz.by_name("tile_bbox").unwrap();
+    assert_eq!(places.row(3).to_vec(), [2, 0, 8, 8]);
+    let ran = room.verb("decode", &["z.npz", "--out", "pictures"]);
+    assert_eq!(ran.is_fine().stdout.lines().count(), 4);
+}
+
+#[test]
+fn tiles_are_reconstructed_as_one_picture() {
+    let (room, frame) = tiled();
+    let (_, expected) = tiny::expected_tiles(&frame);
+    room.verb("reconstruct", &["wide.png", "--out", "plain", "--plain"])
+        .is_fine();
+    let plain = image::open(room.at("plain/wide.png.reconstruction.png"))
+        .unwrap()
+        .into_luma8();
+    assert_eq!(plain.dimensions(), (tiny::CANVAS as u32, tiny::SIDE as u32));
+    for (found, expected) in plain.pixels().zip(expected) {
+        assert!((f32::from(found.0[0]) - expected * 255.0).abs() <= 0.501);
+    }
+    room.verb("reconstruct", &["wide.png", "--out", "seen"])
+        .is_fine();
+    assert_eq!(room.files("seen"), ["wide.png.sheet.png"]);
+}
+
+#[test]
+fn what_needs_one_posterior_a_frame_refuses_tiles() {
+    let (room, _) = tiled();
+    for (verb, arguments, reason) in [
+        ("likelihood", &["wide.png"][..], "share pixels"),
+        (
+            "interpolate",
+            &["wide.png", "wide.png", "--out", "way.png"],
+            "no single way",
+        ),
+        (
+            "sample",
+            &["--posterior", "wide.png", "--out", "drawn"],
+            "--posterior",
+        ),
+    ] {
+        room.verb(verb, arguments)
+            .fails_at_once(&["tiny-", "2 tiles", reason]);
+    }
+    room.verb("sample", &["--out", "drawn", "--count", "1"])
+        .is_fine();
 }
 
 #[cfg(unix)]

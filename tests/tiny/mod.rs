@@ -105,6 +105,9 @@ pub(crate) fn writer() -> BundleWriter {
 /// Width of the canvas of [`tiled`]; its height is [`SIDE`], so that it has tiles at x = 0 and 2.
 pub(crate) const CANVAS: usize = 10;
 
+/// Left edges of these tiles.
+const TILES: [usize; 2] = [0, CANVAS - SIDE];
+
 /// Mean of the normal residual where the mask of [`masked`] is black: it would make any frame
 /// anomalous if it counted.
 const MEAN_OUTSIDE: f32 = -100.0;
@@ -211,33 +214,47 @@ pub(crate) fn tiled() -> BundleWriter {
 /// What [`tiled`] computes for a frame of `CANVAS×SIDE`: the graphs' outputs for the first tile,
 /// map and score of the canvas.
 pub(crate) fn expected_tiled(frame: &Frame) -> GoldenValues {
-    let canvas = grey(frame);
-    let tile = |left: usize| -> Vec<f64> {
-        (0..SIDE * SIDE)
-            .map(|index| canvas[index / SIDE * CANVAS + left + index % SIDE])
-            .collect()
-    };
-    let starts = [0, CANVAS - SIDE];
-    let [first, second] = starts.map(|left| expected_of(&tile(left)));
-    // The tiles overlap from x = 2 to 8.
-    let overlap = (SIDE - starts[1]) as f64;
-    let map: Vec<f32> = (0..CANVAS * SIDE)
-        .map(|index| {
-            let (x, y) = (index % CANVAS, index / CANVAS);
-            let phase = ((x as f64 + 0.5 - starts[1] as f64) / overlap).clamp(0.0, 1.0);
-            let share = (std::f64::consts::FRAC_PI_2 * phase).sin().powi(2);
-            let of = |values: &GoldenValues, left: usize| {
-                let column = x.checked_sub(left).filter(|&column| column < SIDE);
-                column.map_or(0.0, |x| f64::from(values.anomaly_map[y * SIDE + x]))
-            };
-            ((1.0 - share) * of(&first, starts[0]) + share * of(&second, starts[1])) as f32
-        })
-        .collect();
+    let ([first, second], _) = expected_tiles(frame);
+    let map = blended([&first.anomaly_map, &second.anomaly_map]);
     GoldenValues {
         score: Some(f64::from(map.iter().copied().fold(f32::MIN, f32::max))),
         anomaly_map: map,
         ..first
     }
+}
+
+/// Both tiles of a frame of `CANVAS×SIDE` as [`expected`], and their reconstructions as one of the
+/// canvas.
+pub(crate) fn expected_tiles(frame: &Frame) -> ([GoldenValues; 2], Vec<f32>) {
+    let canvas = grey(frame);
+    let tiles = TILES.map(|left| expected_of(&tile_of(&canvas, left)));
+    let reconstruction = blended([&tiles[0].reconstruction, &tiles[1].reconstruction]);
+    (tiles, reconstruction)
+}
+
+/// The tile of a canvas that begins at this column.
+fn tile_of(canvas: &[f64], left: usize) -> Vec<f64> {
+    (0..SIDE * SIDE)
+        .map(|index| canvas[index / SIDE * CANVAS + left + index % SIDE])
+        .collect()
+}
+
+/// Maps of both tiles as one of the canvas.
+fn blended(maps: [&[f32]; 2]) -> Vec<f32> {
+    // The tiles overlap from x = 2 to 8.
+    let overlap = (SIDE - TILES[1]) as f64;
+    (0..CANVAS * SIDE)
+        .map(|index| {
+            let (x, y) = (index % CANVAS, index / CANVAS);
+            let phase = ((x as f64 + 0.5 - TILES[1] as f64) / overlap).clamp(0.0, 1.0);
+            let share = (std::f64::consts::FRAC_PI_2 * phase).sin().powi(2);
+            let of = |tile: usize| {
+                let column = x.checked_sub(TILES[tile]).filter(|&column| column < SIDE);
+                column.map_or(0.0, |x| f64::from(maps[tile][y * SIDE + x]))
+            };
+            ((1.0 - share) * of(0) + share * of(1)) as f32
+        })
+        .collect()
 }
 
 /// A frame of `CANVAS·scale × SIDE·scale` pixels, as [`frame`].

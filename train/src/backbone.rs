@@ -8,7 +8,7 @@
 use anyhow::{Context, Result, ensure};
 use edge_vae::preprocess::Normalise;
 use half::f16;
-use safetensors::SafeTensors;
+use safetensors::{SafeTensors, tensor::TensorView};
 
 use crate::export::onnx::{Attribute, GraphBuilder, Value};
 
@@ -125,26 +125,17 @@ impl Writer<'_> {
     ) -> Result<Value> {
         let weight = self.weights.tensor(&format!("{name}.weight"))?;
         let bias = self.weights.tensor(&format!("{name}.bias"))?;
-        let halves: Vec<f16> = weight
-            .data()
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|&bytes| f16::from_le_bytes(bytes))
-            .collect();
-        let floats: Vec<f32> = bias
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|&bytes| f32::from_le_bytes(bytes))
-            .collect();
         let groups = if depthwise { weight.shape()[0] } else { 1 };
-        let (weight_shape, bias_shape) = (weight.shape().to_vec(), bias.shape().to_vec());
-        let weight = format!("{name}.weight");
-        let weight = self.graph.halves(&weight, &weight_shape, &halves);
-        let bias = format!("{name}.bias");
-        let bias = self.graph.floats(&bias, &bias_shape, &floats);
+        let weight = self.graph.halves(
+            &format!("{name}.weight"),
+            weight.shape(),
+            &numbers(&weight, f16::from_le_bytes),
+        );
+        let bias = self.graph.floats(
+            &format!("{name}.bias"),
+            bias.shape(),
+            &numbers(&bias, f32::from_le_bytes),
+        );
         let padding = kernel.saturating_sub(stride) as i64;
         let (before, after) = (padding / 2, padding - padding / 2);
         let attributes = [
@@ -177,6 +168,12 @@ impl Writer<'_> {
         ];
         self.graph.node("AveragePool", name, &[x], &attributes)
     }
+}
+
+/// The numbers of a tensor, of N bytes each.
+fn numbers<const N: usize, T>(tensor: &TensorView<'_>, of: fn([u8; N]) -> T) -> Vec<T> {
+    let (each, _) = tensor.data().as_chunks::<N>();
+    each.iter().copied().map(of).collect()
 }
 
 #[cfg(test)]

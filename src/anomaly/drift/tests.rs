@@ -1,12 +1,9 @@
-use std::path::Path;
-
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
 
 use super::*;
 use crate::{
-    Detector, DetectorOptions,
     anomaly::{Condition, Conditions},
     frame::{Frame, PixelFormat},
     smoothing::GaussianSmoothing,
@@ -351,115 +348,4 @@ fn settings_are_read_and_refused() {
     }
     let off = parse("window = 0").unwrap();
     assert!(DriftMonitor::new(&off, &calibration).unwrap().is_none());
-}
-
-/// Rates of false alarms: on average over calibrations, and of single ones.
-#[test]
-#[ignore = "prints a table; takes minutes"]
-fn table_of_false_alarms() {
-    let mut rng = Pcg64::seed_from_u64(5);
-    println!("calibration  window  stated  windows called  worst of 60 calibrations  two in a row");
-    for (n, m, rate) in [(100, 100, 0.01), (300, 300, 0.01), (1000, 300, 0.01)] {
-        let settings = DriftSettings {
-            window: m,
-            false_alarm_rate: rate,
-            least_change: 0.0,
-            ..DriftSettings::default()
-        };
-        let (calibrations, windows) = (60, 100);
-        let (mut called, mut pairs, mut worst) = (0, 0, 0);
-        for _ in 0..calibrations {
-            let calibration = calibration(&random_frames(n, &mut rng));
-            let found: Vec<bool> = (0..windows)
-                .map(|_| window(&calibration, &settings, &random_frames(m, &mut rng)))
-                .map(|result| result.cause.is_some())
-                .collect();
-            let here = found.iter().filter(|&&f| f).count();
-            called += here;
-            worst = worst.max(here);
-            pairs += found.windows(2).filter(|pair| pair[0] && pair[1]).count();
-        }
-        let share = |count: usize, of: usize| count as f64 / of as f64;
-        println!(
-            "{n:>11}  {m:>6}  {rate:>6}  {:>14.4}  {:>24.2}  {:>12.5}",
-            share(called, calibrations * windows),
-            share(worst, windows),
-            share(pairs, calibrations * (windows - 1)),
-        );
-    }
-}
-
-/// What the shipped model makes of a changed camera.
-#[test]
-#[ignore = "prints a table; takes minutes"]
-fn table_of_changes_seen_by_the_surface_model() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface");
-    let mut detector = Detector::open(&path, &DetectorOptions::default()).unwrap();
-    let side = 128;
-    let mut seen = |seed: u64, count: u64, defects: f64, change: &dyn Fn(&mut Vec<f32>)| {
-        let settings = SurfaceSettings {
-            width: side,
-            height: side,
-            defects: Defects::Rate(defects),
-            ..SurfaceSettings::default()
-        };
-        (0..count)
-            .map(|index| {
-                let picture = surface_frame(seed, index, &settings).unwrap().picture;
-                let mut light: Vec<f32> = picture.as_raw().iter().map(|&v| v.into()).collect();
-                change(&mut light);
-                let samples = light.iter().map(|v| v.round() as u8).collect();
-                let frame =
-                    Frame::from_u8(side, side, PixelFormat::Gray8, samples, "camera").unwrap();
-                let judgement = detector.score(&frame).unwrap();
-                DriftFrame {
-                    score: judgement.verdict.score.unwrap(),
-                    divergence: judgement.divergence.unwrap(),
-                    statistics: judgement.statistics,
-                    size: [side, side],
-                }
-            })
-            .collect::<Vec<_>>()
-    };
-    let calibration = calibration(&seen(1, 300, 0.0, &|_| {}));
-    let smooth = |sigma: f32| {
-        move |light: &mut Vec<f32>| {
-            let mut smoothing = GaussianSmoothing::new(128, 128, sigma).unwrap();
-            smoothing.apply(light).unwrap();
-        }
-    };
-    let turned = |light: &mut Vec<f32>| {
-        for row in light.chunks_exact_mut(128) {
-            row.rotate_right(20);
-            row[..20].fill(30.0);
-        }
-    };
-    println!("change       score      divergence brightness contrast   focus      cause");
-    type Change<'a> = &'a dyn Fn(&mut Vec<f32>);
-    let cases: [(&str, f64, Change); 10] = [
-        ("none", 0.0, &|_| {}),
-        ("none", 0.0, &|_| {}),
-        ("5 % bad", 0.05, &|_| {}),
-        ("20 % bad", 0.2, &|_| {}),
-        ("gain -5 %", 0.0, &gain(0.95)),
-        ("gain -20 %", 0.0, &gain(0.8)),
-        ("blur 0.5", 0.0, &smooth(0.5)),
-        ("blur 1", 0.0, &smooth(1.0)),
-        ("turned", 0.0, &turned),
-        ("all bad", 1.0, &|_| {}),
-    ];
-    for (number, (name, defects, change)) in (0_u64..).zip(cases) {
-        let frames = seen(100 + number, 100, defects, change);
-        let found = window(&calibration, &DriftSettings::default(), &frames);
-        let values: Vec<String> = found
-            .tests
-            .iter()
-            .map(|t| format!("{:.1e}{}", t.p_value, if t.drifted { "*" } else { " " }))
-            .map(|text| format!("{text:<10}"))
-            .collect();
-        let cause = found
-            .cause
-            .map_or_else(String::new, |cause| cause.to_string());
-        println!("{name:<12} {} {cause}", values.join(" "));
-    }
 }

@@ -1,16 +1,15 @@
 //! `edge-vae likelihood`.
 
-mod bernoulli;
-mod estimate;
 mod progress;
 mod source;
+mod workers;
 
 use std::{path::PathBuf, thread};
 
 use clap::{Args, ValueEnum};
 use edge_vae::{
     bundle::Manifest,
-    vae::{Likelihood, bits_per_dimension, bits_per_dimension_bernoulli},
+    vae::{Likelihood, MarginalEstimate, bits_per_dimension, bits_per_dimension_bernoulli},
 };
 use serde::Serialize;
 
@@ -21,10 +20,11 @@ use super::{
     interrupt,
     messages::{Voice, one_line},
     output::{SCHEMA_VERSION, StandardOutput},
+    reconstruct::one_posterior,
     score::{count, no_frames},
 };
-use estimate::{Estimate, Plan};
 use progress::Progress;
+use workers::Plan;
 
 /// Estimate log p(x) of frames: ELBO, and importance-weighted bound with K samples.
 #[derive(Args, Debug)]
@@ -41,6 +41,9 @@ ELBO = reconstruction - KL, where reconstruction is the mean of log p(x|z) over 
 KL is exact; the bound is log 1/K sum p(x|z) p(z)/q(z|x) (Burda et al. 2016). All in nats. The same
 seed gives the same random numbers for each frame whatever the threads and the --limit. Bits per
 dimension of a Gaussian model are those of 256 levels.
+
+A model that cuts frames into tiles gives each tile a probability; as tiles share pixels, these make
+none of the frame, and such models are refused.
 
 JSON: an object with kind=frame for each frame, in their order, and one with kind=summary.")]
 pub(crate) struct LikelihoodFlags {
@@ -196,6 +199,11 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         let engine = options.model.engine.open(1, voice)?;
         (bundle, engine)
     };
+    one_posterior(
+        bundle.preprocessor()?.layout(),
+        bundle.model_id(),
+        "tiles that overlap share pixels, so that their probabilities make none of the frame; `score` judges it",
+    )?;
     bundle.prove(&engine)?;
     let manifest = bundle.manifest();
     let binarise = binarise(options.binarise, manifest, voice)?;
@@ -219,7 +227,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
     };
     interrupt::watch();
     let mut progress = Progress::new(voice, chosen.len(), plan.samples);
-    let outcomes = estimate::run(
+    let outcomes = workers::run(
         &bundle,
         &engine,
         &source.frames,
@@ -262,7 +270,8 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         );
     }
     anyhow::ensure!(!estimates.is_empty(), "no frame could be read");
-    let over = |value: fn(&Estimate) -> f64| mean(estimates.iter().map(|(one, _)| value(one)));
+    let over =
+        |value: fn(&MarginalEstimate) -> f64| mean(estimates.iter().map(|(one, _)| value(one)));
     let summary = Summary {
         schema_version: SCHEMA_VERSION,
         kind: "summary",
@@ -274,7 +283,7 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         binarise: binarise.name(),
         negative_log_likelihood: over(|one| -one.log_likelihood),
         log_likelihood: over(|one| one.log_likelihood),
-        elbo: over(Estimate::elbo),
+        elbo: over(MarginalEstimate::elbo),
         reconstruction: over(|one| one.reconstruction),
         kl: over(|one| one.kl),
         bits_per_dimension: mean(estimates.iter().map(|(_, bits)| *bits)),
@@ -327,7 +336,7 @@ fn batch(dimensions: usize, samples: usize, frames: usize) -> usize {
         .min(samples.saturating_mul(frames).max(1))
 }
 
-fn bits(estimate: &Estimate, manifest: &Manifest) -> anyhow::Result<f64> {
+fn bits(estimate: &MarginalEstimate, manifest: &Manifest) -> anyhow::Result<f64> {
     let dimensions = manifest.vae.dimensions();
     Ok(match manifest.vae.likelihood {
         Likelihood::Bernoulli => bits_per_dimension_bernoulli(estimate.log_likelihood, dimensions),
@@ -354,7 +363,7 @@ fn each(
     out: &mut StandardOutput,
     json: bool,
     path: &str,
-    estimate: &Estimate,
+    estimate: &MarginalEstimate,
     bits_per_dimension: f64,
 ) -> anyhow::Result<()> {
     if json {

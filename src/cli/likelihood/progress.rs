@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edge_vae::vae::MarginalEstimate;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::estimate::Estimate;
 use crate::cli::messages::Voice;
 
 /// Time between plain lines.
@@ -64,7 +64,7 @@ impl Progress {
     }
 
     /// Counts a frame whose estimate is there.
-    pub(super) fn frame(&mut self, estimate: &Estimate) {
+    pub(super) fn frame(&mut self, estimate: &MarginalEstimate) {
         self.estimated += 1;
         self.sum += estimate.log_likelihood;
     }

@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use super::*;
 use crate::{
     render::Canvas,
@@ -208,44 +206,6 @@ fn nothing_known_and_no_room_do_not_panic() {
                 };
                 drawn(width, height, &view(vec![one; count]));
             }
-        }
-    }
-}
-
-/// For the eye: displays of several sizes, into the folder of the variable `EDGE_VAE_HUD`.
-#[test]
-#[ignore = "writes pictures"]
-fn pictures_to_look_at() {
-    let bad = scene(1, Some(DefectKind::Scratch));
-    if let Some(folder) = std::env::var_os("EDGE_VAE_HUD") {
-        let (good, dent) = (scene(2, None), scene(3, Some(DefectKind::Dent)));
-        for (name, width, height, count) in [
-            ("small", 320, 240, 1),
-            ("vga", 640, 480, 1),
-            ("wide", 800, 480, 2),
-            ("full", 1920, 1080, 1),
-            ("four", 1920, 1080, 4),
-            ("tall", 720, 1280, 2),
-        ] {
-            let tiles = (0..count)
-                .map(|place| match place {
-                    0 => tile(&bad, "line 3", None),
-                    1 => tile(&good, "line 4", Some("drifted: the light is darker")),
-                    2 => tile(&dent, "rtsp://camera/5", None),
-                    _ => HudTile {
-                        frame: None,
-                        label: None,
-                        score: None,
-                        past: &[],
-                        lost: true,
-                        ..tile(&good, "line 6", Some("lost: unplugged"))
-                    },
-                })
-                .collect();
-            let picture = drawn(width, height, &view(tiles));
-            picture
-                .save(Path::new(&folder).join(format!("{name}.png")))
-                .unwrap();
         }
     }
 }

@@ -1,21 +1,20 @@
 //! Pictures that a child process writes on its standard output.
 
 use std::{
-    borrow::Cow,
     collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, ErrorKind, Read},
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{self, ChildStderr, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use regex::Regex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::{
+    super::password::without_passwords,
     Arrival, Source, SourceError, SourceSettings,
     command_line::CommandLine,
     picture_stream::{PictureStream, converter},
@@ -119,13 +118,6 @@ impl ChildSource {
             }
         })
     }
-}
-
-/// A program's words without the passwords of the addresses that it repeats.
-fn without_passwords(text: &str) -> Cow<'_, str> {
-    static PASSWORD: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(://[^\s/@:]*):[^\s/]*@").expect("a sound expression"));
-    PASSWORD.replace_all(text, "$1:***@")
 }
 
 impl Source for ChildSource {

@@ -34,7 +34,6 @@ use folder::{Folder, Given};
 pub use error::SourceError;
 pub use settings::{Decoder, FolderPictures, PictureFormat, Seconds, SourceSettings, Transport};
 pub use synth::SyntheticTruth;
-pub(super) use uri::without_password;
 pub use uri::{Address, SourceUri};
 
 /// What a source had when it was asked.

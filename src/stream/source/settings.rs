@@ -2,9 +2,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::frame::raw::{RawFormat, YuvColour};
+use crate::stream::quantity;
 
 /// How the pictures of a camera or a pipe are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -104,27 +105,12 @@ words! {
 }
 
 /// A length of time: `2s`, `1m 30s`, or a number of seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "Timespan")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seconds(pub Duration);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Timespan {
-    Number(f64),
-    Text(String),
-}
-
-impl TryFrom<Timespan> for Seconds {
-    type Error = String;
-
-    fn try_from(timespan: Timespan) -> Result<Self, String> {
-        match timespan {
-            Timespan::Number(seconds) => Duration::try_from_secs_f64(seconds)
-                .map(Self)
-                .map_err(|error| error.to_string()),
-            Timespan::Text(text) => text.parse(),
-        }
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        quantity::duration(from).map(Self)
     }
 }
 
@@ -132,12 +118,7 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(seconds) => Timespan::Number(seconds).try_into(),
-            Err(_) => humantime::parse_duration(text)
-                .map(Self)
-                .map_err(|error| format!("is not a time like 10s: {error}")),
-        }
+        quantity::parse_duration(text).map(Self)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use super::{SourceError, SourceSettings};
+use super::{super::password::without_password, SourceError, SourceSettings};
 
 /// What is read, of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -315,21 +315,6 @@ fn percent_decoded(text: &str) -> Result<String, String> {
         }
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8 once decoded".to_owned())
-}
-
-/// `rtsp://user:secret@host/…` with `***` for the secret.
-pub(in crate::stream) fn without_password(text: &str) -> String {
-    let hidden = || {
-        let (scheme, rest) = text.split_once("://")?;
-        if scheme.contains(':') {
-            return None;
-        }
-        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-        let (login, _) = authority.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:***{}", &rest[login.len()..]))
-    };
-    hidden().unwrap_or_else(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 use edge_vae::vae::VaeSpec;
 
 use super::{
+    blocks::{Blocks, plain_conv},
     layer::Layer,
-    preset::{Blocks, plain_conv},
 };
 use crate::ops::Activation;
 

@@ -1,5 +1,6 @@
 //! The variational autoencoder in training: layers, head, parameters, presets.
 
+mod blocks;
 mod detection;
 mod head;
 mod layer;

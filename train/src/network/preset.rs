@@ -4,10 +4,9 @@ use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
 use super::{
     detection::{self, Widths},
-    layer::{DenseStart, Layer},
+    layer::Layer,
     small,
 };
-use crate::ops::Activation;
 
 /// A network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -127,120 +126,5 @@ impl Preset {
             None => small::layers(spec, planes),
             Some(widths) => detection::layers(&widths, spec, planes),
         }
-    }
-}
-
-/// What the blocks of one network have in common.
-pub(super) struct Blocks {
-    pub(super) norm: bool,
-    pub(super) activation: Activation,
-}
-
-impl Blocks {
-    pub(super) fn conv(
-        &self,
-        name: &str,
-        input: usize,
-        output: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Layer {
-        Layer::Conv {
-            name: name.to_owned(),
-            input,
-            output,
-            kernel,
-            stride,
-            padding,
-            norm: self.norm,
-            start: 0.0,
-            activation: self.activation,
-        }
-    }
-
-    pub(super) fn up(
-        &self,
-        name: &str,
-        input: usize,
-        output: usize,
-        kernel: usize,
-        padding: usize,
-    ) -> Layer {
-        Layer::ConvTranspose {
-            name: name.to_owned(),
-            input,
-            output,
-            kernel,
-            stride: 2,
-            padding,
-            norm: self.norm,
-            activation: self.activation,
-        }
-    }
-
-    pub(super) fn residual(&self, name: &str, channels: usize) -> Layer {
-        Layer::Residual {
-            name: name.to_owned(),
-            channels,
-            norm: self.norm,
-            activation: self.activation,
-        }
-    }
-
-    /// From the deepest map to the posterior, and from z back to a map of the same height and
-    /// width with `first` channels.
-    pub(super) fn latent(
-        &self,
-        spec: &VaeSpec,
-        deepest: [usize; 3],
-        first: usize,
-        encoder: &mut Vec<Layer>,
-        decoder: &mut Vec<Layer>,
-    ) {
-        let [height, width, channels] = deepest;
-        match spec.latent {
-            Latent::Vector { length } => {
-                encoder.push(Layer::Dense {
-                    name: "encoder.posterior".to_owned(),
-                    input: deepest,
-                    output: 2 * length,
-                    activation: Activation::Identity,
-                    start: DenseStart::Even,
-                });
-                decoder.push(Layer::DenseToMap {
-                    name: "decoder.a".to_owned(),
-                    input: length,
-                    output: [height, width, first],
-                    activation: self.activation,
-                });
-            }
-            Latent::Map {
-                channels: latent, ..
-            } => {
-                encoder.push(plain_conv("encoder.posterior", channels, 2 * latent, 1, 0));
-                decoder.push(self.conv("decoder.a", latent, first, 3, 1, 1));
-            }
-        }
-    }
-}
-
-pub(super) fn plain_conv(
-    name: &str,
-    input: usize,
-    output: usize,
-    kernel: usize,
-    padding: usize,
-) -> Layer {
-    Layer::Conv {
-        name: name.to_owned(),
-        input,
-        output,
-        kernel,
-        stride: 1,
-        padding,
-        norm: false,
-        start: 0.0,
-        activation: Activation::Identity,
     }
 }

@@ -7,10 +7,17 @@
 
 use edge_vae::vae::{Latent, VaeSpec};
 
-use super::layer::{DenseStart, Layer};
+use super::{
+    blocks::{Blocks, PLAIN, plain_conv},
+    layer::{DenseStart, Layer},
+};
 use crate::ops::Activation;
 
 const ACTIVATION: Activation = Activation::Silu;
+const BUILD: Blocks = Blocks {
+    norm: false,
+    activation: ACTIVATION,
+};
 /// Channels at 14×14 and at 7×7.
 const FINE: usize = 16;
 const COARSE: usize = 64;
@@ -27,10 +34,10 @@ const ACTIVE: usize = 64;
 pub(super) fn layers(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) {
     let squeezed = [7, 7, SQUEEZED];
     let mut encoder = vec![
-        conv("encoder.a", spec.channels, FINE, 4, 2, 1),
-        conv("encoder.b", FINE, COARSE, 4, 2, 1),
-        residual("encoder.c"),
-        conv("encoder.d", COARSE, SQUEEZED, 1, 1, 0),
+        BUILD.conv("encoder.a", spec.channels, FINE, 4, 2, 1),
+        BUILD.conv("encoder.b", FINE, COARSE, 4, 2, 1),
+        BUILD.residual("encoder.c", COARSE),
+        BUILD.conv("encoder.d", COARSE, SQUEEZED, 1, 1, 0),
     ];
     let mut decoder = Vec::new();
     match spec.latent {
@@ -62,57 +69,23 @@ pub(super) fn layers(spec: &VaeSpec, planes: usize) -> (Vec<Layer>, Vec<Layer>) 
             ]);
         }
         Latent::Map { channels, .. } => {
-            encoder.push(Layer::Conv {
-                name: "encoder.posterior".to_owned(),
-                input: SQUEEZED,
-                output: 2 * channels,
-                kernel: 1,
-                stride: 1,
-                padding: 0,
-                norm: false,
-                start: 0.0,
-                activation: Activation::Identity,
-            });
-            decoder.push(conv("decoder.a", channels, SQUEEZED, 3, 1, 1));
+            encoder.push(plain_conv(
+                "encoder.posterior",
+                SQUEEZED,
+                2 * channels,
+                1,
+                0,
+            ));
+            decoder.push(BUILD.conv("decoder.a", channels, SQUEEZED, 3, 1, 1));
         }
     }
     decoder.extend([
-        conv("decoder.b", SQUEEZED, COARSE, 1, 1, 0),
-        residual("decoder.c"),
-        up("decoder.d", COARSE, FINE, ACTIVATION),
-        up("decoder.f", FINE, planes, Activation::Identity),
+        BUILD.conv("decoder.b", SQUEEZED, COARSE, 1, 1, 0),
+        BUILD.residual("decoder.c", COARSE),
+        BUILD.up("decoder.d", COARSE, FINE, 4, 1),
+        PLAIN.up("decoder.f", FINE, planes, 4, 1),
     ]);
     (encoder, decoder)
-}
-
-fn conv(
-    name: &str,
-    input: usize,
-    output: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-) -> Layer {
-    Layer::Conv {
-        name: name.to_owned(),
-        input,
-        output,
-        kernel,
-        stride,
-        padding,
-        norm: false,
-        start: 0.0,
-        activation: ACTIVATION,
-    }
-}
-
-fn residual(name: &str) -> Layer {
-    Layer::Residual {
-        name: name.to_owned(),
-        channels: COARSE,
-        norm: false,
-        activation: ACTIVATION,
-    }
 }
 
 fn dense(
@@ -128,19 +101,5 @@ fn dense(
         output,
         activation,
         start,
-    }
-}
-
-/// To twice the side.
-fn up(name: &str, input: usize, output: usize, activation: Activation) -> Layer {
-    Layer::ConvTranspose {
-        name: name.to_owned(),
-        input,
-        output,
-        kernel: 4,
-        stride: 2,
-        padding: 1,
-        norm: false,
-        activation,
     }
 }

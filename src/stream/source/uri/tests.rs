@@ -146,6 +146,4 @@ fn passwords_are_not_shown() {
         Address::Stream("rtsp://admin:s3:cr@t@cam:554/live".into())
     );
     assert!(!refusal("rtsp://admin:secret@cam/a b").contains("secret"));
-    assert_eq!(without_password("rtsp://cam/a@b:c"), "rtsp://cam/a@b:c");
-    assert_eq!(without_password("http://user@cam/"), "http://user@cam/");
 }

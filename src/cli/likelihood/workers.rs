@@ -1,4 +1,4 @@
-//! The importance-weighted estimate for many frames on several threads.
+//! Estimates of many frames on several threads.
 
 use std::{
     sync::{
@@ -13,16 +13,12 @@ use edge_vae::{
     backend::Engine,
     bundle::Bundle,
     preprocess::Preprocessor,
-    vae::{
-        Decoded, ImportanceBound, Likelihood, Posterior, Vae, VaeError, elbo,
-        gaussian_log_likelihood, gaussian_log_likelihood_fixed,
-    },
+    vae::{MarginalEstimate, MarginalEstimator},
 };
 use rand::{RngExt, SeedableRng};
-use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
-use super::{Binarise, bernoulli, progress::Progress, source::FrameSource};
+use super::{Binarise, progress::Progress, source::FrameSource};
 use crate::cli::interrupt;
 
 /// How the estimate is made.
@@ -37,26 +33,8 @@ pub(super) struct Plan {
     pub(super) binarise: Binarise,
 }
 
-/// What was estimated for a frame, in nats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Estimate {
-    /// Mean of log p(x|z) over the samples.
-    pub(super) reconstruction: f64,
-    /// KL(q(z|x) ‖ p(z)), exact.
-    pub(super) kl: f64,
-    /// Importance-weighted bound on log p(x).
-    pub(super) log_likelihood: f64,
-    pub(super) effective_sample_size: f64,
-}
-
-impl Estimate {
-    pub(super) fn elbo(&self) -> f64 {
-        elbo(self.reconstruction, self.kl)
-    }
-}
-
 /// The estimate of a frame, or why there is none.
-type FrameOutcome = anyhow::Result<Estimate>;
+type FrameOutcome = anyhow::Result<MarginalEstimate>;
 
 enum News {
     Samples(usize),
@@ -144,52 +122,23 @@ fn generator(seed: u64, index: usize) -> Pcg64 {
 /// One model on one thread, with all buffers.
 struct Worker {
     preprocessor: Preprocessor,
-    vae: Vae,
+    estimator: MarginalEstimator,
     dimensions: usize,
-    latent: usize,
-    /// `N×C×H×W`.
+    /// `M×C×H×W` of the frames that could be read, their indices, and their random numbers.
     inputs: Vec<f32>,
-    /// `N×L`, as the next three.
-    means: Vec<f32>,
-    log_variances: Vec<f32>,
-    deviations: Vec<f32>,
-    latents: Vec<f32>,
-    decoded: Decoded,
-    states: Vec<FrameState>,
-    /// For each latent of the batch, its frame in `states` and log p(z) − log q(z|x).
-    filled: Vec<(usize, f64)>,
-}
-
-/// A frame that is being estimated.
-struct FrameState {
-    index: usize,
-    rng: Pcg64,
-    kl: f64,
-    /// Σ log σ².
-    log_variance: f64,
-    /// Σ log p(x|z).
-    sum: f64,
-    bound: ImportanceBound,
+    indices: Vec<usize>,
+    generators: Vec<Pcg64>,
 }
 
 impl Worker {
     fn new(bundle: &Bundle, engine: &Engine, plan: &Plan) -> anyhow::Result<Self> {
-        let spec = &bundle.manifest().vae;
-        let (dimensions, latent) = (spec.dimensions(), spec.latent.dimensions());
-        let batch = plan.batch;
         Ok(Self {
             preprocessor: bundle.preprocessor()?,
-            vae: bundle.vae(engine, batch)?,
-            dimensions,
-            latent,
-            inputs: vec![0.0; batch * dimensions],
-            means: vec![0.0; batch * latent],
-            log_variances: vec![0.0; batch * latent],
-            deviations: vec![0.0; batch * latent],
-            latents: vec![0.0; batch * latent],
-            decoded: Decoded::default(),
-            states: Vec::with_capacity(batch),
-            filled: Vec::with_capacity(batch),
+            estimator: MarginalEstimator::new(bundle.vae(engine, plan.batch)?),
+            dimensions: bundle.manifest().vae.dimensions(),
+            inputs: Vec::new(),
+            indices: Vec::new(),
+            generators: Vec::new(),
         })
     }
 
@@ -205,33 +154,22 @@ impl Worker {
         halt: &impl Fn() -> bool,
     ) -> anyhow::Result<()> {
         self.read(frames, indices, plan, tell);
-        self.encode()?;
-        for place in 0..self.states.len() {
-            for _ in 0..plan.samples {
-                self.draw(place);
-                if self.filled.len() == plan.batch {
-                    self.decode(tell)?;
-                    if halt() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        self.decode(tell)?;
-        for state in self.states.drain(..) {
-            let estimate = Estimate {
-                reconstruction: state.sum / plan.samples as f64,
-                kl: state.kl,
-                // At least one sample was pushed.
-                log_likelihood: state.bound.value().unwrap_or(f64::NEG_INFINITY),
-                effective_sample_size: state.bound.effective_sample_size(),
-            };
-            tell(News::Frame(state.index, Ok(estimate)));
+        let estimates = self.estimator.estimate_while(
+            &self.inputs,
+            plan.samples,
+            &mut self.generators,
+            |samples| {
+                tell(News::Samples(samples));
+                !halt()
+            },
+        )?;
+        for (&index, estimate) in self.indices.iter().zip(estimates.into_iter().flatten()) {
+            tell(News::Frame(index, Ok(estimate)));
         }
         Ok(())
     }
 
-    /// Prepares the frames into the first rows of `inputs`, binarised.
+    /// Prepares the frames, binarised.
     fn read(
         &mut self,
         frames: &[FrameSource],
@@ -239,11 +177,13 @@ impl Worker {
         plan: &Plan,
         tell: &impl Fn(News),
     ) {
-        self.states.clear();
-        self.filled.clear();
+        self.inputs.clear();
+        self.indices.clear();
+        self.generators.clear();
         for &index in indices {
-            let row = self.states.len() * self.dimensions;
-            let input = &mut self.inputs[row..row + self.dimensions];
+            let begin = self.inputs.len();
+            self.inputs.resize(begin + self.dimensions, 0.0);
+            let input = &mut self.inputs[begin..];
             let source = &frames[index];
             let read = source.frame().and_then(|frame| {
                 self.preprocessor
@@ -251,101 +191,15 @@ impl Worker {
                     .map_err(|error| anyhow!(error).context(source.name().to_owned()))
             });
             if let Err(error) = read {
+                self.inputs.truncate(begin);
                 tell(News::Frame(index, Err(error)));
                 continue;
             }
             let mut rng = generator(plan.seed, index);
             binarise(input, plan.binarise, &mut rng);
-            self.states.push(FrameState {
-                index,
-                rng,
-                kl: 0.0,
-                log_variance: 0.0,
-                sum: 0.0,
-                bound: ImportanceBound::new(),
-            });
+            self.indices.push(index);
+            self.generators.push(rng);
         }
-        // What is left of an earlier part is encoded too, and nobody looks at it.
-    }
-
-    fn encode(&mut self) -> Result<(), VaeError> {
-        if self.states.is_empty() {
-            return Ok(());
-        }
-        self.vae
-            .encode_into(&self.inputs, &mut self.means, &mut self.log_variances)?;
-        for (place, state) in self.states.iter_mut().enumerate() {
-            let row = place * self.latent..(place + 1) * self.latent;
-            let posterior =
-                Posterior::new(&self.means[row.clone()], &self.log_variances[row.clone()])?;
-            state.kl = posterior.kl()?;
-            state.log_variance = posterior
-                .log_variance()
-                .iter()
-                .copied()
-                .map(f64::from)
-                .sum();
-            for (place, deviation) in self.deviations[row]
-                .iter_mut()
-                .zip(posterior.standard_deviation())
-            {
-                *place = deviation;
-            }
-        }
-        Ok(())
-    }
-
-    /// Draws z = μ + σ·ε of the frame at `place` into the next row of `latents`, and keeps
-    /// log p(z) − log q(z|x) = ½ Σ (ε² + log σ² − z²), in which (2π)^(L/2) cancels.
-    fn draw(&mut self, place: usize) {
-        let state = &mut self.states[place];
-        let row = place * self.latent..(place + 1) * self.latent;
-        let target = self.filled.len() * self.latent;
-        let latents = &mut self.latents[target..target + self.latent];
-        let mut squares = 0.0_f64;
-        for ((z, &mean), &deviation) in latents
-            .iter_mut()
-            .zip(&self.means[row.clone()])
-            .zip(&self.deviations[row])
-        {
-            let noise: f64 = StandardNormal.sample(&mut state.rng);
-            let value = f64::from(mean) + f64::from(deviation) * noise;
-            squares += noise * noise - value * value;
-            *z = value as f32;
-        }
-        self.filled
-            .push((place, 0.5 * (squares + state.log_variance)));
-    }
-
-    /// Decodes the filled rows and adds their weights to their frames.
-    fn decode(&mut self, tell: &impl Fn(News)) -> Result<(), VaeError> {
-        if self.filled.is_empty() {
-            return Ok(());
-        }
-        self.vae.decode_into(&self.latents, &mut self.decoded)?;
-        let size = self.dimensions;
-        for (slot, &(place, log_ratio)) in self.filled.iter().enumerate() {
-            let row = slot * size..(slot + 1) * size;
-            let x = &self.inputs[place * size..(place + 1) * size];
-            let decoded = &self.decoded;
-            let log_likelihood = match self.vae.spec().likelihood {
-                Likelihood::Bernoulli => bernoulli::log_likelihood(x, &decoded.logits[row]),
-                Likelihood::Gaussian { sigma } => {
-                    gaussian_log_likelihood_fixed(x, &decoded.reconstruction[row.clone()], sigma)?
-                }
-                Likelihood::GaussianLearned => gaussian_log_likelihood(
-                    x,
-                    &decoded.reconstruction[row.clone()],
-                    &decoded.log_variance[row],
-                )?,
-            };
-            let state = &mut self.states[place];
-            state.sum += log_likelihood;
-            state.bound.push(log_likelihood + log_ratio)?;
-        }
-        tell(News::Samples(self.filled.len()));
-        self.filled.clear();
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! would cost as much as the decoder.
 
 /// Σ x·l − softplus(l) over all pixels, in nats; what
-/// [`edge_vae::vae::bernoulli_log_likelihood`] computes, to some 1e-6 of the sum.
+/// [`bernoulli_log_likelihood`](super::bernoulli_log_likelihood) computes, to some 1e-6 of the sum.
 ///
 /// softplus(l) = max(l, 0) + ln(1 + e^−|l|), and the logarithms of many pixels are taken at once,
 /// as that of a product: its factors lie in (1, 2], so that [`CHUNK`] of them stay below 2^[`CHUNK`].
@@ -66,11 +66,11 @@ fn exp_of_negative(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use edge_vae::vae::bernoulli_log_likelihood;
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg64;
 
     use super::*;
+    use crate::vae::bernoulli_log_likelihood;
 
     #[test]
     fn the_exponential_is_right_over_its_range() {
