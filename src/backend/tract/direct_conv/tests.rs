@@ -100,9 +100,9 @@ impl Case {
         let (input, weights, bias) = (self.input(), self.weights(), self.bias());
         let mut result = Vec::new();
         for n in 0..self.batch {
-            for o in 0..self.groups * outputs {
+            for (o, &bias) in bias.iter().enumerate() {
                 for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
-                    let mut sum = if with_bias { f64::from(bias[o]) } else { 0.0 };
+                    let mut sum = if with_bias { f64::from(bias) } else { 0.0 };
                     for i in 0..inputs {
                         let channel = (n * self.groups + o / outputs) * inputs + i;
                         for ky in 0..self.kernel[0] {
