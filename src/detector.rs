@@ -9,10 +9,11 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::{
     Error, Reconstructor,
-    anomaly::{Calibration, Scorer, Scoring, Verdict, regions},
+    anomaly::{Calibration, Part, Scorer, Scoring, Verdict, regions},
     backend::{BackendKind, Device, Engine, EngineOptions},
     bundle::{Bundle, BundleError, Compared, Manifest, Proof},
     frame::{Frame, FrameStatistics},
+    observer::{Stages, Work},
     preprocess::{CanvasLayout, Geometry},
     vae::Decoded,
 };
@@ -34,13 +35,40 @@ pub struct Detector {
     calibration: Calibration,
     reconstructor: Reconstructor,
     scorer: Scorer,
+    explain: Explain,
+    all: Work,
+    lean: Option<Lean>,
     proof: Proof,
     /// `H×W` of the canvas, of the last frame if that was scored.
     map: Array2<f32>,
     scored: bool,
+    /// Whether encoder and decoder ran for the last frame.
+    explained: bool,
     score_is_of_map: bool,
     backend: BackendKind,
     device: Device,
+}
+
+/// For which frames a [`Detector`] runs the graphs that the verdict does not need.
+///
+/// Where score and map are made of a second network alone, the verdict needs neither encoder nor
+/// decoder. Scores, maps, verdicts and regions are the same either way; for a bundle whose score or
+/// map needs the encoder, so is everything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Explain {
+    /// All of them: each has a reconstruction and a divergence.
+    #[default]
+    Always,
+    /// Anomalous ones only: a normal frame has no reconstruction and no divergence, and
+    /// [`Latency`] has zeros for encoder and decoder.
+    Anomalous,
+}
+
+/// The work for a verdict alone, where that is less than all.
+struct Lean {
+    judging: Work,
+    /// What is left after it for the same frame.
+    explaining: Work,
 }
 
 /// What a [`Detector`] says of one frame.
@@ -56,7 +84,8 @@ pub struct Judgement {
     /// Brightness, contrast and focus of the frame, as the calibration's
     /// [`conditions`](Calibration::conditions) have them.
     pub statistics: FrameStatistics,
-    /// [`Scorer::divergence`] of the frame; absent for one that was not scored.
+    /// [`Scorer::divergence`] of the frame; absent for one that was not scored, and where
+    /// [`Explain`] left the encoder out.
     pub divergence: Option<f64>,
     /// How long it took.
     pub latency: Latency,
@@ -76,7 +105,8 @@ impl Judgement {
     }
 }
 
-/// How long the stages of one frame took; zero for stages that an invalid frame did not reach.
+/// How long the stages of one frame took; zero for stages that did not run: that an invalid frame
+/// did not reach, or that [`Explain`] left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     /// From frame to tensor, the check for defects of the frame included.
@@ -132,8 +162,20 @@ impl Detector {
         } = bundle.compared(engine)?;
         proof.check(bundle)?;
         let scorer = scorer.ok_or_else(no_scoring)?;
-        let canvas = reconstructor.canvas_layout().tiles().canvas_size();
+        let tiles = reconstructor.canvas_layout().tiles();
+        let (canvas, several) = (tiles.canvas_size(), tiles.count() > 1);
+        let all = reconstructor.all_work();
+        let judging = reconstructor.work_for(&scorer.judging());
+        let lean = (!judging.vae).then(|| Lean {
+            // Buffers hold what was made of the last tile.
+            explaining: if several { all.clone() } else { judging.rest() },
+            judging,
+        });
         Ok(Self {
+            explain: Explain::default(),
+            all,
+            lean,
+            explained: false,
             manifest: bundle.manifest().clone(),
             calibration,
             reconstructor,
@@ -181,6 +223,7 @@ impl Detector {
     ) -> Result<Judgement, Error> {
         let begin = Instant::now();
         self.scored = false;
+        self.explained = false;
         if let Some(defect) = frame.defect() {
             let took = begin.elapsed();
             return Ok(Judgement {
@@ -192,21 +235,38 @@ impl Detector {
                 ..Judgement::invalid(format!("the frame is {defect}"), statistics)
             });
         }
-        let checked = begin.elapsed();
-        let (scorer, mut gathering) = (&mut self.scorer, Duration::ZERO);
-        let (geometry, prepared, stages) =
-            self.reconstructor
-                .run_tiles_timed(frame, |tile, observed| {
-                    let begin = Instant::now();
-                    scorer.add_tile(tile, observed)?;
-                    gathering += begin.elapsed();
-                    Ok(())
-                })?;
-        let ran = Instant::now();
+        let geometry = self.reconstructor.prepare(frame)?;
+        let mut spent = Spent {
+            prepared: begin.elapsed(),
+            ..Spent::default()
+        };
+        let lean = match self.explain {
+            Explain::Always => None,
+            Explain::Anomalous => self.lean.as_ref(),
+        };
+        let (part, work) = match lean {
+            None => (Part::All, &self.all),
+            Some(lean) => (Part::Judging, &lean.judging),
+        };
+        spent.observe(&mut self.reconstructor, &mut self.scorer, part, work)?;
+        let mut ran = Instant::now();
         let map = self.map.as_slice_mut().unwrap_or_default();
         let score = self.scorer.finish(map)?;
+        let anomalous = self.calibration.is_anomalous(score);
+        if let (Some(lean), true) = (lean, anomalous) {
+            spent.judging += ran.elapsed();
+            spent.observe(
+                &mut self.reconstructor,
+                &mut self.scorer,
+                Part::Explaining,
+                &lean.explaining,
+            )?;
+            ran = Instant::now();
+            self.scorer.treat()?;
+        }
+        self.explained = lean.is_none() || anomalous;
         self.scored = true;
-        let (found, region_threshold) = if self.calibration.is_anomalous(score) {
+        let (found, region_threshold) = if anomalous {
             let mut map = geometry.map_to_frame(self.map.view());
             if let Some(mask) = self.canvas_layout().mask() {
                 // NaN belongs to no region.
@@ -232,13 +292,13 @@ impl Detector {
             geometry: Some(geometry),
             region_threshold,
             statistics,
-            divergence: Some(self.scorer.divergence()),
+            divergence: self.explained.then(|| self.scorer.divergence()),
             latency: Latency {
-                prepare: checked + prepared,
-                encode: stages.encode,
-                decode: stages.decode,
-                detect: stages.detect,
-                judge: gathering + ran.elapsed(),
+                prepare: spent.prepared,
+                encode: spent.stages.encode,
+                decode: spent.stages.decode,
+                detect: spent.stages.detect,
+                judge: spent.judging + ran.elapsed(),
                 total: begin.elapsed(),
             },
         })
@@ -286,10 +346,16 @@ impl Detector {
         self.reconstructor.input()
     }
 
-    /// What the decoder made of the last frame that was not invalid, of several tiles of the last
-    /// one; `C×H×W`.
-    pub fn reconstruction(&self) -> &Decoded {
-        self.reconstructor.decoded()
+    /// What the decoder made of the last frame, of several tiles of the last one; `C×H×W`. `None`
+    /// if that frame was invalid, or [`Explain`] left the decoder out.
+    pub fn reconstruction(&self) -> Option<&Decoded> {
+        self.explained.then(|| self.reconstructor.decoded())
+    }
+
+    /// Sets for which frames, from the next on, the graphs are run that the verdict does not need;
+    /// at first for all.
+    pub fn explain(&mut self, explain: Explain) {
+        self.explain = explain;
     }
 
     /// The manifest of the bundle.
@@ -333,6 +399,35 @@ impl Detector {
     /// How well the engine agreed on the golden frame.
     pub fn proof(&self) -> &Proof {
         &self.proof
+    }
+}
+
+/// Time that was spent on a frame.
+#[derive(Default)]
+struct Spent {
+    prepared: Duration,
+    stages: Stages,
+    judging: Duration,
+}
+
+impl Spent {
+    /// Does some work for each tile of the frame, for a part of the sources.
+    fn observe(
+        &mut self,
+        reconstructor: &mut Reconstructor,
+        scorer: &mut Scorer,
+        part: Part,
+        work: &Work,
+    ) -> Result<(), Error> {
+        let (cut, stages) = reconstructor.observe_tiles(work, |tile, observed| {
+            let begin = Instant::now();
+            scorer.add_tile_for(part, tile, observed)?;
+            self.judging += begin.elapsed();
+            Ok(())
+        })?;
+        self.prepared += cut;
+        self.stages += stages;
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ pub mod stream;
 pub mod synth;
 pub mod vae;
 
-pub use detector::{Detector, DetectorOptions, Judgement, Latency};
+pub use detector::{Detector, DetectorOptions, Explain, Judgement, Latency};
 pub use error::Error;
 pub use frame::Frame;
 pub use observer::Observer;

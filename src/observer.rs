@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Error,
-    anomaly::{Backbone, DISTANCE, GraphShapes, HEAD_LOGITS, Observed},
+    anomaly::{Backbone, DISTANCE, GraphShapes, HEAD_LOGITS, Observed, Source},
     backend::{Chain, Graph, TensorInfo},
     vae::{Decoded, Vae},
 };
@@ -49,6 +49,27 @@ impl AddAssign for Stages {
         self.encode += other.encode;
         self.decode += other.decode;
         self.detect += other.detect;
+    }
+}
+
+/// Which of a model's graphs are run for a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// Encoder and decoder.
+    pub(crate) vae: bool,
+    backbone: bool,
+    /// By place in the chain.
+    graphs: Vec<bool>,
+}
+
+impl Work {
+    /// What it leaves out.
+    pub(crate) fn rest(&self) -> Self {
+        Self {
+            vae: !self.vae,
+            backbone: !self.backbone,
+            graphs: self.graphs.iter().map(|graph| !graph).collect(),
+        }
     }
 }
 
@@ -112,12 +133,66 @@ impl Observer {
         self.observe_timed(input).map(|_| ())
     }
 
+    /// As [`observe`](Self::observe), but runs only what [`feature_maps`](Self::feature_maps) come
+    /// from: of a model with a backbone the backbone.
+    ///
+    /// # Errors
+    /// Those of [`observe`](Self::observe).
+    pub fn observe_features(&mut self, input: &[f32]) -> Result<(), Error> {
+        let mut work = self.all_work();
+        if self.backbone.is_some() {
+            work.vae = false;
+            work.graphs.fill(false);
+        }
+        self.observe_part(input, &work).map(|_| ())
+    }
+
+    /// All graphs.
+    pub(crate) fn all_work(&self) -> Work {
+        Work {
+            vae: true,
+            backbone: true,
+            graphs: vec![true; self.chain.len()],
+        }
+    }
+
+    /// The graphs that the maps of `sources` come from.
+    pub(crate) fn work_for(&self, sources: &[Source]) -> Work {
+        let tensors: Vec<&str> = sources
+            .iter()
+            .filter_map(|source| match source {
+                Source::Head => Some(HEAD_LOGITS),
+                Source::Features => Some(DISTANCE),
+                Source::Residual | Source::Likelihood | Source::Latent => None,
+            })
+            .collect();
+        let (graphs, given) = self.chain.needed(&tensors);
+        // The backbone's maps are the last of what is given; of the others, only the input itself
+        // is there without the encoder.
+        let own = given.len() - self.backbone_names.len();
+        Work {
+            vae: tensors.len() < sources.len() || given[1..own].contains(&true),
+            backbone: given[own..].contains(&true),
+            graphs,
+        }
+    }
+
     pub(crate) fn observe_timed(&mut self, input: &[f32]) -> Result<Stages, Error> {
+        let all = self.all_work();
+        self.observe_part(input, &all)
+    }
+
+    /// Runs some of the graphs; the others keep what they made last.
+    pub(crate) fn observe_part(&mut self, input: &[f32], work: &Work) -> Result<Stages, Error> {
         let began = Instant::now();
-        self.vae
-            .encode_into(input, &mut self.mean, &mut self.log_variance)?;
+        if work.vae {
+            self.vae
+                .encode_into(input, &mut self.mean, &mut self.log_variance)?;
+        }
         let encoded = Instant::now();
-        self.vae.decode_into(&self.mean, &mut self.decoded)?;
+        if work.vae {
+            self.vae.decode_into(&self.mean, &mut self.decoded)?;
+        }
         let decoded = Instant::now();
         let mut given: Vec<&[f32]> = vec![
             input,
@@ -127,13 +202,16 @@ impl Observer {
         ];
         given.extend(self.vae.features().iter().map(|map| &map.values[..]));
         if let Some(backbone) = &mut self.backbone {
-            backbone.run(input)?;
+            if work.backbone {
+                backbone.run(input)?;
+            }
             given.extend((0..backbone.maps().len()).map(|map| backbone.values(map)));
         }
-        self.chain.run(&given)?;
+        self.chain.run_those(&given, |graph| work.graphs[graph])?;
+        let ran = |took: Duration| if work.vae { took } else { Duration::ZERO };
         Ok(Stages {
-            encode: encoded - began,
-            decode: decoded - encoded,
+            encode: ran(encoded - began),
+            decode: ran(decoded - encoded),
             detect: decoded.elapsed(),
         })
     }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Error,
-    anomaly::{GraphShapes, Observed},
+    anomaly::{GraphShapes, Observed, Source},
     backend::Engine,
     bundle::Bundle,
     frame::Frame,
-    observer::{Observer, Stages},
+    observer::{Observer, Stages, Work},
     preprocess::{CanvasLayout, Geometry, Preprocessor, TileBlend},
     vae::{Decoded, Vae},
 };
@@ -73,28 +73,44 @@ impl Reconstructor {
         frame: &Frame,
         see: impl FnMut(usize, &Observed) -> Result<(), Error>,
     ) -> Result<Geometry, Error> {
-        self.run_tiles_timed(frame, see)
-            .map(|(geometry, ..)| geometry)
+        let geometry = self.prepare(frame)?;
+        let all = self.observer.all_work();
+        self.observe_tiles(&all, see)?;
+        Ok(geometry)
     }
 
-    /// The same, with the time that preparing took, and that of the graphs.
-    pub(crate) fn run_tiles_timed(
+    /// Prepares the canvas of a frame.
+    pub(crate) fn prepare(&mut self, frame: &Frame) -> Result<Geometry, Error> {
+        Ok(self.preprocessor.prepare_canvas(frame)?)
+    }
+
+    /// Does some of the work for each tile of the canvas that was prepared last, with the time that
+    /// cutting took, and that of the graphs.
+    pub(crate) fn observe_tiles(
         &mut self,
-        frame: &Frame,
+        work: &Work,
         mut see: impl FnMut(usize, &Observed) -> Result<(), Error>,
-    ) -> Result<(Geometry, Duration, Stages), Error> {
-        let begin = Instant::now();
-        let geometry = self.preprocessor.prepare_canvas(frame)?;
-        let mut prepared = begin.elapsed();
+    ) -> Result<(Duration, Stages), Error> {
+        let mut cut = Duration::ZERO;
         let mut stages = Stages::default();
         for tile in 0..self.preprocessor.layout().count() {
             let begin = Instant::now();
             self.preprocessor.tile(tile, &mut self.input)?;
-            prepared += begin.elapsed();
-            stages += self.observer.observe_timed(&self.input)?;
+            cut += begin.elapsed();
+            stages += self.observer.observe_part(&self.input, work)?;
             see(tile, &self.observer.observed(&self.input))?;
         }
-        Ok((geometry, prepared, stages))
+        Ok((cut, stages))
+    }
+
+    /// All graphs.
+    pub(crate) fn all_work(&self) -> Work {
+        self.observer.all_work()
+    }
+
+    /// The graphs that the maps of `sources` come from.
+    pub(crate) fn work_for(&self, sources: &[Source]) -> Work {
+        self.observer.work_for(sources)
     }
 
     /// Prepares the canvas of a frame, and writes the decoder's mean for all of it into `out`,

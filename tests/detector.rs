@@ -5,7 +5,7 @@ mod tiny;
 use std::path::Path;
 
 use edge_vae::{
-    Detector, DetectorOptions, Error, Frame, Reconstructor,
+    Detector, DetectorOptions, Error, Explain, Frame, Reconstructor,
     anomaly::{Aggregation, Calibration, GraphShapes, Label, Scoring, Source},
     backend::{BackendKind, Device, Engine, EngineOptions, find_ort_library},
     bundle::{Bundle, BundleError, BundleWriter, DECODER, ENCODER, GoldenValues, write_npy},
@@ -84,7 +84,7 @@ fn a_bundle_on_disk_judges_frames() {
         1e-4,
     );
     assert_close(
-        &detector.reconstruction().reconstruction,
+        &detector.reconstruction().unwrap().reconstruction,
         &expected.reconstruction,
         1e-6,
     );
@@ -530,6 +530,63 @@ fn tiles_are_judged_as_one_canvas() {
     let mut reconstructor = Reconstructor::new(&bundle, &engine()).unwrap();
     let message = refusal(reconstructor.run(&tiny::canvas_frame(1, None)));
     assert!(message.contains("2 tensors"), "{message}");
+}
+
+/// Running less gives the same, bit for bit, and says what it left out.
+#[test]
+fn what_a_verdict_does_not_need_is_run_for_anomalous_frames_only() {
+    for several in [false, true] {
+        let bundle = tiny::without_vae(several).finish().unwrap();
+        let [mut always, mut lean] = [Explain::Always, Explain::Anomalous].map(|explain| {
+            let mut detector = Detector::new(&bundle, &engine()).unwrap();
+            assert!(detector.proof().agrees());
+            detector.explain(explain);
+            detector
+        });
+        let frame = |spot| match several {
+            true => tiny::canvas_frame(1, spot),
+            false => tiny::frame(1, spot),
+        };
+        for spot in [None, Some((5, 3)), None, Some((0, 7)), Some((2, 2)), None] {
+            let frame = frame(spot);
+            let whole = always.score(&frame).unwrap();
+            let part = lean.score(&frame).unwrap();
+            assert_eq!(whole.verdict, part.verdict);
+            assert_eq!(whole.region_threshold, part.region_threshold);
+            let [all, some] = [&always, &lean].map(|d| d.anomaly_map().unwrap());
+            assert!(
+                all.iter()
+                    .zip(some)
+                    .all(|(a, b)| a.to_bits() == b.to_bits())
+            );
+            assert!(whole.divergence.is_some() && !whole.latency.encode.is_zero());
+            if spot.is_some() {
+                assert_eq!(part.verdict.label, Label::Anomalous);
+                let evidence = &part.verdict.regions[0].evidence;
+                assert_eq!(evidence[0].source, Source::Residual);
+                assert!(evidence[0].z > 1.0, "{evidence:?}");
+                assert_eq!(whole.divergence, part.divergence);
+                assert_eq!(always.reconstruction(), lean.reconstruction());
+                assert!(lean.reconstruction().is_some());
+                assert!(!part.latency.encode.is_zero() && !part.latency.decode.is_zero());
+            } else {
+                assert_eq!(part.verdict.label, Label::Normal);
+                assert_eq!((part.divergence, lean.reconstruction()), (None, None));
+                assert!(part.latency.encode.is_zero() && part.latency.decode.is_zero());
+            }
+        }
+    }
+}
+
+/// A score of the residual needs the decoder for each frame.
+#[test]
+fn what_a_verdict_needs_is_run_for_every_frame() {
+    let mut detector = Detector::new(&tiny(), &engine()).unwrap();
+    detector.explain(Explain::Anomalous);
+    let judgement = detector.score(&tiny::frame(1, None)).unwrap();
+    assert_eq!(judgement.verdict.label, Label::Normal);
+    assert!(judgement.divergence.is_some() && detector.reconstruction().is_some());
+    assert!(!judgement.latency.encode.is_zero());
 }
 
 #[test]

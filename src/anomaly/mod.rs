@@ -24,6 +24,7 @@ pub use drift::{
 pub use evidence::{DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed};
 pub use map::ResidualMap;
 pub use region::{Region, regions};
+pub(crate) use scorer::Part;
 pub use scorer::{Scorer, Share};
 pub use settings::{Aggregation, ImageScore, MapScore, Scoring, Source, SourceSettings};
 pub use statistics::{PositionStatistics, Standardisation};

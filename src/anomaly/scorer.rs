@@ -85,6 +85,8 @@ pub struct Scorer {
     tiles: usize,
     /// Tiles of the present frame that were handed over.
     added: usize,
+    /// The part of the sources that they were handed over for.
+    part: Part,
     /// Sum over these tiles of the posterior's divergence from the prior, nats.
     divergence: f64,
     last_smoothing: GaussianSmoothing,
@@ -103,9 +105,32 @@ pub struct Share {
     pub share: f32,
 }
 
+/// Some of a scoring's sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of them.
+    All,
+    /// Those that score and map are made of.
+    Judging,
+    /// Those that only explain.
+    Explaining,
+}
+
+impl Part {
+    fn has(self, judging: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Judging => judging,
+            Self::Explaining => !judging,
+        }
+    }
+}
+
 /// One source's map of the last frame.
 #[derive(Debug)]
 struct Field {
+    /// Whether score or map are made of it.
+    judging: bool,
     evidence: EvidenceMap,
     /// What puts the maps of several tiles together, and the map of one.
     tile: Option<(TileBlend, Vec<f32>)>,
@@ -139,8 +164,14 @@ impl Scorer {
         let fields = scoring
             .sources
             .iter()
-            .map(|settings| Field::new(settings, spec, layout, graphs, statistics))
-            .collect::<Result<_, _>>()?;
+            .map(|settings| {
+                let users = [&scoring.image.sources, &scoring.map.sources];
+                Ok(Field {
+                    judging: users.iter().any(|user| user.contains(&settings.source)),
+                    ..Field::new(settings, spec, layout, graphs, statistics)?
+                })
+            })
+            .collect::<Result<_, AnomalyError>>()?;
         let size = layout.tiles().canvas_size();
         Ok(Self {
             fields,
@@ -150,6 +181,7 @@ impl Scorer {
             interior: layout.interior(size),
             tiles: layout.tiles().count(),
             added: 0,
+            part: Part::All,
             divergence: 0.0,
             last_smoothing: GaussianSmoothing::new(size[1], size[0], scoring.map.smoothing)?,
             enlarged: Enlarged::new(size),
@@ -175,8 +207,20 @@ impl Scorer {
     /// Those of [`EvidenceMap::compute`]; a posterior that is not a number; another tile than the
     /// next.
     pub fn add_tile(&mut self, tile: usize, observed: &Observed) -> Result<(), AnomalyError> {
+        self.add_tile_for(Part::All, tile, observed)
+    }
+
+    /// [`Scorer::add_tile`] for a part of the sources; [`Part::Explaining`] comes after the frame
+    /// was finished for [`Part::Judging`]. That part alone has no divergence.
+    pub(crate) fn add_tile_for(
+        &mut self,
+        part: Part,
+        tile: usize,
+        observed: &Observed,
+    ) -> Result<(), AnomalyError> {
         if tile == 0 {
             self.added = 0;
+            self.part = part;
             self.divergence = 0.0;
         }
         if tile != self.added || tile >= self.tiles {
@@ -185,7 +229,7 @@ impl Scorer {
                 self.added, self.tiles
             )));
         }
-        for field in &mut self.fields {
+        for field in self.fields.iter_mut().filter(|f| part.has(f.judging)) {
             match &mut field.tile {
                 None => field.evidence.compute(observed, &mut field.raw)?,
                 Some((blend, map)) => {
@@ -194,7 +238,9 @@ impl Scorer {
                 }
             }
         }
-        self.divergence += kl_standard_normal(observed.mean, observed.log_variance)?.max(0.0);
+        if part != Part::Judging {
+            self.divergence += kl_standard_normal(observed.mean, observed.log_variance)?.max(0.0);
+        }
         self.added += 1;
         Ok(())
     }
@@ -211,17 +257,8 @@ impl Scorer {
     /// # Errors
     /// A slice of another length; NaN or an infinity in the maps; tiles that are missing.
     pub fn finish(&mut self, map: &mut [f32]) -> Result<f64, AnomalyError> {
-        let added = std::mem::take(&mut self.added);
-        if added != self.tiles {
-            return Err(AnomalyError::Scoring(format!(
-                "found {added} of the frame's {} tiles: hand over each",
-                self.tiles
-            )));
-        }
         check_length("anomaly map", map.len(), self.positions())?;
-        for field in &mut self.fields {
-            field.treat()?;
-        }
+        self.treat()?;
         self.enlarged
             .average(&self.fields, &self.map.sources, self.map.standardised, map)?;
         self.last_smoothing.apply(map)?;
@@ -255,6 +292,31 @@ impl Scorer {
             }
         }
         self.image.aggregation.score(&mut self.selection)
+    }
+
+    /// Smooths and standardises the maps of the sources whose last tile was taken in, as
+    /// [`Scorer::finish`] does too.
+    ///
+    /// # Errors
+    /// Tiles that are missing, NaN or an infinity in the maps.
+    pub(crate) fn treat(&mut self) -> Result<(), AnomalyError> {
+        let added = std::mem::take(&mut self.added);
+        if added != self.tiles {
+            return Err(AnomalyError::Scoring(format!(
+                "found {added} of the frame's {} tiles: hand over each",
+                self.tiles
+            )));
+        }
+        self.fields
+            .iter_mut()
+            .filter(|field| self.part.has(field.judging))
+            .try_for_each(Field::treat)
+    }
+
+    /// The sources that score and map are made of.
+    pub(crate) fn judging(&self) -> Vec<Source> {
+        let judging = self.fields.iter().filter(|field| field.judging);
+        judging.map(|field| field.evidence.source()).collect()
     }
 
     /// Number of values of the anomaly map: H·W of the canvas.
@@ -356,6 +418,7 @@ impl Field {
             }
         };
         Ok(Self {
+            judging: true,
             smoothing: GaussianSmoothing::new(width, height, smoothing)?,
             raw: vec![0.0; height * width],
             z: vec![

@@ -89,7 +89,42 @@ impl Chain {
     /// Values of another number or length than was declared, failures of the engine, and NaN or
     /// infinities in what a graph makes.
     pub fn run(&mut self, given: &[&[f32]]) -> Result<(), BackendError> {
-        for index in 0..self.stages.len() {
+        self.run_those(given, |_| true)
+    }
+
+    /// What has to be run and given for the tensors `names`: a flag for each graph and each given
+    /// tensor. Names that are not there need nothing.
+    pub(crate) fn needed(&self, names: &[&str]) -> (Vec<bool>, Vec<bool>) {
+        let mut stages = vec![false; self.stages.len()];
+        let mut given = vec![false; self.given.len()];
+        let mut open: Vec<Place> = names
+            .iter()
+            .filter_map(|name| Some(self.find(name)?.0))
+            .collect();
+        while let Some(place) = open.pop() {
+            match place {
+                Place::Given(place) => given[place] = true,
+                Place::Made { stage, .. } => {
+                    if !std::mem::replace(&mut stages[stage], true) {
+                        open.extend(&self.stages[stage].sources);
+                    }
+                }
+            }
+        }
+        (stages, given)
+    }
+
+    /// [`Chain::run`] of the graphs that `wanted` names by their place; the others keep what they
+    /// made last.
+    ///
+    /// # Errors
+    /// Those of [`Chain::run`].
+    pub(crate) fn run_those(
+        &mut self,
+        given: &[&[f32]],
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<(), BackendError> {
+        for index in (0..self.stages.len()).filter(|&index| wanted(index)) {
             let (before, rest) = self.stages.split_at_mut(index);
             let stage = &mut rest[0];
             let unusable = |message| BackendError::Model {
@@ -124,6 +159,11 @@ impl Chain {
             }
         }
         Ok(())
+    }
+
+    /// Number of graphs.
+    pub(crate) fn len(&self) -> usize {
+        self.stages.len()
     }
 
     /// Shape and values of a tensor that a graph made in the last [`Chain::run`].

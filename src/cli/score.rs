@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use edge_vae::{
-    Detector, Frame, Judgement,
+    Detector, Explain, Frame, Judgement,
     anomaly::{Label, Region},
     render::{MapPicture, judged_overlay, png},
     stream::record::timestamp,
@@ -39,8 +39,9 @@ A JSON line has the keys schema_version, frame_id, path, timestamp (of the file)
 pred_score, threshold, p_value, percentile_of_normals (the share of the calibration's normal frames
 with a smaller score), map_max (the largest value of the anomaly map), regions (bbox is x, y, width,
 height in pixels of the frame), reasons, model_id, backend, device, latency_ms (read: the picture;
-prepare: to a tensor; encode, decode: the model; judge; total), and overlay and map where they were
-written.
+prepare: to a tensor; encode, decode: the model, 0 where it did not run because score and map are
+made without it and the frame is normal; detect: the graphs after it and a second network; judge;
+total), and overlay and map where they were written.
 
 Results of an earlier run in these folders are not judged. Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
 a/1.png.overlay.png and b/1.png.overlay.png. The anomaly map has the size of the frame: as NPY the
@@ -129,8 +130,9 @@ struct LatencyRecord {
     /// Reading the picture's file and decoding it.
     read: f64,
     prepare: f64,
+    /// The model's encoder; 0 where it did not run.
     encode: f64,
-    /// The model's decoder.
+    /// The model's decoder; 0 where it did not run.
     decode: f64,
     /// The graphs after it.
     detect: f64,
@@ -176,9 +178,11 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
         return no_frames(list.failed);
     }
     let (bundle, engine) = options.model.open(voice)?;
+    let mut detector = Detector::new(&bundle, &engine)?;
+    detector.explain(Explain::Anomalous);
     let mut run = Run {
         options,
-        detector: Detector::new(&bundle, &engine)?,
+        detector,
         backend: engine.backend().name(),
         device: engine.device().name(),
         names: ResultNames::new(&list.paths),

@@ -76,6 +76,16 @@ impl SourceDrift {
         )
     }
 
+    /// Whether a frame of this time is taken, if it can be judged.
+    pub(super) fn takes(&self, captured: SystemTime) -> bool {
+        // A clock that was set back starts anew.
+        self.last.is_none_or(|last| {
+            captured
+                .duration_since(last)
+                .map_or(true, |since| since.as_secs_f64() >= self.every)
+        })
+    }
+
     /// Takes in the next frame of the source and what was said of it. What is returned is told: the
     /// source drifted, or is back.
     pub fn observe(&mut self, frame: &Frame, judgement: &Judgement) -> Option<DriftRecord> {
@@ -83,12 +93,7 @@ impl SourceDrift {
         // Only of frames that were judged.
         judgement.verdict.p_value?;
         let (captured, divergence) = (frame.captured(), judgement.divergence?);
-        if let Some(last) = self.last
-            // A clock that was set back starts anew.
-            && captured
-                .duration_since(last)
-                .is_ok_and(|since| since.as_secs_f64() < self.every)
-        {
+        if !self.takes(captured) {
             return None;
         }
         self.last = Some(captured);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    Detector, Judgement,
+    Detector, Explain, Judgement,
     anomaly::{AnomalyError, Calibration, DriftSettings, Label},
     frame::FrameStatistics,
 };
@@ -211,6 +211,11 @@ impl Lane {
         let mut judgement = if let Some(reason) = self.health.check(frame, &statistics) {
             Judgement::invalid(reason, statistics)
         } else {
+            let drift = self.drift.as_ref();
+            detector.explain(match drift.is_some_and(|d| d.takes(frame.captured())) {
+                true => Explain::Always,
+                false => Explain::Anomalous,
+            });
             detector
                 .score_with(frame, statistics)
                 .unwrap_or_else(|error| {

@@ -40,12 +40,16 @@ impl Stages {
             times.total,
         ];
         for ((_, histogram), milliseconds) in self.histograms.iter_mut().zip(times) {
-            // Times of zero and above a minute count as the bounds.
-            histogram.saturating_record(((milliseconds * 1e3) as u64).max(1));
+            let microseconds = (milliseconds * 1e3) as u64;
+            // A stage that did not run took no time. Above a minute counts as a minute.
+            if microseconds > 0 {
+                histogram.saturating_record(microseconds);
+            }
         }
     }
 
-    /// The percentiles, milliseconds; zeros before the first frame.
+    /// The percentiles, milliseconds, over the frames for which the stage ran; zeros before the
+    /// first of them.
     pub(super) fn tally(&self) -> Vec<StageTally> {
         self.histograms
             .iter()

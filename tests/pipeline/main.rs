@@ -14,8 +14,9 @@ use std::{
 
 use edge_vae::{
     Detector, Frame,
-    anomaly::Label,
+    anomaly::{DriftSettings, Label},
     backend::{BackendKind, Device, Engine, EngineOptions},
+    bundle::BundleWriter,
     stream::{
         Camera, Ended, Host, Judging, Options, Outflow, Plan, Policy, StreamError,
         record::{EventPhase, Tally},
@@ -26,12 +27,16 @@ use edge_vae::{
 };
 
 fn detector() -> Detector {
+    detector_of(tiny::writer())
+}
+
+fn detector_of(writer: BundleWriter) -> Detector {
     let engine = Engine::open(&EngineOptions {
         backend: Some(BackendKind::Tract),
         device: Device::Cpu,
         ..EngineOptions::default()
     });
-    Detector::new(&tiny::writer().finish().unwrap(), &engine.unwrap()).unwrap()
+    Detector::new(&writer.finish().unwrap(), &engine.unwrap()).unwrap()
 }
 
 /// Frames of which those in `defective` have a spot; each a little other than the one before, as a
@@ -279,6 +284,65 @@ fn every_frame_is_judged_in_order_and_each_defect_is_one_event() {
     );
     assert_eq!(source.events, 2);
     assert!(tally.stages.iter().all(|stage| stage.p50 <= stage.p99));
+}
+
+/// Numbers of the frames for which the encoder ran.
+#[derive(Clone, Default)]
+struct Encoded(Arc<Mutex<Vec<u64>>>);
+
+impl Sink for Encoded {
+    fn name(&self) -> &str {
+        "encoded"
+    }
+
+    fn wants(&self) -> Wants {
+        ALL
+    }
+
+    fn take(&mut self, message: &Message) -> Result<(), SinkError> {
+        if let Message::Frame(judged) = message
+            && judged.record.latency_ms.encode > 0.0
+        {
+            self.0.lock().unwrap().push(judged.record.frame_number);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Of a live source one a second, 40 ms a frame, is compared for drift.
+#[test]
+fn what_a_verdict_does_not_need_runs_for_drift_and_anomalous_frames() {
+    let encoded = Encoded::default();
+    let mut line = camera("line", 60, &[10]);
+    line.open = Box::new(|| {
+        Ok(Box::new(Line {
+            next: 0,
+            count: 60,
+            defective: vec![10],
+            live: true,
+            lost_at: None,
+        }))
+    });
+    line.policy = Some(Policy::All);
+    line.judging.drift = Some(DriftSettings::default());
+    // Its frames are all the same.
+    line.judging.health.frozen_after = 0;
+    let sink = encoded.clone();
+    let outflow = Outflow {
+        key: "encoded".into(),
+        open: Box::new(move || Ok(Box::new(sink))),
+    };
+    let mut plan = plan(vec![line], vec![outflow]);
+    plan.detector = detector_of(tiny::without_vae(false));
+    plan.options.frames = Some(60);
+    let Ended { tally, .. } = run(plan, &mut TestHost::default()).unwrap();
+    let source = &tally.sources[0];
+    assert_eq!((source.normal, source.anomalous), (59, 1));
+    assert_eq!(*encoded.0.lock().unwrap(), [0, 10, 25, 50]);
 }
 
 #[test]

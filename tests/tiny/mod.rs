@@ -257,6 +257,61 @@ fn blended(maps: [&[f32]; 2]) -> Vec<f32> {
         .collect()
 }
 
+/// The grey from which [`without_vae`] measures distances.
+const GREY: f32 = 0.4;
+
+/// [`writer`] or [`tiled`], but map and score are the distance of each pixel from a grey: they need
+/// neither encoder nor decoder, and the residual only explains.
+pub(crate) fn without_vae(several_tiles: bool) -> BundleWriter {
+    let (mut writer, frame, columns) = match several_tiles {
+        true => (tiled(), canvas_frame(1, None), CANVAS),
+        false => (writer(), frame(1, None), SIDE),
+    };
+    let mut values = match several_tiles {
+        true => expected_tiled(&frame),
+        false => expected(&frame),
+    };
+    let distance = |values: &[f64]| -> Vec<f32> {
+        let far = values.iter().map(|value| (value - f64::from(GREY)).abs());
+        far.map(|far| far as f32).collect()
+    };
+    let input: Vec<f64> = values.input.iter().copied().map(f64::from).collect();
+    values.distance = distance(&input);
+    values.anomaly_map = distance(&grey(&frame));
+    let most = values.anomaly_map.iter().copied().fold(f32::MIN, f32::max);
+    values.score = Some(f64::from(most));
+    let shapes = GraphShapes {
+        distance: Some([SIDE; 2]),
+        ..GraphShapes::default()
+    };
+    let golden = values.to_npz(&writer.vae, shapes, [SIDE, columns]);
+    let side = SIDE as i64;
+    let graph = model(
+        vec![
+            node("Sub", &["input", "grey"], "difference", &[]),
+            node("Abs", &["difference"], "distance", &[]),
+        ],
+        vec![tensor("grey", &[1, 1, 1, 1], &[GREY])],
+        &[("input", [1, side, side])],
+        &[("distance", [1, side, side])],
+    );
+    writer.golden.score = values.score;
+    writer.files.extend([
+        ("golden.npz".to_owned(), golden.unwrap()),
+        ("distance.onnx".to_owned(), graph),
+    ]);
+    let direct = Scoring::of_one(Source::Features, 0.0, None, Aggregation::Maximum);
+    let explaining = writer.scoring.take().unwrap().sources;
+    writer.scoring = Some(Scoring {
+        graphs: vec!["distance.onnx".into()],
+        sources: [direct.sources, explaining].concat(),
+        ..direct
+    });
+    let scores: Vec<f64> = (1..=100).map(|i| f64::from(i) * 0.001).collect();
+    writer.calibration = Some(Calibration::fit(scores.clone(), scores, 0.05).unwrap());
+    writer
+}
+
 /// A frame of `CANVAS·scale × SIDE·scale` pixels, as [`frame`].
 pub(crate) fn canvas_frame(scale: usize, spot: Option<(usize, usize)>) -> Frame {
     chequered([CANVAS, SIDE], scale, spot)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use edge_vae::{
-    Detector,
+    Detector, Explain,
     dataset::{DatasetOptions, TestPart},
     metrics::Bootstrap,
 };
@@ -166,6 +166,7 @@ pub(crate) fn run(options: &EvaluateOptions, voice: Voice) -> anyhow::Result<Out
         .collect();
     let (bundle, engine) = options.model.open(voice)?;
     let mut detector = Detector::new(&bundle, &engine)?;
+    detector.explain(Explain::Anomalous);
     drop(bundle);
     let page = options
         .html

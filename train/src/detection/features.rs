@@ -14,7 +14,7 @@ use edge_vae::{
 use super::{
     Material, Score,
     retake::{Pose, Retake, preprocessors},
-    runner::Runner,
+    runner::{Runner, What},
 };
 use crate::{
     features::{self, FeatureMap, FeatureSource, Kind, Model, Prototypes},
@@ -356,6 +356,7 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         let copies = &self.copies;
         self.runner.borrow_mut().each(
             of_one_frame.len(),
+            What::Features,
             |place| {
                 let spare = lock().pop();
                 let mut prepare = match spare {

@@ -31,7 +31,7 @@ use crate::fit::Frames;
 use choose::{Choice, Row, Trial};
 use features::Fitted;
 use gather::{Field, Gathered};
-use runner::Runner;
+use runner::{Runner, What};
 use trials::Truth;
 
 /// File of the bundle with the features' graph.
@@ -165,6 +165,7 @@ pub fn fit(
     let mut gathered = evidence.gathered()?;
     runner.each(
         train.len(),
+        What::All,
         |place| tensors(material.layout, material.frames.get(train[place])),
         |tile, observer, input, maps| evidence.add(tile, observer, input, maps),
         |_, maps: Vec<Vec<f32>>| {
@@ -180,6 +181,7 @@ pub fn fit(
     let mut seen = Vec::with_capacity(trials.len());
     runner.each(
         trials.len(),
+        What::All,
         |place| tensors(material.layout, &trials[place].canvas),
         |tile, observer, input, maps| evidence.add(tile, observer, input, maps),
         |place, maps| {
@@ -271,6 +273,7 @@ pub fn score(
     let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
     runner.each(
         places.len(),
+        What::All,
         |place| tensors(layout, material.frames.get(places[place])),
         |tile, observer, input, judged: &mut Judged| {
             let mut scorer = match judged.scorer.take().or_else(|| lock().pop()) {

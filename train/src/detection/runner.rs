@@ -8,6 +8,15 @@ use edge_vae::{Observer, anomaly::GraphShapes};
 /// Frames that one observer takes before results are handed over.
 const ROUND: usize = 8;
 
+/// What is asked of the observers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Everything that the graphs make.
+    All,
+    /// Feature maps, and what they are made of.
+    Features,
+}
+
 /// One observer for each processor.
 pub(super) struct Runner<'a> {
     observers: Vec<Observer>,
@@ -54,6 +63,7 @@ impl<'a> Runner<'a> {
     pub(super) fn each<T: Send + Default>(
         &mut self,
         count: usize,
+        what: What,
         tensors: impl Fn(usize) -> Result<Vec<Vec<f32>>> + Sync,
         see: impl Fn(usize, &Observer, &[f32], &mut T) -> Result<()> + Sync,
         mut take: impl FnMut(usize, T) -> Result<()>,
@@ -76,7 +86,10 @@ impl<'a> Runner<'a> {
                             mine.map(|place| {
                                 let mut result = T::default();
                                 for (tile, input) in tensors(place)?.iter().enumerate() {
-                                    observer.observe(input)?;
+                                    match what {
+                                        What::All => observer.observe(input)?,
+                                        What::Features => observer.observe_features(input)?,
+                                    }
                                     see(tile, observer, input, &mut result)?;
                                 }
                                 Ok((place, result))

@@ -85,10 +85,15 @@ impl Watcher {
         let threshold = self.detector.calibration().map_threshold as f32;
         let scale = MapScale::around(threshold, 0.0_f32.min(threshold.next_down()));
         let settings = &self.detector.manifest().preprocess;
-        let decoded = &self.detector.reconstruction().reconstruction;
-        let reconstruction = denormalise(settings, decoded)?.into_rgb8();
+        let reconstruction = match self.detector.reconstruction() {
+            Some(decoded) => {
+                let picture = denormalise(settings, &decoded.reconstruction)?;
+                Some(enlarged(&picture.into_rgb8()))
+            }
+            None => None,
+        };
         Ok(Seen {
-            reconstruction: Some(enlarged(&reconstruction)),
+            reconstruction,
             map: Some(enlarged(&heat_map(map, &scale))),
             verdict: match verdict.score {
                 Some(score) => format!("{label}, score {score:.2}"),

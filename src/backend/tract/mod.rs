@@ -1,5 +1,9 @@
 //! The built-in engine: tract, pure Rust, CPU, one thread.
 
+mod direct_conv;
+mod registers;
+mod weighted_sum;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +11,9 @@ use std::sync::{Arc, Once};
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TypedSimpleState;
+use tract_onnx::tract_core::plan::eval;
 
+use self::registers::clear_upper_halves;
 use super::error::one_line;
 use super::model_file::{MAX_ELEMENTS, ModelFile};
 use super::{BackendError, Graph, TensorInfo, check_buffers};
@@ -67,7 +73,13 @@ impl TractGraph {
             }
             values.push(buffer.clone().into_tvalue());
         }
-        let results = self.state.run(values)?;
+        let results = self
+            .state
+            .run_plan_with_eval(values, |context, state, node, inputs| {
+                let outputs = eval(context, state, node, inputs);
+                clear_upper_halves();
+                outputs
+            })?;
         for (buffer, result) in outputs.iter_mut().zip(&results) {
             buffer.copy_from_slice(result.try_as_plain_ram()?.as_slice::<f32>()?);
         }
@@ -133,7 +145,9 @@ fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimp
             }
         }
     }
-    let model = model.into_optimized()?;
+    let mut model = model.into_typed()?.into_decluttered()?;
+    direct_conv::replace_convolutions(&mut model)?;
+    model.optimize()?;
     for (info, outlet) in file.outputs.iter().zip(&model.outputs) {
         let fact = model.outlet_fact(*outlet)?;
         if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(&info.shape) {
@@ -170,6 +184,7 @@ fn guarded<T>(code: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
     GUARDED.set(true);
     let result = catch_unwind(AssertUnwindSafe(code));
     GUARDED.set(false);
+    clear_upper_halves();
     match result {
         Ok(result) => result.map_err(|error| one_line(&format!("{error:#}"))),
         Err(panic) => {
@@ -210,7 +225,7 @@ mod tests {
     #[test]
     fn the_version_is_the_pinned_one() {
         assert!(
-            include_str!("../../Cargo.toml")
+            include_str!("../../../Cargo.toml")
                 .contains(&format!("tract-onnx = {{ version = \"={VERSION}\""))
         );
     }

@@ -1,0 +1,391 @@
+//! Convolutions of few input channels a group, depthwise ones above all, as sums of shifted rows.
+//!
+//! tract computes these pixel by pixel where the stride is not 1 or the kernel has more than a few
+//! taps. Here the rows that a run of output rows needs are copied with their padding into one plane
+//! a phase of the stride, all of one width. Then the neighbour of an output under any tap is at a
+//! fixed distance, whatever the stride, and the run is one long row without borders: a few columns
+//! at the end of each of its rows are computed for nothing.
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
+use tract_onnx::tract_core::ops::math::{Max, Min};
+use tract_onnx::tract_core::ops::nn::DataFormat;
+
+use super::weighted_sum::{BLOCK, Vectors, weighted_sums};
+
+#[cfg(test)]
+mod tests;
+
+/// Most input channels of a group. With more of them, tract's matrix products are as good.
+const MAX_CHANNELS: usize = 4;
+
+/// Largest side of a kernel.
+const MAX_KERNEL: usize = 7;
+
+/// Largest step: more phases than this are mostly not looked at.
+const MAX_STRIDE: usize = 4;
+
+/// Widest row of outputs: a bound of what copied rows take.
+const MAX_WIDTH: usize = 1 << 14;
+
+/// Values of copied rows that are aimed at: half of a small first-level cache.
+const CELLS: usize = 4096;
+
+/// Replaces what [`DirectConv`] can do in a decluttered model, with the clamp that follows.
+pub(super) fn replace_convolutions(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes().len() {
+        let Some(mut op) = DirectConv::of(model, id)? else {
+            continue;
+        };
+        let mut last = id;
+        while let Some((next, low, high)) = clamp_after(model, last)? {
+            op.high = op.high.max(low).min(high);
+            op.low = op.low.max(low).min(high);
+            last = next;
+        }
+        let mut patch = TypedModelPatch::new("direct convolution");
+        let input = patch.tap_model(model, model.node(id).inputs[0])?;
+        let output = patch.wire_node(&model.node(last).name, op, &[input])?[0];
+        patch.shunt_outside(model, last.into(), output)?;
+        patch.apply(model)?;
+    }
+    Ok(())
+}
+
+/// The node after `id` and its bounds, if it is the only one that reads it and takes the larger or
+/// the smaller of each value and a constant.
+fn clamp_after(model: &TypedModel, id: usize) -> TractResult<Option<(usize, f32, f32)>> {
+    if model.output_outlets()?.contains(&id.into()) {
+        return Ok(None);
+    }
+    let [inlet] = model.outlet_successors(id.into()) else {
+        return Ok(None);
+    };
+    let next = model.node(inlet.node);
+    let (Some(TypedBinOp(op, None)), 2) = (next.op_as::<TypedBinOp>(), next.inputs.len()) else {
+        return Ok(None);
+    };
+    let other = model.outlet_fact(next.inputs[1 - inlet.slot])?;
+    let Some(&[bound]) = other.konst.as_deref().map(constants).transpose()?.flatten() else {
+        return Ok(None);
+    };
+    let same_shape = next.outputs[0].fact.shape == model.node(id).outputs[0].fact.shape;
+    Ok(if !same_shape || bound.is_nan() {
+        None
+    } else if op.is::<Max>() {
+        Some((next.id, bound, f32::INFINITY))
+    } else if op.is::<Min>() {
+        Some((next.id, f32::NEG_INFINITY, bound))
+    } else {
+        None
+    })
+}
+
+/// The values of a constant of 32-bit floats.
+fn constants(tensor: &Tensor) -> TractResult<Option<&[f32]>> {
+    if tensor.datum_type() != f32::datum_type() || !tensor.is_plain() {
+        return Ok(None);
+    }
+    Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?))
+}
+
+/// One side of the picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Side {
+    input: usize,
+    output: usize,
+    kernel: usize,
+    stride: usize,
+    /// Zeros before the first value.
+    pad: usize,
+}
+
+impl Side {
+    /// Outputs further on that a tap may look at.
+    fn reach(&self) -> usize {
+        (self.kernel - 1) / self.stride
+    }
+
+    /// Phases of the stride that have a tap.
+    fn phases(&self) -> usize {
+        self.stride.min(self.kernel)
+    }
+}
+
+/// A convolution of groups of few input channels, and a clamp.
+#[derive(Clone, Debug, PartialEq)]
+struct DirectConv {
+    rows: Side,
+    columns: Side,
+    input_shape: TVec<usize>,
+    output_shape: TVec<usize>,
+    groups: usize,
+    /// Input channels of a group.
+    inputs: usize,
+    /// Output channels of a group.
+    outputs: usize,
+    /// Output channel, input channel of the group, row, column.
+    weights: Vec<f32>,
+    /// One an output channel.
+    bias: Vec<f32>,
+    low: f32,
+    high: f32,
+    /// Distances of the taps of one output channel from the first.
+    offsets: Vec<usize>,
+    vectors: Vectors,
+}
+
+/// Weights that are NaN make it unlike itself, and then it is merely not merged with its like.
+impl Eq for DirectConv {}
+
+impl DirectConv {
+    /// The operator for a node, if it is a convolution that this file is for.
+    fn of(model: &TypedModel, id: usize) -> TractResult<Option<Self>> {
+        let node = model.node(id);
+        let (Some(conv), &[input, kernel, bias]) = (node.op_as::<Conv>(), &node.inputs[..]) else {
+            return Ok(None);
+        };
+        let spec = &conv.pool_spec;
+        let fits = conv.q_params.is_none()
+            && conv.kernel_fmt == KernelFormat::OIHW
+            && matches!(spec.data_format, DataFormat::NCHW | DataFormat::CHW)
+            && spec.rank() == 2
+            && spec.dilations().iter().all(|&dilation| dilation == 1)
+            && (spec.kernel_shape.iter()).all(|side| (1..=MAX_KERNEL).contains(side))
+            && spec.kernel_shape.iter().any(|&side| side > 1)
+            && (spec.strides().iter()).all(|stride| (1..=MAX_STRIDE).contains(stride))
+            && conv.group > 0
+            && spec.input_channels.is_multiple_of(conv.group)
+            && spec.output_channels.is_multiple_of(conv.group)
+            && (1..=MAX_CHANNELS).contains(&(spec.input_channels / conv.group));
+        let input = model.outlet_fact(input)?;
+        let output = &node.outputs[0].fact;
+        let floats = [input, output].map(|fact| fact.datum_type == f32::datum_type());
+        let (true, [true, true], Some(from), Some(to), Some(kernel), Some(bias)) = (
+            fits,
+            floats,
+            input.shape.as_concrete(),
+            output.shape.as_concrete(),
+            model.outlet_fact(kernel)?.konst.as_deref(),
+            model.outlet_fact(bias)?.konst.as_deref(),
+        ) else {
+            return Ok(None);
+        };
+        let (Some(weights), Some(bias)) = (constants(kernel)?, constants(bias)?) else {
+            return Ok(None);
+        };
+        let inputs = spec.input_channels / conv.group;
+        let taps = inputs * spec.kernel_shape.iter().product::<usize>();
+        let bias = match bias {
+            &[one] => vec![one; spec.output_channels],
+            bias => bias.to_vec(),
+        };
+        let (batch, own) = if spec.data_format.has_n() {
+            (from.first().copied(), 1)
+        } else {
+            (Some(1), 0)
+        };
+        let (Some(batch), [from_channels, height, width], [to_channels, to_height, to_width]) = (
+            batch,
+            &from[own.min(from.len())..],
+            &to[own.min(to.len())..],
+        ) else {
+            return Ok(None);
+        };
+        let pads = spec.computed_padding(&[*height, *width]);
+        let side = |axis: usize, input: usize, output: usize| Side {
+            input,
+            output,
+            kernel: spec.kernel_shape[axis],
+            stride: spec.stride(axis),
+            pad: pads[axis].pad_before,
+        };
+        let (rows, columns) = (side(0, *height, *to_height), side(1, *width, *to_width));
+        let consistent = *from_channels == spec.input_channels
+            && *to_channels == spec.output_channels
+            && (own == 0 || to[0] == batch)
+            && spec.output_channels.checked_mul(taps) == Some(weights.len())
+            && bias.len() == spec.output_channels
+            && (0..2).all(|axis| pads[axis].convoluted == [*to_height, *to_width][axis])
+            && *to_width <= MAX_WIDTH
+            && !from.contains(&0)
+            && !to.contains(&0);
+        Ok(consistent.then(|| {
+            let mut op = Self {
+                rows,
+                columns,
+                input_shape: from.into(),
+                output_shape: to.into(),
+                groups: conv.group,
+                inputs,
+                outputs: spec.output_channels / conv.group,
+                weights: weights.to_vec(),
+                bias,
+                low: f32::NEG_INFINITY,
+                high: f32::INFINITY,
+                offsets: Vec::with_capacity(taps),
+                vectors: Vectors::detect(),
+            };
+            let (width, plane) = (op.width(), op.plane());
+            for channel in 0..inputs {
+                for (y, x) in
+                    (0..rows.kernel).flat_map(|y| (0..columns.kernel).map(move |x| (y, x)))
+                {
+                    let phase = (channel * rows.phases() + y % rows.stride) * columns.phases()
+                        + x % columns.stride;
+                    let inside = y / rows.stride * width + x / columns.stride;
+                    op.offsets.push(phase * plane + inside);
+                }
+            }
+            op
+        }))
+    }
+
+    /// Width of a copied row, in columns of the output.
+    fn width(&self) -> usize {
+        self.columns.output + self.columns.reach()
+    }
+
+    /// Output rows that are computed together.
+    fn run(&self) -> usize {
+        let phases = self.inputs * self.rows.phases() * self.columns.phases();
+        // Runs much shorter than what overlaps would mostly copy.
+        let least = 2 * self.rows.reach() + 1;
+        (CELLS / (phases * self.width()))
+            .max(least)
+            .min(self.rows.output)
+    }
+
+    /// Values of one phase of one channel.
+    fn plane(&self) -> usize {
+        (self.run() + self.rows.reach()) * self.width()
+    }
+
+    fn compute(&self, input: &[f32], output: &mut [f32]) {
+        let (run, width, plane) = (self.run(), self.width(), self.plane());
+        let taps = self.offsets.len();
+        let planes = self.inputs * self.rows.phases() * self.columns.phases();
+        // The last block of sums looks beyond the last plane.
+        let mut cells = vec![0.0; planes * plane + BLOCK + self.columns.reach()];
+        let mut sums = vec![0.0; (run * width).next_multiple_of(BLOCK)];
+        let from = self.inputs * self.rows.input * self.columns.input;
+        let to = self.rows.output * self.columns.output;
+        let groups = input
+            .chunks_exact(from)
+            .zip(output.chunks_exact_mut(self.outputs * to));
+        for (place, (input, output)) in groups.enumerate() {
+            let group = place % self.groups;
+            for first in (0..self.rows.output).step_by(run) {
+                let rows = run.min(self.rows.output - first);
+                for (channel, picture) in input.chunks_exact(from / self.inputs).enumerate() {
+                    let per_channel = planes / self.inputs * plane;
+                    self.copy_rows(first, rows, picture, &mut cells[channel * per_channel..]);
+                }
+                let sums = &mut sums[..(rows * width).next_multiple_of(BLOCK)];
+                for (own, output) in output.chunks_exact_mut(to).enumerate() {
+                    let channel = group * self.outputs + own;
+                    let weights = &self.weights[channel * taps..][..taps];
+                    let tapped = (&self.offsets[..], weights);
+                    weighted_sums(self.vectors, tapped, self.bias[channel], &cells, sums);
+                    let output =
+                        output[first * self.columns.output..].chunks_exact_mut(self.columns.output);
+                    for (row, sums) in output.zip(sums.chunks(width)).take(rows) {
+                        for (value, &sum) in row.iter_mut().zip(sums) {
+                            // NaN stays NaN, to be found.
+                            let sum = if sum < self.low { self.low } else { sum };
+                            *value = if sum > self.high { self.high } else { sum };
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies what the `rows` outputs from `first` look at, a plane each phase of the stride.
+    fn copy_rows(&self, first: usize, rows: usize, picture: &[f32], cells: &mut [f32]) {
+        let (width, plane, columns) = (self.width(), self.plane(), &self.columns);
+        for phase in 0..self.rows.phases() {
+            for row in 0..rows + self.rows.reach() {
+                let source = ((first + row) * self.rows.stride + phase)
+                    .checked_sub(self.rows.pad)
+                    .filter(|&source| source < self.rows.input)
+                    .map(|source| &picture[source * columns.input..][..columns.input]);
+                for column_phase in 0..columns.phases() {
+                    let target = (phase * columns.phases() + column_phase) * plane + row * width;
+                    let target = &mut cells[target..][..width];
+                    let Some(source) = source else {
+                        target.fill(0.0);
+                        continue;
+                    };
+                    let before = columns.pad.saturating_sub(column_phase);
+                    let before = before.div_ceil(columns.stride).min(width);
+                    let at = (before * columns.stride + column_phase).saturating_sub(columns.pad);
+                    let (left, target) = target.split_at_mut(before);
+                    left.fill(0.0);
+                    let source = source.get(at..).unwrap_or_default();
+                    let inside = source.len().div_ceil(columns.stride).min(target.len());
+                    let (target, right) = target.split_at_mut(inside);
+                    every(columns.stride, source, target);
+                    right.fill(0.0);
+                }
+            }
+        }
+    }
+}
+
+/// Copies every `stride`-th value, from the first.
+fn every(stride: usize, source: &[f32], target: &mut [f32]) {
+    match stride {
+        1 => target.copy_from_slice(&source[..target.len()]),
+        2 => {
+            let (pairs, rest) = source.as_chunks::<2>();
+            let values = pairs.iter().map(|[first, _]| first).chain(rest);
+            for (target, &value) in target.iter_mut().zip(values) {
+                *target = value;
+            }
+        }
+        _ => {
+            for (target, &value) in target.iter_mut().zip(source.iter().step_by(stride)) {
+                *target = value;
+            }
+        }
+    }
+}
+
+impl Op for DirectConv {
+    fn name(&self) -> StaticName {
+        "DirectConv".into()
+    }
+
+    fn validation(&self) -> Validation {
+        Validation::Rounding
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for DirectConv {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        ensure!(input.shape() == &self.input_shape[..]);
+        let mut output = Tensor::zero::<f32>(&self.output_shape)?;
+        self.compute(
+            input.try_as_plain_ram()?.as_slice::<f32>()?,
+            output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?,
+        );
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for DirectConv {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        ensure!(inputs.len() == 1 && inputs[0].shape.as_concrete() == Some(&self.input_shape));
+        Ok(tvec!(f32::fact(&self.output_shape)))
+    }
+
+    as_op!();
+}

@@ -1,0 +1,83 @@
+//! Weighted sums of shifted rows, the inner loop of a direct convolution, compiled twice on x86-64.
+//! Vectors of 512 bits gained nothing.
+
+/// Sums that are kept in registers at a time: eight vectors of eight, as many as hide the latency of
+/// a multiply-add.
+pub(super) const BLOCK: usize = 64;
+
+/// What the processor can do, looked up once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vectors {
+    /// What the target has at least.
+    Baseline,
+    /// 256 bits and fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Vectors {
+    /// Those of this processor.
+    pub(super) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Self::Avx2;
+        }
+        Self::Baseline
+    }
+}
+
+/// `sums[i] = start + Σ weights[t] · cells[offsets[t] + i]`.
+///
+/// # Panics
+/// If `sums` is no multiple of [`BLOCK`] long or `cells` ends before an offset plus its length.
+pub(super) fn weighted_sums(
+    vectors: Vectors,
+    (offsets, weights): (&[usize], &[f32]),
+    start: f32,
+    cells: &[f32],
+    sums: &mut [f32],
+) {
+    match vectors {
+        Vectors::Baseline => baseline((offsets, weights), start, cells, sums),
+        // SAFETY: `detect` found these instructions, and nothing else makes these values.
+        #[cfg(target_arch = "x86_64")]
+        Vectors::Avx2 => unsafe { avx2((offsets, weights), start, cells, sums) },
+    }
+}
+
+fn baseline(taps: (&[usize], &[f32]), start: f32, cells: &[f32], sums: &mut [f32]) {
+    // Without the instruction, a fused multiply-add is a call of a slow function.
+    #[cfg(not(target_arch = "aarch64"))]
+    body(|x, weight, sum| x * weight + sum, taps, start, cells, sums);
+    #[cfg(target_arch = "aarch64")]
+    body(f32::mul_add, taps, start, cells, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2(taps: (&[usize], &[f32]), start: f32, cells: &[f32], sums: &mut [f32]) {
+    body(f32::mul_add, taps, start, cells, sums);
+}
+
+#[inline(always)]
+fn body(
+    multiply_add: impl Fn(f32, f32, f32) -> f32,
+    (offsets, weights): (&[usize], &[f32]),
+    start: f32,
+    cells: &[f32],
+    sums: &mut [f32],
+) {
+    let (blocks, rest) = sums.as_chunks_mut::<BLOCK>();
+    assert!(rest.is_empty());
+    for (block, sums) in blocks.iter_mut().enumerate() {
+        let cells = &cells[block * BLOCK..];
+        let mut kept = [start; BLOCK];
+        for (&offset, &weight) in offsets.iter().zip(weights) {
+            let cells = cells[offset..].first_chunk::<BLOCK>().unwrap();
+            for (sum, &x) in kept.iter_mut().zip(cells) {
+                *sum = multiply_add(x, weight, *sum);
+            }
+        }
+        *sums = kept;
+    }
+}
