@@ -24,15 +24,16 @@ use crate::{
 /// Tiles of all frames together that features are fitted on, at least one of each frame.
 const FEATURE_TILES: usize = 2000;
 
-/// Tensors that features are fitted on, copies included: the fewer frames there are, the more copies
-/// of each are made, between these. A copy is the frame as another camera, light and hand would have
-/// taken it; without them, blur, compression or a new hand are what is found, and of a few frames a
-/// covariance can't be told (`docs/design/detection.md`).
-const FEATURE_LOOKS: usize = 1200;
-const COPIES: [usize; 2] = [2, 16];
+/// Copies of training frames that features are fitted on beside the frames themselves: the fewer frames
+/// there are, the more of each, up to so many. A copy is the frame as another camera, light and
+/// hand would have taken it; without them, blur, compression or a new hand are what is found, and of
+/// a few frames a covariance can't be told (`docs/design/detection.md`).
+const COPIES: usize = 600;
+const MOST_OF_ONE: usize = 16;
 
-/// The same for copies at any angle, of which the mixture takes a sample only.
-const TURNED_LOOKS: usize = 600;
+/// Frames that the mixture of turned copies is fitted on at most, and their copies: it takes a sample
+/// of their vectors only.
+const TURNED: usize = 300;
 
 /// As how many frames all copies together count: what many frames say themselves about how they vary
 /// is better than what copies do.
@@ -140,16 +141,12 @@ pub(super) fn fit(
     let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
     let source = |tiles: Vec<(usize, usize)>, copies: usize, pose: Pose| NetworkFeatures {
         runner,
-        weight: match pose {
-            Pose::Held => (COPIES_COUNT / (tiles.len() * copies).max(1) as f64).min(1.0),
-            Pose::Turned => 1.0,
-        },
         copies: Copies {
             material,
             retake: Retake::new(material.preprocess),
             pose,
         },
-        looks: looks(tiles, copies),
+        looks: looks(&tiles, copies),
     };
     // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
     let kinds = match material.layout.tiles().count() {
@@ -163,14 +160,14 @@ pub(super) fn fit(
     let mut fitted = Vec::new();
     for pose in [Pose::Held, Pose::Turned] {
         let train = tiles(&material.split.train);
-        let (wanted, kinds) = match pose {
-            Pose::Held => (FEATURE_LOOKS, kinds),
-            Pose::Turned => (TURNED_LOOKS, &[Kind::PositionFree][..]),
+        let (train, copies, kinds) = match pose {
+            Pose::Held => (train, COPIES, kinds),
+            Pose::Turned => (some(train, TURNED), TURNED, &[Kind::PositionFree][..]),
         };
-        let copies = (wanted / train.len().max(1)).clamp(COPIES[0], COPIES[1]);
+        let held_out = tiles(&material.split.validation);
         let models = features::fit(
             &mut source(train, copies, pose),
-            &mut source(tiles(&material.split.validation), 0, pose),
+            &mut source(held_out, 0, pose),
             kinds,
             &options,
         )?;
@@ -277,10 +274,25 @@ struct Look {
     copy: usize,
 }
 
-/// Each of `tiles` (frame and place) as it is and `copies` times taken anew.
-fn looks(tiles: Vec<(usize, usize)>, copies: usize) -> Vec<Look> {
-    let of_tile = |(frame, tile)| (0..=copies).map(move |copy| Look { frame, tile, copy });
-    tiles.into_iter().flat_map(of_tile).collect()
+/// At most `most` of `tiles`, evenly spaced.
+fn some(tiles: Vec<(usize, usize)>, most: usize) -> Vec<(usize, usize)> {
+    let taken = tiles.len().min(most);
+    (0..taken)
+        .map(|place| tiles[place * tiles.len() / taken])
+        .collect()
+}
+
+/// Each of `tiles` (frame and place) as it is, and some `copies` of them in all, evenly spaced.
+fn looks(tiles: &[(usize, usize)], copies: usize) -> Vec<Look> {
+    let count = tiles.len().max(1);
+    let copies = copies.min(MOST_OF_ONE * count);
+    // Of the first `place` tiles there are this many copies.
+    let until = |place: usize| place * copies / count;
+    let of_tile = |(place, &(frame, tile)): (usize, &(usize, usize))| {
+        let number = until(place + 1) - until(place);
+        (0..=number).map(move |copy| Look { frame, tile, copy })
+    };
+    tiles.iter().enumerate().flat_map(of_tile).collect()
 }
 
 /// The network as a source of feature maps of some of the tiles.
@@ -289,8 +301,6 @@ struct NetworkFeatures<'a, 'b> {
     copies: Copies<'a>,
     /// Those of a frame follow each other.
     looks: Vec<Look>,
-    /// What a copy counts.
-    weight: f64,
 }
 
 /// Makes copies of frames.
@@ -337,9 +347,10 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
     }
 
     fn weight(&self, frame: usize) -> f64 {
-        match self.looks[frame].copy {
-            0 => 1.0,
-            _ => self.weight,
+        let copies = || self.looks.iter().filter(|look| look.copy > 0).count();
+        match (self.looks[frame].copy, self.copies.pose) {
+            (0, _) | (_, Pose::Turned) => 1.0,
+            _ => (COPIES_COUNT / copies() as f64).min(1.0),
         }
     }
 
@@ -373,5 +384,34 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
             },
             |_, maps| maps.iter().try_for_each(|maps| visit(&borrowed(maps))),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_shared_out_evenly() {
+        let tiles = |count: usize| (0..count).map(|frame| (frame, 0)).collect::<Vec<_>>();
+        let counts = |frames: usize, copies: usize| {
+            let looks = looks(&tiles(frames), copies);
+            let whole = looks.iter().filter(|look| look.copy == 0).count();
+            assert_eq!(whole, frames);
+            let mut of_each = vec![0; frames];
+            for look in looks.iter().filter(|look| look.copy > 0) {
+                of_each[look.frame] += 1;
+                // Numbered from one, after the frame itself.
+                assert_eq!(look.copy, of_each[look.frame]);
+            }
+            of_each
+        };
+        assert_eq!(counts(3, 600), [16; 3]);
+        assert_eq!(counts(4, 10).iter().sum::<usize>(), 10);
+        assert!(counts(4, 10).iter().all(|&n| n == 2 || n == 3));
+        assert_eq!(counts(1000, 500).iter().sum::<usize>(), 500);
+        assert_eq!(counts(5, 0), [0; 5]);
+        assert_eq!(some(tiles(10), 4), [(0, 0), (2, 0), (5, 0), (7, 0)]);
+        assert_eq!(some(tiles(2), 4).len(), 2);
     }
 }

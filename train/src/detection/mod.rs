@@ -80,7 +80,7 @@ impl fmt::Display for Score {
 }
 
 /// What a detector is fitted on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Material<'a> {
     /// All canvases.
     pub frames: &'a Frames,
@@ -137,63 +137,35 @@ pub fn fit(
     make: impl FnMut() -> Result<Observer>,
 ) -> Result<Detector> {
     let runner = RefCell::new(Runner::new(make, material.interrupted)?);
-    let models = features::fit(wanted, material, &runner)?;
-    let mut runner = runner.into_inner();
-    let graph_shapes = runner.graph_shapes();
     let has_backbone = graphs_given.backbone.is_some();
-    let evidence = Evidence::new(
-        wanted,
-        spec,
-        material.layout,
-        (graph_shapes, has_backbone),
-        &models,
-    )?;
-
-    let stride = material
-        .split
-        .train
-        .len()
-        .div_ceil(STATISTICS_FRAMES)
-        .max(1);
-    let train: Vec<usize> = material
-        .split
-        .train
-        .iter()
-        .step_by(stride)
-        .copied()
-        .collect();
-    let mut gathered = evidence.gathered()?;
-    runner.each(
-        train.len(),
-        What::All,
-        |place| tensors(material.layout, material.frames.get(train[place])),
-        |tile, observer, input, maps| evidence.add(tile, observer, input, maps),
-        |_, maps: Vec<Vec<f32>>| {
-            gathered
-                .fields
-                .iter_mut()
-                .zip(&maps)
-                .try_for_each(|(field, map)| field.push(map))
-        },
-    )?;
-
-    let trials = trials::make(material)?;
-    let mut seen = Vec::with_capacity(trials.len());
-    runner.each(
-        trials.len(),
-        What::All,
-        |place| tensors(material.layout, &trials[place].canvas),
-        |tile, observer, input, maps| evidence.add(tile, observer, input, maps),
-        |place, maps| {
-            seen.push(Trial {
-                maps,
-                truth: trials[place].truth.clone(),
-            });
-            Ok(())
-        },
-    )?;
+    let rehearsal = rehearsal(material.split, has_backbone);
+    let rehearsed = Material {
+        split: rehearsal.as_ref().unwrap_or(material.split),
+        ..*material
+    };
+    if rehearsal.is_some() {
+        eprintln!(
+            "{} frames are few to choose by: the choice is rehearsed on halves of all but those \
+             that calibrate",
+            material.split.validation.len()
+        );
+    }
+    let graph_shapes = (runner.borrow().graph_shapes(), has_backbone);
+    let mut models = features::fit(wanted, &rehearsed, &runner)?;
+    let evidence = Evidence::new(wanted, spec, material.layout, graph_shapes, &models)?;
+    let mut gathered = evidence.gather(&rehearsed, &runner)?;
+    let trials = trials::make(&rehearsed)?;
+    let seen = evidence.try_out(&trials, &runner)?;
     let choice = choose::choose(wanted, &gathered, &seen)?;
+    drop(seen);
     report(wanted, &choice, &trials);
+    if rehearsal.is_some() {
+        models = features::fit(wanted, material, &runner)?;
+    }
+    let evidence = Evidence::new(wanted, spec, material.layout, graph_shapes, &models)?;
+    if rehearsal.is_some() {
+        gathered = evidence.gather(material, &runner)?;
+    }
 
     let mut files = BTreeMap::new();
     if let Some(model) = evidence.chosen_features(&choice) {
@@ -232,6 +204,29 @@ pub fn fit(
         statistics,
         files,
         figures,
+    })
+}
+
+/// Validation frames with which a choice can be made: how much normal frames differ from each other
+/// decides between scores, and a handful does not show it.
+const LEAST_TO_CHOOSE: usize = 12;
+
+/// Where there are few validation frames and a second network's features, which no training has
+/// touched: halves of training and validation frames together, to fit on and to choose by. What is
+/// chosen is then fitted on the training frames.
+fn rehearsal(split: &Split, has_backbone: bool) -> Option<Split> {
+    let few = split.validation.len() < LEAST_TO_CHOOSE;
+    if !has_backbone || !few || split.train.len() <= split.validation.len() {
+        return None;
+    }
+    let mut both = [&split.train[..], &split.validation].concat();
+    both.sort_unstable();
+    // In turn: frames that follow each other are often alike.
+    let every_second = |first: usize| both[first..].iter().step_by(2).copied().collect();
+    Some(Split {
+        train: every_second(0),
+        validation: every_second(1),
+        calibration: split.calibration.clone(),
     })
 }
 
@@ -378,6 +373,47 @@ impl<'a> Evidence<'a> {
             side: tensor[0].min(tensor[1]),
             tiled: self.layout.tiles().count() > 1,
         })
+    }
+
+    /// Statistics of each candidate over the training frames.
+    fn gather(&self, material: &Material, runner: &RefCell<Runner>) -> Result<Gathered> {
+        let train = &material.split.train;
+        let stride = train.len().div_ceil(STATISTICS_FRAMES).max(1);
+        let train: Vec<usize> = train.iter().step_by(stride).copied().collect();
+        let mut gathered = self.gathered()?;
+        runner.borrow_mut().each(
+            train.len(),
+            What::All,
+            |place| tensors(material.layout, material.frames.get(train[place])),
+            |tile, observer, input, maps| self.add(tile, observer, input, maps),
+            |_, maps: Vec<Vec<f32>>| {
+                gathered
+                    .fields
+                    .iter_mut()
+                    .zip(&maps)
+                    .try_for_each(|(field, map)| field.push(map))
+            },
+        )?;
+        Ok(gathered)
+    }
+
+    /// The maps of each candidate of the frames of synthetic validation.
+    fn try_out(&self, trials: &[trials::Made], runner: &RefCell<Runner>) -> Result<Vec<Trial>> {
+        let mut seen = Vec::with_capacity(trials.len());
+        runner.borrow_mut().each(
+            trials.len(),
+            What::All,
+            |place| tensors(self.layout, &trials[place].canvas),
+            |tile, observer, input, maps| self.add(tile, observer, input, maps),
+            |place, maps| {
+                seen.push(Trial {
+                    maps,
+                    truth: trials[place].truth.clone(),
+                });
+                Ok(())
+            },
+        )?;
+        Ok(seen)
     }
 
     /// Whether the network that makes `source` was trained on synthetic defects: what has a head was,

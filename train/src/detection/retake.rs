@@ -31,6 +31,9 @@ const BLUR: f32 = 0.6;
 const OFTEN: f64 = 0.5;
 const QUALITY: [u8; 2] = [40, 95];
 
+/// Steps of the tone curve: finer than any camera's.
+const TONES: usize = 1 << 12;
+
 /// How a part lies that is held in place, and how one that lies as it falls.
 const HELD: Movement = Movement {
     rotation: 2.5,
@@ -140,6 +143,10 @@ impl Retake {
             Pose::Held => self.moved(frame, &HELD, random),
             Pose::Turned => self.moved(frame, &TURNED, random),
         };
+        let tone: Vec<f32> = (0..=TONES)
+            .map(|level| (level as f32 / TONES as f32).powf(gamma) * gain + offset)
+            .map(|value| value.clamp(0.0, 1.0))
+            .collect();
         let mut smoothing = GaussianSmoothing::new(width, height, blur)?;
         for plane in out.chunks_exact_mut(height * width) {
             let mean = plane.iter().sum::<f32>() / plane.len() as f32;
@@ -147,10 +154,14 @@ impl Retake {
                 *value = mean + contrast * (*value - mean);
             }
             smoothing.apply(plane)?;
-            for value in plane {
-                let grain: f32 = StandardNormal.sample(random);
-                let light = value.clamp(0.0, 1.0).powf(gamma) * gain + offset;
-                *value = (light + noise * grain).clamp(0.0, 1.0);
+            for value in &mut *plane {
+                *value = tone[(value.clamp(0.0, 1.0) * TONES as f32).round() as usize];
+            }
+            if noise > 0.0 {
+                for value in plane {
+                    let grain: f32 = StandardNormal.sample(random);
+                    *value = (*value + noise * grain).clamp(0.0, 1.0);
+                }
             }
         }
         if !is_small && random.random_bool(OFTEN) {

@@ -1,6 +1,6 @@
 //! From feature maps of normal frames to models, in two passes and one over held-out frames.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use nalgebra::DMatrix;
@@ -21,6 +21,9 @@ use crate::random::{Purpose, stream};
 /// Frames, evenly spaced, from which scales and directions are estimated, and held-out frames that
 /// a mixture is chosen by. Both are shared by all cells, so that more would change little.
 const MOST_FRAMES: usize = 512;
+
+/// Bytes of feature vectors that are kept from the first pass for the second.
+const KEPT_BYTES: usize = 512 << 20;
 
 /// Frames that are worked on together.
 const BATCH: usize = 8;
@@ -64,7 +67,7 @@ pub fn fit(
         Ok(())
     })?;
     let grid = grid.context("the source of feature maps gave none for its first frame")?;
-    let statistics = channel_statistics(train, &grid)?;
+    let (statistics, kept) = channel_statistics(train, &grid)?;
 
     let mut cells = None;
     if kinds.iter().any(|&kind| kind != Kind::PositionFree) {
@@ -84,31 +87,44 @@ pub fn fit(
     }
     drop(statistics);
 
-    let frames: Vec<usize> = (0..train.frames()).collect();
-    pass(
-        train,
-        &frames,
-        &grid,
-        cells.as_mut(),
-        vectors.as_mut(),
-        options.seed,
-        0,
-    )?;
+    let weights = weights_of(train, &(0..train.frames()).collect::<Vec<_>>());
+    let mut pass = Pass {
+        cells: cells.as_mut(),
+        vectors: vectors.as_mut(),
+        of_weight_one: MIXTURE_VECTORS[0] as f64 / weights.iter().sum::<f64>().max(1.0),
+        weights,
+        seed: options.seed,
+        part: 0,
+    };
+    let seen: BTreeSet<usize> = kept.iter().map(|(frame, _)| *frame).collect();
+    let rest: Vec<usize> = (0..train.frames()).filter(|f| !seen.contains(f)).collect();
+    let mut kept = kept.into_iter().peekable();
+    while kept.peek().is_some() {
+        let (frames, batch): (Vec<_>, Vec<_>) = kept.by_ref().take(BATCH).unzip();
+        pass.add(frames, batch);
+    }
+    batches(train, &rest, &grid, &mut |first, batch| {
+        pass.add(rest[first..first + batch.len()].to_vec(), batch);
+        Ok(())
+    })?;
     let cells = cells.map(Cells::fit).transpose()?;
     let mixture = match vectors {
         Some(vectors) => {
             let mut tested = vectors.emptied();
             let frames = evenly_spaced(held_out.frames(), MOST_FRAMES);
-            let tested_vectors = Some(&mut tested);
-            pass(
-                held_out,
-                &frames,
-                &grid,
-                None,
-                tested_vectors,
-                options.seed,
-                1,
-            )?;
+            let weights = vec![1.0; held_out.frames()];
+            let mut pass = Pass {
+                cells: None,
+                vectors: Some(&mut tested),
+                of_weight_one: MIXTURE_VECTORS[1] as f64 / frames.len().max(1) as f64,
+                weights,
+                seed: options.seed,
+                part: 1,
+            };
+            batches(held_out, &frames, &grid, &mut |first, batch| {
+                pass.add(frames[first..first + batch.len()].to_vec(), batch);
+                Ok(())
+            })?;
             Some(vectors.fit(&tested, options)?)
         }
         None => None,
@@ -221,10 +237,16 @@ fn is_round(directions: usize) -> bool {
     }
 }
 
-fn channel_statistics(source: &mut dyn FeatureSource, grid: &Grid) -> Result<ChannelStatistics> {
+/// Also the vectors of the frames that it looked at, as many as there is room for, each with its frame.
+fn channel_statistics(
+    source: &mut dyn FeatureSource,
+    grid: &Grid,
+) -> Result<(ChannelStatistics, Vec<(usize, DMatrix<f32>)>)> {
     let frames = evenly_spaced(source.frames(), MOST_FRAMES);
     let weights = weights_of(source, &frames);
     let mut sums: Option<ChannelSums> = None;
+    let room = KEPT_BYTES / (grid.cells() * grid.channels() * size_of::<f32>()).max(1);
+    let mut kept = Vec::new();
     batches(source, &frames, grid, &mut |place, batch| {
         let Some(first) = batch.first() else {
             return Ok(());
@@ -237,10 +259,12 @@ fn channel_statistics(source: &mut dyn FeatureSource, grid: &Grid) -> Result<Cha
         for (contribution, &weight) in contributions.into_iter().zip(&weights[place..]) {
             sums.add(contribution, weight);
         }
+        kept.extend(frames[place..].iter().copied().zip(batch));
+        kept.truncate(room);
         Ok(())
     })?;
-    sums.context("the source of feature maps gave no frame")?
-        .finish()
+    let sums = sums.context("the source of feature maps gave no frame")?;
+    Ok((sums.finish()?, kept))
 }
 
 fn weights_of(source: &dyn FeatureSource, frames: &[usize]) -> Vec<f64> {
@@ -278,36 +302,37 @@ fn batches(
     Ok(())
 }
 
-/// Adds all `frames` of a source to what is given of the two; `part` keeps the choice of vectors
-/// in training and in held-out frames apart.
-fn pass(
-    source: &mut dyn FeatureSource,
-    frames: &[usize],
-    grid: &Grid,
-    mut cells: Option<&mut Cells>,
-    mut vectors: Option<&mut Vectors>,
+/// Adds feature vectors of frames to what is being fitted.
+struct Pass<'a> {
+    cells: Option<&'a mut Cells>,
+    vectors: Option<&'a mut Vectors>,
+    /// Of every frame of the source.
+    weights: Vec<f64>,
+    /// Vectors for the mixture of a frame of weight 1.
+    of_weight_one: f64,
     seed: u64,
+    /// Keeps the choice of vectors in training and in held-out frames apart.
     part: usize,
-) -> Result<()> {
-    let weights = weights_of(source, frames);
-    let of_weight_one = MIXTURE_VECTORS[part] as f64 / weights.iter().sum::<f64>().max(1.0);
-    batches(source, frames, grid, &mut |first, batch| {
-        let weights = &weights[first..first + batch.len()];
-        if let Some(cells) = &mut cells {
-            cells.add(&batch, weights);
+}
+
+impl Pass<'_> {
+    fn add(&mut self, frames: Vec<usize>, batch: Vec<DMatrix<f32>>) {
+        let weights: Vec<f64> = frames.iter().map(|&frame| self.weights[frame]).collect();
+        if let Some(cells) = &mut self.cells {
+            cells.add(&batch, &weights);
         }
-        if let Some(vectors) = &mut vectors {
-            for (place, frame) in batch.into_iter().enumerate() {
-                let counter = 2 * (first + place) + part;
-                let mut random = stream(seed, Purpose::Features, counter as u64);
-                let each = (of_weight_one * weights[place]).ceil() as usize;
-                let each = each.min(grid.cells());
-                let chosen = index::sample(&mut random, grid.cells(), each).into_vec();
-                vectors.add(frame.select_columns(&chosen));
-            }
+        let Some(vectors) = &mut self.vectors else {
+            return;
+        };
+        for ((frame, of_frame), weight) in frames.into_iter().zip(batch).zip(weights) {
+            let counter = 2 * frame + self.part;
+            let mut random = stream(self.seed, Purpose::Features, counter as u64);
+            let each = (self.of_weight_one * weight).ceil() as usize;
+            let each = each.min(of_frame.ncols());
+            let chosen = index::sample(&mut random, of_frame.ncols(), each).into_vec();
+            vectors.add(of_frame.select_columns(&chosen));
         }
-        Ok(())
-    })
+    }
 }
 
 /// Gaussians of the cells in the making.
