@@ -17,18 +17,20 @@ use super::Material;
 use crate::fit::{Movement, View};
 
 /// Largest changes of a frame: gain, as a power of two; offset, as a share of full scale; gamma, as
-/// a power of two; contrast about the mean, relative; deviation of noise; of blur, in pixels of a
-/// tensor of 128.
+/// a power of two; contrast about the mean, relative; deviation of noise.
 const GAIN: f32 = 0.38;
 const OFFSET: f32 = 0.03;
 const GAMMA: f32 = 0.15;
 const CONTRAST: f32 = 0.15;
 const NOISE: f32 = 0.02;
-const BLUR: f32 = 0.6;
+
+/// Largest deviation of blur, in pixels, and as a share of the tensor's shorter side.
+const BLUR: f32 = 1.5;
+const BLUR_SHARE: f32 = 0.006;
 
 /// Share of the frames that are blurred; that have noise; that were stored as JPEG; and the range of
 /// its quality.
-const OFTEN: f64 = 0.5;
+const OFTEN: f64 = 0.6;
 const QUALITY: [u8; 2] = [40, 95];
 
 /// Steps of the tone curve: finer than any camera's.
@@ -135,7 +137,7 @@ impl Retake {
             false => 0.0,
         };
         let noise = often(NOISE);
-        let blur = often(BLUR * self.side as f32 / 128.0);
+        let blur = often(BLUR.min(BLUR_SHARE * self.side as f32));
 
         let is_small = self.side < LEAST_SIDE;
         let mut out = match pose {
