@@ -63,7 +63,7 @@ pub(super) struct TrainingArgs {
     #[arg(long, value_enum)]
     preset: Option<PresetArg>,
     /// Side of the tensor in pixels; auto: 128 where frames are at most 96 pixels wide
-    /// or high, else 256, and 384 with best
+    /// or high, 256 up to 320 (384 with best), from there on 512, but for --features own
     /// [default: 28 for 28x28, else auto]
     #[arg(long, value_enum)]
     size: Option<SizeArg>,
@@ -262,6 +262,8 @@ enum SizeArg {
     Side256,
     #[value(name = "384")]
     Side384,
+    #[value(name = "512")]
+    Side512,
 }
 
 impl SizeArg {
@@ -272,6 +274,7 @@ impl SizeArg {
             Self::Side128 => Some(128),
             Self::Side256 => Some(256),
             Self::Side384 => Some(384),
+            Self::Side512 => Some(512),
         }
     }
 }

@@ -237,11 +237,14 @@ fn is_round(directions: usize) -> bool {
     }
 }
 
+/// A frame and its feature vectors, channels×cells.
+type OfFrame = (usize, DMatrix<f32>);
+
 /// Also the vectors of the frames that it looked at, as many as there is room for, each with its frame.
 fn channel_statistics(
     source: &mut dyn FeatureSource,
     grid: &Grid,
-) -> Result<(ChannelStatistics, Vec<(usize, DMatrix<f32>)>)> {
+) -> Result<(ChannelStatistics, Vec<OfFrame>)> {
     let frames = evenly_spaced(source.frames(), MOST_FRAMES);
     let weights = weights_of(source, &frames);
     let mut sums: Option<ChannelSums> = None;
