@@ -66,12 +66,8 @@ def over(picture, cover, colour):
 
 # Each set: a function of (random, kind or None) that gives picture h×w×c in 0–1 and mask h×w.
 
-BOARD = 640
-
-
 def boards(random, kind):
-    size, pitch = BOARD, 40
-    copper = np.zeros((size, size))
+    size, pitch = 640, 40
     lanes = []
 
     def draw(d, s):
@@ -168,11 +164,14 @@ def rings(random, kind):
     clean = layer
     mask = np.zeros((size, size))
     if kind == "missing":
-        whole = rings.whole if hasattr(rings, "whole") else None
-        if whole is None:
-            state = random.bit_generator.state
-            whole = rings.whole = drawn(size, lambda d, s: [d.ellipse([(c + 88 * np.cos(2 * np.pi * (h + 0.5) / 6) - 13) * s, (c + 88 * np.sin(2 * np.pi * (h + 0.5) / 6) - 13) * s, (c + 88 * np.cos(2 * np.pi * (h + 0.5) / 6) + 13) * s, (c + 88 * np.sin(2 * np.pi * (h + 0.5) / 6) + 13) * s], fill=255) for h in range(6)])
-            random.bit_generator.state = state
+
+        def holes(d, s):
+            for hole in range(6):
+                a = 2 * np.pi * (hole + 0.5) / 6
+                x, y = c + 88 * np.cos(a), c + 88 * np.sin(a)
+                d.ellipse([(x - 13) * s, (y - 13) * s, (x + 13) * s, (y + 13) * s], fill=255)
+
+        whole = drawn(size, holes)
         mask = (whole > 0.5) & (layer > 0.3)
     elif kind == "chip":
         a = random.uniform(0, 2 * np.pi)
