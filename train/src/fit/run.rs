@@ -45,8 +45,9 @@ const NOISE_COUNTER: u64 = 1 << 40;
 const DEFECT_COUNTER: u64 = 1 << 41;
 /// Seconds between two checkpoints.
 const CHECKPOINT_SECONDS: f64 = 60.0;
-/// Share of the time that is kept for export and calibration.
-const RESERVE: f64 = 0.06;
+/// Share of the time that is kept for what follows training: export, features, the choice of a score,
+/// calibration.
+const RESERVE: f64 = 0.15;
 
 /// What training works on.
 #[derive(Debug)]
