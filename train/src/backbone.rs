@@ -50,7 +50,7 @@ pub fn normalise() -> Normalise {
 ///
 /// Both are averages over some 3×3 places around each (Roth et al. 2022, PatchCore, eq. 2), so that a
 /// pixel of shift changes little. Where that would be more than 576 places they are averaged further,
-/// both to the same h×w: H/16×W/16, or half or a quarter as many in each direction.
+/// by powers of two that divide their sides, for squares of 256, 384 and 512 to the same h×w.
 ///
 /// # Errors
 /// A side that is not a multiple of 16.

@@ -73,7 +73,8 @@ fn body(
         let cells = &cells[block * BLOCK..];
         let mut kept = [start; BLOCK];
         for (&offset, &weight) in offsets.iter().zip(weights) {
-            let cells = cells[offset..].first_chunk::<BLOCK>().unwrap();
+            let cells = cells[offset..].first_chunk::<BLOCK>();
+            let cells = cells.expect("cells reach as far beyond each offset as there are sums");
             for (sum, &x) in kept.iter_mut().zip(cells) {
                 *sum = multiply_add(x, weight, *sum);
             }

@@ -35,7 +35,7 @@ const MOST_OF_ONE: usize = 16;
 /// of their vectors only.
 const TURNED: usize = 300;
 
-/// As how many frames all copies together count: what many frames say themselves about how they vary
+/// As how many frames all copies together count, but for turned ones, which count as frames: what many frames say themselves about how they vary
 /// is better than what copies do.
 const COPIES_COUNT: f64 = 100.0;
 
@@ -139,14 +139,22 @@ pub(super) fn fit(
         material.split.train.len()
     );
     let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
-    let source = |tiles: Vec<(usize, usize)>, copies: usize, pose: Pose| NetworkFeatures {
-        runner,
-        copies: Copies {
-            material,
-            retake: Retake::new(material.preprocess),
-            pose,
-        },
-        looks: looks(&tiles, copies),
+    let source = |tiles: Vec<(usize, usize)>, copies: usize, pose: Pose| {
+        let looks = looks(&tiles, copies);
+        let made = (looks.len() - tiles.len()).max(1);
+        NetworkFeatures {
+            runner,
+            copies: Copies {
+                material,
+                retake: Retake::new(material.preprocess),
+                pose,
+            },
+            looks,
+            copy_weight: match pose {
+                Pose::Held => (COPIES_COUNT / made as f64).min(1.0),
+                Pose::Turned => 1.0,
+            },
+        }
     };
     // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
     let kinds = match material.layout.tiles().count() {
@@ -301,6 +309,8 @@ struct NetworkFeatures<'a, 'b> {
     copies: Copies<'a>,
     /// Those of a frame follow each other.
     looks: Vec<Look>,
+    /// What a copy counts.
+    copy_weight: f64,
 }
 
 /// Makes copies of frames.
@@ -347,10 +357,9 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
     }
 
     fn weight(&self, frame: usize) -> f64 {
-        let copies = || self.looks.iter().filter(|look| look.copy > 0).count();
-        match (self.looks[frame].copy, self.copies.pose) {
-            (0, _) | (_, Pose::Turned) => 1.0,
-            _ => (COPIES_COUNT / copies() as f64).min(1.0),
+        match self.looks[frame].copy {
+            0 => 1.0,
+            _ => self.copy_weight,
         }
     }
 

@@ -138,7 +138,10 @@ pub fn fit(
 ) -> Result<Detector> {
     let runner = RefCell::new(Runner::new(make, material.interrupted)?);
     let has_backbone = graphs_given.backbone.is_some();
-    let rehearsal = rehearsal(material.split, has_backbone);
+    let compares_features = has_backbone && matches!(wanted, Score::Auto | Score::Features);
+    let rehearsal = compares_features
+        .then(|| rehearsal(material.split))
+        .flatten();
     let rehearsed = Material {
         split: rehearsal.as_ref().unwrap_or(material.split),
         ..*material
@@ -211,12 +214,12 @@ pub fn fit(
 /// decides between scores, and a handful does not show it.
 const LEAST_TO_CHOOSE: usize = 12;
 
-/// Where there are few validation frames and a second network's features, which no training has
-/// touched: halves of training and validation frames together, to fit on and to choose by. What is
-/// chosen is then fitted on the training frames.
-fn rehearsal(split: &Split, has_backbone: bool) -> Option<Split> {
+/// Where there are few validation frames: halves of training and validation frames together, to fit on
+/// and to choose by. What is chosen is then fitted on the training frames. For the features of a second
+/// network, which no training has touched; scores of the trained one have seen some of these frames.
+fn rehearsal(split: &Split) -> Option<Split> {
     let few = split.validation.len() < LEAST_TO_CHOOSE;
-    if !has_backbone || !few || split.train.len() <= split.validation.len() {
+    if !few || split.train.len() <= split.validation.len() {
         return None;
     }
     let mut both = [&split.train[..], &split.validation].concat();
@@ -514,4 +517,27 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
         sources.join(" + "),
         100.0 * choice.pixel_auroc
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_is_rehearsed_on_halves_of_what_does_not_calibrate() {
+        let split = |train: usize, validation: usize| Split {
+            train: (validation..validation + train).collect(),
+            validation: (0..validation).collect(),
+            calibration: vec![99],
+        };
+        let halves = rehearsal(&split(21, 3)).unwrap();
+        assert_eq!([halves.train.len(), halves.validation.len()], [12, 12]);
+        let mut both = [halves.train, halves.validation].concat();
+        both.sort_unstable();
+        assert_eq!(both, (0..24).collect::<Vec<_>>());
+        assert_eq!(halves.calibration, [99]);
+        // Enough to choose by; no more to fit on than to choose by.
+        assert_eq!(rehearsal(&split(84, 12)), None);
+        assert_eq!(rehearsal(&split(3, 3)), None);
+    }
 }

@@ -176,17 +176,23 @@ pub(super) struct Sizing {
 /// Side of the tensor for frames as large as the median of some of `samples` within `crop`.
 pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>, sizing: Sizing) -> usize {
     let sizes = sizes_of(samples, crop);
-    let Some(&[width, height]) = sizes.get(sizes.len() / 2) else {
-        return SMALL_SIDE;
-    };
+    match sizes.get(sizes.len() / 2) {
+        Some(&[width, height]) => side_for(width.min(height), samples.len(), sizing),
+        None => SMALL_SIDE,
+    }
+}
+
+/// The same for `count` frames whose shorter side has `side` pixels.
+fn side_for(side: f64, count: usize, sizing: Sizing) -> usize {
     let large = sizing.usual.max(LARGE_SIDE);
-    let bytes = samples.len() * sizing.channels * large * large * size_of::<f32>();
-    match width.min(height) {
-        side if side <= SMALL_FRAMES => SMALL_SIDE,
-        side if side < LARGE_FRAMES || !sizing.enlarges => sizing.usual,
-        side if side > TILED_FRAMES && sizing.tiles => sizing.usual,
-        _ if bytes > LARGE_MEMORY => sizing.usual,
-        _ => large,
+    let bytes = count * sizing.channels * large * large * size_of::<f32>();
+    let is_tiled = side > TILED_FRAMES && sizing.tiles;
+    if side <= SMALL_FRAMES {
+        SMALL_SIDE
+    } else if side < LARGE_FRAMES || !sizing.enlarges || is_tiled || bytes > LARGE_MEMORY {
+        sizing.usual
+    } else {
+        large
     }
 }
 
@@ -374,6 +380,35 @@ mod tests {
                 assert_eq!([tiles.width, tiles.height], canvas);
             }
         }
+    }
+
+    #[test]
+    fn sides_by_the_size_of_frames() {
+        let sizing = Sizing {
+            usual: 256,
+            enlarges: true,
+            tiles: true,
+            channels: 3,
+        };
+        let sides = |sizing: Sizing| {
+            [28.0, 96.0, 97.0, 319.0, 320.0, 1500.0, 2000.0].map(|side| side_for(side, 100, sizing))
+        };
+        assert_eq!(sides(sizing), [128, 128, 256, 256, 512, 512, 256]);
+        let whole = Sizing {
+            tiles: false,
+            ..sizing
+        };
+        assert_eq!(sides(whole), [128, 128, 256, 256, 512, 512, 512]);
+        let own = Sizing {
+            enlarges: false,
+            ..sizing
+        };
+        assert_eq!(sides(own), [128, 128, 256, 256, 256, 256, 256]);
+        // 3 MiB each at 512 pixels: 1365 are 4 GiB.
+        assert_eq!(
+            [1365, 1366].map(|count| side_for(400.0, count, sizing)),
+            [512, 256]
+        );
     }
 
     #[test]

@@ -267,7 +267,8 @@ impl DirectConv {
         let (run, width, plane) = (self.run(), self.width(), self.plane());
         let taps = self.offsets.len();
         let planes = self.inputs * self.rows.phases() * self.columns.phases();
-        // The last block of sums looks beyond the last plane.
+        // The last tap begins `reach` rows and columns into the last plane, whose rest holds a run; sums
+        // are rounded up to a block, and so look beyond it.
         let mut cells = vec![0.0; planes * plane + BLOCK + self.columns.reach()];
         let mut sums = vec![0.0; (run * width).next_multiple_of(BLOCK)];
         let from = self.inputs * self.rows.input * self.columns.input;
