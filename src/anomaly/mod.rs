@@ -4,6 +4,7 @@ mod aggregation;
 mod backbone;
 mod calibration;
 mod drift;
+mod enlarge;
 mod evidence;
 mod map;
 mod region;
@@ -27,7 +28,7 @@ pub use region::{Region, regions};
 pub(crate) use scorer::Part;
 pub use scorer::{Scorer, Share};
 pub use settings::{Aggregation, ImageScore, MapScore, Scoring, Source, SourceSettings};
-pub use statistics::{PositionStatistics, Standardisation};
+pub use statistics::{PositionStatistics, Standardisation, statistics_size};
 pub use verdict::{Label, Verdict};
 
 /// Why a score or a calibration could not be computed.

@@ -2,11 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use fast_image_resize::{
-    FilterType, ResizeAlg, ResizeOptions, Resizer,
-    images::{TypedImage, TypedImageRef},
-    pixels::F32,
-};
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +12,7 @@ use crate::{
 
 use super::{
     AnomalyError, EvidenceMap, GaussianSmoothing, GraphShapes, ImageScore, MapScore, Observed,
-    Scoring, Source, SourceSettings, Standardisation, check_length,
+    Scoring, Source, SourceSettings, Standardisation, check_length, enlarge::Enlarge,
 };
 
 impl Scoring {
@@ -90,7 +85,9 @@ pub struct Scorer {
     /// Sum over these tiles of the posterior's divergence from the prior, nats.
     divergence: f64,
     last_smoothing: GaussianSmoothing,
-    enlarged: Enlarged,
+    enlarge: Enlarge,
+    /// A map in the canvas's size.
+    enlarged: Vec<f32>,
     selection: Vec<f32>,
 }
 
@@ -126,6 +123,13 @@ impl Part {
     }
 }
 
+/// What sources are averaged for.
+#[derive(Clone, Copy)]
+enum Of {
+    Image,
+    Map,
+}
+
 /// One source's map of the last frame.
 #[derive(Debug)]
 struct Field {
@@ -147,12 +151,12 @@ struct Field {
 }
 
 impl Scorer {
-    /// For the frames of `spec` and `layout`, with the maps that the bundle's graphs make and the
-    /// content `2×h×w` of each source's statistics.
+    /// For the frames of `spec` and `layout`, with the maps that the bundle's graphs make and each
+    /// source's statistics, as [`Standardisation::from_array`] takes them.
     ///
     /// # Errors
     /// What [`Scoring::validate`] refuses; a source whose graph is missing; statistics that are
-    /// missing, of another shape, or such as [`Standardisation::from_array`] refuses.
+    /// missing, or such as [`Standardisation::from_array`] refuses.
     pub fn new(
         scoring: &Scoring,
         spec: &VaeSpec,
@@ -184,7 +188,8 @@ impl Scorer {
             part: Part::All,
             divergence: 0.0,
             last_smoothing: GaussianSmoothing::new(size[1], size[0], scoring.map.smoothing)?,
-            enlarged: Enlarged::new(size),
+            enlarge: Enlarge::default(),
+            enlarged: vec![0.0; size[0] * size[1]],
             selection: Vec::with_capacity(size[0] * size[1]),
         })
     }
@@ -259,8 +264,7 @@ impl Scorer {
     pub fn finish(&mut self, map: &mut [f32]) -> Result<f64, AnomalyError> {
         check_length("anomaly map", map.len(), self.positions())?;
         self.treat()?;
-        self.enlarged
-            .average(&self.fields, &self.map.sources, self.map.standardised, map)?;
+        self.average(Of::Map, map)?;
         self.last_smoothing.apply(map)?;
         if let Some(interior) = &self.interior {
             interior.exclude(map);
@@ -277,13 +281,10 @@ impl Scorer {
                 }
             }
             _ => {
-                self.selection.resize(map.len(), 0.0);
-                self.enlarged.average(
-                    &self.fields,
-                    &self.image.sources,
-                    self.image.standardised,
-                    &mut self.selection,
-                )?;
+                let mut values = std::mem::take(&mut self.selection);
+                values.resize(map.len(), 0.0);
+                self.average(Of::Image, &mut values)?;
+                self.selection = values;
                 if let Some(interior) = &self.interior {
                     let mut cells = interior.cells().iter();
                     self.selection
@@ -292,6 +293,29 @@ impl Scorer {
             }
         }
         self.image.aggregation.score(&mut self.selection)
+    }
+
+    /// The mean of the sources' maps in the canvas's size.
+    fn average(&mut self, of: Of, out: &mut [f32]) -> Result<(), AnomalyError> {
+        let (sources, standardised) = match of {
+            Of::Image => (&self.image.sources, self.image.standardised),
+            Of::Map => (&self.map.sources, self.map.standardised),
+        };
+        out.fill(0.0);
+        let share = 1.0 / sources.len() as f32;
+        for &source in sources {
+            let field = find(&self.fields, source)?;
+            let mut values = field.values(standardised);
+            if field.shape != self.size {
+                self.enlarge
+                    .apply(values, field.shape, &mut self.enlarged, self.size);
+                values = &self.enlarged;
+            }
+            for (out, value) in out.iter_mut().zip(values) {
+                *out += share * value;
+            }
+        }
+        Ok(())
     }
 
     /// Smooths and standardises the maps of the sources whose last tile was taken in, as
@@ -403,18 +427,7 @@ impl Field {
                 )));
             }
             (Some(_), Some(array)) => {
-                let found = Standardisation::from_array(array.view())?;
-                check_length(
-                    "statistics of the anomaly maps: rows",
-                    found.height(),
-                    height,
-                )?;
-                check_length(
-                    "statistics of the anomaly maps: columns",
-                    found.width(),
-                    width,
-                )?;
-                Some(found)
+                Some(Standardisation::from_array(array.view(), shape)?)
             }
         };
         Ok(Self {
@@ -450,70 +463,6 @@ impl Field {
 
     fn values(&self, standardised: bool) -> &[f32] {
         if standardised { &self.z } else { &self.raw }
-    }
-}
-
-/// Brings maps to the canvas's size.
-#[derive(Debug)]
-struct Enlarged {
-    resizer: Resizer,
-    /// Rows and columns.
-    size: [usize; 2],
-    values: Vec<f32>,
-}
-
-impl Enlarged {
-    fn new(size: [usize; 2]) -> Self {
-        Self {
-            resizer: Resizer::new(),
-            size,
-            values: vec![0.0; size[0] * size[1]],
-        }
-    }
-
-    /// The mean of the sources' maps in the canvas's size.
-    fn average(
-        &mut self,
-        fields: &[Field],
-        sources: &[Source],
-        standardised: bool,
-        out: &mut [f32],
-    ) -> Result<(), AnomalyError> {
-        out.fill(0.0);
-        let share = 1.0 / sources.len() as f32;
-        for &source in sources {
-            let field = find(fields, source)?;
-            let mut values = field.values(standardised);
-            if field.shape != self.size {
-                self.enlarge(values, field.shape);
-                values = &self.values;
-            }
-            for (out, value) in out.iter_mut().zip(values) {
-                *out += share * value;
-            }
-        }
-        Ok(())
-    }
-
-    /// Linear interpolation between the centres of cells, level beyond the outermost ones.
-    fn enlarge(&mut self, values: &[f32], [height, width]: [usize; 2]) {
-        let [rows, columns] = self.size;
-        let source = TypedImageRef::<F32>::from_buffer(
-            width as u32,
-            height as u32,
-            bytemuck::cast_slice(values),
-        )
-        .expect("a map has as many values as its shape says");
-        let mut target = TypedImage::<F32>::from_buffer(
-            columns as u32,
-            rows as u32,
-            bytemuck::cast_slice_mut(&mut self.values),
-        )
-        .expect("the buffer was made in this size");
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        self.resizer
-            .resize_typed(&source, &mut target, &options)
-            .expect("without cropping the source, there is nothing to fail");
     }
 }
 

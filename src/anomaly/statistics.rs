@@ -1,9 +1,9 @@
 //! Mean and deviation of the residual at each position over normal frames, and the
 //! standardisation by them.
 
-use ndarray::{Array3, ArrayView3, Axis};
+use ndarray::{Array3, ArrayView3, Axis, s};
 
-use super::{AnomalyError, check_finite, check_length};
+use super::{AnomalyError, check_finite, check_length, enlarge::Enlarge};
 use crate::preprocess::Interior;
 
 /// Weight, in frames, of the variance averaged over all positions in the variance of one position:
@@ -99,84 +99,119 @@ impl PositionStatistics {
             let moderated = (squares + PRIOR_FRAMES * pooled) / (freedom + PRIOR_FRAMES);
             (moderated + LEAST_DEVIATION.powi(2) * pooled).sqrt() as f32
         });
-        Standardisation::new(
-            self.height,
-            self.width,
-            self.mean.iter().map(|&mean| mean as f32).collect(),
-            deviation.collect(),
-        )
+        let mean = self.mean.iter().map(|&mean| mean as f32);
+        let fine: Vec<f32> = mean.chain(deviation).collect();
+        let size = [self.height, self.width];
+        let fine = ArrayView3::from_shape([2, size[0], size[1]], &fine)
+            .expect("two planes of as many values");
+        Standardisation::from_array(coarse(fine).view(), size)
     }
+}
+
+/// Most cells of the statistics of a map.
+const MOST_CELLS: usize = 65_536;
+
+/// Rows and columns of the statistics of maps of `[height, width]`: a map with more than 65,536
+/// positions has one cell for s×s of them, s = ⌈√(h w / 65,536)⌉ (at the lower and the right edge for
+/// what is left), so that a bundle's file stays below 600 kB.
+pub fn statistics_size([height, width]: [usize; 2]) -> [usize; 2] {
+    let step = cell_side([height, width]);
+    [height.div_ceil(step), width.div_ceil(step)]
+}
+
+fn cell_side([height, width]: [usize; 2]) -> usize {
+    let step = ((height * width) as f64 / MOST_CELLS as f64).sqrt().ceil();
+    (step as usize).max(1)
+}
+
+/// μ and s of [cells](statistics_size) from those of positions: the mean of μ, and s so that s² is the
+/// mean of the positions' squared deviations from it.
+fn coarse(fine: ArrayView3<f32>) -> Array3<f32> {
+    let (planes, height, width) = fine.dim();
+    let step = cell_side([height, width]);
+    if step == 1 {
+        return fine.to_owned();
+    }
+    let [rows, columns] = statistics_size([height, width]);
+    let mut cells = Array3::zeros((planes, rows, columns));
+    for row in 0..rows {
+        for column in 0..columns {
+            let span = |cell: usize, side: usize| cell * step..((cell + 1) * step).min(side);
+            let inside = fine.slice(s![.., span(row, height), span(column, width)]);
+            let mean = inside.index_axis(Axis(0), 0).mean().unwrap_or_default();
+            let squares = inside.map_axis(Axis(0), |one| (one[0] - mean).powi(2) + one[1].powi(2));
+            cells[(0, row, column)] = mean;
+            cells[(1, row, column)] = squares.mean().unwrap_or_default().sqrt();
+        }
+    }
+    cells
 }
 
 /// Standardises maps: z = (a − μ)/s at each position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standardisation {
-    height: usize,
-    width: usize,
+    /// As the bundle's file holds them.
+    cells: Array3<f32>,
     mean: Vec<f32>,
     deviation: Vec<f32>,
 }
 
 impl Standardisation {
-    fn new(
-        height: usize,
-        width: usize,
-        mean: Vec<f32>,
-        deviation: Vec<f32>,
+    /// From `2×h×w`, μ, then s, as the bundle's file holds them, for maps of `[height, width]`. h×w is
+    /// what [`statistics_size`] makes of these; where that is coarser, values between the centres
+    /// of cells are interpolated linearly, and level beyond the outermost ones.
+    ///
+    /// # Errors
+    /// Another shape; no position; NaN or an infinity; a deviation that is not positive.
+    pub fn from_array(
+        array: ArrayView3<f32>,
+        [height, width]: [usize; 2],
     ) -> Result<Self, AnomalyError> {
-        if mean.is_empty() {
-            return Err(AnomalyError::Statistics {
-                reason: format!("found a map of {height}×{width}, expected at least one position"),
-            });
+        let wrong = |reason| Err(AnomalyError::Statistics { reason });
+        if height * width == 0 {
+            return wrong(format!(
+                "found a map of {height}×{width}, expected at least one position"
+            ));
         }
+        let (planes, rows, columns) = array.dim();
+        let [expected_rows, expected_columns] = statistics_size([height, width]);
+        check_length("statistics of the anomaly maps: planes", planes, 2)?;
+        check_length("statistics of the anomaly maps: rows", rows, expected_rows)?;
+        check_length(
+            "statistics of the anomaly maps: columns",
+            columns,
+            expected_columns,
+        )?;
+        let cells = array.as_standard_layout().into_owned();
+        let mut enlarge = Enlarge::default();
+        let mut plane = |index: usize| {
+            let plane: Vec<f32> = cells.index_axis(Axis(0), index).iter().copied().collect();
+            if [rows, columns] == [height, width] {
+                return plane;
+            }
+            let mut fine = vec![0.0; height * width];
+            enlarge.apply(&plane, [rows, columns], &mut fine, [height, width]);
+            fine
+        };
+        let (mean, deviation) = (plane(0), plane(1));
         check_finite("mean of the residual at position", &mean)?;
         check_finite("deviation of the residual at position", &deviation)?;
         if let Some(position) = deviation.iter().position(|&deviation| deviation <= 0.0) {
-            return Err(AnomalyError::Statistics {
-                reason: format!(
-                    "the deviation at position {position} is {}, expected a positive one; train on normal frames that differ from each other",
-                    deviation[position]
-                ),
-            });
+            return wrong(format!(
+                "the deviation at position {position} is {}, expected a positive one; train on normal frames that differ from each other",
+                deviation[position]
+            ));
         }
         Ok(Self {
-            height,
-            width,
+            cells,
             mean,
             deviation,
         })
     }
 
-    /// From `2×H×W`: μ, then s, as the bundle's file holds them.
-    ///
-    /// # Errors
-    /// Another number of planes; no position; NaN or an infinity; a deviation that is not positive.
-    pub fn from_array(array: ArrayView3<f32>) -> Result<Self, AnomalyError> {
-        let (planes, height, width) = array.dim();
-        check_length("statistics of the anomaly maps: planes", planes, 2)?;
-        let plane = |index| array.index_axis(Axis(0), index).iter().copied().collect();
-        Self::new(height, width, plane(0), plane(1))
-    }
-
-    /// As `2×H×W`: μ, then s.
+    /// As [`Standardisation::from_array`] takes it.
     pub fn to_array(&self) -> Array3<f32> {
-        Array3::from_shape_fn((2, self.height, self.width), |(plane, y, x)| {
-            let position = y * self.width + x;
-            match plane {
-                0 => self.mean[position],
-                _ => self.deviation[position],
-            }
-        })
-    }
-
-    /// Height of the maps.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// Width of the maps.
-    pub fn width(&self) -> usize {
-        self.width
+        self.cells.clone()
     }
 
     /// Standardises a map (`H×W`) in place.
@@ -253,20 +288,44 @@ mod tests {
     #[test]
     fn the_array_goes_there_and_back() {
         let array = Array3::from_shape_fn((2, 3, 4), |(p, y, x)| (1 + p + 2 * y + 3 * x) as f32);
-        let standardisation = Standardisation::from_array(array.view()).unwrap();
+        let standardisation = Standardisation::from_array(array.view(), [3, 4]).unwrap();
         assert_eq!(standardisation.to_array(), array);
-        assert_eq!((standardisation.height(), standardisation.width()), (3, 4));
         // A transposed view, whose memory is in another order.
         let transposed = array.view().permuted_axes([0, 2, 1]);
-        let standardisation = Standardisation::from_array(transposed).unwrap();
+        let standardisation = Standardisation::from_array(transposed, [4, 3]).unwrap();
         assert_eq!(standardisation.to_array(), transposed);
+        assert_eq!(standardisation.mean[..4], [1.0, 3.0, 5.0, 4.0]);
+    }
+
+    #[test]
+    fn large_maps_have_coarser_statistics() {
+        assert_eq!(statistics_size([256, 256]), [256, 256]);
+        assert_eq!(statistics_size([512, 512]), [256, 256]);
+        assert_eq!(statistics_size([301, 301]), [151, 151]);
+        assert_eq!(statistics_size([2160, 3840]), [180, 320]);
+
+        // μ climbs by one a column, s is 2; in a cell of 2×2 μ differs by a half from its mean.
+        let fine = Array3::from_shape_fn((2, 512, 512), |(plane, _, x)| match plane {
+            0 => x as f32,
+            _ => 2.0,
+        });
+        let cells = coarse(fine.view());
+        assert_eq!(cells.dim(), (2, 256, 256));
+        assert_eq!(cells[(0, 7, 3)], 6.5);
+        assert!((cells[(1, 7, 3)] - 4.25_f32.sqrt()).abs() < 1e-6);
+        // Interpolated, the slope is there again, but for half a cell at the edge.
+        let found = Standardisation::from_array(cells.view(), [512, 512]).unwrap();
+        let row = &found.mean[100 * 512..101 * 512];
+        assert!((1..511).all(|x| (row[x] - x as f32).abs() < 1e-3), "{:?}", &row[..4]);
+        assert_eq!([row[0], row[511]], [0.5, 510.5]);
+        assert_eq!(found.to_array(), cells);
     }
 
     #[test]
     fn maps_are_standardised() {
         let array = array![[[1.0, 2.0]], [[0.5, 4.0]]];
         let mut map = [2.0, 0.0];
-        Standardisation::from_array(array.view())
+        Standardisation::from_array(array.view(), [1, 2])
             .unwrap()
             .apply(&mut map)
             .unwrap();
@@ -292,9 +351,10 @@ mod tests {
             array![[[1.0]], [[f32::NAN]]],
             array![[[f32::INFINITY]], [[1.0]]],
             array![[[1.0]]],
-            Array3::zeros((2, 0, 4)),
         ] {
-            assert!(Standardisation::from_array(array.view()).is_err());
+            assert!(Standardisation::from_array(array.view(), [1, 1]).is_err());
         }
+        let empty = Array3::zeros((2, 0, 4));
+        assert!(Standardisation::from_array(empty.view(), [0, 4]).is_err());
     }
 }

@@ -50,7 +50,7 @@ pub fn write_npy(shape: &[usize], values: &[f32]) -> Result<Vec<u8>, BundleError
 ///
 /// # Errors
 /// A shape that does not fit the number of values.
-pub(crate) fn write_npz(arrays: &[(&str, Vec<usize>, &[f32])]) -> Result<Vec<u8>, String> {
+pub(crate) fn write_npz(arrays: &[(&str, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>, String> {
     let mut writer = NpzWriter::new(Cursor::new(Vec::new()));
     for (name, shape, values) in arrays {
         writer
@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn arrays_come_back_from_an_archive() {
         let bytes = write_npz(&[
-            ("a", vec![2, 1], &[1.5, -3.0]),
-            ("b", vec![1], &[f32::MIN_POSITIVE]),
+            ("a", vec![2, 1], vec![1.5, -3.0]),
+            ("b", vec![1], vec![f32::MIN_POSITIVE]),
         ])
         .unwrap();
         let mut npz = Npz::open(&bytes).unwrap();

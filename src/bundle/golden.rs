@@ -83,7 +83,8 @@ impl GoldenValues {
         }
     }
 
-    /// The NPZ file that [`Golden::expected`] names; `canvas` are height and width of the map.
+    /// The NPZ file that [`Golden::expected`] names, with [every s-th value](Grid) of large planes;
+    /// `canvas` are height and width of the map.
     ///
     /// # Errors
     /// Arrays of another length than the shapes of `spec`, `graphs` and `canvas`.
@@ -93,16 +94,39 @@ impl GoldenValues {
         graphs: GraphShapes,
         canvas: [usize; 2],
     ) -> Result<Vec<u8>, BundleError> {
-        let arrays: Vec<_> = self
-            .arrays(spec, graphs, canvas)
-            .into_iter()
-            .filter(|array| !array.values.is_empty())
-            .map(|array| (array.name, array.shape, array.values))
-            .collect();
-        write_npz(&arrays).map_err(|problem| BundleError::Array {
+        let failed = |problem| BundleError::Array {
             path: "golden values".into(),
             problem,
-        })
+        };
+        let shapes = shapes(spec, graphs, canvas);
+        let arrays = self.values().into_iter().zip(&shapes);
+        let arrays = arrays
+            .filter(|((_, values), _)| !values.is_empty())
+            .map(|((name, values), shape)| {
+                let expected: usize = shape.iter().product();
+                if values.len() != expected {
+                    return Err(failed(format!(
+                        "array `{name}` has {} values, {expected} are needed for {shape:?}",
+                        values.len()
+                    )));
+                }
+                let grid = Grid::of(shape);
+                Ok((name, grid.shape(), grid.values(values)))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        write_npz(&arrays).map_err(failed)
+    }
+
+    /// The values that a bundle keeps of these: [every s-th](Grid) of large planes.
+    fn kept(&self, spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> Self {
+        let shapes = shapes(spec, graphs, canvas);
+        let mut kept = self.clone();
+        for (values, shape) in kept.values_mut().into_iter().zip(&shapes) {
+            if !values.is_empty() {
+                *values = Grid::of(shape).values(values);
+            }
+        }
+        kept
     }
 
     /// Largest differences from `expected`, array by array, score included.
@@ -136,31 +160,6 @@ impl GoldenValues {
         differences
     }
 
-    fn arrays(&self, spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> Vec<Array<'_>> {
-        let (pixels, latent) = (spec.input_shape().to_vec(), spec.latent.shape());
-        let of_graph = |shape: Option<[usize; 2]>| shape.map_or_else(Vec::new, Vec::from);
-        let shapes = [
-            pixels.clone(),
-            latent.clone(),
-            latent,
-            pixels.clone(),
-            pixels.clone(),
-            pixels,
-            of_graph(graphs.head),
-            of_graph(graphs.distance),
-            canvas.to_vec(),
-        ];
-        self.values()
-            .into_iter()
-            .zip(shapes)
-            .map(|((name, values), shape)| Array {
-                name,
-                shape,
-                values,
-            })
-            .collect()
-    }
-
     /// In the order of the data's way.
     fn values(&self) -> [(&'static str, &[f32]); 9] {
         [
@@ -178,17 +177,90 @@ impl GoldenValues {
             (ANOMALY_MAP, &self.anomaly_map),
         ]
     }
+
+    /// The same to be changed.
+    fn values_mut(&mut self) -> [&mut Vec<f32>; 9] {
+        [
+            &mut self.input,
+            &mut self.mean,
+            &mut self.log_variance,
+            &mut self.reconstruction,
+            &mut self.logits,
+            &mut self.reconstruction_log_variance,
+            &mut self.head_logits,
+            &mut self.distance,
+            &mut self.anomaly_map,
+        ]
+    }
+}
+
+/// Shapes of whole arrays, in the order of [`GoldenValues::values`].
+fn shapes(spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> [Vec<usize>; 9] {
+    let (pixels, latent) = (spec.input_shape().to_vec(), spec.latent.shape());
+    let of_graph = |shape: Option<[usize; 2]>| shape.map_or_else(Vec::new, Vec::from);
+    [
+        pixels.clone(),
+        latent.clone(),
+        latent,
+        pixels.clone(),
+        pixels.clone(),
+        pixels,
+        of_graph(graphs.head),
+        of_graph(graphs.distance),
+        canvas.to_vec(),
+    ]
+}
+
+/// Most values of a plane that is kept whole.
+const MOST_OF_A_PLANE: usize = 16_384;
+
+/// Which values of an array a bundle keeps: of planes H×W with more than 16,384 values those of rows
+/// and columns 0, s, 2s, …, with s = ⌈√(H W / 16,384)⌉, of others all. A frame of 512 pixels would take
+/// 11 MB whole. Latents and features depend on every pixel, so one that is not kept shows in them.
+struct Grid<'a> {
+    whole: &'a [usize],
+    step: usize,
+}
+
+impl<'a> Grid<'a> {
+    fn of(whole: &'a [usize]) -> Self {
+        let plane: usize = match whole {
+            [.., height, width] => height * width,
+            _ => 0,
+        };
+        let step = (plane as f64 / MOST_OF_A_PLANE as f64).sqrt().ceil();
+        Self {
+            whole,
+            step: (step as usize).max(1),
+        }
+    }
+
+    /// Shape of what is kept.
+    fn shape(&self) -> Vec<usize> {
+        let planes = self.whole.len().saturating_sub(2);
+        let (before, plane) = self.whole.split_at(planes);
+        let kept = plane.iter().map(|side| match self.whole.len() {
+            0 | 1 => *side,
+            _ => side.div_ceil(self.step),
+        });
+        before.iter().copied().chain(kept).collect()
+    }
+
+    /// What is kept of the values of a whole array.
+    fn values(&self, values: &[f32]) -> Vec<f32> {
+        let [.., height, width] = self.whole else {
+            return values.to_vec();
+        };
+        values
+            .chunks(height * width)
+            .flat_map(|plane| plane.chunks(*width).step_by(self.step))
+            .flat_map(|row| row.iter().copied().step_by(self.step))
+            .collect()
+    }
 }
 
 /// Name of the map among the golden values.
 const ANOMALY_MAP: &str = "anomaly_map";
-
-/// An array by its name in the NPZ file.
-struct Array<'a> {
-    name: &'static str,
-    shape: Vec<usize>,
-    values: &'a [f32],
-}
 
 /// How far an engine is from the trainer in one array.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -274,7 +346,7 @@ impl Bundle {
         Ok(compared.reconstructor)
     }
 
-    /// What the trainer saw for the golden frame, with the maps of the further graphs in the shapes
+    /// What the bundle keeps of what the trainer saw for the golden frame, with the maps of the further graphs in the shapes
     /// that [`Reconstructor::graph_shapes`] tells.
     ///
     /// # Errors
@@ -289,7 +361,7 @@ impl Bundle {
         let mut npz = Npz::open(self.listed(name)).map_err(|error| failed(error.to_string()))?;
         let mut read = |name: &str, shape: &[usize], wanted: bool| {
             if wanted {
-                read_npz(&mut npz, name, shape).map_err(failed)
+                read_npz(&mut npz, name, &Grid::of(shape).shape()).map_err(failed)
             } else {
                 Ok(Vec::new())
             }
@@ -338,6 +410,8 @@ impl Bundle {
         let expected = self.golden_values(graphs)?;
         let frame = self.golden_frame()?;
         let found = GoldenValues::compute(&frame, &mut reconstructor, scorer.as_mut())?;
+        let [_, height, width] = self.manifest.preprocess.canvas_shape();
+        let found = found.kept(&self.manifest.vae, graphs, [height, width]);
         let proof = Proof {
             engine: reconstructor.description().to_owned(),
             differences: found.differences(&expected, &self.manifest.golden),
@@ -386,6 +460,27 @@ mod tests {
         assert_eq!(largest_difference(&[0.5, 0.25], &[0.25, 0.25]), 0.25);
         assert_eq!(largest_difference(&[0.0, 110.0], &[0.0, 100.0]), 0.1);
         assert_eq!(largest_difference(&[-4.0], &[-8.0]), 0.5);
+    }
+
+    #[test]
+    fn large_planes_are_kept_on_a_grid() {
+        let small = [3, 128, 128];
+        assert_eq!(Grid::of(&small).shape(), small);
+        assert_eq!(Grid::of(&[7]).values(&[1.0; 7]), [1.0; 7]);
+        assert!(Grid::of(&[]).shape().is_empty());
+        let long = [40_000];
+        assert_eq!(Grid::of(&long).shape(), long);
+
+        // 131 · 260 = 34,060 values: every second row and column.
+        let shape = [2, 131, 260];
+        let grid = Grid::of(&shape);
+        assert_eq!(grid.shape(), [2, 66, 130]);
+        let values: Vec<f32> = (0..2 * 131 * 260).map(|value| value as f32).collect();
+        let kept = grid.values(&values);
+        assert_eq!(kept.len(), 2 * 66 * 130);
+        assert_eq!(kept[..2], [0.0, 2.0]);
+        assert_eq!(kept[130], 2.0 * 260.0);
+        assert_eq!(kept[66 * 130 + 1], (131 * 260 + 2) as f32);
     }
 
     #[test]

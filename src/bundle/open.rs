@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error, Observer,
-    anomaly::{Backbone, EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation},
+    anomaly::{Backbone, EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation, statistics_size},
     backend::Engine,
     frame::{DecodeLimits, Frame},
     preprocess::{PreprocessError, Preprocessor},
@@ -182,12 +182,14 @@ impl Bundle {
             let failed = |problem| unusable(name, problem);
             let evidence = EvidenceMap::new(settings.source, spec, graphs)
                 .map_err(|error| failed(error.to_string()))?;
-            let [height, width] = layout.map_size(evidence.shape());
-            let shape = [2, height, width];
+            let size = layout.map_size(evidence.shape());
+            let [rows, columns] = statistics_size(size);
+            let shape = [2, rows, columns];
             let values = read_npy(self.listed(name), &shape).map_err(failed)?;
             let array =
                 Array3::from_shape_vec(shape, values).map_err(|error| failed(error.to_string()))?;
-            Standardisation::from_array(array.view()).map_err(|error| failed(error.to_string()))?;
+            Standardisation::from_array(array.view(), size)
+                .map_err(|error| failed(error.to_string()))?;
             statistics.insert(settings.source, array);
         }
         let scorer = Scorer::new(scoring, spec, layout, graphs, &statistics)

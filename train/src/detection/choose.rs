@@ -436,7 +436,7 @@ pub(super) fn scoring(
         if field.source == Source::Features && chosen_features != Some(place) {
             continue;
         }
-        // Of a canvas the statistics are megabytes: those that only explain regions are left out.
+        // Those that only explain regions would be smoothed for each frame's whole canvas.
         let used = choice.image_field == place || choice.map_fields.contains(&place);
         if gathered.tiled && !used {
             continue;
