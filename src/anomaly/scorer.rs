@@ -426,9 +426,7 @@ impl Field {
                     settings.source
                 )));
             }
-            (Some(_), Some(array)) => {
-                Some(Standardisation::from_array(array.view(), shape)?)
-            }
+            (Some(_), Some(array)) => Some(Standardisation::from_array(array.view(), shape)?),
         };
         Ok(Self {
             judging: true,

@@ -316,7 +316,11 @@ mod tests {
         // Interpolated, the slope is there again, but for half a cell at the edge.
         let found = Standardisation::from_array(cells.view(), [512, 512]).unwrap();
         let row = &found.mean[100 * 512..101 * 512];
-        assert!((1..511).all(|x| (row[x] - x as f32).abs() < 1e-3), "{:?}", &row[..4]);
+        assert!(
+            (1..511).all(|x| (row[x] - x as f32).abs() < 1e-3),
+            "{:?}",
+            &row[..4]
+        );
         assert_eq!([row[0], row[511]], [0.5, 510.5]);
         assert_eq!(found.to_array(), cells);
     }

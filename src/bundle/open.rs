@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     Error, Observer,
-    anomaly::{Backbone, EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation, statistics_size},
+    anomaly::{
+        Backbone, EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation, statistics_size,
+    },
     backend::Engine,
     frame::{DecodeLimits, Frame},
     preprocess::{PreprocessError, Preprocessor},

@@ -356,6 +356,10 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         self.looks.len()
     }
 
+    fn originals(&self) -> usize {
+        self.looks.iter().filter(|look| look.copy == 0).count()
+    }
+
     fn weight(&self, frame: usize) -> f64 {
         match self.looks[frame].copy {
             0 => 1.0,

@@ -75,6 +75,26 @@ impl GraphBuilder {
         self.widen(name, &stored)
     }
 
+    /// A constant of bytes, each in units of its row: `scales` has one for each row of the last axis.
+    /// As with [`Self::halves`] the engines compute with `f32`.
+    pub fn scaled_bytes(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: &[i8],
+        scales: &[f32],
+    ) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let stored = self.constant(&format!("{name}.i8"), shape, DataType::Int8, raw);
+        let wide = self.widen(&format!("{name}.unscaled"), &stored);
+        let mut rows = shape.to_vec();
+        if let Some(last) = rows.last_mut() {
+            *last = 1;
+        }
+        let scales = self.floats(&format!("{name}.scale"), &rows, scales);
+        self.node("Mul", name, &[&wide, &scales], &[])
+    }
+
     /// `value` as `f32`.
     fn widen(&mut self, name: &str, value: &Value) -> Value {
         let to = Attribute::Int(DataType::Float as i64);

@@ -3,10 +3,15 @@
 use anyhow::{Result, ensure};
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
+use super::context::Context;
+
 /// Least deviation of a channel as a share of the median deviation of all that vary, so that a
 /// channel that never moved in training, such as one that only defects excite, can speak without
 /// dividing by zero.
 const LEAST_DEVIATION: f64 = 0.01;
+
+/// Least variance of a context's direction as a share of the largest: below it is rounding.
+const LEAST_VARIANCE: f64 = 1e-8;
 
 /// Sums over the feature vectors (channels×cells) of normal frames.
 pub(super) struct ChannelSums {
@@ -20,6 +25,8 @@ pub(super) struct ChannelSums {
     sums: DMatrix<f64>,
     /// Sum of the differences' products over all cells, channels×channels.
     products: DMatrix<f64>,
+    /// The same of their means over the cells.
+    mean_products: DMatrix<f64>,
 }
 
 impl ChannelSums {
@@ -31,6 +38,7 @@ impl ChannelSums {
             origin: first.map(f64::from),
             sums: DMatrix::zeros(channels, cells),
             products: DMatrix::zeros(channels, channels),
+            mean_products: DMatrix::zeros(channels, channels),
         }
     }
 
@@ -45,6 +53,8 @@ impl ChannelSums {
     pub(super) fn add(&mut self, [differences, products]: [DMatrix<f64>; 2], weight: f64) {
         self.frames += 1;
         self.weight += weight;
+        let mean = differences.column_mean();
+        self.mean_products.ger(weight, &mean, &mean, 1.0);
         self.sums += differences * weight;
         self.products += products * weight;
     }
@@ -63,6 +73,9 @@ impl ChannelSums {
         let cells = self.sums.ncols() as f64;
         // Σ(x − μₚ)(x − μₚ)ᵀ = Σ d·dᵀ − n·Σₚ d̄ₚ·d̄ₚᵀ
         let within = self.products - &self.sums * self.sums.transpose() / frames;
+        let mean_difference = self.sums.column_mean() / frames;
+        let of_frames =
+            self.mean_products / frames - &mean_difference * mean_difference.transpose();
         let cell_means = self.origin + self.sums / frames;
         let mean = cell_means.column_mean();
         let mut offsets = cell_means;
@@ -102,6 +115,7 @@ impl ChannelSums {
         Ok(ChannelStatistics {
             within: scaled(within),
             total: scaled(total),
+            of_frames: scaled(of_frames),
             mean,
             scale,
         })
@@ -116,24 +130,50 @@ pub(super) struct ChannelStatistics {
     pub(super) within: DMatrix<f64>,
     /// Of a vector from the mean of all.
     pub(super) total: DMatrix<f64>,
+    /// Of the mean vector of a frame from the mean of all.
+    of_frames: DMatrix<f64>,
 }
 
 impl ChannelStatistics {
     /// Projection of feature vectors onto the first `count` principal directions of `covariance`,
     /// one of the two of this.
     pub(super) fn project(&self, covariance: &DMatrix<f64>, count: usize) -> Projection {
+        let directions = principal(covariance);
         let channels = covariance.nrows();
-        let eigen = SymmetricEigen::new(covariance.clone());
-        let mut order: Vec<usize> = (0..channels).collect();
-        order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
         let weights = DMatrix::from_fn(count, channels, |direction, channel| {
-            (eigen.eigenvectors[(channel, order[direction])] * self.scale[channel]) as f32
+            (directions[direction].1[channel] * self.scale[channel]) as f32
         });
         Projection {
             mean: self.mean.map(|m| m as f32),
             weights,
         }
     }
+
+    /// The context in the first `count` principal directions of the frames' means, or in fewer where
+    /// these hardly vary in others.
+    pub(super) fn context(&self, count: usize) -> Context {
+        let channels = self.mean.len();
+        let mut directions = principal(&self.of_frames);
+        let least = LEAST_VARIANCE * directions.first().map_or(0.0, |(largest, _)| *largest);
+        directions.truncate(count);
+        directions.retain(|(variance, _)| *variance > least);
+        Context {
+            mean: self.mean.map(|m| m as f32),
+            weights: DMatrix::from_fn(directions.len(), channels, |direction, channel| {
+                let (variance, axis) = &directions[direction];
+                (axis[channel] * self.scale[channel] / variance.sqrt()) as f32
+            }),
+        }
+    }
+}
+
+/// Eigenvalues and eigenvectors, the largest first.
+fn principal(covariance: &DMatrix<f64>) -> Vec<(f64, DVector<f64>)> {
+    let eigen = SymmetricEigen::new(covariance.clone());
+    let vectors = eigen.eigenvectors.column_iter().map(|v| v.into_owned());
+    let mut pairs: Vec<_> = eigen.eigenvalues.iter().copied().zip(vectors).collect();
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    pairs
 }
 
 /// From feature vectors to principal directions: y = P·(x − m).
@@ -217,6 +257,27 @@ mod tests {
         let [frame, ..] = frames();
         let projected = projection.apply(frame);
         assert_eq!(projected.shape(), (2, 2));
+    }
+
+    #[test]
+    fn contexts_are_deviations_of_the_frames_means() {
+        let found = statistics();
+        // The frames' means: (1002, 1), (1002.5, 2), (1006, 3).
+        let context = found.context(9);
+        assert_eq!(context.directions(), 2);
+        let contexts = frames().map(|frame| context.of(&frame).map(f64::from));
+        let mean = contexts.iter().sum::<DVector<f64>>() / 3.0;
+        assert!(mean.norm() < 1e-4, "{mean}");
+        let products = contexts.iter().map(|a| a * a.transpose());
+        let covariance = products.sum::<DMatrix<f64>>() / 3.0;
+        assert!((covariance - DMatrix::identity(2, 2)).norm() < 1e-3);
+        assert_eq!(found.context(1).directions(), 1);
+        assert_eq!(found.context(0).of(&frames()[0]).len(), 0);
+
+        let far = frames()[0].map(|value| 10.0 * value);
+        let clipped = context.of(&far);
+        assert!(clipped.iter().all(|a| a.abs() <= 2.0));
+        assert_eq!(clipped.amax(), 2.0);
     }
 
     #[test]

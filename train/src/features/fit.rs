@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nalgebra::DMatrix;
 use rand::seq::index;
 use rayon::prelude::*;
 
 use super::{
     FeatureSource, Kind, Model, Options,
+    context::{self, Context},
     directions::{ChannelStatistics, ChannelSums, Projection},
     grid::Grid,
     mixture::Mixture,
@@ -32,10 +33,9 @@ const BATCH: usize = 8;
 /// chosen.
 const MIXTURE_VECTORS: [usize; 2] = [40_000, 10_000];
 
-/// Most directions where they are not given: beyond 64 to 128 of some 380 channels detection hardly
-/// gains, and at 256 cells the whitenings of 96 are 9 MB of weights a frame, which is half a
-/// millisecond and more of memory traffic.
-const MOST_DIRECTIONS: usize = 96;
+/// Most directions of a cell where they are not given: with 48, 64 or 96 of 152 magnetic tiles and drawn
+/// parts are found alike, and few frames of cloth better with 64 (`docs/design/detection.md`).
+const MOST_DIRECTIONS: usize = 64;
 
 /// The same for a mixture. What tells a strange place of an object that lies as it falls are directions
 /// that hardly vary: with 64 of 152 a third of what all find is missed.
@@ -71,9 +71,14 @@ pub fn fit(
 
     let mut cells = None;
     if kinds.iter().any(|&kind| kind != Kind::PositionFree) {
-        let count = directions_of_cells(&grid, options);
+        let count = directions_of_cells(&grid, train.originals(), options);
         cells = Some(Cells {
             projection: statistics.project(&statistics.within, count),
+            context: match options.context.unwrap_or(usize::MAX) {
+                0 => Context::none(grid.channels()),
+                most => statistics.context(context::directions(train.originals()).min(most)),
+            },
+            originals: train.originals(),
             sums: None,
         });
     }
@@ -189,11 +194,13 @@ fn evenly_spaced(count: usize, most: usize) -> Vec<usize> {
 }
 
 /// Number of directions for Gaussians of the cells.
-pub(super) fn directions_of_cells(grid: &Grid, options: &Options) -> usize {
-    // Lower triangles as f16, means as f32, places of a triangle.
+pub(super) fn directions_of_cells(grid: &Grid, originals: usize, options: &Options) -> usize {
+    let context = context::directions(originals).min(options.context.unwrap_or(usize::MAX));
+    // Lower triangles as f16, means and scales as f32, what the context lets expect as bytes; places
+    // of a triangle; the context's own directions.
     let bytes = |directions| {
-        let cell = 2 * (triangle::length(directions) + 1) + 4 * directions;
-        grid.cells() * cell + 4 * directions * directions
+        let cell = 2 * (triangle::length(directions) + 1) + (8 + context) * directions;
+        grid.cells() * cell + 4 * directions * directions + 4 * context * grid.channels()
     };
     choose_directions(grid, options, MOST_DIRECTIONS, bytes)
 }
@@ -341,6 +348,9 @@ impl Pass<'_> {
 /// Gaussians of the cells in the making.
 struct Cells {
     projection: Projection,
+    context: Context,
+    /// Frames that are no copies.
+    originals: usize,
     sums: Option<CellSums>,
 }
 
@@ -348,11 +358,15 @@ impl Cells {
     fn add(&mut self, batch: &[DMatrix<f32>], weights: &[f64]) {
         let projected: Vec<_> = batch
             .par_iter()
-            .map(|vectors| self.projection.apply(vectors.clone()))
+            .map(|vectors| {
+                let context = self.context.of(vectors);
+                (self.projection.apply(vectors.clone()), context)
+            })
             .collect();
-        if let Some(first) = projected.first() {
+        if let Some((first, _)) = projected.first() {
+            let context = self.context.directions();
             self.sums
-                .get_or_insert_with(|| CellSums::new(&first.map(f64::from)))
+                .get_or_insert_with(|| CellSums::new(&first.map(f64::from), context))
                 .add(&projected, weights);
         }
     }
@@ -360,7 +374,7 @@ impl Cells {
     fn fit(self) -> Result<(Arc<Projection>, Gaussians)> {
         let sums = self.sums.as_ref();
         let sums = sums.context("the source of feature maps gave no frame")?;
-        let stored = sums.fit()?;
+        let stored = sums.fit(self.context.clone(), self.originals)?;
         let gaussians = Gaussians::Cells {
             widened: Arc::new(stored.widen()),
             stored: Arc::new(stored),

@@ -1,9 +1,14 @@
 //! A model as the graph `features.onnx`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 
 use super::{
-    MapShape, Model, grid::Step, mixture::Mixture, model::Gaussians, position::CellGaussians,
+    MapShape, Model,
+    context::{self, Context},
+    grid::Step,
+    mixture::Mixture,
+    model::Gaussians,
+    position::CellGaussians,
     triangle,
 };
 use crate::export::onnx::{Attribute, GraphBuilder, Value};
@@ -22,10 +27,12 @@ impl Model {
     /// Feature maps that do not fit the grid, which [`super::fit`] does not give.
     pub fn to_onnx(&self, model: &str) -> Result<Vec<u8>> {
         let mut graph = GraphBuilder::new("features");
-        let vectors = self.vectors(&mut graph)?;
+        let joined = self.joined(&mut graph)?;
+        let vectors = self.vectors(&mut graph, &joined);
         let squared = match &self.gaussians {
             Gaussians::Cells { stored, reach, .. } => {
-                self.cells(&mut graph, &vectors, stored, *reach)
+                let context = context(&mut graph, &joined, &stored.context);
+                self.cells(&mut graph, (&vectors, context.as_ref()), stored, *reach)
             }
             Gaussians::Mixture(mixture) => self.mixture(&mut graph, &vectors, mixture),
         };
@@ -40,11 +47,12 @@ impl Model {
             ("edge_vae.model", model.to_owned()),
             ("edge_vae.features", summary.kind.to_owned()),
             ("edge_vae.directions", summary.directions.to_string()),
+            ("edge_vae.context", summary.context.to_string()),
         ]))
     }
 
-    /// The inputs, pooled and projected: N×directions×rows×columns.
-    fn vectors(&self, graph: &mut GraphBuilder) -> Result<Value> {
+    /// The inputs, pooled: N×channels×rows×columns.
+    fn joined(&self, graph: &mut GraphBuilder) -> Result<Value> {
         let maps = self.grid.maps.iter().map(|map| {
             let input = graph.input(&map.name, &map.shape);
             let steps = self.grid.steps(map.shape);
@@ -53,17 +61,21 @@ impl Model {
             Ok(pool(graph, map, &input, steps))
         });
         let maps = maps.collect::<Result<Vec<Value>>>()?;
-        let joined = match &maps[..] {
+        Ok(match &maps[..] {
             [map] => map.clone(),
             _ => {
                 let maps: Vec<&Value> = maps.iter().collect();
                 graph.node("Concat", "joined", &maps, &[("axis", Attribute::Int(1))])
             }
-        };
+        })
+    }
+
+    /// The pooled inputs, projected: N×directions×rows×columns.
+    fn vectors(&self, graph: &mut GraphBuilder, joined: &Value) -> Value {
         let channels = self.grid.channels();
         let projection = &self.projection;
         let mean = graph.floats("mean", &[channels, 1, 1], projection.mean.as_slice());
-        let centred = graph.node("Sub", "centred", &[&joined, &mean], &[]);
+        let centred = graph.node("Sub", "centred", &[joined, &mean], &[]);
         let directions = projection.directions();
         // Row after row; the matrix is stored column after column.
         let weights = projection.weights.transpose();
@@ -72,19 +84,19 @@ impl Model {
             &[directions, channels, 1, 1],
             weights.as_slice(),
         );
-        Ok(graph.node(
+        graph.node(
             "Conv",
             "projected",
             &[&centred, &weights],
             &[("kernel_shape", Attribute::Ints(&[1, 1]))],
-        ))
+        )
     }
 
     /// Squared distances from the cells' Gaussians, cells in the last axes.
     fn cells(
         &self,
         graph: &mut GraphBuilder,
-        vectors: &Value,
+        (vectors, context): (&Value, Option<&Value>),
         gaussians: &CellGaussians,
         reach: usize,
     ) -> Value {
@@ -134,7 +146,7 @@ impl Model {
         let mean = graph.floats("cell_mean", &[cells, directions, 1], &gaussians.mean);
         let difference = graph.node("Sub", "difference", &[&by_cell, &mean], &[]);
 
-        let squared = whitened(graph, &difference, gaussians, cells);
+        let squared = whitened(graph, (&difference, context), gaussians, cells);
         if reach == 0 {
             return squared;
         }
@@ -234,17 +246,42 @@ fn pool(graph: &mut GraphBuilder, map: &MapShape, input: &Value, steps: [Step; 2
     value
 }
 
-/// |W·d|² for the matrices d of N×cells×r×s: N×cells×1×s. In parts, each of which tract puts
-/// together when it loads the file.
+/// The frame's context N×1×c×1, if there is one.
+fn context(graph: &mut GraphBuilder, joined: &Value, context: &Context) -> Option<Value> {
+    let (count, channels) = context.weights.shape();
+    if count == 0 {
+        return None;
+    }
+    let level = graph.node("GlobalAveragePool", "frame", &[joined], &[]);
+    let mean = graph.floats("frame.mean", &[channels, 1, 1], context.mean.as_slice());
+    let centred = graph.node("Sub", "frame.centred", &[&level, &mean], &[]);
+    let weights = context.weights.transpose();
+    let shape = [count, channels, 1, 1];
+    let weights = graph.floats("frame.directions", &shape, weights.as_slice());
+    let projected = graph.node(
+        "Conv",
+        "frame.projected",
+        &[&centred, &weights],
+        &[("kernel_shape", Attribute::Ints(&[1, 1]))],
+    );
+    let [least, most] = [("least", -context::LIMIT), ("most", context::LIMIT)]
+        .map(|(name, limit)| graph.floats(&format!("frame.{name}"), &[], &[limit]));
+    let clipped = graph.node("Clip", "frame.clipped", &[&projected, &least, &most], &[]);
+    Some(reshape(graph, "context", &clipped, &[1, count, 1]))
+}
+
+/// |W·d − B·a|² for the matrices d of N×cells×r×s and the context a: N×cells×1×s. In parts, each of which
+/// tract puts together when it loads the file.
 fn whitened(
     graph: &mut GraphBuilder,
-    difference: &Value,
+    (difference, context): (&Value, Option<&Value>),
     gaussians: &CellGaussians,
     cells: usize,
 ) -> Value {
     let directions = gaussians.directions;
     let length = triangle::length(directions);
-    let most = (FOLDED_ELEMENTS / (directions * directions)).clamp(1, cells);
+    let given = gaussians.context.directions();
+    let most = (FOLDED_ELEMENTS / (directions * directions.max(given))).clamp(1, cells);
     let parts = cells.div_ceil(most);
     let each = cells.div_ceil(parts);
     let mut squared = Vec::with_capacity(parts);
@@ -258,12 +295,25 @@ fn whitened(
             let name = format!("{name}.cells");
             slice(graph, &name, difference, (1, &[first]), &[first + count])
         };
-        let white = graph.node(
+        let mut white = graph.node(
             "MatMul",
             &format!("{name}.white"),
             &[&matrices, &columns],
             &[],
         );
+        if let Some(context) = context {
+            let rows = first * directions..(first + count) * directions;
+            let name = format!("expected{part}");
+            let weights = graph.scaled_bytes(
+                &name,
+                &[count, directions, given],
+                &gaussians.expected[rows.start * given..rows.end * given],
+                &gaussians.expected_scale[rows],
+            );
+            let values = format!("{name}.values");
+            let expected = graph.node("MatMul", &values, &[&weights, context], &[]);
+            white = graph.node("Sub", &format!("{name}.less"), &[&white, &expected], &[]);
+        }
         squared.push(sum_of_squares(graph, &name, &white, 2));
     }
     match &squared[..] {

@@ -12,9 +12,13 @@
 //!    ([`Kind::PositionFree`]).
 //! 3. In the first r directions Gaussians have full covariances; what lies beyond is left out. The
 //!    distance is Mahalanobis' (per-position Gaussians: PaDiM, Defard et al. 2021).
+//! 4. Gaussians of positions are those of the cell's vector *given the frame's context*: the mean of its
+//!    vectors over all cells, in its principal directions, of which what is normal at a cell depends
+//!    linearly.
 //!
 //! A network without feature maps has [`Prototypes`] in their place.
 
+mod context;
 mod directions;
 mod fit;
 mod graph;
@@ -51,6 +55,11 @@ pub struct FeatureMap<'a> {
 pub trait FeatureSource {
     /// Number of frames.
     fn frames(&self) -> usize;
+
+    /// Number of frames that are no copies of others.
+    fn originals(&self) -> usize {
+        self.frames()
+    }
 
     /// How much a frame counts: 1, or less where it is one of many copies of another; more than 0.
     fn weight(&self, frame: usize) -> f64 {
@@ -108,9 +117,12 @@ pub struct Options {
     /// Rows and columns of the grid. Each map's sides must be multiples or divisors of its. Without
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
-    /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 96
+    /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 64
     /// (160 for [`Kind::PositionFree`]), rounded down to a multiple of 8, above 64 of 32.
     pub directions: Option<usize>,
+    /// Most directions of the frame's context; without it one for five frames that are no copies, at
+    /// most 96. 0 for none. [`Kind::PositionFree`] has no context.
+    pub context: Option<usize>,
     /// Bytes that the graph's file shall not exceed where the directions are chosen.
     pub bytes: usize,
     /// Cells up, down, left and right in which [`Kind::ShiftTolerant`] looks; 1 or more.
@@ -126,6 +138,7 @@ impl Default for Options {
         Self {
             grid: None,
             directions: None,
+            context: None,
             bytes: 5_000_000,
             reach: 1,
             components: vec![1, 4, 16, 32],

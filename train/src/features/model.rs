@@ -45,6 +45,8 @@ pub struct Summary {
     pub channels: usize,
     /// Principal directions, r.
     pub directions: usize,
+    /// Directions of the frame's context; 0 for a mixture.
+    pub context: usize,
     /// Gaussians: one for each cell, or the components of the mixture.
     pub components: usize,
     /// Weight of the pooled covariance in each covariance: 0 for cells, chosen by the held-out
@@ -77,11 +79,14 @@ impl Model {
 
     /// What it is made of.
     pub fn summary(&self) -> Summary {
-        let (components, share, floor) = match &self.gaussians {
-            Gaussians::Cells { .. } => (self.grid.cells(), 0.0, position::FLOOR),
+        let (components, context, share, floor) = match &self.gaussians {
+            Gaussians::Cells { stored, .. } => {
+                let context = stored.context.directions();
+                (self.grid.cells(), context, 0.0, position::FLOOR)
+            }
             Gaussians::Mixture(mixture) => {
                 let shrinkage = mixture.shrinkage;
-                (mixture.components(), shrinkage.share, shrinkage.floor)
+                (mixture.components(), 0, shrinkage.share, shrinkage.floor)
             }
         };
         Summary {
@@ -89,6 +94,7 @@ impl Model {
             grid: self.grid.size,
             channels: self.grid.channels(),
             directions: self.projection.directions(),
+            context,
             components,
             share,
             floor,
@@ -109,12 +115,19 @@ impl Model {
             distance.len(),
             self.grid.cells()
         );
-        let vectors = self.projection.apply(self.grid.pool(maps)?);
+        let pooled = self.grid.pool(maps)?;
         match &self.gaussians {
-            Gaussians::Cells { widened, reach, .. } => {
-                self.nearest_cells(widened, *reach, &vectors, distance);
+            Gaussians::Cells {
+                stored,
+                widened,
+                reach,
+            } => {
+                let context = stored.context.of(&pooled);
+                let vectors = self.projection.apply(pooled);
+                self.nearest_cells(widened, *reach, (&vectors, context.as_slice()), distance);
             }
             Gaussians::Mixture(mixture) => {
+                let vectors = self.projection.apply(pooled);
                 distance.copy_from_slice(&mixture.squared_distances(&vectors));
             }
         }
@@ -128,23 +141,27 @@ impl Model {
         &self,
         gaussians: &Widened,
         reach: usize,
-        vectors: &DMatrix<f32>,
+        (vectors, context): (&DMatrix<f32>, &[f32]),
         distance: &mut [f32],
     ) {
         let [height, width] = self.grid.size;
         let mut difference = vec![0.0; vectors.nrows()];
-        for (place, (nearest, vector)) in distance
-            .iter_mut()
-            .zip(vectors.as_slice().chunks_exact(vectors.nrows()))
-            .enumerate()
-        {
-            let (row, column) = (place / width, place % width);
-            *nearest = f32::INFINITY;
+        let mut expected = vec![0.0; vectors.nrows()];
+        distance.fill(f32::INFINITY);
+        for cell in 0..height * width {
+            gaussians.expect(cell, context, &mut expected);
+            let (row, column) = (cell / width, cell % width);
             for y in row.saturating_sub(reach)..=(row + reach).min(height - 1) {
                 for x in column.saturating_sub(reach)..=(column + reach).min(width - 1) {
-                    let cell = y * width + x;
-                    let squared = gaussians.squared_distance(cell, vector, &mut difference);
-                    *nearest = nearest.min(squared);
+                    let place = y * width + x;
+                    let vector = vectors.column(place);
+                    let squared = gaussians.squared_distance(
+                        cell,
+                        vector.as_slice(),
+                        &expected,
+                        &mut difference,
+                    );
+                    distance[place] = distance[place].min(squared);
                 }
             }
         }

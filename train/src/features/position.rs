@@ -1,11 +1,15 @@
-//! A Gaussian for each cell of the grid.
+//! A Gaussian for each cell of the grid, given the frame's context: where normal frames differ from
+//! each other as a whole (another batch, another light), what is normal at a cell depends on the frame.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use half::f16;
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
-use super::triangle::{self, Whitening};
+use super::{
+    context::Context,
+    triangle::{self, Whitening},
+};
 
 /// Variance added in every direction, in units of a channel's variance over all cells and frames, so
 /// that a direction in which the frames of a cell hardly differ does not outweigh all others.
@@ -15,30 +19,41 @@ use super::triangle::{self, Whitening};
 /// them, and finds defects worse by one or two points (`docs/design/detection.md`).
 pub(super) const FLOOR: f64 = 0.005;
 
-/// Sums over the projected vectors of each cell.
+/// Ridge of the regression on the context, in frames: what the context says of a cell is drawn
+/// towards nothing as if so many frames, each a deviation off in every direction, had said nothing.
+pub(super) const RIDGE: f64 = 5.0;
+
+/// Sums over the projected vectors of each cell and the contexts of their frames.
 pub(super) struct CellSums {
     /// Sum of the frames' weights.
     weight: f64,
     directions: usize,
     cells: Vec<Cell>,
+    /// Of the contexts.
+    context: DVector<f64>,
+    /// Of their products.
+    context_products: DMatrix<f64>,
 }
 
-/// Differences from an origin: their sum, and their products (lower triangle).
+/// Differences from an origin: their sum, their products (lower triangle), and their products with
+/// the contexts (directions×context).
 struct Cell {
     origin: Vec<f64>,
     sum: Vec<f64>,
     products: Vec<f64>,
+    cross: DMatrix<f64>,
 }
 
-/// Mean and covariance of a cell.
+/// How a cell depends on the context a: y = mean + slope·a + e, with e of this covariance.
 struct Moments {
     mean: Vec<f64>,
+    slope: DMatrix<f64>,
     covariance: DMatrix<f64>,
 }
 
 impl CellSums {
-    /// Sums of differences from `origins` (directions×cells).
-    pub(super) fn new(origins: &DMatrix<f64>) -> Self {
+    /// Sums of differences from `origins` (directions×cells), with contexts of so many directions.
+    pub(super) fn new(origins: &DMatrix<f64>, context: usize) -> Self {
         let directions = origins.nrows();
         Self {
             weight: 0.0,
@@ -49,20 +64,28 @@ impl CellSums {
                     origin: origin.iter().copied().collect(),
                     sum: vec![0.0; directions],
                     products: vec![0.0; triangle::length(directions)],
+                    cross: DMatrix::zeros(directions, context),
                 })
                 .collect(),
+            context: DVector::zeros(context),
+            context_products: DMatrix::zeros(context, context),
         }
     }
 
-    /// Adds frames (directions×cells each), in their order, each with its weight.
-    pub(super) fn add(&mut self, frames: &[DMatrix<f32>], weights: &[f64]) {
+    /// Adds frames, in their order: the vectors of each (directions×cells), its context and its weight.
+    pub(super) fn add(&mut self, frames: &[(DMatrix<f32>, DVector<f32>)], weights: &[f64]) {
         self.weight += weights.iter().sum::<f64>();
+        let contexts: Vec<DVector<f64>> = frames.iter().map(|(_, a)| a.map(f64::from)).collect();
+        for (context, &weight) in contexts.iter().zip(weights) {
+            self.context.axpy(weight, context, 1.0);
+            self.context_products.ger(weight, context, context, 1.0);
+        }
         self.cells
             .par_iter_mut()
             .enumerate()
             .for_each(|(place, cell)| {
-                let mut difference = vec![0.0; cell.origin.len()];
-                for (frame, weight) in frames.iter().zip(weights) {
+                let mut difference = DVector::zeros(cell.origin.len());
+                for (((frame, _), context), weight) in frames.iter().zip(&contexts).zip(weights) {
                     let column = frame.column(place);
                     let root = weight.sqrt();
                     for ((d, &y), &origin) in difference.iter_mut().zip(&column).zip(&cell.origin) {
@@ -71,55 +94,134 @@ impl CellSums {
                     for (sum, d) in cell.sum.iter_mut().zip(&difference) {
                         *sum += root * d;
                     }
-                    triangle::add_outer(&mut cell.products, &difference);
+                    triangle::add_outer(&mut cell.products, difference.as_slice());
+                    cell.cross.ger(root, &difference, context, 1.0);
                 }
             });
     }
 
-    /// Mean and covariance (divisor n − 1, n being the sum of the weights) of a cell.
-    fn moments(&self, place: usize) -> Moments {
+    /// Regression on the context, and what it leaves (divisor (n − 1)(1 − f/m), n being the sum of the
+    /// weights of m frames, f the degrees of freedom that the regression takes).
+    fn moments(&self, place: usize, regression: &Regression) -> Moments {
         let cell = &self.cells[place];
         let frames = self.weight;
-        let mean: Vec<f64> = cell.sum.iter().map(|sum| sum / frames).collect();
+        let sum = DVector::from_column_slice(&cell.sum);
+        let mean = &sum / frames;
         let mut covariance = triangle::symmetric(&cell.products, self.directions);
-        for j in 0..self.directions {
-            for i in 0..self.directions {
-                covariance[(i, j)] -= frames * mean[i] * mean[j];
-            }
-        }
+        covariance.ger(-frames, &mean, &mean, 1.0);
+        let cross = &cell.cross - &mean * self.context.transpose();
+        let slope = &cross * &regression.inverse;
+        // Σ(y − G·a)(y − G·a)ᵀ of differences from the means.
+        let explained = &slope * cross.transpose();
+        let left = covariance - &explained - explained.transpose()
+            + &slope * &regression.products * slope.transpose();
+        let origin = cell.origin.iter().zip(&mean);
+        let offset = &slope * &self.context / frames;
         Moments {
-            mean: cell.origin.iter().zip(&mean).map(|(o, m)| o + m).collect(),
-            covariance: covariance / (frames - 1.0),
+            mean: origin.zip(&offset).map(|((o, m), s)| o + m - s).collect(),
+            slope,
+            covariance: left / regression.divisor,
         }
     }
 
-    /// The Gaussians of the cells.
+    /// What all cells share of their regression; `originals` are the frames that are no copies.
+    fn regression(&self, originals: usize) -> Result<Regression> {
+        let (frames, originals) = (self.weight, originals.max(1) as f64);
+        let mut products = self.context_products.clone();
+        products.ger(-1.0 / frames, &self.context, &self.context, 1.0);
+        let side = products.nrows();
+        let ridge = DMatrix::identity(side, side) * (RIDGE * frames / originals);
+        let inverse = (&products + ridge).try_inverse();
+        let inverse = inverse.context("the frames' contexts cannot be told apart")?;
+        let freedom = (&inverse * &products).trace();
+        // Copies of light weight can make fewer than two frames of several.
+        let divisor = (frames - 1.0).max(0.5 * frames) * (1.0 - freedom / originals).max(0.5);
+        Ok(Regression {
+            products,
+            inverse,
+            divisor,
+        })
+    }
+
+    /// The Gaussians of the cells; `originals` are the frames that are no copies of others.
     ///
     /// # Errors
     /// Covariances that are not positive definite, for instance because of huge features.
-    pub(super) fn fit(&self) -> Result<CellGaussians> {
-        let each: Vec<(Vec<f64>, Vec<f16>)> = (0..self.cells.len())
+    pub(super) fn fit(&self, context: Context, originals: usize) -> Result<CellGaussians> {
+        let regression = self.regression(originals)?;
+        let each: Vec<(Vec<f64>, Vec<f16>, Rows)> = (0..self.cells.len())
             .into_par_iter()
             .map(|place| {
                 let Moments {
                     mean,
+                    slope,
                     mut covariance,
-                } = self.moments(place);
+                } = self.moments(place, &regression);
                 for i in 0..self.directions {
                     covariance[(i, i)] += FLOOR;
                 }
                 let whitening = Whitening::of(covariance)?;
-                Ok((mean, whitening.rows().map(f16::from_f64).collect()))
+                let expected = Rows::of(&(&whitening.matrix * slope));
+                Ok((
+                    mean,
+                    whitening.rows().map(f16::from_f64).collect(),
+                    expected,
+                ))
             })
             .collect::<Result<_>>()?;
+        let rows = |take: fn(&Rows) -> &[f32]| each.iter().flat_map(move |(_, _, r)| take(r));
         Ok(CellGaussians {
             directions: self.directions,
+            context,
             mean: each
                 .iter()
-                .flat_map(|(mean, _)| mean.iter().map(|&m| m as f32))
+                .flat_map(|(mean, _, _)| mean.iter().map(|&m| m as f32))
                 .collect(),
-            whitening: each.iter().flat_map(|(_, w)| w.iter().copied()).collect(),
+            whitening: each
+                .iter()
+                .flat_map(|(_, w, _)| w.iter().copied())
+                .collect(),
+            expected_scale: rows(|rows| &rows.scale).copied().collect(),
+            expected: each
+                .iter()
+                .flat_map(|(_, _, rows)| rows.values.iter().copied())
+                .collect(),
         })
+    }
+}
+
+/// What all cells share of their regression on the context.
+struct Regression {
+    /// Σ(a − ā)(a − ā)ᵀ.
+    products: DMatrix<f64>,
+    /// (Σ(a − ā)(a − ā)ᵀ + λ·I)⁻¹.
+    inverse: DMatrix<f64>,
+    divisor: f64,
+}
+
+/// A matrix, row after row, in bytes: element = scale of its row · value.
+struct Rows {
+    scale: Vec<f32>,
+    values: Vec<i8>,
+}
+
+impl Rows {
+    fn of(matrix: &DMatrix<f64>) -> Self {
+        let scale: Vec<f32> = matrix
+            .row_iter()
+            .map(|row| (row.amax() / f64::from(i8::MAX)) as f32)
+            .collect();
+        let values = matrix
+            .row_iter()
+            .zip(&scale)
+            .flat_map(|(row, &scale)| {
+                let one = f64::from(scale.max(f32::MIN_POSITIVE));
+                row.iter()
+                    .map(|value| (value / one).round().clamp(-127.0, 127.0) as i8)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        Self { scale, values }
     }
 }
 
@@ -133,6 +235,13 @@ pub(super) struct CellGaussians {
     pub(super) mean: Vec<f32>,
     /// Wₚ, cells×r(r + 1)/2: lower triangles.
     pub(super) whitening: Vec<f16>,
+    /// What makes the context a of a frame, of c directions.
+    pub(super) context: Context,
+    /// What the context lets expect, whitened: Bₚ of cells×r×c, in units of [`Self::expected_scale`]. A byte
+    /// each, because a hundredth of a deviation is all that it has to tell.
+    pub(super) expected: Vec<i8>,
+    /// Units of Bₚ, cells×r.
+    pub(super) expected_scale: Vec<f32>,
 }
 
 /// [`CellGaussians`] with the stored values widened.
@@ -141,27 +250,54 @@ pub(super) struct Widened {
     directions: usize,
     mean: Vec<f32>,
     whitening: Vec<f32>,
+    context: usize,
+    expected: Vec<f32>,
 }
 
 impl CellGaussians {
     pub(super) fn widen(&self) -> Widened {
+        let context = self.context.directions();
+        let rows = self.expected.chunks(context.max(1));
+        let expected = rows.zip(&self.expected_scale);
         Widened {
             directions: self.directions,
             mean: self.mean.clone(),
             whitening: self.whitening.iter().map(|w| w.to_f32()).collect(),
+            context,
+            expected: expected
+                .flat_map(|(row, &scale)| row.iter().map(move |&value| f32::from(value) * scale))
+                .collect(),
         }
     }
 }
 
 impl Widened {
-    /// d² of the vector `y` under the Gaussian of `cell`; `difference` is room for as many values.
-    pub(super) fn squared_distance(&self, cell: usize, y: &[f32], difference: &mut [f32]) -> f32 {
+    /// What the context `a` of a frame lets expect of `cell`, whitened, into `expected`.
+    pub(super) fn expect(&self, cell: usize, a: &[f32], expected: &mut [f32]) {
+        if self.context == 0 {
+            return expected.fill(0.0);
+        }
+        let rows = part(&self.expected, cell, self.directions * self.context);
+        for (expected, row) in expected.iter_mut().zip(rows.chunks_exact(self.context)) {
+            *expected = triangle::dot(row, a);
+        }
+    }
+
+    /// d² of the vector `y` under the Gaussian of `cell` where that is `expected`; `difference` is room for as
+    /// many values.
+    pub(super) fn squared_distance(
+        &self,
+        cell: usize,
+        y: &[f32],
+        expected: &[f32],
+        difference: &mut [f32],
+    ) -> f32 {
         let mean = part(&self.mean, cell, self.directions);
         for ((d, y), mean) in difference.iter_mut().zip(y).zip(mean) {
             *d = y - mean;
         }
         let whitening = part(&self.whitening, cell, triangle::length(self.directions));
-        triangle::squared_norm(whitening, difference)
+        triangle::squared_distance(whitening, difference, expected)
     }
 }
 

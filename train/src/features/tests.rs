@@ -7,7 +7,10 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
-use super::{directions::Projection, grid::Grid, model::Gaussians, position::CellGaussians, *};
+use super::{
+    context::Context, directions::Projection, grid::Grid, model::Gaussians,
+    position::CellGaussians, *,
+};
 
 /// Frames held in memory: maps of these names and shapes.
 struct Frames {
@@ -99,6 +102,10 @@ struct Halves(Frames);
 impl FeatureSource for Halves {
     fn frames(&self) -> usize {
         2 * self.0.frames()
+    }
+
+    fn originals(&self) -> usize {
+        self.0.frames()
     }
 
     fn weight(&self, _: usize) -> f64 {
@@ -231,16 +238,27 @@ fn mahalanobis(v: &DVector<f64>, (mean, inverse): &(DVector<f64>, DMatrix<f64>))
 
 /// Whitenings are stored as f16.
 fn assert_close(found: &[f32], expected: &[f64]) {
+    assert_near(found, expected, 2e-3);
+}
+
+fn assert_near(found: &[f32], expected: &[f64], tolerance: f64) {
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
         let error = (f64::from(found) - expected).abs() / expected;
-        assert!(error < 2e-3, "cell {i}: {found}, by brute force {expected}");
+        assert!(
+            error < tolerance,
+            "cell {i}: {found}, by brute force {expected}"
+        );
     }
 }
 
 #[test]
 fn distances_by_brute_force() {
     let kinds = [Kind::PerPosition, Kind::ShiftTolerant];
-    let (frames, _, models) = fitted(40, &kinds, &Options::default());
+    let options = Options {
+        context: Some(0),
+        ..Options::default()
+    };
+    let (frames, _, models) = fitted(40, &kinds, &options);
     assert_eq!(models[0].grid(), [4, 4]);
     let summary = models[0].summary();
     assert_eq!((summary.directions, summary.channels), (9, 9));
@@ -273,6 +291,7 @@ fn distances_by_brute_force() {
 fn fewer_directions_than_channels() {
     let options = Options {
         directions: Some(3),
+        context: Some(0),
         ..Options::default()
     };
     let (frames, _, models) = fitted(30, &[Kind::PerPosition], &options);
@@ -304,6 +323,116 @@ fn fewer_directions_than_channels() {
         })
         .collect();
     assert_close(&found, &expected);
+}
+
+/// The regression of each cell on the contexts, and the distance of a frame by it, from the definition.
+#[test]
+fn contexts_by_brute_force() {
+    const FRAMES: usize = 40;
+    let options = Options {
+        context: Some(3),
+        ..Options::default()
+    };
+    let kinds = [Kind::PerPosition, Kind::ShiftTolerant];
+    let (frames, _, models) = fitted(FRAMES, &kinds, &options);
+    assert_eq!(models[0].summary().context, 3);
+    let Gaussians::Cells { stored, .. } = &models[0].gaussians else {
+        panic!("{}", models[0].kind());
+    };
+    let seen = |maps: &[FeatureMap<'_>]| {
+        let pooled = models[0].grid.pool(maps).unwrap();
+        let context = stored.context.of(&pooled).map(f64::from);
+        (models[0].projection.apply(pooled).map(f64::from), context)
+    };
+    let trained: Vec<_> = (0..FRAMES).map(|i| seen(&frames.maps(i))).collect();
+    let n = FRAMES as f64;
+    let level = trained.iter().map(|(_, a)| a).sum::<DVector<f64>>() / n;
+    let products: DMatrix<f64> = trained
+        .iter()
+        .map(|(_, a)| (a - &level) * (a - &level).transpose())
+        .sum();
+    let ridge = DMatrix::identity(3, 3) * position::RIDGE;
+    let inverse = (&products + ridge).try_inverse().unwrap();
+    let freedom = (&inverse * &products).trace();
+    assert!(freedom > 2.0 && freedom < 3.0, "{freedom}");
+
+    let other = Frames::random(&SHAPES, 1, 9);
+    let (vectors, context) = seen(&other.maps(0));
+    let distance = |place: usize, cell: usize| {
+        let column = |y: &DMatrix<f64>, place: usize| y.column(place).clone_owned();
+        let mean = trained
+            .iter()
+            .map(|(y, _)| column(y, cell))
+            .sum::<DVector<f64>>()
+            / n;
+        let cross: DMatrix<f64> = trained
+            .iter()
+            .map(|(y, a)| (column(y, cell) - &mean) * (a - &level).transpose())
+            .sum();
+        let slope = cross * &inverse;
+        let expected = |a: &DVector<f64>| &mean + &slope * (a - &level);
+        let left: DMatrix<f64> = trained
+            .iter()
+            .map(|(y, a)| column(y, cell) - expected(a))
+            .map(|e| &e * e.transpose())
+            .sum();
+        let covariance =
+            left / ((n - 1.0) * (1.0 - freedom / n)) + DMatrix::identity(9, 9) * position::FLOOR;
+        let gaussian = (expected(&context), covariance.try_inverse().unwrap());
+        mahalanobis(&column(&vectors, place), &gaussian)
+    };
+    let found = distances(&models[0], &other.maps(0));
+    let expected: Vec<f64> = (0..16).map(|p| distance(p, p)).collect();
+    assert_near(&found, &expected, 0.01);
+    let near = |p: usize, q: usize| p.abs_diff(q) <= 1;
+    let expected: Vec<f64> = (0..16)
+        .map(|p| {
+            (0..16)
+                .filter(|q| near(p / 4, q / 4) && near(p % 4, q % 4))
+                .map(|q| distance(p, q))
+                .fold(f64::INFINITY, f64::min)
+        })
+        .collect();
+    assert_near(&distances(&models[1], &other.maps(0)), &expected, 0.01);
+}
+
+/// What frames have in common as a whole is explained by it, and hides nothing that is at one place.
+#[test]
+fn what_a_whole_frame_explains_is_normal() {
+    let mut random = Pcg64::seed_from_u64(7);
+    let mut frame = |gain: f32, spot: f32| {
+        let mut values: Vec<f32> = (0..2 * 64)
+            .map(|place| {
+                let noise: f32 = StandardNormal.sample(&mut random);
+                gain * (1.0 + (place as f32).sin()) + 0.1 * noise
+            })
+            .collect();
+        values[27] += spot;
+        vec![values]
+    };
+    let frames = |values| Frames {
+        shapes: vec![("m", [2, 8, 8])],
+        values,
+    };
+    let train = (0..60)
+        .map(|i| frame((i as f32 * 2.4).sin(), 0.0))
+        .collect();
+    let (mut train, mut held_out) = (frames(train), frames(vec![frame(0.0, 0.0)]));
+    let tested = frames(vec![frame(0.9, 0.0), frame(0.9, 1.0)]);
+    let ratio = |context: usize, train: &mut Frames, held_out: &mut Frames| {
+        let options = Options {
+            grid: Some([8, 8]),
+            context: Some(context),
+            ..Options::default()
+        };
+        let models = fit(train, held_out, &[Kind::PerPosition], &options).unwrap();
+        let [normal, spotted] = [0, 1].map(|i| distances(&models[0], &tested.maps(i)));
+        let most = normal.iter().copied().fold(0.0, f32::max);
+        spotted[27] / most
+    };
+    let without = ratio(0, &mut train, &mut held_out);
+    let with = ratio(4, &mut train, &mut held_out);
+    assert!(with > 1.25 * without, "{with} {without}");
 }
 
 #[test]
@@ -446,9 +575,10 @@ fn disagreement(model: &Model, engine: &Engine, frames: &Frames) -> f64 {
 
 fn agrees(kind: BackendKind) {
     let Some(engine) = engine(kind) else { return };
-    for directions in [5, 9] {
+    for (directions, context) in [(5, 4), (9, 4), (9, 0)] {
         let options = Options {
             directions: Some(directions),
+            context: Some(context),
             ..Options::default()
         };
         let (_, held_out, models) = fitted(20, &Kind::ALL, &options);
@@ -476,17 +606,24 @@ fn onnx_runtime_computes_the_same() {
 #[test]
 fn large_whitenings_come_in_parts() {
     // 11×13 cells of 88 directions are more than 2^20 elements.
-    let model = made_up([11, 13], 88, 100, &mut Pcg64::seed_from_u64(3));
-    let frames = Frames::random(&[("features", [100, 11, 13])], 2, 4);
-    for kind in BackendKind::ALL {
-        let Some(engine) = engine(kind) else { continue };
-        let worst = disagreement(&model, &engine, &frames);
-        assert!(worst < 1e-4, "{kind}: {worst:.1e}");
+    for context in [0, 96] {
+        let model = made_up([11, 13], [88, context], 100, &mut Pcg64::seed_from_u64(3));
+        let frames = Frames::random(&[("features", [100, 11, 13])], 2, 4);
+        for kind in BackendKind::ALL {
+            let Some(engine) = engine(kind) else { continue };
+            let worst = disagreement(&model, &engine, &frames);
+            assert!(worst < 1e-4, "{kind}: {worst:.1e}");
+        }
     }
 }
 
 /// Per-position Gaussians without frames.
-fn made_up(size: [usize; 2], directions: usize, channels: usize, random: &mut impl Rng) -> Model {
+fn made_up(
+    size: [usize; 2],
+    [directions, context]: [usize; 2],
+    channels: usize,
+    random: &mut impl Rng,
+) -> Model {
     let values = vec![0.0; channels * size[0] * size[1]];
     let map = FeatureMap {
         name: "features",
@@ -503,6 +640,10 @@ fn made_up(size: [usize; 2], directions: usize, channels: usize, random: &mut im
         weights: DMatrix::from_fn(directions, channels, |_, _| normal(0.1)),
     };
     let cells = size[0] * size[1];
+    let of_frame = Context {
+        mean: DVector::from_fn(channels, |_, _| normal(1.0)),
+        weights: DMatrix::from_fn(context, channels, |_, _| normal(0.3)),
+    };
     let mut halves = |count: usize, deviation: f32| -> Vec<f16> {
         (0..count)
             .map(|_| f16::from_f32(normal(deviation)))
@@ -514,6 +655,13 @@ fn made_up(size: [usize; 2], directions: usize, channels: usize, random: &mut im
             .map(|i| (i as f32 * 0.7).sin())
             .collect(),
         whitening: halves(cells * triangle::length(directions), 1.0),
+        context: of_frame,
+        expected: (0..cells * directions * context)
+            .map(|i| (i * 37 % 251) as i8)
+            .collect(),
+        expected_scale: (0..cells * directions)
+            .map(|i| 0.01 + (i as f32 * 0.3).sin().abs() / 100.0)
+            .collect(),
     };
     Model {
         grid,
@@ -609,7 +757,14 @@ fn default_sizes_keep_the_budget() {
         ("features_16", 128),
         ("head", 97),
     ];
-    for (side, expected) in [(16, 96), (32, 64), (7, 96)] {
+    // Frames that are no copies; a grid's side; directions.
+    for (originals, side, expected) in [
+        (20, 16, 64),
+        (600, 16, 64),
+        (20, 32, 56),
+        (600, 32, 32),
+        (600, 7, 64),
+    ] {
         let count: usize = channels.iter().map(|(_, c)| c).sum();
         let values = vec![0.0; count * side * side];
         let maps = channels.map(|(name, c)| FeatureMap {
@@ -618,11 +773,11 @@ fn default_sizes_keep_the_budget() {
             values: &values[..c * side * side],
         });
         let grid = Grid::choose(&maps, Some([side, side])).unwrap();
-        let directions = fit::directions_of_cells(&grid, &Options::default());
+        let directions = fit::directions_of_cells(&grid, originals, &Options::default());
         assert_eq!(directions, expected);
         let model = made_up(
             [side, side],
-            directions,
+            [directions, context::directions(originals)],
             count,
             &mut Pcg64::seed_from_u64(1),
         );

@@ -28,13 +28,13 @@ pub(super) fn add_outer(sum: &mut [f64], x: &[f64]) {
     }
 }
 
-/// |W·x|² for the lower triangle W.
-pub(super) fn squared_norm(w: &[f32], x: &[f32]) -> f32 {
+/// |W·x − e|² for the lower triangle W.
+pub(super) fn squared_distance(w: &[f32], x: &[f32], e: &[f32]) -> f32 {
     let mut rest = w;
     let mut sum = 0.0;
-    for i in 0..x.len() {
+    for (i, expected) in e.iter().enumerate() {
         let (row, after) = rest.split_at(i + 1);
-        let y = dot(row, &x[..=i]);
+        let y = dot(row, &x[..=i]) - expected;
         sum += y * y;
         rest = after;
     }
@@ -42,7 +42,7 @@ pub(super) fn squared_norm(w: &[f32], x: &[f32]) -> f32 {
 }
 
 /// Σ aᵢ·bᵢ by sixteen partial sums, which the compiler can keep in vector registers.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a, a_rest) = a.as_chunks::<16>();
     let (b, b_rest) = b.as_chunks::<16>();
     let mut lanes = [0.0_f32; 16];
@@ -115,18 +115,19 @@ mod tests {
     }
 
     #[test]
-    fn norm_of_a_product() {
+    fn distance_of_a_product() {
         let side = 37;
         let w: Vec<f32> = (0..length(side)).map(|i| (i as f32 * 0.7).sin()).collect();
         let x: Vec<f32> = (0..side).map(|i| (i as f32 * 1.3).cos()).collect();
+        let e: Vec<f32> = (0..side).map(|i| (i as f32 * 0.3).sin()).collect();
         let mut expected = 0.0_f64;
         for i in 0..side {
             let row: f64 = (0..=i)
                 .map(|j| f64::from(w[length(i) + j]) * f64::from(x[j]))
                 .sum();
-            expected += row * row;
+            expected += (row - f64::from(e[i])).powi(2);
         }
-        let found = f64::from(squared_norm(&w, &x));
+        let found = f64::from(squared_distance(&w, &x, &e));
         assert!((found / expected - 1.0).abs() < 1e-5, "{found} {expected}");
     }
 
