@@ -42,7 +42,8 @@ pub(super) struct FitArgs {
     /// The bundle to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Continue the run whose checkpoint lies beside OUT, bit for bit; another budget may be given
+    /// Continue the run whose checkpoint lies beside OUT, bit for bit; another budget, score or false-alarm
+    /// rate may be given
     #[arg(long)]
     resume: bool,
     /// Where to train.
@@ -63,7 +64,7 @@ pub(super) struct TrainingArgs {
     #[arg(long, value_enum)]
     preset: Option<PresetArg>,
     /// Side of the tensor in pixels; auto: 128 where frames are at most 96 pixels wide
-    /// or high, 256 up to 320 (384 with best), from there on 512, but for --features own
+    /// or high, 256 up to 320, from there on 512, but for --features own
     /// [default: 28 for 28x28, else auto]
     #[arg(long, value_enum)]
     size: Option<SizeArg>,
@@ -375,10 +376,16 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         // Its default depends on the kind of budget.
         untouched.importance_samples = options.importance_samples;
     }
+    let score_given = options.score != untouched.score;
+    let rate_given = options.false_alarm_rate != untouched.false_alarm_rate;
+    untouched.score = options.score;
+    untouched.false_alarm_rate = options.false_alarm_rate;
     let job = Job {
         out: args.out.clone(),
         resume: args.resume,
         untouched: options == untouched,
+        score_given,
+        rate_given,
         budget_given: training.minutes.is_some()
             || training.epochs.is_some()
             || training.steps.is_some(),

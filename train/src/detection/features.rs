@@ -37,7 +37,7 @@ const TURNED: usize = 300;
 
 /// As how many frames all copies together count, but for turned ones, which count as frames: what many frames say themselves about how they vary
 /// is better than what copies do.
-const COPIES_COUNT: f64 = 100.0;
+const COPIES_COUNT: f64 = 200.0;
 
 /// Standard deviations of the smoothing before prototypes, as shares of the shorter side, the
 /// preferred first.

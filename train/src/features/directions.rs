@@ -276,8 +276,8 @@ mod tests {
 
         let far = frames()[0].map(|value| 10.0 * value);
         let clipped = context.of(&far);
-        assert!(clipped.iter().all(|a| a.abs() <= 2.0));
-        assert_eq!(clipped.amax(), 2.0);
+        assert!(clipped.iter().all(|a| a.abs() <= 1.0));
+        assert_eq!(clipped.amax(), 1.0);
     }
 
     #[test]

@@ -57,6 +57,10 @@ pub struct Job {
     pub untouched: bool,
     /// Whether a budget was given: a resumed run then ends by it.
     pub budget_given: bool,
+    /// Whether another score than the default was asked for: a resumed run then has it.
+    pub score_given: bool,
+    /// The same of the false-alarm rate.
+    pub rate_given: bool,
     /// The golden frame; without it the checkpoint's, or one of the calibration frames.
     pub golden: Option<Golden>,
     /// Where to train.
@@ -333,6 +337,14 @@ fn run_folder(out: &Path) -> Result<PathBuf> {
     Ok(out.with_file_name(name))
 }
 
+/// Makes two settings one: the wanted where it was given, else the kept.
+fn settle<T: Copy>(given: bool, wanted: &mut T, kept: &mut T) {
+    match given {
+        true => *kept = *wanted,
+        false => *wanted = *kept,
+    }
+}
+
 /// The checkpoint to continue from. One that would be overwritten unfinished is an error.
 fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
     let exists = folder.join(checkpoint::FILE).exists();
@@ -346,17 +358,21 @@ fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
             let found = Checkpoint::load(folder);
             if resume {
                 let mut found = found?;
-                // Only the budget may change: anything else would be another run.
+                // What comes after training may change, and its length: anything else would be
+                // another run.
                 let mut wanted = job.options.clone();
-                if job.budget_given {
-                    found.state.options.budget = wanted.budget;
-                } else {
-                    wanted.budget = found.state.options.budget;
-                }
+                let kept = &mut found.state.options;
+                settle(job.budget_given, &mut wanted.budget, &mut kept.budget);
+                settle(job.score_given, &mut wanted.score, &mut kept.score);
+                settle(
+                    job.rate_given,
+                    &mut wanted.false_alarm_rate,
+                    &mut kept.false_alarm_rate,
+                );
                 if !job.untouched && wanted != found.state.options {
                     bail!(
                         "{}: the checkpoint was made with other flags: resume with the same or \
-                         with none, only the budget may change (found {:?})",
+                         with none, only budget, score and false-alarm rate may change (found {:?})",
                         folder.display(),
                         found.state.options
                     );

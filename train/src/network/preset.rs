@@ -57,8 +57,7 @@ impl Preset {
     pub fn usual_side(self) -> usize {
         match self {
             Self::Small28 => 28,
-            Self::Edge | Self::Balanced => 256,
-            Self::Best => 384,
+            Self::Edge | Self::Balanced | Self::Best => 256,
         }
     }
 

@@ -78,6 +78,18 @@ fn a_head_is_trained_judged_and_exported_and_survives_being_killed() {
         compared > 6,
         "encoder, decoder, head, statistics, golden files"
     );
+
+    // What judges is chosen after training, so a finished run may be given another.
+    let other = scratch.train(&fit("killed/model", &["--resume", "--score", "latent"]));
+    assert!(other.status.success(), "{}", stderr(&other));
+    let manifest = scratch.path("killed/model/manifest.toml");
+    let manifest = fs::read_to_string(manifest).expect("the manifest");
+    assert!(manifest.contains("sources = [\"latent\"]"), "{manifest}");
+    let encoder = |model: &str| fs::read(scratch.path(model).join("encoder.onnx"));
+    assert_eq!(
+        encoder("undisturbed/model").expect("an encoder"),
+        encoder("killed/model").expect("an encoder")
+    );
 }
 
 #[test]
