@@ -28,6 +28,8 @@ pub enum Purpose {
     /// Training frames taken anew for the features' Gaussians; the counter is the frame × 2³² + the
     /// copy.
     Retake = 17,
+    /// Frames of a step of the VAE over features, and its noise; the counter is the step.
+    Autoencoder = 18,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.

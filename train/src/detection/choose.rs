@@ -201,7 +201,9 @@ fn standardisations(wanted: Score, source: Source) -> Vec<bool> {
         (Score::ResidualZ, Source::Residual) => vec![true],
         (Score::Likelihood, Source::Likelihood) | (Score::Latent, Source::Latent) => vec![false],
         (Score::LikelihoodZ, Source::Likelihood) => vec![true],
-        (Score::Head, Source::Head) | (Score::Features, Source::Features) => vec![false, true],
+        (Score::Head, Source::Head) | (Score::Features | Score::FeaturesVae, Source::Features) => {
+            vec![false, true]
+        }
         (Score::Auto, Source::Residual) => vec![true],
         (Score::Auto, _) => vec![false, true],
         _ => Vec::new(),

@@ -1,4 +1,4 @@
-//! What features are compared with: Gaussians over a network's maps, or prototypes of whole frames.
+//! What features are compared with: Gaussians or a VAE over a network's maps, or prototypes of whole frames.
 
 use std::{
     cell::RefCell,
@@ -38,6 +38,11 @@ const TURNED: usize = 300;
 /// As how many frames all copies together count, but for turned ones, which count as frames: what many frames say themselves about how they vary
 /// is better than what copies do.
 const COPIES_COUNT: f64 = 200.0;
+
+/// Steps of the VAE over features for each step in which the network was trained, and at most: who trains
+/// briefly does not wait for it.
+const VAE_STEPS: usize = 10;
+const MOST_VAE_STEPS: usize = 1500;
 
 /// Standard deviations of the smoothing before prototypes, as shares of the shorter side, the
 /// preferred first.
@@ -128,14 +133,23 @@ pub(super) fn fit(
     material: &Material,
     runner: &RefCell<Runner>,
 ) -> Result<Vec<Fitted>> {
-    if !matches!(wanted, Score::Auto | Score::Features) {
+    if !wanted.compares_features() {
         return Ok(Vec::new());
     }
+    let only_vae = wanted == Score::FeaturesVae;
     if !runner.borrow().has_features() {
+        if only_vae {
+            bail!("--score {wanted} needs a network with feature maps, which 28x28 has not");
+        }
         return fit_prototypes(material);
     }
     eprintln!(
-        "fitting Gaussians to the features of {} frames",
+        "fitting {} to the features of {} frames",
+        match wanted {
+            Score::Features => "Gaussians",
+            Score::FeaturesVae => "a VAE",
+            _ => "Gaussians and a VAE",
+        },
         material.split.train.len()
     );
     let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
@@ -157,19 +171,32 @@ pub(super) fn fit(
         }
     };
     // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
-    let kinds = match material.layout.tiles().count() {
-        1 => &Kind::ALL[..],
+    let gaussians = match material.layout.tiles().count() {
+        1 => &Kind::GAUSSIANS[..],
         _ => &[Kind::PositionFree],
     };
+    let vae = match material.layout.tiles().count() {
+        1 => &[Kind::Vae][..],
+        _ => &[],
+    };
+    let kinds = match wanted {
+        Score::FeaturesVae => vae.to_vec(),
+        Score::Features => gaussians.to_vec(),
+        _ => [gaussians, vae].concat(),
+    };
     let options = features::Options {
+        steps: (VAE_STEPS * usize::try_from(material.steps)?).min(MOST_VAE_STEPS),
         seed: material.seed,
         ..features::Options::default()
     };
     let mut fitted = Vec::new();
     for pose in [Pose::Held, Pose::Turned] {
+        if pose == Pose::Turned && only_vae {
+            continue;
+        }
         let train = tiles(&material.split.train);
         let (train, copies, kinds) = match pose {
-            Pose::Held => (train, COPIES, kinds),
+            Pose::Held => (train, COPIES, &kinds[..]),
             Pose::Turned => (some(train, TURNED), TURNED, &[Kind::PositionFree][..]),
         };
         let held_out = tiles(&material.split.validation);
@@ -183,6 +210,12 @@ pub(super) fn fit(
             models
                 .into_iter()
                 .map(|model| Fitted::Gaussians { model, pose }),
+        );
+    }
+    if only_vae && fitted.is_empty() {
+        bail!(
+            "--score {wanted} needs frames that are not cut into tiles, and feature maps whose grid \
+             has sides of 8 or more that are multiples of 4"
         );
     }
     Ok(fitted)

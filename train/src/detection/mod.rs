@@ -62,6 +62,15 @@ pub enum Score {
     /// Gaussians over the network's features; of a network without feature maps, as that of 28×28,
     /// prototypes of whole frames.
     Features,
+    /// Likelihood of a VAE over the features, which is trained after the network.
+    FeaturesVae,
+}
+
+impl Score {
+    /// Whether anything over features is a candidate.
+    fn compares_features(self) -> bool {
+        matches!(self, Self::Auto | Self::Features | Self::FeaturesVae)
+    }
 }
 
 impl fmt::Display for Score {
@@ -75,6 +84,7 @@ impl fmt::Display for Score {
             Self::Latent => "latent",
             Self::Head => "head",
             Self::Features => "features",
+            Self::FeaturesVae => "features-vae",
         })
     }
 }
@@ -95,6 +105,8 @@ pub struct Material<'a> {
     /// Features and statistics are fitted on the training frames, score and map are chosen on the
     /// validation frames.
     pub split: &'a Split,
+    /// Steps in which the network was trained.
+    pub steps: u64,
     /// Seed of the synthetic defects.
     pub seed: u64,
     /// Set by Ctrl-C.
@@ -138,7 +150,7 @@ pub fn fit(
 ) -> Result<Detector> {
     let runner = RefCell::new(Runner::new(make, material.interrupted)?);
     let has_backbone = graphs_given.backbone.is_some();
-    let compares_features = has_backbone && matches!(wanted, Score::Auto | Score::Features);
+    let compares_features = has_backbone && wanted.compares_features();
     let rehearsal = compares_features
         .then(|| rehearsal(material.split))
         .flatten();

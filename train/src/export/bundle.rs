@@ -131,6 +131,7 @@ impl Export<'_> {
             preprocess: self.preprocess,
             mask: self.mask,
             split: self.split,
+            steps: self.state.step,
             seed: self.state.options.seed,
             interrupted: self.interrupted,
         };

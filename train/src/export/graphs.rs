@@ -156,7 +156,7 @@ fn metadata(spec: &VaeSpec, model: &str, graph: &str) -> Vec<(&'static str, Stri
     ]
 }
 
-fn walk(
+pub(crate) fn walk(
     graph: &mut GraphBuilder,
     layers: &[Layer],
     values: &Snapshot,
@@ -482,7 +482,13 @@ fn activate(graph: &mut GraphBuilder, name: &str, x: Value, activation: Activati
 }
 
 /// Channels `from..to` of `x`.
-fn slice(graph: &mut GraphBuilder, x: &Value, name: &str, from: usize, to: usize) -> Value {
+pub(crate) fn slice(
+    graph: &mut GraphBuilder,
+    x: &Value,
+    name: &str,
+    from: usize,
+    to: usize,
+) -> Value {
     let starts = graph.integers(&format!("{name}.from"), &[from as i64]);
     let ends = graph.integers(&format!("{name}.to"), &[to as i64]);
     let axes = graph.integers(&format!("{name}.axis"), &[1]);
@@ -490,7 +496,7 @@ fn slice(graph: &mut GraphBuilder, x: &Value, name: &str, from: usize, to: usize
 }
 
 /// The smooth bounds of [`crate::ops::soft_clamp`]: `m + s·tanh((x − m)/s)`.
-fn soft_clamp(graph: &mut GraphBuilder, x: &Value, name: &str) -> Value {
+pub(crate) fn soft_clamp(graph: &mut GraphBuilder, x: &Value, name: &str) -> Value {
     let (low, high) = LOG_VARIANCE_BOUNDS;
     let middle = ((low + high) / 2.0) as f32;
     let half = ((high - low) / 2.0) as f32;

@@ -9,11 +9,12 @@ use rayon::prelude::*;
 
 use super::{
     FeatureSource, Kind, Model, Options,
+    autoencoder::{self, Autoencoder},
     context::{self, Context},
     directions::{ChannelStatistics, ChannelSums, Projection},
     grid::Grid,
     mixture::Mixture,
-    model::Gaussians,
+    model::Density,
     position::CellSums,
     triangle,
 };
@@ -70,7 +71,8 @@ pub fn fit(
     let (statistics, kept) = channel_statistics(train, &grid)?;
 
     let mut cells = None;
-    if kinds.iter().any(|&kind| kind != Kind::PositionFree) {
+    let of_cells = [Kind::PerPosition, Kind::ShiftTolerant];
+    if kinds.iter().any(|kind| of_cells.contains(kind)) {
         let count = directions_of_cells(&grid, train.originals(), options);
         cells = Some(Cells {
             projection: statistics.project(&statistics.within, count),
@@ -90,12 +92,22 @@ pub fn fit(
             columns: Vec::new(),
         });
     }
+    let mut whole = None;
+    if kinds.contains(&Kind::Vae) && autoencoder::suits(grid.size) {
+        let count = grid.channels().min(MOST_DIRECTIONS);
+        whole = Some(Whole {
+            projection: statistics.project(&statistics.within, count),
+            frames: Vec::new(),
+            weights: Vec::new(),
+        });
+    }
     drop(statistics);
 
     let weights = weights_of(train, &(0..train.frames()).collect::<Vec<_>>());
     let mut pass = Pass {
         cells: cells.as_mut(),
         vectors: vectors.as_mut(),
+        whole: whole.as_mut(),
         of_weight_one: MIXTURE_VECTORS[0] as f64 / weights.iter().sum::<f64>().max(1.0),
         weights,
         seed: options.seed,
@@ -121,6 +133,7 @@ pub fn fit(
             let mut pass = Pass {
                 cells: None,
                 vectors: Some(&mut tested),
+                whole: None,
                 of_weight_one: MIXTURE_VECTORS[1] as f64 / frames.len().max(1) as f64,
                 weights,
                 seed: options.seed,
@@ -134,28 +147,30 @@ pub fn fit(
         }
         None => None,
     };
+    let whole = whole.map(|whole| whole.fit(&grid, options)).transpose()?;
     let model = |kind: &Kind| {
-        let (projection, gaussians) = match kind {
+        let (projection, density) = match kind {
             Kind::PositionFree => mixture.clone()?,
             Kind::PerPosition | Kind::ShiftTolerant => cells.clone()?,
+            Kind::Vae => whole.clone()?,
         };
-        let gaussians = match (gaussians, kind) {
+        let density = match (density, kind) {
             (
-                Gaussians::Cells {
+                Density::Cells {
                     stored, widened, ..
                 },
                 Kind::ShiftTolerant,
-            ) => Gaussians::Cells {
+            ) => Density::Cells {
                 stored,
                 widened,
                 reach: options.reach,
             },
-            (gaussians, _) => gaussians,
+            (density, _) => density,
         };
         Some(Model {
             grid: grid.clone(),
             projection,
-            gaussians,
+            density,
         })
     };
     Ok(kinds.iter().filter_map(model).collect())
@@ -316,6 +331,7 @@ fn batches(
 struct Pass<'a> {
     cells: Option<&'a mut Cells>,
     vectors: Option<&'a mut Vectors>,
+    whole: Option<&'a mut Whole>,
     /// Of every frame of the source.
     weights: Vec<f64>,
     /// Vectors for the mixture of a frame of weight 1.
@@ -330,6 +346,9 @@ impl Pass<'_> {
         let weights: Vec<f64> = frames.iter().map(|&frame| self.weights[frame]).collect();
         if let Some(cells) = &mut self.cells {
             cells.add(&batch, &weights);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.add(&batch, &weights);
         }
         let Some(vectors) = &mut self.vectors else {
             return;
@@ -371,16 +390,45 @@ impl Cells {
         }
     }
 
-    fn fit(self) -> Result<(Arc<Projection>, Gaussians)> {
+    fn fit(self) -> Result<(Arc<Projection>, Density)> {
         let sums = self.sums.as_ref();
         let sums = sums.context("the source of feature maps gave no frame")?;
         let stored = sums.fit(self.context.clone(), self.originals)?;
-        let gaussians = Gaussians::Cells {
+        let gaussians = Density::Cells {
             widened: Arc::new(stored.widen()),
             stored: Arc::new(stored),
             reach: 0,
         };
         Ok((Arc::new(self.projection), gaussians))
+    }
+}
+
+/// Feature vectors of whole frames for a VAE.
+struct Whole {
+    projection: Projection,
+    frames: Vec<DMatrix<f32>>,
+    weights: Vec<f64>,
+}
+
+impl Whole {
+    fn add(&mut self, batch: &[DMatrix<f32>], weights: &[f64]) {
+        let room = autoencoder::MOST_FRAMES.saturating_sub(self.frames.len());
+        for (vectors, &weight) in batch.iter().zip(weights).take(room) {
+            self.frames.push(self.projection.apply(vectors.clone()));
+            self.weights.push(weight);
+        }
+    }
+
+    fn fit(self, grid: &Grid, options: &Options) -> Result<(Arc<Projection>, Density)> {
+        let autoencoder = Autoencoder::fit(
+            &self.frames,
+            &self.weights,
+            grid.size,
+            options.steps,
+            options.seed,
+        )?;
+        let density = Density::Vae(Arc::new(autoencoder));
+        Ok((Arc::new(self.projection), density))
     }
 }
 
@@ -408,13 +456,13 @@ impl Vectors {
         DMatrix::from_iterator(self.projection.directions(), count, values)
     }
 
-    fn fit(self, held_out: &Self, options: &Options) -> Result<(Arc<Projection>, Gaussians)> {
+    fn fit(self, held_out: &Self, options: &Options) -> Result<(Arc<Projection>, Density)> {
         let mixture = Mixture::fit(
             &self.matrix(),
             &held_out.matrix(),
             &options.components,
             options.seed,
         )?;
-        Ok((Arc::new(self.projection), Gaussians::Mixture(mixture)))
+        Ok((Arc::new(self.projection), Density::Mixture(mixture)))
     }
 }

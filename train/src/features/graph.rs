@@ -1,17 +1,23 @@
 //! A model as the graph `features.onnx`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 
 use super::{
     MapShape, Model,
+    autoencoder::Autoencoder,
     context::{self, Context},
     grid::Step,
     mixture::Mixture,
-    model::Gaussians,
+    model::Density,
     position::CellGaussians,
     triangle,
 };
-use crate::export::onnx::{Attribute, GraphBuilder, Value};
+use crate::export::{
+    graphs::{slice as channels_of, soft_clamp, walk},
+    onnx::{Attribute, GraphBuilder, Value},
+};
 
 /// Most elements of a constant that tract still widens when it loads the file: 4 MiB of f32.
 const FOLDED_ELEMENTS: usize = 1 << 20;
@@ -29,17 +35,21 @@ impl Model {
         let mut graph = GraphBuilder::new("features");
         let joined = self.joined(&mut graph)?;
         let vectors = self.vectors(&mut graph, &joined);
-        let squared = match &self.gaussians {
-            Gaussians::Cells { stored, reach, .. } => {
+        let squared = match &self.density {
+            Density::Cells { stored, reach, .. } => {
                 let context = context(&mut graph, &joined, &stored.context);
                 self.cells(&mut graph, (&vectors, context.as_ref()), stored, *reach)
             }
-            Gaussians::Mixture(mixture) => self.mixture(&mut graph, &vectors, mixture),
+            Density::Mixture(mixture) => self.mixture(&mut graph, &vectors, mixture),
+            Density::Vae(autoencoder) => energy(&mut graph, &vectors, autoencoder)?,
         };
-        let root = graph.node("Sqrt", "root", &[&squared], &[]);
+        let distance = match &self.density {
+            Density::Vae(_) => squared,
+            _ => graph.node("Sqrt", "root", &[&squared], &[]),
+        };
         let [rows, columns] = self.grid.size;
         let shape = [1, rows, columns];
-        let distance = reshape(&mut graph, "map", &root, &shape);
+        let distance = reshape(&mut graph, "map", &distance, &shape);
         graph.output(&distance, "distance", &shape);
         let summary = self.summary();
         Ok(graph.finish(&[
@@ -211,6 +221,78 @@ impl Model {
     }
 }
 
+/// The negative evidence lower bound of each cell, N×1×rows×columns, by [`Autoencoder::energy`]'s rule.
+fn energy(graph: &mut GraphBuilder, vectors: &Value, autoencoder: &Autoencoder) -> Result<Value> {
+    let network = &autoencoder.network;
+    let spec = network.spec();
+    let (channels, latent) = (spec.channels, spec.latent.shape()[0]);
+    let values = autoencoder.parameters.snapshot()?;
+    // The matrix has a column for each cell.
+    let mean = autoencoder.mean.transpose();
+    let shape = [channels, spec.height, spec.width];
+    let mean = graph.floats("vae.mean", &shape, mean.as_slice());
+    let scale = graph.floats("vae.scale", &[channels, 1, 1], &autoencoder.scale);
+    let centred = graph.node("Sub", "vae.centred", &[vectors, &mean], &[]);
+    let x = graph.node("Mul", "vae.x", &[&centred, &scale], &[]);
+
+    let mut taps = BTreeMap::new();
+    let posterior = walk(graph, network.encoder(), &values, x.clone(), &mut taps)?;
+    let m = channels_of(graph, &posterior, "vae.posterior.mean", 0, latent);
+    let l = channels_of(graph, &posterior, "vae.posterior.raw", latent, 2 * latent);
+    let l = soft_clamp(graph, &l, "vae.posterior.log_variance");
+    let planes = walk(graph, network.decoder(), &values, m.clone(), &mut taps)?;
+    let r = channels_of(graph, &planes, "vae.mean_of_x", 0, channels);
+    let v = channels_of(graph, &planes, "vae.raw", channels, 2 * channels);
+    let v = soft_clamp(graph, &v, "vae.log_variance");
+
+    // (x − r)² exp(−v) + v
+    let error = graph.node("Sub", "vae.error", &[&x, &r], &[]);
+    let squares = graph.node("Mul", "vae.squares", &[&error, &error], &[]);
+    let negative = graph.node("Neg", "vae.negative", &[&v], &[]);
+    let precision = graph.node("Exp", "vae.precision", &[&negative], &[]);
+    let weighted = graph.node("Mul", "vae.weighted", &[&squares, &precision], &[]);
+    let each = graph.node("Add", "vae.each", &[&weighted, &v], &[]);
+    let nll = sum_of_channels(graph, "vae.nll", &each);
+    // m² + exp(l) − 1 − l
+    let squares = graph.node("Mul", "vae.mean_squares", &[&m, &m], &[]);
+    let variance = graph.node("Exp", "vae.variance", &[&l], &[]);
+    let both = graph.node("Add", "vae.second_moment", &[&squares, &variance], &[]);
+    let one = graph.floats("vae.one", &[], &[1.0]);
+    let level = graph.node("Add", "vae.level", &[&l, &one], &[]);
+    let each = graph.node("Sub", "vae.divergence.each", &[&both, &level], &[]);
+    let divergence = sum_of_channels(graph, "vae.divergence", &each);
+    let scales = graph.floats("vae.spread.scales", &[4], &[1.0, 1.0, 4.0, 4.0]);
+    let spread = enlarged(graph, "vae.spread", &divergence, &scales);
+    let share = graph.floats("vae.share", &[], &[1.0 / 16.0]);
+    let spread = graph.node("Mul", "vae.shared", &[&spread, &share], &[]);
+    let sum = graph.node("Add", "vae.sum", &[&nll, &spread], &[]);
+    let half = graph.floats("vae.half", &[], &[0.5]);
+    Ok(graph.node("Mul", "vae.energy", &[&sum, &half], &[]))
+}
+
+/// Σ over channels, of which one stays.
+fn sum_of_channels(graph: &mut GraphBuilder, name: &str, x: &Value) -> Value {
+    let axes = graph.integers(&format!("{name}.axis"), &[1]);
+    graph.node("ReduceSum", name, &[x, &axes], &[])
+}
+
+/// Every value repeated down and across.
+fn enlarged(graph: &mut GraphBuilder, name: &str, x: &Value, scales: &Value) -> Value {
+    graph.node(
+        "Resize",
+        name,
+        &[x, &GraphBuilder::absent(), scales],
+        &[
+            ("mode", Attribute::Text("nearest")),
+            (
+                "coordinate_transformation_mode",
+                Attribute::Text("asymmetric"),
+            ),
+            ("nearest_mode", Attribute::Text("floor")),
+        ],
+    )
+}
+
 /// A map brought to the grid.
 fn pool(graph: &mut GraphBuilder, map: &MapShape, input: &Value, steps: [Step; 2]) -> Value {
     let mut value = input.clone();
@@ -229,19 +311,7 @@ fn pool(graph: &mut GraphBuilder, map: &MapShape, input: &Value, steps: [Step; 2
     if [down, across] != [1.0, 1.0] {
         let name = format!("{}.repeated", map.name);
         let scales = graph.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, down, across]);
-        value = graph.node(
-            "Resize",
-            &name,
-            &[&value, &GraphBuilder::absent(), &scales],
-            &[
-                ("mode", Attribute::Text("nearest")),
-                (
-                    "coordinate_transformation_mode",
-                    Attribute::Text("asymmetric"),
-                ),
-                ("nearest_mode", Attribute::Text("floor")),
-            ],
-        );
+        value = enlarged(graph, &name, &value, &scales);
     }
     value
 }

@@ -16,8 +16,12 @@
 //!    vectors over all cells, in its principal directions, of which what is normal at a cell depends
 //!    linearly.
 //!
+//! 5. In the Gaussians' place a small VAE may learn the vectors of a whole grid ([`Kind::Vae`]); the distance is
+//!    then the negative evidence lower bound of each cell.
+//!
 //! A network without feature maps has [`Prototypes`] in their place.
 
+mod autoencoder;
 mod context;
 mod directions;
 mod fit;
@@ -89,11 +93,14 @@ pub enum Kind {
     ShiftTolerant,
     /// The nearest of a mixture that all cells share: anything anywhere.
     PositionFree,
+    /// The likelihood of a VAE over the vectors of all cells: surfaces that never lie the same, and what
+    /// depends on its neighbours.
+    Vae,
 }
 
 impl Kind {
-    /// Every kind, from the most to the least particular about position.
-    pub const ALL: [Self; 3] = [Self::PerPosition, Self::ShiftTolerant, Self::PositionFree];
+    /// Every kind of Gaussians, from the most to the least particular about position.
+    pub const GAUSSIANS: [Self; 3] = [Self::PerPosition, Self::ShiftTolerant, Self::PositionFree];
 
     /// The name used in flags and output.
     pub fn name(self) -> &'static str {
@@ -101,6 +108,7 @@ impl Kind {
             Self::PerPosition => "per-position",
             Self::ShiftTolerant => "shift-tolerant",
             Self::PositionFree => "position-free",
+            Self::Vae => "VAE",
         }
     }
 }
@@ -129,7 +137,9 @@ pub struct Options {
     pub reach: usize,
     /// Numbers of components among which [`Kind::PositionFree`] chooses.
     pub components: Vec<usize>,
-    /// Seed of the mixture.
+    /// Steps in which the VAE is trained.
+    pub steps: usize,
+    /// Seed of the mixture and of the VAE.
     pub seed: u64,
 }
 
@@ -142,6 +152,7 @@ impl Default for Options {
             bytes: 5_000_000,
             reach: 1,
             components: vec![1, 4, 16, 32],
+            steps: 1500,
             seed: 0,
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     FeatureMap, Kind, MapShape,
+    autoencoder::Autoencoder,
     directions::Projection,
     grid::Grid,
     mixture::Mixture,
@@ -19,11 +20,11 @@ use super::{
 pub struct Model {
     pub(super) grid: Grid,
     pub(super) projection: Arc<Projection>,
-    pub(super) gaussians: Gaussians,
+    pub(super) density: Density,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Gaussians {
+pub(super) enum Density {
     /// One for each cell; a vector is compared with those of the cells at most `reach` rows and
     /// columns away.
     Cells {
@@ -32,6 +33,7 @@ pub(super) enum Gaussians {
         reach: usize,
     },
     Mixture(Mixture),
+    Vae(Arc<Autoencoder>),
 }
 
 /// What a model is made of, for reports.
@@ -45,9 +47,9 @@ pub struct Summary {
     pub channels: usize,
     /// Principal directions, r.
     pub directions: usize,
-    /// Directions of the frame's context; 0 for a mixture.
+    /// Directions of the frame's context; 0 but for Gaussians of cells.
     pub context: usize,
-    /// Gaussians: one for each cell, or the components of the mixture.
+    /// Gaussians: one for each cell, or the components of the mixture; 1 for a VAE.
     pub components: usize,
     /// Weight of the pooled covariance in each covariance: 0 for cells, chosen by the held-out
     /// likelihood for a mixture.
@@ -60,10 +62,11 @@ pub struct Summary {
 impl Model {
     /// The kind.
     pub fn kind(&self) -> Kind {
-        match &self.gaussians {
-            Gaussians::Cells { reach: 0, .. } => Kind::PerPosition,
-            Gaussians::Cells { .. } => Kind::ShiftTolerant,
-            Gaussians::Mixture(_) => Kind::PositionFree,
+        match &self.density {
+            Density::Cells { reach: 0, .. } => Kind::PerPosition,
+            Density::Cells { .. } => Kind::ShiftTolerant,
+            Density::Mixture(_) => Kind::PositionFree,
+            Density::Vae(_) => Kind::Vae,
         }
     }
 
@@ -79,15 +82,16 @@ impl Model {
 
     /// What it is made of.
     pub fn summary(&self) -> Summary {
-        let (components, context, share, floor) = match &self.gaussians {
-            Gaussians::Cells { stored, .. } => {
+        let (components, context, share, floor) = match &self.density {
+            Density::Cells { stored, .. } => {
                 let context = stored.context.directions();
                 (self.grid.cells(), context, 0.0, position::FLOOR)
             }
-            Gaussians::Mixture(mixture) => {
+            Density::Mixture(mixture) => {
                 let shrinkage = mixture.shrinkage;
                 (mixture.components(), 0, shrinkage.share, shrinkage.floor)
             }
+            Density::Vae(_) => (1, 0, 0.0, position::FLOOR),
         };
         Summary {
             kind: self.kind().name(),
@@ -116,8 +120,8 @@ impl Model {
             self.grid.cells()
         );
         let pooled = self.grid.pool(maps)?;
-        match &self.gaussians {
-            Gaussians::Cells {
+        match &self.density {
+            Density::Cells {
                 stored,
                 widened,
                 reach,
@@ -126,9 +130,14 @@ impl Model {
                 let vectors = self.projection.apply(pooled);
                 self.nearest_cells(widened, *reach, (&vectors, context.as_slice()), distance);
             }
-            Gaussians::Mixture(mixture) => {
+            Density::Mixture(mixture) => {
                 let vectors = self.projection.apply(pooled);
                 distance.copy_from_slice(&mixture.squared_distances(&vectors));
+            }
+            Density::Vae(autoencoder) => {
+                let vectors = self.projection.apply(pooled);
+                distance.copy_from_slice(&autoencoder.energy(&vectors)?);
+                return Ok(());
             }
         }
         for d in distance {

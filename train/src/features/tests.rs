@@ -8,8 +8,8 @@ use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
 use super::{
-    context::Context, directions::Projection, grid::Grid, model::Gaussians,
-    position::CellGaussians, *,
+    context::Context, directions::Projection, grid::Grid, model::Density, position::CellGaussians,
+    *,
 };
 
 /// Frames held in memory: maps of these names and shapes.
@@ -336,7 +336,7 @@ fn contexts_by_brute_force() {
     let kinds = [Kind::PerPosition, Kind::ShiftTolerant];
     let (frames, _, models) = fitted(FRAMES, &kinds, &options);
     assert_eq!(models[0].summary().context, 3);
-    let Gaussians::Cells { stored, .. } = &models[0].gaussians else {
+    let Density::Cells { stored, .. } = &models[0].density else {
         panic!("{}", models[0].kind());
     };
     let seen = |maps: &[FeatureMap<'_>]| {
@@ -418,7 +418,7 @@ fn what_a_whole_frame_explains_is_normal() {
         .map(|i| frame((i as f32 * 2.4).sin(), 0.0))
         .collect();
     let (mut train, mut held_out) = (frames(train), frames(vec![frame(0.0, 0.0)]));
-    let tested = frames(vec![frame(0.9, 0.0), frame(0.9, 1.0)]);
+    let tested = frames(vec![frame(0.6, 0.0), frame(0.6, 1.0)]);
     let ratio = |context: usize, train: &mut Frames, held_out: &mut Frames| {
         let options = Options {
             grid: Some([8, 8]),
@@ -569,7 +569,7 @@ fn disagreement(model: &Model, engine: &Engine, frames: &Frames) -> f64 {
     found
         .iter()
         .zip(&expected)
-        .map(|(&a, &b)| f64::from((a - b).abs() / b.abs()))
+        .map(|(&a, &b)| f64::from((a - b).abs() / b.abs().max(1.0)))
         .fold(0.0, f64::max)
 }
 
@@ -581,7 +581,10 @@ fn agrees(kind: BackendKind) {
             context: Some(context),
             ..Options::default()
         };
-        let (_, held_out, models) = fitted(20, &Kind::ALL, &options);
+        let kinds = [&Kind::GAUSSIANS[..], &[Kind::Vae]].concat();
+        let (_, held_out, models) = fitted(20, &kinds, &options);
+        // Maps of 4×4 are too small for a VAE.
+        assert_eq!(models.len(), 3);
         for model in &models {
             let worst = disagreement(model, &engine, &held_out);
             assert!(
@@ -601,6 +604,57 @@ fn tract_computes_the_same() {
 #[test]
 fn onnx_runtime_computes_the_same() {
     agrees(BackendKind::Ort);
+}
+
+/// Waves whose phase the frame decides, and a kink in one of them: Gaussians of cells see nothing.
+#[test]
+fn a_vae_sees_what_neighbours_tell() {
+    let mut random = Pcg64::seed_from_u64(11);
+    let mut frame = |kinked: bool| {
+        let phase = random.random_range(0.0..std::f32::consts::TAU);
+        let mut value = |place: usize| {
+            let column = (place % 8) as f32;
+            let noise: f32 = StandardNormal.sample(&mut random);
+            [0.0, 1.6].map(|quarter| (0.8 * column + phase + quarter).sin() + 0.05 * noise)
+        };
+        let cells: Vec<[f32; 2]> = (0..64).map(&mut value).collect();
+        let mut maps: Vec<f32> = [0, 1]
+            .iter()
+            .flat_map(|&c| cells.iter().map(move |cell| cell[c]))
+            .collect();
+        if kinked {
+            maps[27] = -maps[27];
+            maps[64 + 27] = -maps[64 + 27];
+        }
+        vec![maps]
+    };
+    let mut frames = |count: usize, kinked: bool| Frames {
+        shapes: vec![("m", [2, 8, 8])],
+        values: (0..count).map(|_| frame(kinked)).collect(),
+    };
+    let (mut train, mut held_out) = (frames(200, false), frames(20, false));
+    let kinked = frames(20, true);
+    let options = Options {
+        grid: Some([8, 8]),
+        context: Some(0),
+        steps: 400,
+        ..Options::default()
+    };
+    let kinds = [Kind::PerPosition, Kind::Vae];
+    let models = fit(&mut train, &mut held_out, &kinds, &options).unwrap();
+    let found = |model: &Model| {
+        let of = |frames: &Frames, i| distances(model, &frames.maps(i))[27];
+        let threshold = (0..20).map(|i| of(&held_out, i)).fold(f32::MIN, f32::max);
+        (0..20).filter(|&i| of(&kinked, i) > threshold).count()
+    };
+    let [gaussian, vae] = [&models[0], &models[1]].map(found);
+    assert!(gaussian < 5 && vae > 15, "{gaussian} {vae} of 20");
+
+    for kind in BackendKind::ALL {
+        let Some(engine) = engine(kind) else { continue };
+        let worst = disagreement(&models[1], &engine, &kinked);
+        assert!(worst < 1e-4, "{kind}: {worst:.1e}");
+    }
 }
 
 #[test]
@@ -666,7 +720,7 @@ fn made_up(
     Model {
         grid,
         projection: Arc::new(projection),
-        gaussians: Gaussians::Cells {
+        density: Density::Cells {
             widened: Arc::new(stored.widen()),
             stored: Arc::new(stored),
             reach: 0,
@@ -687,7 +741,7 @@ fn bits_do_not_depend_on_threads() {
                 components: vec![1, 4],
                 ..Options::default()
             };
-            let (_, _, models) = fitted(20, &Kind::ALL, &options);
+            let (_, _, models) = fitted(20, &Kind::GAUSSIANS, &options);
             models
                 .iter()
                 .flat_map(|model| model.to_onnx("test").unwrap())
@@ -708,7 +762,13 @@ fn few_frames_and_constant_channels_do() {
             rest[..16].copy_from_slice(copied);
         }
         let mut held_out = Frames::random(&SHAPES, 1, 2);
-        let models = fit(&mut frames, &mut held_out, &Kind::ALL, &Options::default()).unwrap();
+        let models = fit(
+            &mut frames,
+            &mut held_out,
+            &Kind::GAUSSIANS,
+            &Options::default(),
+        )
+        .unwrap();
         for model in &models {
             let far = distances(model, &held_out.maps(0));
             let near = distances(model, &frames.maps(0));
@@ -725,7 +785,12 @@ fn what_cannot_be_fitted_is_named() {
         let mut frames = Frames::random(&SHAPES, train, 1);
         spoil(&mut frames);
         let mut held_out = Frames::random(&SHAPES, tested, 2);
-        let fitted = fit(&mut frames, &mut held_out, &Kind::ALL, &Options::default());
+        let fitted = fit(
+            &mut frames,
+            &mut held_out,
+            &Kind::GAUSSIANS,
+            &Options::default(),
+        );
         format!("{:#}", fitted.err().unwrap())
     };
     let text = refusal(12, 2, &|frames| frames.values[9][1][5] = f32::NAN);

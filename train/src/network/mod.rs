@@ -2,6 +2,7 @@
 
 mod blocks;
 mod detection;
+mod features;
 mod head;
 mod layer;
 mod parameters;
@@ -86,6 +87,18 @@ impl Network {
         Self {
             head,
             ..Self::new(preset, spec)
+        }
+    }
+
+    /// The network of a VAE over feature vectors, whose `spec` has their directions as channels and a
+    /// latent map of a quarter of the grid's sides.
+    pub fn of_features(spec: VaeSpec) -> Self {
+        let (encoder, decoder) = features::layers(&spec);
+        Self {
+            spec,
+            encoder,
+            decoder,
+            head: None,
         }
     }
 

@@ -1,0 +1,233 @@
+//! A VAE over feature vectors: what is normal at a cell depends on its neighbours and on the frame, in ways
+//! that no Gaussian can tell, and the likelihood says how well they agree.
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use edge_vae::vae::{Latent, Likelihood, VaeSpec};
+use nalgebra::DMatrix;
+use rand::distr::{Distribution, weighted::WeightedIndex};
+use rand_distr::StandardNormal;
+
+use super::position::FLOOR;
+use crate::{
+    network::{Mode, Network, Parameters},
+    ops,
+    optimiser::{AdamW, AdamWSettings},
+    random::{Purpose, stream},
+};
+
+/// Frames, copies included, that it is trained on at most.
+pub(super) const MOST_FRAMES: usize = 1200;
+
+/// Channels of the latent map, whose sides are a quarter of the grid's.
+const LATENT: usize = 16;
+
+/// Frames in one step.
+const BATCH: usize = 16;
+
+/// Learning rate at its highest, after a tenth of the steps.
+const LEARNING_RATE: f64 = 2e-3;
+
+/// Decay of the averaged weights, which are the ones that count.
+const AVERAGE: f64 = 0.995;
+
+/// Share of the steps in which the divergence comes to count in full.
+const WARM_UP: f64 = 0.3;
+
+/// Frames whose vectors y have been brought to x = (y − μₚ)/s, with μₚ of the cell and s of the direction, and the
+/// network that tells their likelihood.
+#[derive(Clone, Debug)]
+pub(super) struct Autoencoder {
+    /// μₚ, directions×cells.
+    pub(super) mean: DMatrix<f32>,
+    /// 1/s, of each direction.
+    pub(super) scale: Vec<f32>,
+    pub(super) network: Network,
+    pub(super) parameters: Parameters,
+}
+
+/// Whether there is a network for a grid.
+pub(super) fn suits([height, width]: [usize; 2]) -> bool {
+    [height, width]
+        .iter()
+        .all(|side| *side >= 8 && side.is_multiple_of(4))
+}
+
+impl Autoencoder {
+    /// Trained on `frames` (directions×cells each) that count as `weights` say, for so many `steps`.
+    ///
+    /// Equal frames and seed give equal bits.
+    ///
+    /// # Errors
+    /// No frame; a training that diverges.
+    pub(super) fn fit(
+        frames: &[DMatrix<f32>],
+        weights: &[f64],
+        [height, width]: [usize; 2],
+        steps: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let Some(first) = frames.first() else {
+            anyhow::bail!("no frame to train a VAE over features on");
+        };
+        let directions = first.nrows();
+        let (mean, scale) = moments(frames, weights);
+        let network = Network::of_features(VaeSpec {
+            channels: directions,
+            height,
+            width,
+            latent: Latent::Map {
+                channels: LATENT,
+                height: height / 4,
+                width: width / 4,
+            },
+            likelihood: Likelihood::GaussianLearned,
+        });
+        let parameters = network.parameters(seed, &Device::Cpu)?;
+        let mut autoencoder = Self {
+            mean,
+            scale,
+            network,
+            parameters,
+        };
+        autoencoder.train(frames, weights, steps, seed)?;
+        Ok(autoencoder)
+    }
+
+    fn train(
+        &mut self,
+        frames: &[DMatrix<f32>],
+        weights: &[f64],
+        steps: usize,
+        seed: u64,
+    ) -> Result<()> {
+        let settings = AdamWSettings {
+            weight_decay: 0.01,
+            max_gradient_norm: Some(1.0),
+            average_decay: Some(AVERAGE),
+            ..AdamWSettings::default()
+        };
+        let decays = |name: &str| name.ends_with(".weight");
+        let mut optimiser = AdamW::new(self.parameters.weights(), decays, settings)?;
+        let chosen = WeightedIndex::new(weights)?;
+        let spec = self.network.spec().clone();
+        let dimensions = (spec.channels * spec.height * spec.width) as f64;
+        let latent = [spec.height / 4, spec.width / 4, LATENT];
+        for step in 0..steps {
+            let mut random = stream(seed, Purpose::Autoencoder, step as u64);
+            let batch: Vec<f32> = (0..BATCH)
+                .flat_map(|_| self.prepared(&frames[chosen.sample(&mut random)]))
+                .collect();
+            let shape = (BATCH, spec.height, spec.width, spec.channels);
+            let x = Tensor::from_vec(batch, shape, &Device::Cpu)?;
+            let noise: Vec<f32> = (0..BATCH * latent.iter().product::<usize>())
+                .map(|_| StandardNormal.sample(&mut random))
+                .collect();
+            let shape = (BATCH, latent[0], latent[1], latent[2]);
+            let noise = Tensor::from_vec(noise, shape, &Device::Cpu)?;
+
+            let mut mode = Mode::Train(Vec::new());
+            let posterior = self.network.encode(&x, &self.parameters, &mut mode)?;
+            let z = ops::reparameterise(&posterior.mean, &posterior.log_variance, &noise)?;
+            let seen = self.network.decode(&z, &self.parameters, &mut mode)?;
+            let nll = match &seen.log_variance {
+                Some(log_variance) => ops::gaussian_nll(&x, &seen.location, log_variance)?,
+                None => anyhow::bail!("a VAE over features learns its variance"),
+            };
+            let kl = ops::kl_standard_normal(&posterior.mean, &posterior.log_variance)?;
+            let done = step as f64 / steps as f64;
+            let share = (done / WARM_UP).min(1.0);
+            let loss = ((nll + (kl * share)?)?.mean_all()? / dimensions)?;
+            let norm = optimiser.step(&loss.backward()?, learning_rate(done))?;
+            ensure!(
+                norm.is_finite(),
+                "training a VAE over features diverged at step {step} of {steps}"
+            );
+        }
+        let averages = self.parameters.averaged(optimiser.averages()?);
+        self.parameters = self.parameters.with(&averages)?;
+        Ok(())
+    }
+
+    /// The vectors y (directions×cells) of a frame as x, cell after cell.
+    fn prepared(&self, vectors: &DMatrix<f32>) -> Vec<f32> {
+        let directions = self.scale.len();
+        let places = vectors.iter().zip(&self.mean).enumerate();
+        places
+            .map(|(place, (y, mean))| (y - mean) * self.scale[place % directions])
+            .collect()
+    }
+
+    /// Negative evidence lower bound at the posterior mean of a frame's vectors, in nats but for a constant, for
+    /// each cell: −log p(x|z) summed over directions, and the divergence spread evenly over the
+    /// cells of its position.
+    ///
+    /// # Errors
+    /// Vectors of another shape.
+    pub(super) fn energy(&self, vectors: &DMatrix<f32>) -> Result<Vec<f32>> {
+        let spec = self.network.spec();
+        let shape = (1, spec.height, spec.width, spec.channels);
+        let x = Tensor::from_vec(self.prepared(vectors), shape, &Device::Cpu)?;
+        let mut mode = Mode::Evaluate;
+        let posterior = self.network.encode(&x, &self.parameters, &mut mode)?;
+        let seen = self
+            .network
+            .decode(&posterior.mean, &self.parameters, &mut mode)?;
+        let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+        let (r, v) = (
+            values(&seen.location)?,
+            seen.log_variance.as_ref().map(values),
+        );
+        let v = v.transpose()?.unwrap_or_else(|| vec![0.0; r.len()]);
+        let x = values(&x)?;
+        let (m, l) = (values(&posterior.mean)?, values(&posterior.log_variance)?);
+        let divergence: Vec<f32> = m
+            .chunks(LATENT)
+            .zip(l.chunks(LATENT))
+            .map(|(m, l)| {
+                let each = m.iter().zip(l).map(|(m, l)| m * m + l.exp() - 1.0 - l);
+                each.sum::<f32>() / 2.0
+            })
+            .collect();
+        let nll = |cell: usize| -> f32 {
+            let of_cell = cell * spec.channels..(cell + 1) * spec.channels;
+            of_cell
+                .map(|i| 0.5 * ((x[i] - r[i]).powi(2) * (-v[i]).exp() + v[i]))
+                .sum()
+        };
+        Ok((0..spec.height * spec.width)
+            .map(|cell| {
+                let (row, column) = (cell / spec.width / 4, cell % spec.width / 4);
+                nll(cell) + divergence[row * (spec.width / 4) + column] / 16.0
+            })
+            .collect())
+    }
+}
+
+/// μₚ of the cells, and 1/s of the directions, where s² is the variance within the cells and [`FLOOR`].
+fn moments(frames: &[DMatrix<f32>], weights: &[f64]) -> (DMatrix<f32>, Vec<f32>) {
+    let (directions, cells) = frames[0].shape();
+    let total: f64 = weights.iter().sum();
+    let mut mean = DMatrix::<f64>::zeros(directions, cells);
+    for (frame, weight) in frames.iter().zip(weights) {
+        mean += frame.map(f64::from) * (weight / total);
+    }
+    let mut variance = vec![0.0; directions];
+    for (frame, weight) in frames.iter().zip(weights) {
+        for (place, (y, mean)) in frame.iter().zip(&mean).enumerate() {
+            variance[place % directions] += weight * (f64::from(*y) - mean).powi(2);
+        }
+    }
+    let scale = variance.iter().map(|sum| {
+        let variance = sum / (total * cells as f64);
+        (1.0 / (variance + FLOOR).sqrt()) as f32
+    });
+    (mean.map(|m| m as f32), scale.collect())
+}
+
+/// Rising over the first tenth of the training, then falling to a hundredth along half a cosine.
+fn learning_rate(done: f64) -> f64 {
+    let warm = (done / 0.1).min(1.0);
+    let cooled = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+    LEARNING_RATE * warm.max(0.05) * cooled.max(0.01)
+}
