@@ -42,7 +42,7 @@ const COPIES_COUNT: f64 = 200.0;
 /// Steps of the VAE over features for each step in which the network was trained, and at most: who trains
 /// briefly does not wait for it.
 const VAE_STEPS: usize = 10;
-const MOST_VAE_STEPS: usize = 1500;
+const MOST_VAE_STEPS: usize = 3000;
 
 /// Standard deviations of the smoothing before prototypes, as shares of the shorter side, the
 /// preferred first.

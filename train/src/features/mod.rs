@@ -152,7 +152,7 @@ impl Default for Options {
             bytes: 5_000_000,
             reach: 1,
             components: vec![1, 4, 16, 32],
-            steps: 1500,
+            steps: 3000,
             seed: 0,
         }
     }

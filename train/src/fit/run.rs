@@ -47,7 +47,7 @@ const DEFECT_COUNTER: u64 = 1 << 41;
 const CHECKPOINT_SECONDS: f64 = 60.0;
 /// Share of the time that is kept for what follows training: export, features, the choice of a score,
 /// calibration.
-const RESERVE: f64 = 0.2;
+const RESERVE: f64 = 0.25;
 
 /// What training works on.
 #[derive(Debug)]
