@@ -1,7 +1,7 @@
 //! Mean and deviation of the residual at each position over normal frames, and the
 //! standardisation by them.
 
-use ndarray::{Array3, ArrayView3, Axis, s};
+use ndarray::{Array3, ArrayView3, Axis};
 
 use super::{AnomalyError, check_finite, check_length, enlarge::Enlarge};
 use crate::preprocess::Interior;
@@ -70,7 +70,7 @@ impl PositionStatistics {
         self.frames
     }
 
-    /// μ and s at each position, where s² = ((n − 1)·v + 8·v̄)/(n − 1 + 8) + (0.1)²·v̄ with v the
+    /// μ and s at each position (of a large map, of [cells](statistics_size)), where s² = ((n − 1)·v + 8·v̄)/(n − 1 + 8) + (0.1)²·v̄ with v the
     /// variance at the position (divisor n − 1) and v̄ its mean over the positions that count: steadied where
     /// frames are few, and never 0.
     ///
@@ -104,7 +104,8 @@ impl PositionStatistics {
         let size = [self.height, self.width];
         let fine = ArrayView3::from_shape([2, size[0], size[1]], &fine)
             .expect("two planes of as many values");
-        Standardisation::from_array(coarse(fine).view(), size)
+        let inside = self.interior.as_ref().map(Interior::cells);
+        Standardisation::from_array(coarse(fine, inside).view(), size)
     }
 }
 
@@ -112,36 +113,40 @@ impl PositionStatistics {
 const MOST_CELLS: usize = 65_536;
 
 /// Rows and columns of the statistics of maps of `[height, width]`: a map with more than 65,536
-/// positions has one cell for s×s of them, s = ⌈√(h w / 65,536)⌉ (at the lower and the right edge for
-/// what is left), so that a bundle's file stays below 600 kB.
+/// positions has ⌈h/s⌉×⌈w/s⌉ cells of equal size, s = ⌈√(h w / 65,536)⌉, so that a bundle's file stays below 600 kB.
 pub fn statistics_size([height, width]: [usize; 2]) -> [usize; 2] {
-    let step = cell_side([height, width]);
+    let step = ((height * width) as f64 / MOST_CELLS as f64).sqrt().ceil();
+    let step = (step as usize).max(1);
     [height.div_ceil(step), width.div_ceil(step)]
 }
 
-fn cell_side([height, width]: [usize; 2]) -> usize {
-    let step = ((height * width) as f64 / MOST_CELLS as f64).sqrt().ceil();
-    (step as usize).max(1)
-}
-
 /// μ and s of [cells](statistics_size) from those of positions: the mean of μ, and s so that s² is the
-/// mean of the positions' squared deviations from it.
-fn coarse(fine: ArrayView3<f32>) -> Array3<f32> {
+/// mean of the positions' squared deviations from it; of those `inside` where a cell has any.
+fn coarse(fine: ArrayView3<f32>, inside: Option<&[bool]>) -> Array3<f32> {
     let (planes, height, width) = fine.dim();
-    let step = cell_side([height, width]);
-    if step == 1 {
+    let [rows, columns] = statistics_size([height, width]);
+    if [rows, columns] == [height, width] {
         return fine.to_owned();
     }
-    let [rows, columns] = statistics_size([height, width]);
     let mut cells = Array3::zeros((planes, rows, columns));
     for row in 0..rows {
         for column in 0..columns {
-            let span = |cell: usize, side: usize| cell * step..((cell + 1) * step).min(side);
-            let inside = fine.slice(s![.., span(row, height), span(column, width)]);
-            let mean = inside.index_axis(Axis(0), 0).mean().unwrap_or_default();
-            let squares = inside.map_axis(Axis(0), |one| (one[0] - mean).powi(2) + one[1].powi(2));
+            let span =
+                |cell: usize, of: usize, side: usize| cell * side / of..(cell + 1) * side / of;
+            let across = span(column, columns, width);
+            let all: Vec<[usize; 2]> = span(row, rows, height)
+                .flat_map(|y| across.clone().map(move |x| [y, x]))
+                .collect();
+            let counts = |&[y, x]: &[usize; 2]| inside.is_none_or(|inside| inside[y * width + x]);
+            let counted: Vec<[usize; 2]> = all.iter().copied().filter(counts).collect();
+            let positions = if counted.is_empty() { all } else { counted };
+            let count = positions.len() as f32;
+            let mean = positions.iter().map(|&[y, x]| fine[(0, y, x)]).sum::<f32>() / count;
+            let squares = positions
+                .iter()
+                .map(|&[y, x]| (fine[(0, y, x)] - mean).powi(2) + fine[(1, y, x)].powi(2));
             cells[(0, row, column)] = mean;
-            cells[(1, row, column)] = squares.mean().unwrap_or_default().sqrt();
+            cells[(1, row, column)] = (squares.sum::<f32>() / count).sqrt();
         }
     }
     cells
@@ -309,7 +314,7 @@ mod tests {
             0 => x as f32,
             _ => 2.0,
         });
-        let cells = coarse(fine.view());
+        let cells = coarse(fine.view(), None);
         assert_eq!(cells.dim(), (2, 256, 256));
         assert_eq!(cells[(0, 7, 3)], 6.5);
         assert!((cells[(1, 7, 3)] - 4.25_f32.sqrt()).abs() < 1e-6);
@@ -323,6 +328,12 @@ mod tests {
         );
         assert_eq!([row[0], row[511]], [0.5, 510.5]);
         assert_eq!(found.to_array(), cells);
+
+        // Of a cell at a mask's edge the positions that count speak, of one beyond it all.
+        let inside: Vec<bool> = (0..512 * 512).map(|place| place % 512 >= 7).collect();
+        let masked = coarse(fine.view(), Some(&inside));
+        assert_eq!([2, 3, 4].map(|x| masked[(0, 9, x)]), [4.5, 7.0, 8.5]);
+        assert_eq!(masked[(1, 9, 3)], 2.0);
     }
 
     #[test]

@@ -117,8 +117,9 @@ impl GoldenValues {
         write_npz(&arrays).map_err(failed)
     }
 
-    /// The values that a bundle keeps of these: [every s-th](Grid) of large planes.
-    fn kept(&self, spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> Self {
+    /// The values that a bundle keeps of these, as [`Bundle::golden_values`] gives them: of planes with more than
+    /// 16,384 values every s-th row and column.
+    pub fn kept(&self, spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> Self {
         let shapes = shapes(spec, graphs, canvas);
         let mut kept = self.clone();
         for (values, shape) in kept.values_mut().into_iter().zip(&shapes) {
@@ -346,7 +347,7 @@ impl Bundle {
         Ok(compared.reconstructor)
     }
 
-    /// What the bundle keeps of what the trainer saw for the golden frame, with the maps of the further graphs in the shapes
+    /// What the bundle [keeps](GoldenValues::kept) of what the trainer saw for the golden frame, with the maps of the further graphs in the shapes
     /// that [`Reconstructor::graph_shapes`] tells.
     ///
     /// # Errors

@@ -42,8 +42,8 @@ pub(super) struct FitArgs {
     /// The bundle to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Continue the run whose checkpoint lies beside OUT, bit for bit; another budget, score or false-alarm
-    /// rate may be given
+    /// Continue the run whose checkpoint lies beside OUT, bit for bit; another budget or score
+    /// may be given
     #[arg(long)]
     resume: bool,
     /// Where to train.
@@ -81,8 +81,9 @@ pub(super) struct TrainingArgs {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     clean_share: Option<f64>,
     /// What frames are judged by; auto: what finds synthetic defects in held-out frames best
-    #[arg(long, value_enum, default_value_t = Score::Auto)]
-    score: Score,
+    /// [default: auto]
+    #[arg(long, value_enum)]
+    score: Option<Score>,
     /// Whose feature maps are compared with normal ones. shipped: those of EfficientNet-lite0, trained
     /// on photographs, which comes with this program; own: those of the network that is trained;
     /// or of any network of yours: an ONNX file with one input N×C×H×W of the tensor's size and
@@ -376,16 +377,12 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         // Its default depends on the kind of budget.
         untouched.importance_samples = options.importance_samples;
     }
-    let score_given = options.score != untouched.score;
-    let rate_given = options.false_alarm_rate != untouched.false_alarm_rate;
     untouched.score = options.score;
-    untouched.false_alarm_rate = options.false_alarm_rate;
     let job = Job {
         out: args.out.clone(),
         resume: args.resume,
         untouched: options == untouched,
-        score_given,
-        rate_given,
+        score_given: training.score.is_some(),
         budget_given: training.minutes.is_some()
             || training.epochs.is_some()
             || training.steps.is_some(),
@@ -523,7 +520,7 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         patience: args.patience as usize,
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
-        score: args.score,
+        score: args.score.unwrap_or_default(),
         backbone: backbone(args, preset)?,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    io::IsTerminal,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
@@ -10,6 +11,8 @@ use edge_vae::{
     Observer,
     preprocess::{CanvasLayout, Preprocessor},
 };
+
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     Material, Score,
@@ -44,6 +47,9 @@ const COPIES_COUNT: f64 = 200.0;
 const VAE_STEPS: usize = 10;
 const MOST_VAE_STEPS: usize = 3000;
 
+/// Lines that tell how far its training is, where there is no terminal.
+const LINES: usize = 5;
+
 /// Standard deviations of the smoothing before prototypes, as shares of the shorter side, the
 /// preferred first.
 const BLURS: [f32; 2] = [1.0 / 28.0, 0.0];
@@ -53,7 +59,7 @@ const BLURS: [f32; 2] = [1.0 / 28.0, 0.0];
 pub(super) enum Fitted {
     /// Over feature maps of the network or of a backbone.
     Gaussians {
-        /// The Gaussians.
+        /// The Gaussians, or the VAE.
         model: Model,
         /// How the training frames lay in the copies that they were fitted on.
         pose: Pose,
@@ -78,6 +84,11 @@ impl Fitted {
                 }
             }
         }
+    }
+
+    /// Whether it is a VAE.
+    pub(super) fn is_vae(&self) -> bool {
+        matches!(self, Self::Gaussians { model, .. } if model.kind() == Kind::Vae)
     }
 
     /// Rows and columns of the distances.
@@ -132,6 +143,7 @@ pub(super) fn fit(
     wanted: Score,
     material: &Material,
     runner: &RefCell<Runner>,
+    with_vae: bool,
 ) -> Result<Vec<Fitted>> {
     if !wanted.compares_features() {
         return Ok(Vec::new());
@@ -139,17 +151,12 @@ pub(super) fn fit(
     let only_vae = wanted == Score::FeaturesVae;
     if !runner.borrow().has_features() {
         if only_vae {
-            bail!("--score {wanted} needs a network with feature maps, which 28x28 has not");
+            bail!("--score {wanted} needs a network with feature maps");
         }
         return fit_prototypes(material);
     }
     eprintln!(
-        "fitting {} to the features of {} frames",
-        match wanted {
-            Score::Features => "Gaussians",
-            Score::FeaturesVae => "a VAE",
-            _ => "Gaussians and a VAE",
-        },
+        "fitting models of the features of {} frames",
         material.split.train.len()
     );
     let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
@@ -168,6 +175,7 @@ pub(super) fn fit(
                 Pose::Held => (COPIES_COUNT / made as f64).min(1.0),
                 Pose::Turned => 1.0,
             },
+            bar: None,
         }
     };
     // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
@@ -176,7 +184,7 @@ pub(super) fn fit(
         _ => &[Kind::PositionFree],
     };
     let vae = match material.layout.tiles().count() {
-        1 => &[Kind::Vae][..],
+        1 if with_vae => &[Kind::Vae][..],
         _ => &[],
     };
     let kinds = match wanted {
@@ -344,6 +352,8 @@ struct NetworkFeatures<'a, 'b> {
     looks: Vec<Look>,
     /// What a copy counts.
     copy_weight: f64,
+    /// Shows steps of a training on a terminal.
+    bar: Option<ProgressBar>,
 }
 
 /// Makes copies of frames.
@@ -385,6 +395,28 @@ impl Copies<'_> {
 }
 
 impl FeatureSource for NetworkFeatures<'_, '_> {
+    fn step(&mut self, done: usize, total: usize) -> Result<()> {
+        if self.copies.material.interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        if std::io::stderr().is_terminal() {
+            let bar = self.bar.get_or_insert_with(|| {
+                let style = ProgressStyle::with_template(
+                    "{bar:30} {pos}/{len} steps of the VAE over features, {eta} left",
+                );
+                let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+                ProgressBar::new(total as u64).with_style(style)
+            });
+            bar.set_position(done as u64 + 1);
+            if done + 1 == total {
+                bar.finish_and_clear();
+            }
+        } else if done.is_multiple_of(total.div_ceil(LINES).max(1)) {
+            eprintln!("step {done}/{total} of the VAE over features");
+        }
+        Ok(())
+    }
+
     fn frames(&self) -> usize {
         self.looks.len()
     }

@@ -166,7 +166,7 @@ pub fn fit(
         );
     }
     let graph_shapes = (runner.borrow().graph_shapes(), has_backbone);
-    let mut models = features::fit(wanted, &rehearsed, &runner)?;
+    let mut models = features::fit(wanted, &rehearsed, &runner, true)?;
     let evidence = Evidence::new(wanted, spec, material.layout, graph_shapes, &models)?;
     let mut gathered = evidence.gather(&rehearsed, &runner)?;
     let trials = trials::make(&rehearsed)?;
@@ -175,7 +175,19 @@ pub fn fit(
     drop(seen);
     report(wanted, &choice, &trials);
     if rehearsal.is_some() {
-        models = features::fit(wanted, material, &runner)?;
+        // A VAE that was not chosen keeps its place, and is not trained again.
+        let keeps_vae = evidence
+            .chosen_features(&choice)
+            .is_some_and(Fitted::is_vae);
+        let idle = models
+            .iter()
+            .position(Fitted::is_vae)
+            .filter(|_| !keeps_vae);
+        let mut again = features::fit(wanted, material, &runner, keeps_vae)?;
+        if let Some(place) = idle {
+            again.insert(place, models.swap_remove(place));
+        }
+        models = again;
     }
     let evidence = Evidence::new(wanted, spec, material.layout, graph_shapes, &models)?;
     if rehearsal.is_some() {

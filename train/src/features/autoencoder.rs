@@ -1,7 +1,7 @@
 //! A VAE over feature vectors: what is normal at a cell depends on its neighbours and on the frame, in ways
 //! that no Gaussian can tell, and the likelihood says how well they agree.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::{Device, Tensor};
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 use nalgebra::DMatrix;
@@ -54,18 +54,18 @@ pub(super) fn suits([height, width]: [usize; 2]) -> bool {
 }
 
 impl Autoencoder {
-    /// Trained on `frames` (directions×cells each) that count as `weights` say, for so many `steps`.
+    /// Trained on frames (directions×cells each) that count as their weights say, for so many `steps`; calls
+    /// `each` before each of them.
     ///
     /// Equal frames and seed give equal bits.
     ///
     /// # Errors
-    /// No frame; a training that diverges.
+    /// No frame; the errors of `each`.
     pub(super) fn fit(
-        frames: &[DMatrix<f32>],
-        weights: &[f64],
+        (frames, weights): (&[DMatrix<f32>], &[f64]),
         [height, width]: [usize; 2],
-        steps: usize,
-        seed: u64,
+        (steps, seed): (usize, u64),
+        each: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
         let Some(first) = frames.first() else {
             anyhow::bail!("no frame to train a VAE over features on");
@@ -90,16 +90,15 @@ impl Autoencoder {
             network,
             parameters,
         };
-        autoencoder.train(frames, weights, steps, seed)?;
+        autoencoder.train((frames, weights), (steps, seed), each)?;
         Ok(autoencoder)
     }
 
     fn train(
         &mut self,
-        frames: &[DMatrix<f32>],
-        weights: &[f64],
-        steps: usize,
-        seed: u64,
+        (frames, weights): (&[DMatrix<f32>], &[f64]),
+        (steps, seed): (usize, u64),
+        each: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         let settings = AdamWSettings {
             weight_decay: 0.01,
@@ -114,6 +113,7 @@ impl Autoencoder {
         let dimensions = (spec.channels * spec.height * spec.width) as f64;
         let latent = [spec.height / 4, spec.width / 4, LATENT];
         for step in 0..steps {
+            each(step)?;
             let mut random = stream(seed, Purpose::Autoencoder, step as u64);
             let batch: Vec<f32> = (0..BATCH)
                 .flat_map(|_| self.prepared(&frames[chosen.sample(&mut random)]))
@@ -138,11 +138,8 @@ impl Autoencoder {
             let done = step as f64 / steps as f64;
             let share = (done / WARM_UP).min(1.0);
             let loss = ((nll + (kl * share)?)?.mean_all()? / dimensions)?;
-            let norm = optimiser.step(&loss.backward()?, learning_rate(done))?;
-            ensure!(
-                norm.is_finite(),
-                "training a VAE over features diverged at step {step} of {steps}"
-            );
+            // A step whose gradients are not finite is none: the optimiser leaves everything as it was.
+            optimiser.step(&loss.backward()?, learning_rate(done))?;
         }
         let averages = self.parameters.averaged(optimiser.averages()?);
         self.parameters = self.parameters.with(&averages)?;

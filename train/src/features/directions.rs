@@ -10,7 +10,7 @@ use super::context::Context;
 /// dividing by zero.
 const LEAST_DEVIATION: f64 = 0.01;
 
-/// Least variance of a context's direction as a share of the largest: below it is rounding.
+/// Least variance of a context's direction, in units of a channel's variance and of the largest: below it is rounding.
 const LEAST_VARIANCE: f64 = 1e-8;
 
 /// Sums over the feature vectors (channels×cells) of normal frames.
@@ -154,7 +154,8 @@ impl ChannelStatistics {
     pub(super) fn context(&self, count: usize) -> Context {
         let channels = self.mean.len();
         let mut directions = principal(&self.of_frames);
-        let least = LEAST_VARIANCE * directions.first().map_or(0.0, |(largest, _)| *largest);
+        let largest = directions.first().map_or(0.0, |(largest, _)| *largest);
+        let least = LEAST_VARIANCE * largest.max(1.0);
         directions.truncate(count);
         directions.retain(|(variance, _)| *variance > least);
         Context {
@@ -265,7 +266,9 @@ mod tests {
         // The frames' means: (1002, 1), (1002.5, 2), (1006, 3).
         let context = found.context(9);
         assert_eq!(context.directions(), 2);
-        let contexts = frames().map(|frame| context.of(&frame).map(f64::from));
+        let unclipped =
+            |frame: &DMatrix<f32>| &context.weights * (frame.column_mean() - &context.mean);
+        let contexts = frames().map(|frame| unclipped(&frame).map(f64::from));
         let mean = contexts.iter().sum::<DVector<f64>>() / 3.0;
         assert!(mean.norm() < 1e-4, "{mean}");
         let products = contexts.iter().map(|a| a * a.transpose());

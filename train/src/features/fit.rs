@@ -45,12 +45,13 @@ const MOST_MIXTURE_DIRECTIONS: usize = 160;
 /// Bytes that nodes and small constants of a graph may take.
 const GRAPH_BYTES: usize = 16_384;
 
-/// Fits one model of each of `kinds` to the normal frames `train`; the number of a mixture's
+/// Fits one model of each of `kinds` to the normal frames `train`, but no VAE where the grid does not suit one ([`Kind::Vae`]); the number of a mixture's
 /// components, and how far their covariances are drawn towards the pooled one, are chosen by the
 /// likelihood of the normal frames `held_out`.
 ///
 /// The same frames, options and seed give the same bits, whatever the number of threads. Memory:
-/// cells × directions² × 4 bytes twice, channels² × 100 bytes, and for a mixture 50,000 vectors.
+/// cells × directions² × 4 bytes twice, cells × directions × context × 8 bytes, channels² × 100 bytes, for a
+/// mixture 50,000 vectors, for a VAE those of 1200 frames.
 ///
 /// # Errors
 /// Fewer than two training frames or no held-out one; features that are NaN, infinite or never
@@ -97,6 +98,9 @@ pub fn fit(
         let count = grid.channels().min(MOST_DIRECTIONS);
         whole = Some(Whole {
             projection: statistics.project(&statistics.within, count),
+            chosen: evenly_spaced(train.frames(), autoencoder::MOST_FRAMES)
+                .into_iter()
+                .collect(),
             frames: Vec::new(),
             weights: Vec::new(),
         });
@@ -147,7 +151,9 @@ pub fn fit(
         }
         None => None,
     };
-    let whole = whole.map(|whole| whole.fit(&grid, options)).transpose()?;
+    let mut step = |done| train.step(done, options.steps);
+    let whole = whole.map(|whole| whole.fit(&grid, options, &mut step));
+    let whole = whole.transpose()?;
     let model = |kind: &Kind| {
         let (projection, density) = match kind {
             Kind::PositionFree => mixture.clone()?,
@@ -348,7 +354,7 @@ impl Pass<'_> {
             cells.add(&batch, &weights);
         }
         if let Some(whole) = &mut self.whole {
-            whole.add(&batch, &weights);
+            whole.add(&frames, &batch, &weights);
         }
         let Some(vectors) = &mut self.vectors else {
             return;
@@ -406,26 +412,33 @@ impl Cells {
 /// Feature vectors of whole frames for a VAE.
 struct Whole {
     projection: Projection,
+    /// The frames that it is trained on.
+    chosen: BTreeSet<usize>,
     frames: Vec<DMatrix<f32>>,
     weights: Vec<f64>,
 }
 
 impl Whole {
-    fn add(&mut self, batch: &[DMatrix<f32>], weights: &[f64]) {
-        let room = autoencoder::MOST_FRAMES.saturating_sub(self.frames.len());
-        for (vectors, &weight) in batch.iter().zip(weights).take(room) {
-            self.frames.push(self.projection.apply(vectors.clone()));
-            self.weights.push(weight);
+    fn add(&mut self, frames: &[usize], batch: &[DMatrix<f32>], weights: &[f64]) {
+        for ((frame, vectors), &weight) in frames.iter().zip(batch).zip(weights) {
+            if self.chosen.contains(frame) {
+                self.frames.push(self.projection.apply(vectors.clone()));
+                self.weights.push(weight);
+            }
         }
     }
 
-    fn fit(self, grid: &Grid, options: &Options) -> Result<(Arc<Projection>, Density)> {
+    fn fit(
+        self,
+        grid: &Grid,
+        options: &Options,
+        step: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<(Arc<Projection>, Density)> {
         let autoencoder = Autoencoder::fit(
-            &self.frames,
-            &self.weights,
+            (&self.frames, &self.weights),
             grid.size,
-            options.steps,
-            options.seed,
+            (options.steps, options.seed),
+            step,
         )?;
         let density = Density::Vae(Arc::new(autoencoder));
         Ok((Arc::new(self.projection), density))

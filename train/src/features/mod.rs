@@ -1,4 +1,4 @@
-//! Gaussians over a network's own feature maps of normal frames: the score `features`.
+//! Gaussians, or a VAE, over a network's feature maps of normal frames: the scores `features` and `features-vae`.
 //!
 //! [`fit`] reads the feature maps of normal frames in two passes, [`Model::distance`] tells how far
 //! those of another frame are from what is normal, and [`Model::to_onnx`] writes the same as the
@@ -71,6 +71,16 @@ pub trait FeatureSource {
         1.0
     }
 
+    /// Called before each of `total` steps of a training that a fit goes through: may show how far it is, and
+    /// end it.
+    ///
+    /// # Errors
+    /// Whatever ends the training, such as Ctrl-C.
+    fn step(&mut self, done: usize, total: usize) -> Result<()> {
+        let _ = (done, total);
+        Ok(())
+    }
+
     /// Calls `visit` with the feature maps of each of `frames` (from 0, ascending), one after the
     /// other in that order. The maps are the same in number, order, name and shape each time.
     ///
@@ -83,7 +93,7 @@ pub trait FeatureSource {
     ) -> Result<()>;
 }
 
-/// Which Gaussians a feature vector is compared with.
+/// What a feature vector is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The one of its own cell: registered objects and textures in place.
@@ -94,7 +104,7 @@ pub enum Kind {
     /// The nearest of a mixture that all cells share: anything anywhere.
     PositionFree,
     /// The likelihood of a VAE over the vectors of all cells: surfaces that never lie the same, and what
-    /// depends on its neighbours.
+    /// depends on its neighbours. Only for grids whose sides are multiples of 4, and 8 or more.
     Vae,
 }
 
@@ -126,7 +136,7 @@ pub struct Options {
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
     /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 64
-    /// (160 for [`Kind::PositionFree`]), rounded down to a multiple of 8, above 64 of 32.
+    /// (160 for [`Kind::PositionFree`]; always 64 for [`Kind::Vae`]), rounded down to a multiple of 8, above 64 of 32.
     pub directions: Option<usize>,
     /// Most directions of the frame's context; without it one for five frames that are no copies, at
     /// most 96. 0 for none. [`Kind::PositionFree`] has no context.

@@ -30,6 +30,7 @@ use edge_vae::{
 };
 
 use crate::{
+    detection::Score,
     export::{Export, Golden},
     network::{Network, Preset},
 };
@@ -52,15 +53,13 @@ pub struct Job {
     pub resume: bool,
     /// How to train.
     pub options: FitOptions,
-    /// Whether no flag of training but the budget was given: a resumed run then follows its
+    /// Whether no flag of training but budget and score was given: a resumed run then follows its
     /// checkpoint.
     pub untouched: bool,
     /// Whether a budget was given: a resumed run then ends by it.
     pub budget_given: bool,
-    /// Whether another score than the default was asked for: a resumed run then has it.
+    /// Whether a score was given: a resumed run then has it.
     pub score_given: bool,
-    /// The same of the false-alarm rate.
-    pub rate_given: bool,
     /// The golden frame; without it the checkpoint's, or one of the calibration frames.
     pub golden: Option<Golden>,
     /// Where to train.
@@ -136,6 +135,14 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
 
     let mask = mask(&options)?;
     let (spec, mut preprocess) = input(dataset, &options, mask.as_deref())?;
+    if options.score == Score::FeaturesVae
+        && (preprocess.tiles.is_some() || (!options.preset.detects() && options.backbone.is_none()))
+    {
+        bail!(
+            "--score {} needs whole frames (--tiles off) and a network with feature maps, which 28x28 has not",
+            options.score
+        );
+    }
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, mask.as_deref(), &INTERRUPTED)?;
     let count = loaded.frames.count();
@@ -358,21 +365,16 @@ fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
             let found = Checkpoint::load(folder);
             if resume {
                 let mut found = found?;
-                // What comes after training may change, and its length: anything else would be
+                // Training may end otherwise, and something else may judge: anything more would be
                 // another run.
                 let mut wanted = job.options.clone();
                 let kept = &mut found.state.options;
                 settle(job.budget_given, &mut wanted.budget, &mut kept.budget);
                 settle(job.score_given, &mut wanted.score, &mut kept.score);
-                settle(
-                    job.rate_given,
-                    &mut wanted.false_alarm_rate,
-                    &mut kept.false_alarm_rate,
-                );
                 if !job.untouched && wanted != found.state.options {
                     bail!(
                         "{}: the checkpoint was made with other flags: resume with the same or \
-                         with none, only budget, score and false-alarm rate may change (found {:?})",
+                         with none, only budget and score may change (found {:?})",
                         folder.display(),
                         found.state.options
                     );

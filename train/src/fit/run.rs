@@ -96,7 +96,10 @@ pub(super) fn train(
         Some(checkpoint) => Run::resume(network, material, checkpoint, &fresh, device)?,
         None => Run::start(network, material, state, fresh, device)?,
     };
-    if !run.state.finished {
+    if run.state.finished {
+        // Another score may have been asked for, and what follows may be interrupted.
+        run.save(folder)?;
+    } else {
         run.go(folder)?;
     }
     Ok(Trained {
