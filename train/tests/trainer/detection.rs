@@ -2,6 +2,11 @@
 
 use std::{fs, process::Stdio, thread, time::Duration};
 
+use edge_vae::{
+    backend::{Engine, EngineOptions},
+    bundle::Bundle,
+};
+
 use super::{Scratch, assert_fails, stderr};
 
 /// A short run of the smallest network with a head.
@@ -155,4 +160,61 @@ fn the_shipped_backbone_is_the_default_and_can_be_left_out() {
         assert_fails(&scratch.train(&command), &[named]);
         assert!(!scratch.path("refused").exists());
     }
+}
+
+#[test]
+fn large_planes_are_kept_on_a_grid_and_proved() {
+    let scratch = Scratch::new();
+    let run = scratch.train(&[
+        "fit",
+        "frames",
+        "--size",
+        "512",
+        "--head",
+        "off",
+        "--features",
+        "own",
+        "--score",
+        "residual-z",
+        "--batch",
+        "1",
+        "--steps",
+        "1",
+        "--out",
+        "large",
+    ]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let size = |name: &str| {
+        let file = fs::metadata(scratch.path("large").join(name));
+        file.expect("a file of the bundle").len()
+    };
+    // 128×128 of 512×512 golden values, 256×256 of as many positions.
+    assert!(size("golden.npz") < 500_000);
+    assert!((524_288..525_000).contains(&size("statistics-residual.npy")));
+    let bundle = Bundle::open(&scratch.path("large")).expect("a bundle");
+    let engine = Engine::open(&EngineOptions::default()).expect("tract");
+    let proof = bundle.prove(&engine).expect("golden values of tract");
+    let names: Vec<&str> = proof.differences.iter().map(|d| d.array).collect();
+    assert!(
+        names.contains(&"anomaly_map") && names.contains(&"input"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_vae_over_features_is_a_score() {
+    let scratch = Scratch::new();
+    let short = [
+        "fit", "frames", "--batch", "2", "--steps", "2", "--out", "model",
+    ];
+    let with = |network: &[&str]| {
+        let flags = [&short[..], &["--score", "features-vae"], network].concat();
+        scratch.train(&flags)
+    };
+    let refused = with(&["--preset", "28x28"]);
+    assert_fails(&refused, &["features-vae", "28x28"]);
+    let run = with(&["--preset", "edge", "--size", "128"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let manifest = fs::read_to_string(scratch.path("model/manifest.toml")).expect("the manifest");
+    assert!(manifest.contains("sources = [\"features\"]"), "{manifest}");
 }
