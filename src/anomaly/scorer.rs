@@ -86,8 +86,6 @@ pub struct Scorer {
     divergence: f64,
     last_smoothing: GaussianSmoothing,
     enlarge: Enlarge,
-    /// A map in the canvas's size.
-    enlarged: Vec<f32>,
     selection: Vec<f32>,
 }
 
@@ -121,13 +119,6 @@ impl Part {
             Self::Explaining => !judging,
         }
     }
-}
-
-/// What sources are averaged for.
-#[derive(Clone, Copy)]
-enum Of {
-    Image,
-    Map,
 }
 
 /// One source's map of the last frame.
@@ -188,8 +179,7 @@ impl Scorer {
             part: Part::All,
             divergence: 0.0,
             last_smoothing: GaussianSmoothing::new(size[1], size[0], scoring.map.smoothing)?,
-            enlarge: Enlarge::default(),
-            enlarged: vec![0.0; size[0] * size[1]],
+            enlarge: Enlarge::to(size),
             selection: Vec::with_capacity(size[0] * size[1]),
         })
     }
@@ -264,7 +254,13 @@ impl Scorer {
     pub fn finish(&mut self, map: &mut [f32]) -> Result<f64, AnomalyError> {
         check_length("anomaly map", map.len(), self.positions())?;
         self.treat()?;
-        self.average(Of::Map, map)?;
+        let (sources, standardised) = (&self.map.sources, self.map.standardised);
+        average(
+            &self.fields,
+            &mut self.enlarge,
+            (sources, standardised),
+            map,
+        )?;
         self.last_smoothing.apply(map)?;
         if let Some(interior) = &self.interior {
             interior.exclude(map);
@@ -281,10 +277,15 @@ impl Scorer {
                 }
             }
             _ => {
-                let mut values = std::mem::take(&mut self.selection);
-                values.resize(map.len(), 0.0);
-                self.average(Of::Image, &mut values)?;
-                self.selection = values;
+                self.selection.resize(map.len(), 0.0);
+                let (sources, standardised) = (&self.image.sources, self.image.standardised);
+                let out = &mut self.selection;
+                average(
+                    &self.fields,
+                    &mut self.enlarge,
+                    (sources, standardised),
+                    out,
+                )?;
                 if let Some(interior) = &self.interior {
                     let mut cells = interior.cells().iter();
                     self.selection
@@ -293,29 +294,6 @@ impl Scorer {
             }
         }
         self.image.aggregation.score(&mut self.selection)
-    }
-
-    /// The mean of the sources' maps in the canvas's size.
-    fn average(&mut self, of: Of, out: &mut [f32]) -> Result<(), AnomalyError> {
-        let (sources, standardised) = match of {
-            Of::Image => (&self.image.sources, self.image.standardised),
-            Of::Map => (&self.map.sources, self.map.standardised),
-        };
-        out.fill(0.0);
-        let share = 1.0 / sources.len() as f32;
-        for &source in sources {
-            let field = find(&self.fields, source)?;
-            let mut values = field.values(standardised);
-            if field.shape != self.size {
-                self.enlarge
-                    .apply(values, field.shape, &mut self.enlarged, self.size);
-                values = &self.enlarged;
-            }
-            for (out, value) in out.iter_mut().zip(values) {
-                *out += share * value;
-            }
-        }
-        Ok(())
     }
 
     /// Smooths and standardises the maps of the sources whose last tile was taken in, as
@@ -395,6 +373,25 @@ impl Scorer {
         shares.sort_by(|a, b| b.z.total_cmp(&a.z));
         shares
     }
+}
+
+/// The mean of the sources' maps, standardised or not, in the canvas's size.
+fn average(
+    fields: &[Field],
+    enlarge: &mut Enlarge,
+    (sources, standardised): (&[Source], bool),
+    out: &mut [f32],
+) -> Result<(), AnomalyError> {
+    out.fill(0.0);
+    let share = 1.0 / sources.len() as f32;
+    for &source in sources {
+        let field = find(fields, source)?;
+        let values = enlarge.apply(field.values(standardised), field.shape);
+        for (out, value) in out.iter_mut().zip(values) {
+            *out += share * value;
+        }
+    }
+    Ok(())
 }
 
 fn find(fields: &[Field], source: Source) -> Result<&Field, AnomalyError> {

@@ -70,9 +70,9 @@ impl PositionStatistics {
         self.frames
     }
 
-    /// μ and s at each position (of a large map, of [cells](statistics_size)), where s² = ((n − 1)·v + 8·v̄)/(n − 1 + 8) + (0.1)²·v̄ with v the
-    /// variance at the position (divisor n − 1) and v̄ its mean over the positions that count: steadied where
-    /// frames are few, and never 0.
+    /// μ and s at each position (of a large map, of [cells](statistics_size)), where
+    /// s² = ((n − 1)·v + 8·v̄)/(n − 1 + 8) + (0.1)²·v̄ with v the variance at the position (divisor
+    /// n − 1) and v̄ its mean over the positions that count: steadied where frames are few, and never 0.
     ///
     /// # Errors
     /// Fewer than two frames, or frames whose maps do not differ at all.
@@ -113,7 +113,8 @@ impl PositionStatistics {
 const MOST_CELLS: usize = 65_536;
 
 /// Rows and columns of the statistics of maps of `[height, width]`: a map with more than 65,536
-/// positions has ⌈h/s⌉×⌈w/s⌉ cells of equal size, s = ⌈√(h w / 65,536)⌉, so that a bundle's file stays below 600 kB.
+/// positions has ⌈h/s⌉×⌈w/s⌉ cells of equal size, s = ⌈√(h w / 65,536)⌉, so that a bundle's file
+/// stays below 600 kB.
 pub fn statistics_size([height, width]: [usize; 2]) -> [usize; 2] {
     let step = ((height * width) as f64 / MOST_CELLS as f64).sqrt().ceil();
     let step = (step as usize).max(1);
@@ -188,15 +189,10 @@ impl Standardisation {
             expected_columns,
         )?;
         let cells = array.as_standard_layout().into_owned();
-        let mut enlarge = Enlarge::default();
+        let mut enlarge = Enlarge::to([height, width]);
         let mut plane = |index: usize| {
             let plane: Vec<f32> = cells.index_axis(Axis(0), index).iter().copied().collect();
-            if [rows, columns] == [height, width] {
-                return plane;
-            }
-            let mut fine = vec![0.0; height * width];
-            enlarge.apply(&plane, [rows, columns], &mut fine, [height, width]);
-            fine
+            enlarge.apply(&plane, [rows, columns]).to_vec()
         };
         let (mean, deviation) = (plane(0), plane(1));
         check_finite("mean of the residual at position", &mean)?;

@@ -117,8 +117,8 @@ impl GoldenValues {
         write_npz(&arrays).map_err(failed)
     }
 
-    /// The values that a bundle keeps of these, as [`Bundle::golden_values`] gives them: of planes with more than
-    /// 16,384 values every s-th row and column.
+    /// The values that a bundle keeps of these, as [`Bundle::golden_values`] gives them: of planes with
+    /// more than 16,384 values every s-th row and column; `canvas` are height and width of the map.
     pub fn kept(&self, spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> Self {
         let shapes = shapes(spec, graphs, canvas);
         let mut kept = self.clone();
@@ -240,10 +240,7 @@ impl<'a> Grid<'a> {
     fn shape(&self) -> Vec<usize> {
         let planes = self.whole.len().saturating_sub(2);
         let (before, plane) = self.whole.split_at(planes);
-        let kept = plane.iter().map(|side| match self.whole.len() {
-            0 | 1 => *side,
-            _ => side.div_ceil(self.step),
-        });
+        let kept = plane.iter().map(|side| side.div_ceil(self.step));
         before.iter().copied().chain(kept).collect()
     }
 
@@ -347,8 +344,8 @@ impl Bundle {
         Ok(compared.reconstructor)
     }
 
-    /// What the bundle [keeps](GoldenValues::kept) of what the trainer saw for the golden frame, with the maps of the further graphs in the shapes
-    /// that [`Reconstructor::graph_shapes`] tells.
+    /// What the bundle [keeps](GoldenValues::kept) of what the trainer saw for the golden frame, with
+    /// the maps of the further graphs in the shapes that [`Reconstructor::graph_shapes`] tells.
     ///
     /// # Errors
     /// An array that is missing, or of another shape than the manifest's.

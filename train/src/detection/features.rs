@@ -1,4 +1,5 @@
-//! What features are compared with: Gaussians or a VAE over a network's maps, or prototypes of whole frames.
+//! What features are compared with: Gaussians or a VAE over a network's maps, or prototypes of whole
+//! frames.
 
 use std::{
     cell::RefCell,
@@ -38,8 +39,8 @@ const MOST_OF_ONE: usize = 16;
 /// of their vectors only.
 const TURNED: usize = 300;
 
-/// As how many frames all copies together count, but for turned ones, which count as frames: what many frames say themselves about how they vary
-/// is better than what copies do.
+/// As how many frames all copies together count, but for turned ones, which count as frames: what
+/// many frames say themselves about how they vary is better than what copies do.
 const COPIES_COUNT: f64 = 200.0;
 
 /// Steps of the VAE over features for each step in which the network was trained, and at most: who trains
@@ -58,7 +59,7 @@ const BLURS: [f32; 2] = [1.0 / 28.0, 0.0];
 #[derive(Debug)]
 pub(super) enum Fitted {
     /// Over feature maps of the network or of a backbone.
-    Gaussians {
+    OfMaps {
         /// The Gaussians, or the VAE.
         model: Model,
         /// How the training frames lay in the copies that they were fitted on.
@@ -72,7 +73,7 @@ impl Fitted {
     /// For people: `per-position`.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Gaussians { model, pose } => match pose {
+            Self::OfMaps { model, pose } => match pose {
                 Pose::Held => model.kind().name().to_owned(),
                 Pose::Turned => format!("{}, turned", model.kind()),
             },
@@ -88,13 +89,13 @@ impl Fitted {
 
     /// Whether it is a VAE.
     pub(super) fn is_vae(&self) -> bool {
-        matches!(self, Self::Gaussians { model, .. } if model.kind() == Kind::Vae)
+        matches!(self, Self::OfMaps { model, .. } if model.kind() == Kind::Vae)
     }
 
     /// Rows and columns of the distances.
     pub(super) fn shape(&self) -> [usize; 2] {
         match self {
-            Self::Gaussians { model, .. } => model.grid(),
+            Self::OfMaps { model, .. } => model.grid(),
             Self::Prototypes(_) => [1, 1],
         }
     }
@@ -105,7 +106,7 @@ impl Fitted {
     /// Those of [`Model::to_onnx`].
     pub(super) fn to_onnx(&self, model: &str) -> Result<Vec<u8>> {
         match self {
-            Self::Gaussians {
+            Self::OfMaps {
                 model: gaussians, ..
             } => gaussians.to_onnx(model),
             Self::Prototypes(prototypes) => Ok(prototypes.to_onnx(model)),
@@ -123,7 +124,7 @@ pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Res
     fitted
         .iter()
         .map(|fitted| match fitted {
-            Fitted::Gaussians { model, .. } => {
+            Fitted::OfMaps { model, .. } => {
                 let [height, width] = model.grid();
                 let mut map = vec![0.0; height * width];
                 model.distance(&features, &mut map)?;
@@ -217,7 +218,7 @@ pub(super) fn fit(
         fitted.extend(
             models
                 .into_iter()
-                .map(|model| Fitted::Gaussians { model, pose }),
+                .map(|model| Fitted::OfMaps { model, pose }),
         );
     }
     if only_vae && fitted.is_empty() {

@@ -3,13 +3,17 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use edge_vae::vae::{Latent, Likelihood, VaeSpec};
+use edge_vae::{
+    anomaly::{EvidenceMap, GraphShapes, Observed, Source},
+    vae::{Latent, Likelihood, VaeSpec},
+};
 use nalgebra::DMatrix;
 use rand::distr::{Distribution, weighted::WeightedIndex};
 use rand_distr::StandardNormal;
 
 use super::position::FLOOR;
 use crate::{
+    fit::schedule,
     network::{Mode, Network, Parameters},
     ops,
     optimiser::{AdamW, AdamWSettings},
@@ -34,8 +38,8 @@ const AVERAGE: f64 = 0.995;
 /// Share of the steps in which the divergence comes to count in full.
 const WARM_UP: f64 = 0.3;
 
-/// Frames whose vectors y have been brought to x = (y − μₚ)/s, with μₚ of the cell and s of the direction, and the
-/// network that tells their likelihood.
+/// A network that tells the likelihood of a frame's vectors y, brought to x = (y − μₚ)/s with μₚ of the cell
+/// and s of the direction.
 #[derive(Clone, Debug)]
 pub(super) struct Autoencoder {
     /// μₚ, directions×cells.
@@ -135,11 +139,12 @@ impl Autoencoder {
                 None => anyhow::bail!("a VAE over features learns its variance"),
             };
             let kl = ops::kl_standard_normal(&posterior.mean, &posterior.log_variance)?;
-            let done = step as f64 / steps as f64;
-            let share = (done / WARM_UP).min(1.0);
-            let loss = ((nll + (kl * share)?)?.mean_all()? / dimensions)?;
+            let (step, total) = (step as u64, steps as u64);
+            let weight = schedule::kl_weight(step, total, WARM_UP, 1.0);
+            let loss = ((nll + (kl * weight)?)?.mean_all()? / dimensions)?;
             // A step whose gradients are not finite is none: the optimiser leaves everything as it was.
-            optimiser.step(&loss.backward()?, learning_rate(done))?;
+            let rate = schedule::learning_rate(step, total, total / 10, LEARNING_RATE);
+            optimiser.step(&loss.backward()?, rate)?;
         }
         let averages = self.parameters.averaged(optimiser.averages()?);
         self.parameters = self.parameters.with(&averages)?;
@@ -155,9 +160,8 @@ impl Autoencoder {
             .collect()
     }
 
-    /// Negative evidence lower bound at the posterior mean of a frame's vectors, in nats but for a constant, for
-    /// each cell: −log p(x|z) summed over directions, and the divergence spread evenly over the
-    /// cells of its position.
+    /// Negative evidence lower bound at the posterior mean of a frame's vectors in nats, for each cell:
+    /// the library's evidence [`Source::Likelihood`], of a picture whose channels are directions.
     ///
     /// # Errors
     /// Vectors of another shape.
@@ -165,39 +169,23 @@ impl Autoencoder {
         let spec = self.network.spec();
         let shape = (1, spec.height, spec.width, spec.channels);
         let x = Tensor::from_vec(self.prepared(vectors), shape, &Device::Cpu)?;
-        let mut mode = Mode::Evaluate;
-        let posterior = self.network.encode(&x, &self.parameters, &mut mode)?;
-        let seen = self
-            .network
-            .decode(&posterior.mean, &self.parameters, &mut mode)?;
-        let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        let (r, v) = (
-            values(&seen.location)?,
-            seen.log_variance.as_ref().map(values),
-        );
-        let v = v.transpose()?.unwrap_or_else(|| vec![0.0; r.len()]);
-        let x = values(&x)?;
-        let (m, l) = (values(&posterior.mean)?, values(&posterior.log_variance)?);
-        let divergence: Vec<f32> = m
-            .chunks(LATENT)
-            .zip(l.chunks(LATENT))
-            .map(|(m, l)| {
-                let each = m.iter().zip(l).map(|(m, l)| m * m + l.exp() - 1.0 - l);
-                each.sum::<f32>() / 2.0
-            })
-            .collect();
-        let nll = |cell: usize| -> f32 {
-            let of_cell = cell * spec.channels..(cell + 1) * spec.channels;
-            of_cell
-                .map(|i| 0.5 * ((x[i] - r[i]).powi(2) * (-v[i]).exp() + v[i]))
-                .sum()
+        let (parameters, mode) = (&self.parameters, &mut Mode::Evaluate);
+        let posterior = self.network.encode(&x, parameters, mode)?;
+        let seen = self.network.decode(&posterior.mean, parameters, mode)?;
+        let planes = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1();
+        let variance = seen.log_variance.as_ref().map(planes).transpose()?;
+        let mut map = vec![0.0; spec.height * spec.width];
+        let observed = Observed {
+            input: &planes(&x)?,
+            mean: &planes(&posterior.mean)?,
+            log_variance: &planes(&posterior.log_variance)?,
+            reconstruction: &planes(&seen.location)?,
+            reconstruction_log_variance: &variance.unwrap_or_default(),
+            ..Observed::default()
         };
-        Ok((0..spec.height * spec.width)
-            .map(|cell| {
-                let (row, column) = (cell / spec.width / 4, cell % spec.width / 4);
-                nll(cell) + divergence[row * (spec.width / 4) + column] / 16.0
-            })
-            .collect())
+        EvidenceMap::new(Source::Likelihood, spec, GraphShapes::default())?
+            .compute(&observed, &mut map)?;
+        Ok(map)
     }
 }
 
@@ -220,11 +208,4 @@ fn moments(frames: &[DMatrix<f32>], weights: &[f64]) -> (DMatrix<f32>, Vec<f32>)
         (1.0 / (variance + FLOOR).sqrt()) as f32
     });
     (mean.map(|m| m as f32), scale.collect())
-}
-
-/// Rising over the first tenth of the training, then falling to a hundredth along half a cosine.
-fn learning_rate(done: f64) -> f64 {
-    let warm = (done / 0.1).min(1.0);
-    let cooled = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
-    LEARNING_RATE * warm.max(0.05) * cooled.max(0.01)
 }

@@ -10,7 +10,8 @@ use super::context::Context;
 /// dividing by zero.
 const LEAST_DEVIATION: f64 = 0.01;
 
-/// Least variance of a context's direction, in units of a channel's variance and of the largest: below it is rounding.
+/// Least variance of a context's direction, in units of a channel's variance and of the largest: below
+/// it is rounding.
 const LEAST_VARIANCE: f64 = 1e-8;
 
 /// Sums over the feature vectors (channels×cells) of normal frames.

@@ -45,7 +45,8 @@ const MOST_MIXTURE_DIRECTIONS: usize = 160;
 /// Bytes that nodes and small constants of a graph may take.
 const GRAPH_BYTES: usize = 16_384;
 
-/// Fits one model of each of `kinds` to the normal frames `train`, but no VAE where the grid does not suit one ([`Kind::Vae`]); the number of a mixture's
+/// Fits one model of each of `kinds` to the normal frames `train`, but no VAE where the grid does not
+/// suit one ([`Kind::Vae`]); the number of a mixture's
 /// components, and how far their covariances are drawn towards the pooled one, are chosen by the
 /// likelihood of the normal frames `held_out`.
 ///

@@ -267,7 +267,10 @@ fn energy(graph: &mut GraphBuilder, vectors: &Value, autoencoder: &Autoencoder) 
     let spread = graph.node("Mul", "vae.shared", &[&spread, &share], &[]);
     let sum = graph.node("Add", "vae.sum", &[&nll, &spread], &[]);
     let half = graph.floats("vae.half", &[], &[0.5]);
-    Ok(graph.node("Mul", "vae.energy", &[&sum, &half], &[]))
+    let halved = graph.node("Mul", "vae.halved", &[&sum, &half], &[]);
+    let constant = 0.5 * std::f32::consts::TAU.ln() * channels as f32;
+    let constant = graph.floats("vae.constant", &[], &[constant]);
+    Ok(graph.node("Add", "vae.energy", &[&halved, &constant], &[]))
 }
 
 /// Σ over channels, of which one stays.

@@ -136,7 +136,8 @@ pub struct Options {
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
     /// Directions of full covariance, r. Without it as many as [`Self::bytes`] allows, at most 64
-    /// (160 for [`Kind::PositionFree`]; always 64 for [`Kind::Vae`]), rounded down to a multiple of 8, above 64 of 32.
+    /// (160 for [`Kind::PositionFree`]; always 64 for [`Kind::Vae`]), rounded down to a multiple of 8,
+    /// above 64 of 32.
     pub directions: Option<usize>,
     /// Most directions of the frame's context; without it one for five frames that are no copies, at
     /// most 96. 0 for none. [`Kind::PositionFree`] has no context.

@@ -10,7 +10,7 @@ mod progress;
 mod record;
 mod report;
 mod run;
-mod schedule;
+pub(crate) mod schedule;
 mod view;
 
 use std::{

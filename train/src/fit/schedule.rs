@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 /// Learning rate of step `step` (from 0) of `total`: linear warm-up, then a half cosine down to a
 /// hundredth of `peak` (Loshchilov & Hutter 2017).
-pub(super) fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f64 {
+pub(crate) fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f64 {
     if step < warm_up {
         return peak * (step + 1) as f64 / warm_up as f64;
     }
@@ -16,7 +16,7 @@ pub(super) fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f
 
 /// Weight of the KL divergence: rises linearly to `beta` over the first `share` of the run
 /// (Bowman et al. 2016; Sønderby et al. 2016).
-pub(super) fn kl_weight(step: u64, total: u64, share: f64, beta: f64) -> f64 {
+pub(crate) fn kl_weight(step: u64, total: u64, share: f64, beta: f64) -> f64 {
     let steps = share * total as f64;
     if steps < 1.0 {
         return beta;
