@@ -165,9 +165,11 @@ fn info(bundle: &Bundle, json: bool) -> anyhow::Result<Outcome> {
             ),
         )?;
         let when = calibration.date.as_deref().unwrap_or("with the training");
-        let of_groups = calibration
-            .groups()
-            .map_or_else(String::new, |groups| format!(" of {groups} groups"));
+        let of_groups = match (calibration.groups(), calibration.folds) {
+            (Some(groups), _) => format!(" of {groups} groups"),
+            (None, Some(folds)) => format!(" in {folds} folds"),
+            (None, None) => String::new(),
+        };
         row(
             "calibrated",
             &format!(

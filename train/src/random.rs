@@ -30,6 +30,8 @@ pub enum Purpose {
     Retake = 17,
     /// Frames of a step of the VAE over features, and its noise; the counter is the step.
     Autoencoder = 18,
+    /// Which frames make a fold; one stream.
+    Folds = 19,
 }
 
 /// The stream for `purpose` and `counter` under `seed`.

@@ -24,9 +24,10 @@ pub struct Likeness {
 impl Calibration {
     /// Compares scores of single frames with those of the calibration, by the two-sample test of
     /// Kolmogorov and Smirnov. `None` where the calibration has groups (frames that depend on each
-    /// other differ more than the test allows for), for no scores, and for NaN among them.
+    /// other differ more than the test allows for) or folds (whose models know fewer frames, and find all a
+    /// little stranger), for no scores, and for NaN among them.
     pub fn likeness(&self, scores: &[f64]) -> Option<Likeness> {
-        if self.group_sizes.is_some() {
+        if self.group_sizes.is_some() || self.folds.is_some() {
             return None;
         }
         // The two-sided approximation of this crate does not end at a distance of 0.
@@ -50,10 +51,10 @@ impl Calibration {
 
     /// The probability that of so many new normal frames none is called anomalous, over
     /// calibrations and new frames: Π (n + 1 − l + i)/(n + 1 + i) for i from 0 to `frames` − 1
-    /// (beta-binomial; continuous scores). `None` where the calibration has groups or is not
+    /// (beta-binomial; continuous scores). `None` where the calibration has groups or folds, or is not
     /// valid.
     pub fn probability_of_no_alarm(&self, frames: usize) -> Option<f64> {
-        if self.group_sizes.is_some() {
+        if self.group_sizes.is_some() || self.folds.is_some() {
             return None;
         }
         let all = self.scores.len() as f64 + 1.0;

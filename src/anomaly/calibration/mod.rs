@@ -13,6 +13,10 @@
 //! for a frame of a new group (hierarchical conformal prediction, HCP: Lee, Barber & Willett 2023; the
 //! setting is that of Dunn, Wasserman & Ramdas 2023). Groups of one frame each give back the rule
 //! above.
+//!
+//! Where a model was fitted to all frames, and each of them judged by a model of the frames of other
+//! folds, the same rule is applied to these scores (cross-conformal prediction: Vovk 2015). No theorem
+//! says then what is promised; `docs/calibration.md` has what was measured.
 
 mod conditions;
 mod likeness;
@@ -62,6 +66,10 @@ pub struct Calibration {
     /// absent where each frame stands for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_sizes: Option<Vec<u32>>,
+    /// Where the model was fitted to the calibration frames too: in how many folds, each judged by a
+    /// model of the others, at least 2. Absent where the frames were held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<u32>,
     /// What the calibration frames looked like: what tells that camera or light have changed.
     /// Absent where only scores were calibrated on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +133,7 @@ impl Calibration {
             date: None,
             scores,
             group_sizes: sizes.map(|_| score_sizes),
+            folds: None,
             conditions: None,
         })
     }
@@ -148,6 +157,32 @@ impl Calibration {
             _ => None,
         };
         let calibration = Self::fit(scores, map_maxima, coarser.unwrap_or(rate))?;
+        Ok((calibration, coarser))
+    }
+
+    /// Calibrates on scores of frames in `folds`, each judged by a model of the other folds, where the
+    /// model that will judge was fitted to all of them. `map_maxima` may be those of fewer frames, if what
+    /// makes the maps has seen the others: regions then go by the strangest where they are too few for
+    /// the rate. As [`Calibration::fit_attainable`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Calibration::fit_attainable`]; fewer than 2 folds, or more than frames; no maxima.
+    pub fn fit_folds(
+        scores: Vec<f64>,
+        map_maxima: Vec<f64>,
+        folds: u32,
+        rate: f64,
+    ) -> Result<(Self, Option<f64>), AnomalyError> {
+        check_finite("calibration frame: maximum of its anomaly map", &map_maxima)?;
+        let (map_maxima, _) = sorted(map_maxima, None);
+        // The maxima have a threshold of their own below.
+        let (mut calibration, coarser) = Self::fit_attainable(scores.clone(), scores, rate)?;
+        let least = 1.0 / (map_maxima.len() as f64 + 1.0);
+        let rate = calibration.false_alarm_rate.max(least);
+        let allowed = allowed_tail(map_maxima.len(), false, rate)?;
+        calibration.map_threshold = threshold(&map_maxima, &[], allowed);
+        calibration.folds = Some(folds);
+        calibration.validate()?;
         Ok((calibration, coarser))
     }
 
@@ -185,6 +220,17 @@ impl Calibration {
         }
         if let Some(sizes) = &self.group_sizes {
             check_sizes(sizes, self.scores.len())?;
+        }
+        if let Some(folds) = self.folds {
+            if folds < 2 || folds as usize > self.scores.len() {
+                return invalid(format!(
+                    "{} frames are said to be judged in {folds} folds",
+                    self.scores.len()
+                ));
+            }
+            if self.group_sizes.is_some() {
+                return invalid("frames in folds have no groups".into());
+            }
         }
         if let Some(conditions) = &self.conditions {
             conditions.validate(self.scores.len())?;

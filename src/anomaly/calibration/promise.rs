@@ -82,6 +82,16 @@ impl Calibration {
             ),
         };
         let (low, high) = self.rate_interval(CONFIDENCE);
+        if let Some(folds) = self.folds {
+            return format!(
+                "calibrated on {}, each judged by a model of the others ({folds} folds): of new normal frames like these, about {} or fewer are called anomalous (between {} and {} with {:.0} % confidence, if their scores were independent)",
+                counted(frames, "normal frame"),
+                percent_up(self.false_alarm_rate),
+                percent_down(low),
+                percent_up(high),
+                100.0 * CONFIDENCE,
+            );
+        }
         format!(
             "calibrated on {}{of_groups}: of {new}, at most {} {on_average} are called anomalous; with {:.0} % confidence the true rate lies between {} and {}",
             counted(frames, "held-out normal frame"),

@@ -262,6 +262,51 @@ fn the_statement_in_words() {
 }
 
 #[test]
+fn frames_in_folds_calibrate_like_others_and_say_so() {
+    let maxima: Vec<f64> = ascending(40).iter().map(|score| 10.0 * score).collect();
+    let folds = |scores: usize, maxima: &[f64], folds: u32, rate: f64| {
+        Calibration::fit_folds(ascending(scores), maxima.to_vec(), folds, rate)
+    };
+    // As many maxima as scores: the rule of held-out frames.
+    let (calibration, coarser) = folds(40, &maxima, 10, 0.05).unwrap();
+    let held_out = fit(ascending(40), 0.05).unwrap();
+    assert_eq!(coarser, None);
+    assert_eq!(calibration.threshold, held_out.threshold);
+    assert_eq!(calibration.map_threshold, held_out.map_threshold);
+    for score in [0.5, 17.0, 17.5, 41.0] {
+        assert_eq!(calibration.p_value(score), held_out.p_value(score));
+    }
+    assert_eq!(
+        calibration.statement(),
+        "calibrated on 40 normal frames, each judged by a model of the others (10 folds): of new normal frames like these, about 5.0 % or fewer are called anomalous (between 0.89 % and 12 % with 90 % confidence, if their scores were independent)"
+    );
+    // Models of fewer frames find all of them a little stranger: no test says whether others are like them.
+    assert!(held_out.likeness(&ascending(40)).is_some());
+    assert!(calibration.likeness(&ascending(40)).is_none());
+    assert!(held_out.probability_of_no_alarm(10).is_some());
+    assert!(calibration.probability_of_no_alarm(10).is_none());
+    // Fewer maxima than 5 % takes: regions go by the strangest.
+    let (calibration, _) = folds(40, &maxima[..8], 10, 0.05).unwrap();
+    assert_eq!(calibration.threshold, held_out.threshold);
+    assert_eq!(calibration.map_threshold, 80.0);
+    // Fewer frames than the rate takes: the rate that they can promise.
+    let (calibration, coarser) = folds(30, &maxima[..30], 20, 0.01).unwrap();
+    assert_eq!(coarser, Some(1.0 / 31.0));
+    assert_eq!(calibration.threshold, 30.0);
+
+    for (number, wanted) in [(0, false), (1, false), (2, true), (40, true), (41, false)] {
+        let fitted = folds(40, &maxima, number, 0.05);
+        assert_eq!(fitted.is_ok(), wanted, "{number}");
+    }
+    assert!(folds(40, &[], 10, 0.05).is_err());
+    assert!(folds(40, &[1.0, f64::NAN], 10, 0.05).is_err());
+    let groups: Vec<usize> = (0..40).map(|i| i / 2).collect();
+    let mut grouped = Calibration::fit_grouped(ascending(40), ascending(40), &groups, 0.1).unwrap();
+    grouped.folds = Some(10);
+    assert!(grouped.validate().is_err());
+}
+
+#[test]
 fn percentages_have_two_digits_and_are_rounded_to_the_safe_side() {
     for (probability, up, down) in [
         (0.01, "1.0 %", "1.0 %"),

@@ -14,8 +14,8 @@ use crate::{
     detection::Score,
     export::Golden,
     fit::{
-        self, Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE,
-        Job, TileChoice,
+        self, Augmentation, BackboneOptions, Budget, CalibrationChoice, FitOptions, HeadOptions,
+        IMPORTANCE_SHARE, Job, TileChoice,
     },
     network::{LatentChoice, Preset},
 };
@@ -42,8 +42,8 @@ pub(super) struct FitArgs {
     /// The bundle to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Continue the run whose checkpoint lies beside OUT, bit for bit; another budget or score
-    /// may be given
+    /// Continue the run whose checkpoint lies beside OUT, bit for bit; another budget, score or
+    /// calibration may be given
     #[arg(long)]
     resume: bool,
     /// Where to train.
@@ -203,6 +203,9 @@ pub(super) struct TrainingArgs {
     /// Promised probability that a normal frame is called anomalous.
     #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
     false_alarm_rate: f64,
+    /// Frames that the threshold comes from [default: auto]
+    #[arg(long, value_enum)]
+    calibration: Option<CalibrationChoice>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -378,11 +381,13 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         untouched.importance_samples = options.importance_samples;
     }
     untouched.score = options.score;
+    untouched.calibration = options.calibration;
     let job = Job {
         out: args.out.clone(),
         resume: args.resume,
         untouched: options == untouched,
         score_given: training.score.is_some(),
+        calibration_given: training.calibration.is_some(),
         budget_given: training.minutes.is_some()
             || training.epochs.is_some()
             || training.steps.is_some(),
@@ -520,6 +525,7 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         patience: args.patience as usize,
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
+        calibration: args.calibration.unwrap_or_default(),
         score: args.score.unwrap_or_default(),
         backbone: backbone(args, preset)?,
     })

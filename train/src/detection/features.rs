@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    io::IsTerminal,
+    collections::BTreeSet,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
@@ -13,10 +13,9 @@ use edge_vae::{
     preprocess::{CanvasLayout, Preprocessor},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use super::{
     Material, Score,
+    progress::Progress,
     retake::{Pose, Retake, preprocessors},
     runner::{Runner, What},
 };
@@ -47,9 +46,6 @@ const COPIES_COUNT: f64 = 200.0;
 /// briefly does not wait for it.
 const VAE_STEPS: usize = 10;
 const MOST_VAE_STEPS: usize = 3000;
-
-/// Lines that tell how far its training is, where there is no terminal.
-const LINES: usize = 5;
 
 /// Standard deviations of the smoothing before prototypes, as shares of the shorter side, the
 /// preferred first.
@@ -161,24 +157,7 @@ pub(super) fn fit(
         material.split.train.len()
     );
     let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
-    let source = |tiles: Vec<(usize, usize)>, copies: usize, pose: Pose| {
-        let looks = looks(&tiles, copies);
-        let made = (looks.len() - tiles.len()).max(1);
-        NetworkFeatures {
-            runner,
-            copies: Copies {
-                material,
-                retake: Retake::new(material.preprocess),
-                pose,
-            },
-            looks,
-            copy_weight: match pose {
-                Pose::Held => (COPIES_COUNT / made as f64).min(1.0),
-                Pose::Turned => 1.0,
-            },
-            bar: None,
-        }
-    };
+    let source = |looks, pose| source(material, runner, looks, pose);
     // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
     let gaussians = match material.layout.tiles().count() {
         1 => &Kind::GAUSSIANS[..],
@@ -203,15 +182,15 @@ pub(super) fn fit(
         if pose == Pose::Turned && only_vae {
             continue;
         }
-        let train = tiles(&material.split.train);
-        let (train, copies, kinds) = match pose {
-            Pose::Held => (train, COPIES, &kinds[..]),
-            Pose::Turned => (some(train, TURNED), TURNED, &[Kind::PositionFree][..]),
+        let kinds = match pose {
+            Pose::Held => &kinds[..],
+            Pose::Turned => &[Kind::PositionFree],
         };
-        let held_out = tiles(&material.split.validation);
+        let train = fitted_looks(tiles(&material.split.train), pose);
+        let held_out = looks(&tiles(&material.split.validation), 0);
         let models = features::fit(
-            &mut source(train, copies, pose),
-            &mut source(held_out, 0, pose),
+            &mut source(train, pose),
+            &mut source(held_out, pose),
             kinds,
             &options,
         )?;
@@ -317,11 +296,65 @@ fn borrowed(maps: &Maps) -> Vec<FeatureMap<'_>> {
 
 /// A tensor that features are computed of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
-    frame: usize,
+pub(super) struct Look {
+    pub(super) frame: usize,
     tile: usize,
     /// 0 for the frame as it is, else the number of the copy.
-    copy: usize,
+    pub(super) copy: usize,
+    /// Whether a model is fitted to it.
+    pub(super) fitted: bool,
+}
+
+/// All frames, and the copies to which a model in `pose` would be fitted, in their order; frames to which it
+/// would not be fitted among them.
+pub(super) fn all_looks(material: &Material, pose: Pose) -> Vec<Look> {
+    let frames: Vec<usize> = (0..material.frames.count()).collect();
+    let tiles = tiles_of(material.layout, &frames);
+    let mut all = fitted_looks(tiles.clone(), pose);
+    let fitted: BTreeSet<usize> = all.iter().map(|look| look.frame).collect();
+    let rest = tiles
+        .into_iter()
+        .filter(|(frame, _)| !fitted.contains(frame));
+    all.extend(rest.map(|(frame, tile)| Look {
+        frame,
+        tile,
+        copy: 0,
+        fitted: false,
+    }));
+    all.sort_by_key(|look| (look.frame, look.copy));
+    all
+}
+
+/// The features of `looks` (those of a frame follow each other), its copies taken in `pose`.
+pub(super) fn source<'a, 'b>(
+    material: &'a Material<'a>,
+    runner: &'a RefCell<Runner<'b>>,
+    looks: Vec<Look>,
+    pose: Pose,
+) -> NetworkFeatures<'a, 'b> {
+    let made = looks.iter().filter(|look| look.copy > 0).count().max(1);
+    NetworkFeatures {
+        runner,
+        copies: Copies {
+            material,
+            retake: Retake::new(material.preprocess),
+            pose,
+        },
+        looks,
+        copy_weight: match pose {
+            Pose::Held => (COPIES_COUNT / made as f64).min(1.0),
+            Pose::Turned => 1.0,
+        },
+        progress: None,
+    }
+}
+
+/// What models in this pose are fitted on: those of `tiles` that they take, and copies.
+fn fitted_looks(tiles: Vec<(usize, usize)>, pose: Pose) -> Vec<Look> {
+    match pose {
+        Pose::Held => looks(&tiles, COPIES),
+        Pose::Turned => looks(&some(tiles, TURNED), TURNED),
+    }
 }
 
 /// At most `most` of `tiles`, evenly spaced.
@@ -340,21 +373,25 @@ fn looks(tiles: &[(usize, usize)], copies: usize) -> Vec<Look> {
     let until = |place: usize| place * copies / count;
     let of_tile = |(place, &(frame, tile)): (usize, &(usize, usize))| {
         let number = until(place + 1) - until(place);
-        (0..=number).map(move |copy| Look { frame, tile, copy })
+        (0..=number).map(move |copy| Look {
+            frame,
+            tile,
+            copy,
+            fitted: true,
+        })
     };
     tiles.iter().enumerate().flat_map(of_tile).collect()
 }
 
 /// The network as a source of feature maps of some of the tiles.
-struct NetworkFeatures<'a, 'b> {
+pub(super) struct NetworkFeatures<'a, 'b> {
     runner: &'a RefCell<Runner<'b>>,
     copies: Copies<'a>,
     /// Those of a frame follow each other.
     looks: Vec<Look>,
     /// What a copy counts.
     copy_weight: f64,
-    /// Shows steps of a training on a terminal.
-    bar: Option<ProgressBar>,
+    progress: Option<Progress>,
 }
 
 /// Makes copies of frames.
@@ -400,21 +437,8 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         if self.copies.material.interrupted.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
-        if std::io::stderr().is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template(
-                    "{bar:30} {pos}/{len} steps of the VAE over features, {eta} left",
-                );
-                let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-                ProgressBar::new(total as u64).with_style(style)
-            });
-            bar.set_position(done as u64 + 1);
-            if done + 1 == total {
-                bar.finish_and_clear();
-            }
-        } else if done.is_multiple_of(total.div_ceil(LINES).max(1)) {
-            eprintln!("step {done}/{total} of the VAE over features");
-        }
+        let new = || Progress::new(total, "steps of the VAE over features");
+        self.progress.get_or_insert_with(new).step(done);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ const FINE: [f32; 3] = [1.0 / 64.0, 1.0 / 128.0, 1.0 / 32.0];
 const HEAD: [f32; 2] = [0.0, 1.0 / 64.0];
 
 /// A candidate: one source's map in one variant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Field {
     /// For people: `features (per-position)`.
     pub name: String,
@@ -103,6 +103,16 @@ impl Field {
             filters,
             statistics,
         })
+    }
+
+    /// The same without statistics.
+    pub(super) fn emptied(&self) -> Self {
+        let [height, width] = self.shape;
+        let empty = PositionStatistics::within(height, width, self.interior.clone());
+        Self {
+            statistics: vec![empty; self.filters.len()],
+            ..self.clone()
+        }
     }
 
     /// Adds the map of a normal frame to the statistics.

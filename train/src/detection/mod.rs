@@ -3,7 +3,9 @@
 
 mod choose;
 mod features;
+mod folds;
 mod gather;
+mod progress;
 mod retake;
 mod runner;
 mod trials;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::fit::Frames;
 use choose::{Choice, Row, Trial};
 use features::Fitted;
+pub use folds::Folds;
 use gather::{Field, Gathered};
 use runner::{Runner, What};
 use trials::Truth;
@@ -105,6 +108,9 @@ pub struct Material<'a> {
     /// Features and statistics are fitted on the training frames, score and map are chosen on the
     /// validation frames.
     pub split: &'a Split,
+    /// Whether what is chosen may be fitted to all frames in the end, each judged by a model of the
+    /// others.
+    pub in_folds: bool,
     /// Steps in which the network was trained.
     pub steps: u64,
     /// Seed of the synthetic defects.
@@ -124,6 +130,10 @@ pub struct Detector {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Figures for the model card.
     pub figures: BTreeMap<String, f64>,
+    /// Where all frames were fitted to: what judges each of them without having seen it.
+    pub folds: Option<Folds>,
+    /// Whether the anomaly map is made of distances alone, and so of nothing that was trained.
+    pub only_distances: bool,
 }
 
 /// What the observers have beside encoder and decoder.
@@ -174,7 +184,12 @@ pub fn fit(
     let choice = choose::choose(wanted, &gathered, &seen)?;
     drop(seen);
     report(wanted, &choice, &trials);
-    if rehearsal.is_some() {
+    let in_folds = material.in_folds
+        && has_backbone
+        && models
+            .get(choice.image_field)
+            .is_some_and(|model| folds::suit(model, material));
+    if rehearsal.is_some() && !in_folds {
         // A VAE that was not chosen keeps its place, and is not trained again.
         let keeps_vae = evidence
             .chosen_features(&choice)
@@ -193,9 +208,18 @@ pub fn fit(
     if rehearsal.is_some() {
         gathered = evidence.gather(material, &runner)?;
     }
+    let (last, folds) = match models.get(choice.image_field).filter(|_| in_folds) {
+        Some(model) => {
+            let field = &mut gathered.fields[choice.image_field];
+            let standardised = choice.image.standardised;
+            Some(folds::fit(model, field, standardised, material, &runner)?)
+        }
+        None => None,
+    }
+    .unzip();
 
     let mut files = BTreeMap::new();
-    if let Some(model) = evidence.chosen_features(&choice) {
+    if let Some(model) = last.as_ref().or(evidence.chosen_features(&choice)) {
         files.insert(FEATURES.to_owned(), model.to_onnx("features")?);
     }
     let backbone = graphs_given.backbone.cloned();
@@ -219,6 +243,7 @@ pub fn fit(
             .map_err(|problem| anyhow!("cannot lay out {name}: {problem}"))?;
         files.insert(name, file);
     }
+    let only_distances = scoring.map.sources == [Source::Features];
     let figures = choice
         .table
         .iter()
@@ -231,6 +256,8 @@ pub fn fit(
         statistics,
         files,
         figures,
+        folds,
+        only_distances,
     })
 }
 
@@ -275,7 +302,8 @@ struct Judged {
 }
 
 /// Scores the frames `places` as the runtime will, and hands score, divergence of the posterior
-/// ([`Scorer::divergence`]) and map (`H×W` of the canvas) to `take`, in order.
+/// ([`Scorer::divergence`]) and map (`H×W` of the canvas) to `take`, in order. Where the detector has
+/// folds, a frame's distances are those of the model of the others, and the observers need no features.
 ///
 /// # Errors
 /// Ctrl-C, and values that are not finite.
@@ -288,21 +316,38 @@ pub fn score(
     mut take: impl FnMut(f64, f64, &[f32]),
 ) -> Result<()> {
     let mut runner = Runner::new(make, material.interrupted)?;
-    let shapes = runner.graph_shapes();
-    let (layout, statistics) = (material.layout, &detector.statistics);
-    // Scorers that no frame has at the moment.
-    let idle = Mutex::new(Vec::new());
-    let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let folds = detector.folds.as_ref();
+    let mut shapes = runner.graph_shapes();
+    if let Some(folds) = folds {
+        shapes.distance = Some(folds.shape);
+    }
+    let fold_of = |frame: usize| folds.map_or(0, |folds| folds.of[frame]);
+    let statistics: Vec<_> = match folds {
+        None => vec![detector.statistics.clone()],
+        Some(folds) => (0..folds.count)
+            .map(|fold| folds.statistics_of(fold, &detector.statistics))
+            .collect(),
+    };
+    // Scorers of each fold that no frame has at the moment.
+    let idle: Vec<Mutex<Vec<Scorer>>> = statistics.iter().map(|_| Mutex::default()).collect();
+    let lock = |fold: usize| idle[fold].lock().unwrap_or_else(PoisonError::into_inner);
+    let layout = material.layout;
     runner.each(
         places.len(),
         What::All,
         |place| tensors(layout, material.frames.get(places[place])),
-        |tile, observer, input, judged: &mut Judged| {
-            let mut scorer = match judged.scorer.take().or_else(|| lock().pop()) {
+        |[place, tile], observer, input, judged: &mut Judged| {
+            let frame = places[place];
+            let fold = fold_of(frame);
+            let mut scorer = match judged.scorer.take().or_else(|| lock(fold).pop()) {
                 Some(scorer) => scorer,
-                None => Scorer::new(&detector.scoring, spec, layout, shapes, statistics)?,
+                None => Scorer::new(&detector.scoring, spec, layout, shapes, &statistics[fold])?,
             };
-            scorer.add_tile(tile, &observer.observed(input))?;
+            let mut observed = observer.observed(input);
+            if let Some(folds) = folds {
+                observed.distance = &folds.distances[frame];
+            }
+            scorer.add_tile(tile, &observed)?;
             if tile + 1 < layout.tiles().count() {
                 judged.scorer = Some(scorer);
                 return Ok(());
@@ -310,7 +355,7 @@ pub fn score(
             judged.map.resize(scorer.positions(), 0.0);
             judged.score = scorer.finish(&mut judged.map)?;
             judged.divergence = scorer.divergence();
-            lock().push(scorer);
+            lock(fold).push(scorer);
             Ok(())
         },
         |_, judged| {
@@ -412,7 +457,7 @@ impl<'a> Evidence<'a> {
             train.len(),
             What::All,
             |place| tensors(material.layout, material.frames.get(train[place])),
-            |tile, observer, input, maps| self.add(tile, observer, input, maps),
+            |[_, tile], observer, input, maps| self.add(tile, observer, input, maps),
             |_, maps: Vec<Vec<f32>>| {
                 gathered
                     .fields
@@ -431,7 +476,7 @@ impl<'a> Evidence<'a> {
             trials.len(),
             What::All,
             |place| tensors(self.layout, &trials[place].canvas),
-            |tile, observer, input, maps| self.add(tile, observer, input, maps),
+            |[_, tile], observer, input, maps| self.add(tile, observer, input, maps),
             |place, maps| {
                 seen.push(Trial {
                     maps,

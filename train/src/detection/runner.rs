@@ -55,8 +55,8 @@ impl<'a> Runner<'a> {
     }
 
     /// Observes `count` frames: `tensors` makes those of a place, `see` looks at what the graphs made
-    /// of each of them and adds it to the frame's result, both on any thread; `take` gets the
-    /// results in order.
+    /// of each of them (place and tile) and adds it to the frame's result, both on any thread;
+    /// `take` gets the results in order.
     ///
     /// # Errors
     /// Ctrl-C, and the errors of what is called.
@@ -65,7 +65,7 @@ impl<'a> Runner<'a> {
         count: usize,
         what: What,
         tensors: impl Fn(usize) -> Result<Vec<Vec<f32>>> + Sync,
-        see: impl Fn(usize, &Observer, &[f32], &mut T) -> Result<()> + Sync,
+        see: impl Fn([usize; 2], &Observer, &[f32], &mut T) -> Result<()> + Sync,
         mut take: impl FnMut(usize, T) -> Result<()>,
     ) -> Result<()> {
         let threads = self.observers.len();
@@ -90,7 +90,7 @@ impl<'a> Runner<'a> {
                                         What::All => observer.observe(input)?,
                                         What::Features => observer.observe_features(input)?,
                                     }
-                                    see(tile, observer, input, &mut result)?;
+                                    see([place, tile], observer, input, &mut result)?;
                                 }
                                 Ok((place, result))
                             })

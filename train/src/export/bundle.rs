@@ -131,21 +131,22 @@ impl Export<'_> {
             preprocess: self.preprocess,
             mask: self.mask,
             split: self.split,
+            in_folds: self.state.options.may_fold(),
             steps: self.state.step,
             seed: self.state.options.seed,
             interrupted: self.interrupted,
         };
         let backbone = self.backbone(&engine)?;
-        let observer = |with_head: bool| {
+        let observer = |with_head: bool, with_backbone: bool| {
             let backbone = match &backbone {
-                Some((settings, onnx)) => Some(Backbone::load(
+                Some((settings, onnx)) if with_backbone => Some(Backbone::load(
                     &engine,
                     onnx,
                     &settings.file,
                     settings,
                     (1, spec.input_shape(), &self.preprocess.normalise),
                 )?),
-                None => None,
+                _ => None,
             };
             let mut observer = Observer::new(vae()?, backbone);
             if let (true, Some(head)) = (with_head, loaded_head()?) {
@@ -158,10 +159,10 @@ impl Export<'_> {
             head: head.is_some().then_some(HEAD),
             backbone: backbone.as_ref().map(|(settings, _)| settings),
         };
-        let detector = detection::fit(wanted, &material, &spec, given, || observer(true))?;
+        let detector = detection::fit(wanted, &material, &spec, given, || observer(true, true))?;
         let with_head = detector.scoring.graphs.iter().any(|name| name == HEAD);
         let judged = || {
-            let mut observer = observer(with_head)?;
+            let mut observer = observer(with_head, true)?;
             if let Some(features) = detector.files.get(detection::FEATURES) {
                 observer.push(
                     detection::FEATURES,
@@ -171,7 +172,13 @@ impl Export<'_> {
             Ok(observer)
         };
 
-        let calibration = self.calibrate(&material, &spec, &detector, judged)?;
+        let calibration = match &detector.folds {
+            // Their distances are at hand.
+            Some(_) => {
+                self.calibrate(&material, &spec, &detector, || observer(with_head, false))?
+            }
+            None => self.calibrate(&material, &spec, &detector, judged)?,
+        };
         let observer = judged()?;
         let shapes = observer.graph_shapes();
         let mut scorer = Scorer::new(
@@ -255,7 +262,8 @@ impl Export<'_> {
         Ok(Some((settings, onnx)))
     }
 
-    /// Scores of the calibration frames, the threshold from them, and what they look like.
+    /// Scores of the calibration frames, or of all where there are folds, the threshold from them, and what
+    /// calibration frames look like.
     fn calibrate(
         &self,
         material: &detection::Material,
@@ -263,21 +271,44 @@ impl Export<'_> {
         detector: &detection::Detector,
         observer: impl FnMut() -> Result<Observer>,
     ) -> Result<Calibration> {
-        let (mut scores, mut maxima, mut divergences) = (Vec::new(), Vec::new(), Vec::new());
+        let held_out = &self.split.calibration;
+        let judged = match &detector.folds {
+            Some(_) => (0..self.frames.count()).collect(),
+            None => held_out.clone(),
+        };
+        let mut seen = Vec::new();
         detection::score(
             material,
-            &self.split.calibration,
+            &judged,
             spec,
             detector,
             observer,
             |score, divergence, map| {
-                scores.push(score);
-                divergences.push(divergence);
-                maxima.push(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
+                let maximum = f64::from(map.iter().copied().fold(f32::MIN, f32::max));
+                seen.push((score, divergence, maximum));
             },
         )?;
+        let of_held_out = || {
+            judged
+                .iter()
+                .zip(&seen)
+                .filter(|(frame, _)| held_out.binary_search(frame).is_ok())
+        };
+        let divergences: Vec<f64> = of_held_out().map(|(_, seen)| seen.1).collect();
+        let scores = seen.iter().map(|seen| seen.0).collect();
+        let maxima = match detector.only_distances {
+            true => seen.iter().map(|seen| seen.2).collect(),
+            // The network has seen the others.
+            false => of_held_out().map(|(_, seen)| seen.2).collect(),
+        };
         let wanted = self.state.options.false_alarm_rate;
-        let (mut calibration, attained) = Calibration::fit_attainable(scores, maxima, wanted)?;
+        let (mut calibration, attained) = match &detector.folds {
+            Some(folds) => {
+                let folds = u32::try_from(folds.count())?;
+                Calibration::fit_folds(scores, maxima, folds, wanted)?
+            }
+            None => Calibration::fit_attainable(scores, maxima, wanted)?,
+        };
         if let Some(rate) = attained {
             eprintln!(
                 "warning: calibrated for a false-alarm rate of {rate:.4} instead of {wanted}: {} \

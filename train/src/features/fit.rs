@@ -474,7 +474,7 @@ impl Vectors {
         let mixture = Mixture::fit(
             &self.matrix(),
             &held_out.matrix(),
-            &options.components,
+            (&options.components, options.shrinkage),
             options.seed,
         )?;
         Ok((Arc::new(self.projection), Density::Mixture(mixture)))

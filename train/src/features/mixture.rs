@@ -40,14 +40,14 @@ pub(super) struct Mixture {
 
 impl Mixture {
     /// Fits to `train` (directions×vectors); of the numbers of components in `candidates` the one
-    /// under which `held_out` is likeliest.
+    /// under which `held_out` is likeliest, with the shrinkage that is likeliest where none is given.
     ///
     /// # Errors
     /// Covariances that can't be made positive definite; no vectors.
     pub(super) fn fit(
         train: &DMatrix<f32>,
         held_out: &DMatrix<f32>,
-        candidates: &[usize],
+        (candidates, shrinkage): (&[usize], Option<Shrinkage>),
         seed: u64,
     ) -> Result<Self> {
         let most = (train.ncols() / VECTORS_PER_COMPONENT).max(1);
@@ -56,7 +56,7 @@ impl Mixture {
         counts.dedup();
         let mut best: Option<Self> = None;
         for count in counts {
-            let mixture = Self::of(train, held_out, count, seed)?;
+            let mixture = Self::of(train, held_out, (count, shrinkage), seed)?;
             if best
                 .as_ref()
                 .is_none_or(|other| mixture.log_likelihood > other.log_likelihood)
@@ -67,7 +67,12 @@ impl Mixture {
         best.context("no number of components is given for the mixture")
     }
 
-    fn of(train: &DMatrix<f32>, held_out: &DMatrix<f32>, count: usize, seed: u64) -> Result<Self> {
+    fn of(
+        train: &DMatrix<f32>,
+        held_out: &DMatrix<f32>,
+        (count, shrinkage): (usize, Option<Shrinkage>),
+        seed: u64,
+    ) -> Result<Self> {
         let directions = train.nrows();
         let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
         let centres = k_means(train, count, &mut random);
@@ -103,7 +108,7 @@ impl Mixture {
                     .collect::<Vec<f64>>(),
             );
         }
-        let (shrinkage, likelihood) = selection::choose(&places, &pooled)?;
+        let (shrinkage, likelihood) = selection::choose(&places, &pooled, shrinkage)?;
 
         let mut mixture = Self {
             directions,

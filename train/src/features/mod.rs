@@ -28,6 +28,7 @@ mod fit;
 mod graph;
 mod grid;
 mod k_means;
+mod kept;
 mod mixture;
 mod model;
 mod position;
@@ -41,8 +42,10 @@ use anyhow::Result;
 
 pub use fit::fit;
 pub use grid::MapShape;
+pub use kept::{Kept, Part};
 pub use model::{Model, Summary};
 pub use prototypes::Prototypes;
+pub use selection::Shrinkage;
 
 /// A feature map of one frame.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +151,8 @@ pub struct Options {
     pub reach: usize,
     /// Numbers of components among which [`Kind::PositionFree`] chooses.
     pub components: Vec<usize>,
+    /// Shrinkage of their covariances; without it chosen too.
+    pub shrinkage: Option<Shrinkage>,
     /// Steps in which the VAE is trained.
     pub steps: usize,
     /// Seed of the mixture and of the VAE.
@@ -163,6 +168,7 @@ impl Default for Options {
             bytes: 5_000_000,
             reach: 1,
             components: vec![1, 4, 16, 32],
+            shrinkage: None,
             steps: 3000,
             seed: 0,
         }

@@ -7,7 +7,7 @@ use nalgebra::DMatrix;
 use serde::Serialize;
 
 use super::{
-    FeatureMap, Kind, MapShape,
+    FeatureMap, Kind, MapShape, Options,
     autoencoder::Autoencoder,
     directions::Projection,
     grid::Grid,
@@ -78,6 +78,40 @@ impl Model {
     /// The feature maps that it expects, in their order.
     pub fn maps(&self) -> &[MapShape] {
         &self.grid.maps
+    }
+
+    /// Bytes of a frame's feature vectors.
+    pub fn bytes_of_frame(&self) -> usize {
+        self.grid.cells() * self.grid.channels() * size_of::<f32>()
+    }
+
+    /// Options under which another fit chooses what this one did: grid, components, shrinkage.
+    pub fn options(&self, options: Options) -> Options {
+        let mixture = match &self.density {
+            Density::Mixture(mixture) => Some((mixture.components(), mixture.shrinkage)),
+            Density::Cells { .. } | Density::Vae(_) => None,
+        };
+        Options {
+            grid: Some(self.grid.size),
+            components: mixture.map_or(options.components, |(components, _)| vec![components]),
+            shrinkage: mixture.map(|(_, shrinkage)| shrinkage),
+            ..options
+        }
+    }
+
+    /// The same model of vectors that are made of the maps of `other`.
+    ///
+    /// # Errors
+    /// Vectors of other channels or cells.
+    pub fn of_maps_of(&self, other: &Self) -> Result<Self> {
+        ensure!(
+            (self.grid.size, self.grid.channels()) == (other.grid.size, other.grid.channels()),
+            "models of different feature vectors"
+        );
+        Ok(Self {
+            grid: other.grid.clone(),
+            ..self.clone()
+        })
     }
 
     /// What it is made of.

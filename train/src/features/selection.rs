@@ -16,11 +16,11 @@ const FLOORS: [f64; 5] = [0.0005, 0.002, 0.008, 0.03, 0.1];
 /// How covariances are steadied: Σ = (1 − a)·S + a·S̄ + λ·I, with S the covariance of the place (a
 /// cell, a component) and S̄ that of all places pooled. In frames, a = k/(n − 1 + k).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Shrinkage {
-    /// a.
-    pub(super) share: f64,
-    /// λ.
-    pub(super) floor: f64,
+pub struct Shrinkage {
+    /// a, in [0, 1].
+    pub share: f64,
+    /// λ, in units of a channel's variance over all cells and frames.
+    pub floor: f64,
 }
 
 impl Shrinkage {
@@ -43,19 +43,23 @@ pub(super) struct Place {
     pub(super) weight: f64,
 }
 
-/// The shrinkage under which the held-out vectors of `places` are likeliest, and their mean
-/// log-likelihood without its constant −½·ln 2π for each direction.
+/// The shrinkage under which the held-out vectors of `places` are likeliest, or the one that is `given`, and
+/// their mean log-likelihood without its constant −½·ln 2π for each direction.
 ///
 /// # Errors
 /// No shrinkage gives positive definite covariances, for instance because of infinite features.
-pub(super) fn choose(places: &[Place], pooled: &DMatrix<f64>) -> Result<(Shrinkage, f64)> {
+pub(super) fn choose(
+    places: &[Place],
+    pooled: &DMatrix<f64>,
+    given: Option<Shrinkage>,
+) -> Result<(Shrinkage, f64)> {
     let weight: f64 = places.iter().map(|place| place.weight).sum();
     let mut best: Option<(Shrinkage, f64)> = None;
-    for (floor, share) in FLOORS
+    let tried = FLOORS
         .into_iter()
-        .flat_map(|floor| SHARES.map(|share| (floor, share)))
-    {
-        let shrinkage = Shrinkage { share, floor };
+        .flat_map(|floor| SHARES.map(|share| Shrinkage { share, floor }));
+    let tried = given.map_or_else(|| tried.collect(), |given| vec![given]);
+    for shrinkage in tried {
         let each: Vec<Option<f64>> = places
             .par_iter()
             .map(|place| {
@@ -94,7 +98,7 @@ mod tests {
     fn places_that_differ_keep_their_own() {
         let places = [place([4.0, 1.0], [4.0, 1.0]), place([1.0, 9.0], [1.0, 9.0])];
         let pooled = DMatrix::from_diagonal(&nalgebra::DVector::from_row_slice(&[2.5, 5.0]));
-        let (found, likelihood) = choose(&places, &pooled).unwrap();
+        let (found, likelihood) = choose(&places, &pooled, None).unwrap();
         assert_eq!((found.share, found.floor), (0.02, 0.0005));
         // By hand: each direction gives −½(ln v + s/v), on the average of two places.
         let mut expected = 0.0;
@@ -114,7 +118,7 @@ mod tests {
     fn places_that_are_alike_share() {
         let places = [place([4.0, 1.0], [2.0, 3.0]), place([0.0, 5.0], [2.0, 3.0])];
         let pooled = DMatrix::from_diagonal(&nalgebra::DVector::from_row_slice(&[2.0, 3.0]));
-        let (found, _) = choose(&places, &pooled).unwrap();
+        let (found, _) = choose(&places, &pooled, None).unwrap();
         assert_eq!(found.share, 0.95);
     }
 }

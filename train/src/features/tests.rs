@@ -436,6 +436,52 @@ fn what_a_whole_frame_explains_is_normal() {
 }
 
 #[test]
+fn kept_vectors_give_the_same_models() {
+    let kinds = Kind::GAUSSIANS;
+    let (mut train, mut held_out, models) = fitted(60, &kinds, &Options::default());
+    for model in &models {
+        let kept = Kept::read(&mut train, model).unwrap();
+        let options = model.options(Options::default());
+        let mut all = kept.part((0..60).collect(), 60);
+        let kind = [model.kind()];
+        // What held-out frames chose for a mixture is not chosen again.
+        let again = fit(&mut all.clone(), &mut all, &kind, &options).unwrap();
+        assert_eq!(again[0].summary(), model.summary());
+        for frame in [0, 17] {
+            let direct = distances(model, &train.maps(frame));
+            assert_eq!(kept.distance(frame, &again[0]).unwrap(), direct);
+        }
+        assert!(again[0].to_onnx("m").is_ok());
+        let of_maps = again[0].of_maps_of(model).unwrap();
+        assert_eq!(of_maps.to_onnx("m").unwrap(), model.to_onnx("m").unwrap());
+
+        // Without some of the frames it is as if they had never been.
+        let without: Vec<usize> = (0..60).filter(|frame| frame % 4 != 1).collect();
+        let mut part = kept.part(without.clone(), 45);
+        let of_part = fit(&mut part.clone(), &mut part, &kind, &options).unwrap();
+        let mut others = Frames {
+            shapes: train.shapes.clone(),
+            values: without.iter().map(|&f| train.values[f].clone()).collect(),
+        };
+        let of_others = fit(&mut others, &mut held_out, &kind, &options).unwrap();
+        for frame in [1, 2] {
+            let direct = distances(&of_others[0], &train.maps(frame));
+            assert_eq!(kept.distance(frame, &of_part[0]).unwrap(), direct);
+        }
+    }
+    let mut other = Frames::random(&SHAPES[..2], 60, 1);
+    let options = Options::default();
+    let other = fit(
+        &mut other,
+        &mut Frames::random(&SHAPES[..2], 5, 2),
+        &kinds[..1],
+        &options,
+    )
+    .unwrap();
+    assert!(models[0].of_maps_of(&other[0]).is_err());
+}
+
+#[test]
 fn mixtures_by_brute_force() {
     // Four clusters, far apart, of vectors whose membership the first two channels tell.
     let mut random = Pcg64::seed_from_u64(5);

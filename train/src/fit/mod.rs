@@ -38,7 +38,8 @@ use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
 pub use options::{
-    Augmentation, BackboneOptions, Budget, FitOptions, HeadOptions, IMPORTANCE_SHARE, TileChoice,
+    Augmentation, BackboneOptions, Budget, CalibrationChoice, FitOptions, HeadOptions,
+    IMPORTANCE_SHARE, TileChoice,
 };
 pub use preview::{PreviewJob, preview};
 use run::Material;
@@ -53,13 +54,15 @@ pub struct Job {
     pub resume: bool,
     /// How to train.
     pub options: FitOptions,
-    /// Whether no flag of training but budget and score was given: a resumed run then follows its
+    /// Whether no flag of training but budget, score and calibration was given: a resumed run then follows its
     /// checkpoint.
     pub untouched: bool,
     /// Whether a budget was given: a resumed run then ends by it.
     pub budget_given: bool,
     /// Whether a score was given: a resumed run then has it.
     pub score_given: bool,
+    /// Whether calibration frames were chosen: a resumed run then has that choice.
+    pub calibration_given: bool,
     /// The golden frame; without it the checkpoint's, or one of the calibration frames.
     pub golden: Option<Golden>,
     /// Where to train.
@@ -151,7 +154,11 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         options.seed,
         fractions(count, options.false_alarm_rate),
     )?;
-    warn_of_rate(parts.calibration.len(), count, options.false_alarm_rate);
+    let calibrating = match options.may_fold() {
+        true => count,
+        false => parts.calibration.len(),
+    };
+    warn_of_rate(calibrating, count, options.false_alarm_rate);
     if options.likelihood != Likelihood::Bernoulli {
         let interior = loaded.layout.interior(loaded.layout.tiles().canvas_size());
         let found = loaded.frames.normalisation(&parts.train, interior.as_ref());
@@ -324,7 +331,11 @@ fn fractions(frames: usize, rate: f64) -> SplitFractions {
 /// Says before training when the calibration frames can't promise the rate.
 fn warn_of_rate(calibration: usize, frames: usize, rate: f64) {
     if (calibration + 1) as f64 * rate < 1.0 {
-        let share = SplitFractions::default().calibration;
+        let share = if calibration == frames {
+            1.0
+        } else {
+            SplitFractions::default().calibration
+        };
         eprintln!(
             "warning: of {frames} frames {calibration} calibrate, which can promise a false-alarm \
              rate of {:.4}, not {rate}; that takes about {} frames in all",
@@ -371,10 +382,12 @@ fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
                 let kept = &mut found.state.options;
                 settle(job.budget_given, &mut wanted.budget, &mut kept.budget);
                 settle(job.score_given, &mut wanted.score, &mut kept.score);
+                let given = job.calibration_given;
+                settle(given, &mut wanted.calibration, &mut kept.calibration);
                 if !job.untouched && wanted != found.state.options {
                     bail!(
                         "{}: the checkpoint was made with other flags: resume with the same or \
-                         with none, only budget and score may change (found {:?})",
+                         with none, only budget, score and calibration may change (found {:?})",
                         folder.display(),
                         found.state.options
                     );

@@ -84,12 +84,37 @@ pub struct FitOptions {
     pub seed: u64,
     /// Promised false-alarm rate.
     pub false_alarm_rate: f64,
+    /// Which frames the threshold comes from.
+    #[serde(default = "held_out")]
+    pub calibration: CalibrationChoice,
     /// What frames are judged by.
     #[serde(default)]
     pub score: Score,
     /// A second network, whose feature maps take the place of the trained one's.
     #[serde(default)]
     pub backbone: Option<BackboneOptions>,
+}
+
+impl FitOptions {
+    /// Whether all frames may calibrate: where features of a second network are compared, and held-out
+    /// frames were not asked for.
+    pub fn may_fold(&self) -> bool {
+        self.calibration == CalibrationChoice::Auto
+            && self.backbone.is_some()
+            && matches!(self.score, Score::Auto | Score::Features)
+    }
+}
+
+/// Which frames the threshold comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum CalibrationChoice {
+    /// Where Gaussians over a second network's features judge: all, each judged by a model of
+    /// the others, so that the model is fitted to all; else those that are held out
+    #[default]
+    Auto,
+    /// A fifth that nothing is fitted to: what is promised is then proved
+    HeldOut,
 }
 
 /// How frames become tensors.
@@ -124,6 +149,10 @@ pub struct BackboneOptions {
 /// Of the older networks that of the digits alone is left.
 fn digits_side() -> Option<usize> {
     Some(28)
+}
+
+fn held_out() -> CalibrationChoice {
+    CalibrationChoice::HeldOut
 }
 
 fn whole_frames() -> TileChoice {

@@ -3,6 +3,7 @@
 use std::{fs, process::Stdio, thread, time::Duration};
 
 use edge_vae::{
+    Detector, Frame,
     backend::{Engine, EngineOptions},
     bundle::Bundle,
 };
@@ -217,4 +218,61 @@ fn a_vae_over_features_is_a_score() {
     assert!(run.status.success(), "{}", stderr(&run));
     let manifest = fs::read_to_string(scratch.path("model/manifest.toml")).expect("the manifest");
     assert!(manifest.contains("sources = [\"features\"]"), "{manifest}");
+}
+
+#[test]
+fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
+    let scratch = Scratch::new();
+    let fit = |more: &[&str]| {
+        let command = [&["fit", "frames", "--out", "model"][..], more];
+        let run = scratch.train(&command.concat());
+        assert!(run.status.success(), "{}", stderr(&run));
+        let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
+        let calibration = bundle.manifest().calibration.clone();
+        (stderr(&run), calibration.expect("a calibration"))
+    };
+    let (said, folds) = fit(&[
+        "--size",
+        "128",
+        "--batch",
+        "2",
+        "--steps",
+        "2",
+        "--score",
+        "features",
+        "--false-alarm-rate",
+        "0.05",
+    ]);
+    let good = || fs::read_dir(scratch.path("frames/train/good")).expect("the frames");
+    let frames = good().count();
+    assert!(
+        said.contains("each judged by a model of the others"),
+        "{said}"
+    );
+    assert_eq!((folds.scores.len(), folds.folds), (frames, Some(20)));
+    assert_eq!(
+        folds.threshold,
+        folds.threshold_at(0.05).expect("a threshold")
+    );
+
+    // The model has seen all of them now, and finds them less strange than models that have not.
+    let engine = Engine::open(&EngineOptions::default()).expect("tract");
+    let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
+    let mut detector = Detector::new(&bundle, &engine).expect("a detector");
+    let seen = good().map(|entry| {
+        let frame = Frame::open(&entry.expect("a frame").path()).expect("a frame");
+        let judgement = detector.score(&frame).expect("a verdict");
+        judgement.verdict.score.expect("a score")
+    });
+    let mut seen: Vec<f64> = seen.collect();
+    seen.sort_by(f64::total_cmp);
+    let below = seen
+        .iter()
+        .zip(&folds.scores)
+        .filter(|(seen, unseen)| seen < unseen);
+    assert_eq!(below.count(), frames, "{seen:?} {:?}", folds.scores);
+
+    let (said, held_out) = fit(&["--resume", "--calibration", "held-out"]);
+    assert!(said.contains("held-out normal frames"), "{said}");
+    assert_eq!((held_out.scores.len(), held_out.folds), (frames / 5, None));
 }

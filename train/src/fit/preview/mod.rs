@@ -275,7 +275,7 @@ mod tests {
     use super::*;
     use crate::{
         detection::Score,
-        fit::{Augmentation, Budget, TileChoice},
+        fit::{Augmentation, Budget, CalibrationChoice, TileChoice},
         network::Preset,
     };
 
@@ -319,6 +319,7 @@ mod tests {
             patience: 1,
             seed: 3,
             false_alarm_rate: 0.1,
+            calibration: CalibrationChoice::Auto,
             score: Score::Auto,
             backbone: None,
         }
