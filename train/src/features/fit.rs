@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
 use rand::seq::index;
 use rayon::prelude::*;
 
@@ -16,6 +16,7 @@ use super::{
     mixture::Mixture,
     model::Density,
     position::CellSums,
+    spread::{self, Seen},
     triangle,
 };
 use crate::random::{Purpose, stream};
@@ -84,6 +85,10 @@ pub fn fit(
             },
             originals: train.originals(),
             sums: None,
+            looked_at: evenly_spaced(train.frames(), spread::FRAMES)
+                .into_iter()
+                .collect(),
+            seen: Vec::new(),
         });
     }
     let mut vectors = None;
@@ -352,7 +357,7 @@ impl Pass<'_> {
     fn add(&mut self, frames: Vec<usize>, batch: Vec<DMatrix<f32>>) {
         let weights: Vec<f64> = frames.iter().map(|&frame| self.weights[frame]).collect();
         if let Some(cells) = &mut self.cells {
-            cells.add(&batch, &weights);
+            cells.add(&frames, &batch, &weights);
         }
         if let Some(whole) = &mut self.whole {
             whole.add(&frames, &batch, &weights);
@@ -378,10 +383,14 @@ struct Cells {
     /// Frames that are no copies.
     originals: usize,
     sums: Option<CellSums>,
+    /// The frames that the spread is fitted to.
+    looked_at: BTreeSet<usize>,
+    /// Their vectors, contexts and weights.
+    seen: Vec<(DMatrix<f32>, DVector<f32>, f64)>,
 }
 
 impl Cells {
-    fn add(&mut self, batch: &[DMatrix<f32>], weights: &[f64]) {
+    fn add(&mut self, frames: &[usize], batch: &[DMatrix<f32>], weights: &[f64]) {
         let projected: Vec<_> = batch
             .par_iter()
             .map(|vectors| {
@@ -395,12 +404,31 @@ impl Cells {
                 .get_or_insert_with(|| CellSums::new(&first.map(f64::from), context))
                 .add(&projected, weights);
         }
+        if self.context.directions() == 0 {
+            return;
+        }
+        for ((frame, (vectors, context)), &weight) in frames.iter().zip(projected).zip(weights) {
+            if self.looked_at.contains(frame) {
+                self.seen.push((vectors, context, weight));
+            }
+        }
     }
 
     fn fit(self) -> Result<(Arc<Projection>, Density)> {
         let sums = self.sums.as_ref();
         let sums = sums.context("the source of feature maps gave no frame")?;
-        let stored = sums.fit(self.context.clone(), self.originals)?;
+        let mut stored = sums.fit(self.context.clone(), self.originals)?;
+        let widened = stored.widen();
+        let seen: Vec<Seen> = self
+            .seen
+            .par_iter()
+            .map(|(vectors, context, weight)| Seen {
+                context: context.map(f64::from),
+                mean_squared: widened.mean_squared(vectors, context.as_slice()),
+                weight: *weight,
+            })
+            .collect();
+        stored.spread = spread::fit(&seen, sums.weight())?;
         let gaussians = Density::Cells {
             widened: Arc::new(stored.widen()),
             stored: Arc::new(stored),

@@ -35,17 +35,22 @@ impl Model {
         let mut graph = GraphBuilder::new("features");
         let joined = self.joined(&mut graph)?;
         let vectors = self.vectors(&mut graph, &joined);
-        let squared = match &self.density {
+        let distance = match &self.density {
             Density::Cells { stored, reach, .. } => {
                 let context = context(&mut graph, &joined, &stored.context);
-                self.cells(&mut graph, (&vectors, context.as_ref()), stored, *reach)
+                let context = context.as_ref();
+                let squared = self.cells(&mut graph, (&vectors, context), stored, *reach);
+                let distance = graph.node("Sqrt", "root", &[&squared], &[]);
+                match context {
+                    Some(context) => spread(&mut graph, &distance, context, &stored.spread),
+                    None => distance,
+                }
             }
-            Density::Mixture(mixture) => self.mixture(&mut graph, &vectors, mixture),
+            Density::Mixture(mixture) => {
+                let squared = self.mixture(&mut graph, &vectors, mixture);
+                graph.node("Sqrt", "root", &[&squared], &[])
+            }
             Density::Vae(autoencoder) => energy(&mut graph, &vectors, autoencoder)?,
-        };
-        let distance = match &self.density {
-            Density::Vae(_) => squared,
-            _ => graph.node("Sqrt", "root", &[&squared], &[]),
         };
         let [rows, columns] = self.grid.size;
         let shape = [1, rows, columns];
@@ -341,6 +346,15 @@ fn context(graph: &mut GraphBuilder, joined: &Value, context: &Context) -> Optio
         .map(|(name, limit)| graph.floats(&format!("frame.{name}"), &[], &[limit]));
     let clipped = graph.node("Clip", "frame.clipped", &[&projected, &least, &most], &[]);
     Some(reshape(graph, "context", &clipped, &[1, count, 1]))
+}
+
+/// d·exp(−β·a) for the distances d of a frame and its context a.
+fn spread(graph: &mut GraphBuilder, distance: &Value, context: &Value, beta: &[f32]) -> Value {
+    let beta = graph.floats("spread.weights", &[1, beta.len()], beta);
+    let level = graph.node("MatMul", "spread.level", &[&beta, context], &[]);
+    let less = graph.node("Neg", "spread.less", &[&level], &[]);
+    let factor = graph.node("Exp", "spread.factor", &[&less], &[]);
+    graph.node("Mul", "spread", &[distance, &factor], &[])
 }
 
 /// |W·d − B·a|² for the matrices d of N×cells×r×s and the context a: N×cells×1×s. In parts, each of which

@@ -14,7 +14,7 @@
 //!    distance is Mahalanobis' (per-position Gaussians: PaDiM, Defard et al. 2021).
 //! 4. Gaussians of positions are those of the cell's vector *given the frame's context*: the mean of its
 //!    vectors over all cells, in its principal directions, of which what is normal at a cell depends
-//!    linearly.
+//!    linearly, and how far all cells are from it by a factor.
 //!
 //! 5. In the Gaussians' place a small VAE may learn the vectors of a whole grid ([`Kind::Vae`]); the distance is
 //!    then the negative evidence lower bound of each cell.
@@ -34,6 +34,7 @@ mod model;
 mod position;
 mod prototypes;
 mod selection;
+mod spread;
 mod triangle;
 
 use std::fmt;

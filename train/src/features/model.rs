@@ -163,19 +163,22 @@ impl Model {
                 let context = stored.context.of(&pooled);
                 let vectors = self.projection.apply(pooled);
                 self.nearest_cells(widened, *reach, (&vectors, context.as_slice()), distance);
+                let factor = widened.factor(context.as_slice());
+                for d in distance {
+                    *d = d.sqrt() * factor;
+                }
             }
             Density::Mixture(mixture) => {
                 let vectors = self.projection.apply(pooled);
-                distance.copy_from_slice(&mixture.squared_distances(&vectors));
+                let squared = mixture.squared_distances(&vectors);
+                for (d, squared) in distance.iter_mut().zip(squared) {
+                    *d = squared.sqrt();
+                }
             }
             Density::Vae(autoencoder) => {
                 let vectors = self.projection.apply(pooled);
                 distance.copy_from_slice(&autoencoder.energy(&vectors)?);
-                return Ok(());
             }
-        }
-        for d in distance {
-            *d = d.sqrt();
         }
         Ok(())
     }

@@ -100,6 +100,11 @@ impl CellSums {
             });
     }
 
+    /// Sum of the frames' weights.
+    pub(super) fn weight(&self) -> f64 {
+        self.weight
+    }
+
     /// Regression on the context, and what it leaves (divisor (n − 1)(1 − f/m), n being the sum of the
     /// weights of m frames, f the degrees of freedom that the regression takes).
     fn moments(&self, place: usize, regression: &Regression) -> Moments {
@@ -186,6 +191,7 @@ impl CellSums {
                 .iter()
                 .flat_map(|(_, _, rows)| rows.values.iter().copied())
                 .collect(),
+            spread: Vec::new(),
         })
     }
 }
@@ -242,6 +248,8 @@ pub(super) struct CellGaussians {
     pub(super) expected: Vec<i8>,
     /// Units of Bₚ, cells×r.
     pub(super) expected_scale: Vec<f32>,
+    /// β of [`spread`](super::spread), c values: distances count exp(−β·a) times.
+    pub(super) spread: Vec<f32>,
 }
 
 /// [`CellGaussians`] with the stored values widened.
@@ -252,6 +260,7 @@ pub(super) struct Widened {
     whitening: Vec<f32>,
     context: usize,
     expected: Vec<f32>,
+    spread: Vec<f32>,
 }
 
 impl CellGaussians {
@@ -267,6 +276,7 @@ impl CellGaussians {
             expected: expected
                 .flat_map(|(row, &scale)| row.iter().map(move |&value| f32::from(value) * scale))
                 .collect(),
+            spread: self.spread.clone(),
         }
     }
 }
@@ -281,6 +291,26 @@ impl Widened {
         for (expected, row) in expected.iter_mut().zip(rows.chunks_exact(self.context)) {
             *expected = triangle::dot(row, a);
         }
+    }
+
+    /// exp(−β·a) for the context `a` of a frame.
+    pub(super) fn factor(&self, a: &[f32]) -> f32 {
+        (-triangle::dot(&self.spread, a)).exp()
+    }
+
+    /// Mean over the cells of d² of a frame's projected vectors (directions×cells) with the context `a`, before
+    /// [`Self::factor`].
+    pub(super) fn mean_squared(&self, vectors: &DMatrix<f32>, a: &[f32]) -> f64 {
+        let mut difference = vec![0.0; self.directions];
+        let mut expected = vec![0.0; self.directions];
+        let mut sum = 0.0;
+        for (cell, vector) in vectors.column_iter().enumerate() {
+            self.expect(cell, a, &mut expected);
+            let squared =
+                self.squared_distance(cell, vector.as_slice(), &expected, &mut difference);
+            sum += f64::from(squared);
+        }
+        sum / vectors.ncols().max(1) as f64
     }
 
     /// d² of the vector `y` under the Gaussian of `cell` where that is `expected`; `difference` is room for as

@@ -759,6 +759,7 @@ fn made_up(
         expected: (0..cells * directions * context)
             .map(|i| (i * 37 % 251) as i8)
             .collect(),
+        spread: (0..context).map(|i| 0.02 * (i as f32).cos()).collect(),
         expected_scale: (0..cells * directions)
             .map(|i| 0.01 + (i as f32 * 0.3).sin().abs() / 100.0)
             .collect(),
