@@ -97,11 +97,11 @@ pub struct FileEntry {
 pub struct ModelCard {
     /// Name of the data set (never a path).
     pub dataset: String,
-    /// Frames trained on.
+    /// Frames that the network was trained on.
     pub train_frames: usize,
     /// Frames held out for early stopping.
     pub validation_frames: usize,
-    /// Frames held out for calibration.
+    /// Frames held out from both. They calibrate, with folds all frames do.
     pub calibration_frames: usize,
     /// Preset of the trainer.
     pub preset: String,

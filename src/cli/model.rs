@@ -182,7 +182,7 @@ fn info(bundle: &Bundle, json: bool) -> anyhow::Result<Outcome> {
     row(
         "trained on",
         &format!(
-            "{}: {} frames, and {} for validation, {} for calibration",
+            "{}: {} frames, and {} for validation, {} held out",
             card.dataset, card.train_frames, card.validation_frames, card.calibration_frames
         ),
     )?;

@@ -12,7 +12,7 @@ pub struct SplitFractions {
     pub train: f64,
     /// For early stopping and for choosing a score.
     pub validation: f64,
-    /// For the threshold; seen by nothing else.
+    /// For the threshold; seen by nothing that is trained.
     pub calibration: f64,
 }
 

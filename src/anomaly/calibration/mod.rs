@@ -46,7 +46,9 @@ const RATE_TOLERANCE: f64 = 1e-12;
 const WEIGHT_TOLERANCE: f64 = 1e-9;
 
 /// Scores of held-out normal frames, from which come threshold, p-value and the promised
-/// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023).
+/// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023). With
+/// [folds](Self::folds) of frames that models of the others judged: then what is said here of rates and
+/// p-values is no theorem, but what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Calibration {
@@ -174,12 +176,17 @@ impl Calibration {
         rate: f64,
     ) -> Result<(Self, Option<f64>), AnomalyError> {
         check_finite("calibration frame: maximum of its anomaly map", &map_maxima)?;
-        let (map_maxima, _) = sorted(map_maxima, None);
+        if map_maxima.is_empty() {
+            return Err(AnomalyError::InvalidCalibration {
+                reason: "no frame has a maximum of its anomaly map".into(),
+            });
+        }
         // The maxima have a threshold of their own below.
         let (mut calibration, coarser) = Self::fit_attainable(scores.clone(), scores, rate)?;
         let least = 1.0 / (map_maxima.len() as f64 + 1.0);
         let rate = calibration.false_alarm_rate.max(least);
         let allowed = allowed_tail(map_maxima.len(), false, rate)?;
+        let (map_maxima, _) = sorted(map_maxima, None);
         calibration.map_threshold = threshold(&map_maxima, &[], allowed);
         calibration.folds = Some(folds);
         calibration.validate()?;
@@ -196,8 +203,8 @@ impl Calibration {
         Ok(needed.saturating_sub(1).max(1))
     }
 
-    /// Checks what a manifest may say: that [`Calibration::fit`] or [`Calibration::fit_grouped`]
-    /// would have made this of the same scores, groups and rate.
+    /// Checks what a manifest may say: that [`Calibration::fit`], [`Calibration::fit_grouped`] or
+    /// [`Calibration::fit_folds`] would have made this of the same scores, groups and rate.
     ///
     /// # Errors
     /// A rate outside of (0, 1); too few scores or groups for it; NaN or an infinity; scores that

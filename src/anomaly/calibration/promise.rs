@@ -43,7 +43,8 @@ impl Calibration {
     /// Hoeffding's inequality and by Bentkus's, e times the binomial (Bates, Angelopoulos, Lei,
     /// Malik & Jordan 2021, section 3.1); since the rate falls as the threshold rises, what holds
     /// at the score whose rate is r holds for the fitted threshold. The confidence is then at
-    /// least the one given.
+    /// least the one given. With folds it is that of as many held-out frames, whose scores do not depend
+    /// on each other.
     pub fn rate_interval(&self, confidence: f64) -> (f64, f64) {
         if confidence > 0.0 && confidence < 1.0 {
             self.rate_bounds((1.0 - confidence) / 2.0)

@@ -280,9 +280,15 @@ fn frames_in_folds_calibrate_like_others_and_say_so() {
         calibration.statement(),
         "calibrated on 40 normal frames, each judged by a model of the others (10 folds): of new normal frames like these, about 5.0 % or fewer are called anomalous (between 0.89 % and 12 % with 90 % confidence, if their scores were independent)"
     );
-    // Models of fewer frames find all of them a little stranger: no test says whether others are like them.
-    assert!(held_out.likeness(&ascending(40)).is_some());
-    assert!(calibration.likeness(&ascending(40)).is_none());
+    // Models of fewer frames find all of them a little stranger: lower scores are no change.
+    let p_value = |calibration: &Calibration, shift: f64| {
+        let scores: Vec<f64> = ascending(40).iter().map(|score| score + shift).collect();
+        calibration.likeness(&scores).unwrap().p_value
+    };
+    assert!(p_value(&held_out, -20.0) < 0.001);
+    assert_eq!(p_value(&calibration, -20.0), 1.0);
+    assert!(p_value(&calibration, 20.0) < 0.001);
+    assert_eq!(p_value(&calibration, 20.0), p_value(&held_out, 20.0));
     assert!(held_out.probability_of_no_alarm(10).is_some());
     assert!(calibration.probability_of_no_alarm(10).is_none());
     // Fewer maxima than 5 % takes: regions go by the strangest.

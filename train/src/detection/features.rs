@@ -3,7 +3,6 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
@@ -301,28 +300,12 @@ pub(super) struct Look {
     tile: usize,
     /// 0 for the frame as it is, else the number of the copy.
     pub(super) copy: usize,
-    /// Whether a model is fitted to it.
-    pub(super) fitted: bool,
 }
 
-/// All frames, and the copies to which a model in `pose` would be fitted, in their order; frames to which it
-/// would not be fitted among them.
+/// What a model in `pose` would be fitted on of all frames, and their copies.
 pub(super) fn all_looks(material: &Material, pose: Pose) -> Vec<Look> {
     let frames: Vec<usize> = (0..material.frames.count()).collect();
-    let tiles = tiles_of(material.layout, &frames);
-    let mut all = fitted_looks(tiles.clone(), pose);
-    let fitted: BTreeSet<usize> = all.iter().map(|look| look.frame).collect();
-    let rest = tiles
-        .into_iter()
-        .filter(|(frame, _)| !fitted.contains(frame));
-    all.extend(rest.map(|(frame, tile)| Look {
-        frame,
-        tile,
-        copy: 0,
-        fitted: false,
-    }));
-    all.sort_by_key(|look| (look.frame, look.copy));
-    all
+    fitted_looks(tiles_of(material.layout, &frames), pose)
 }
 
 /// The features of `looks` (those of a frame follow each other), its copies taken in `pose`.
@@ -373,12 +356,7 @@ fn looks(tiles: &[(usize, usize)], copies: usize) -> Vec<Look> {
     let until = |place: usize| place * copies / count;
     let of_tile = |(place, &(frame, tile)): (usize, &(usize, usize))| {
         let number = until(place + 1) - until(place);
-        (0..=number).map(move |copy| Look {
-            frame,
-            tile,
-            copy,
-            fitted: true,
-        })
+        (0..=number).map(move |copy| Look { frame, tile, copy })
     };
     tiles.iter().enumerate().flat_map(of_tile).collect()
 }

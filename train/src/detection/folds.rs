@@ -15,7 +15,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use super::{
-    Material,
+    Material, STATISTICS_FRAMES,
     features::{self, Fitted},
     gather::Field,
     progress::Progress,
@@ -29,11 +29,11 @@ use crate::{
 /// Folds: so many that a model of the others knows nearly as much as the one of all.
 const FOLDS: usize = 20;
 
-/// Frames that are worth folds at least.
-const LEAST_FRAMES: usize = 4;
-
 /// Most bytes of feature vectors that are kept for the fits.
-const KEPT_BYTES: usize = 1 << 30;
+const MOST_BYTES: usize = 1 << 30;
+
+/// Frames whose distances are compared with those of the bundle's graph.
+const COMPARED: usize = 8;
 
 /// Each frame's distances under the model of the frames of other folds.
 #[derive(Clone, Debug)]
@@ -47,14 +47,29 @@ pub struct Folds {
     /// Of each frame.
     pub(super) distances: Vec<Vec<f32>>,
     /// What the bundle's statistics of the distance are in each fold: those of the frames of all
-    /// others. Empty where no score asks for them.
+    /// others. Empty where nothing that judges asks for them.
     pub(super) statistics: Vec<Array3<f32>>,
+    /// Some frames, and their distances under the bundle's own model.
+    compared: Vec<(usize, Vec<f32>)>,
 }
 
 impl Folds {
     /// Number of folds.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// All frames, those of a fold together.
+    pub fn frames(&self) -> Vec<usize> {
+        let mut frames: Vec<usize> = (0..self.of.len()).collect();
+        frames.sort_by_key(|&frame| self.of[frame]);
+        frames
+    }
+
+    /// Some frames, and their distances under the model of all frames.
+    pub fn compared(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let each = self.compared.iter();
+        each.map(|(frame, distances)| (*frame, &distances[..]))
     }
 
     /// The statistics by which frames of `fold` are judged, where those of the bundle are `all`.
@@ -71,18 +86,25 @@ impl Folds {
     }
 }
 
-/// Whether a model like `chosen` may be fitted in folds: not where held-out frames are the better way, of
-/// very few or very many frames, of tiles, of a VAE.
-pub(super) fn suit(chosen: &Fitted, material: &Material) -> bool {
-    let Fitted::OfMaps { model, pose } = chosen else {
-        return false;
+/// Why a model like `chosen` is not fitted in folds, held-out frames being the better way; `None` where
+/// it is.
+pub(super) fn obstacle(chosen: Option<&Fitted>, material: &Material) -> Option<&'static str> {
+    let Some(Fitted::OfMaps { model, pose }) = chosen else {
+        return Some("what judges was trained on the others");
     };
-    let frames = material.frames.count();
-    let whole = material.layout.tiles().count() == 1;
-    whole
-        && frames >= LEAST_FRAMES
-        && model.kind() != Kind::Vae
-        && features::all_looks(material, *pose).len() * model.bytes_of_frame() <= KEPT_BYTES
+    let looks = features::all_looks(material, *pose);
+    let originals = looks.iter().filter(|look| look.copy == 0).count();
+    if material.layout.tiles().count() > 1 {
+        Some("frames are cut into tiles")
+    } else if model.kind() == Kind::Vae {
+        Some("a VAE takes long to train")
+    } else if originals < material.frames.count() {
+        Some("a model of turned parts takes no more frames than it has")
+    } else if looks.len() * model.bytes_of_frame() > MOST_BYTES {
+        Some("the features of all frames are too large to be kept")
+    } else {
+        None
+    }
 }
 
 /// Fits a model like `chosen` to all frames, and one to those of all folds but one for each fold; puts
@@ -90,7 +112,7 @@ pub(super) fn suit(chosen: &Fitted, material: &Material) -> bool {
 /// have their own.
 ///
 /// # Errors
-/// Ctrl-C, what can't be fitted, and what does not [`suit`].
+/// Ctrl-C, what can't be fitted, and what has an [`obstacle`].
 pub(super) fn fit(
     chosen: &Fitted,
     field: &mut Field,
@@ -107,47 +129,46 @@ pub(super) fn fit(
     let kept = Kept::read(&mut source, model)?;
     let fold_of = deal(frames, material.seed);
     let count = fold_of.iter().max().map_or(0, |most| most + 1);
-    let options = model.options(Options {
-        seed: material.seed,
-        ..Options::default()
-    });
+    // Every model has what the one of the fewest frames can have: else their distances would differ.
+    let fewest = frames - frames.div_ceil(count);
+    let options = model.options(
+        fewest,
+        &Options {
+            seed: material.seed,
+            ..Options::default()
+        },
+    );
     let fit_without = |fold: Option<usize>| {
-        let taken = |frame: usize| fold != Some(fold_of[frame]);
-        let places =
-            (0..looks.len()).filter(|&look| looks[look].fitted && taken(looks[look].frame));
-        let places: Vec<usize> = places.collect();
+        let taken = |look: &usize| fold != Some(fold_of[looks[*look].frame]);
+        let places: Vec<usize> = (0..looks.len()).filter(taken).collect();
         let originals = places.iter().filter(|&&look| looks[look].copy == 0).count();
         let mut train = kept.part(places, originals);
         // All that held-out frames would choose was chosen before.
         let mut held_out = train.clone();
-        let fitted = crate::features::fit(&mut train, &mut held_out, &[model.kind()], &options)?;
+        let kind = [model.kind()];
+        let fitted = crate::features::fit(&mut train, &mut held_out, &kind, &options)?;
         fitted.into_iter().next().context("a fit without a model")
     };
+    // In the order of the frames.
     let originals: Vec<usize> = (0..looks.len())
         .filter(|&look| looks[look].copy == 0)
         .collect();
-    let distances_of = |model: &Model, wanted: &(dyn Fn(usize) -> bool + Sync)| {
-        let places = originals.par_iter().enumerate();
-        places
-            .filter(|&(frame, _)| wanted(frame))
-            .map(|(frame, &look)| Ok((frame, kept.distance(look, model)?)))
+    let distances_of = |model: &Model, frames: Vec<usize>| {
+        let each = frames.into_par_iter();
+        each.map(|frame| Ok((frame, kept.distance(originals[frame], model)?)))
             .collect::<Result<Vec<_>>>()
     };
-    let statistics = |model: &Model, wanted: &(dyn Fn(usize) -> bool + Sync)| {
+    let statistics = |model: &Model, frames: Vec<usize>| {
+        let stride = frames.len().div_ceil(STATISTICS_FRAMES).max(1);
         let mut field = field.emptied();
-        for (_, distance) in distances_of(model, wanted)? {
+        for (_, distance) in distances_of(model, frames.into_iter().step_by(stride).collect())? {
             field.push(&distance)?;
         }
         Ok::<_, anyhow::Error>(field)
     };
 
-    let mut folds = Folds {
-        count,
-        shape: model.grid(),
-        distances: vec![Vec::new(); frames],
-        statistics: Vec::new(),
-        of: fold_of.clone(),
-    };
+    let mut distances = vec![Vec::new(); frames];
+    let mut own = Vec::new();
     let progress = Progress::new(count, "folds of the frames judged by a model of the others");
     for fold in 0..count {
         if material.interrupted.load(Ordering::Relaxed) {
@@ -155,20 +176,32 @@ pub(super) fn fit(
         }
         progress.step(fold);
         let others = fit_without(Some(fold))?;
-        for (frame, distance) in distances_of(&others, &|frame| fold_of[frame] == fold)? {
-            folds.distances[frame] = distance;
+        let (inside, outside): (Vec<usize>, Vec<usize>) =
+            (0..frames).partition(|&frame| fold_of[frame] == fold);
+        for (frame, distance) in distances_of(&others, inside)? {
+            distances[frame] = distance;
         }
         if standardised {
-            let field = statistics(&others, &|frame| fold_of[frame] != fold)?;
-            folds.statistics.push(field.standardisation(0)?.to_array());
+            let field = statistics(&others, outside)?;
+            own.push(field.standardisation(0)?.to_array());
         }
     }
     let all = fit_without(None)?;
-    let of_all = statistics(&all, &|_| true)?;
+    let of_all = statistics(&all, (0..frames).collect())?;
+    let compared = material.split.calibration.iter().take(COMPARED);
+    let compared = distances_of(&all, compared.copied().collect())?;
     *field = of_all;
     let fitted = Fitted::OfMaps {
         model: all.of_maps_of(model)?,
         pose: *pose,
+    };
+    let folds = Folds {
+        count,
+        of: fold_of,
+        shape: model.grid(),
+        distances,
+        statistics: own,
+        compared,
     };
     Ok((fitted, folds))
 }

@@ -106,7 +106,7 @@ pub struct Material<'a> {
     /// PNG of the mask that it names.
     pub mask: Option<&'a [u8]>,
     /// Features and statistics are fitted on the training frames, score and map are chosen on the
-    /// validation frames.
+    /// validation frames; what was chosen may then be fitted to all ([`Self::in_folds`]).
     pub split: &'a Split,
     /// Whether what is chosen may be fitted to all frames in the end, each judged by a model of the
     /// others.
@@ -132,7 +132,7 @@ pub struct Detector {
     pub figures: BTreeMap<String, f64>,
     /// Where all frames were fitted to: what judges each of them without having seen it.
     pub folds: Option<Folds>,
-    /// Whether the anomaly map is made of distances alone, and so of nothing that was trained.
+    /// Whether the anomaly map is made of distances alone: with folds, of nothing that was trained.
     pub only_distances: bool,
 }
 
@@ -171,7 +171,7 @@ pub fn fit(
     if rehearsal.is_some() {
         eprintln!(
             "{} frames are few to choose by: the choice is rehearsed on halves of all but those \
-             that calibrate",
+             that are held out",
             material.split.validation.len()
         );
     }
@@ -184,11 +184,15 @@ pub fn fit(
     let choice = choose::choose(wanted, &gathered, &seen)?;
     drop(seen);
     report(wanted, &choice, &trials);
-    let in_folds = material.in_folds
-        && has_backbone
-        && models
-            .get(choice.image_field)
-            .is_some_and(|model| folds::suit(model, material));
+    let judging = models.get(choice.image_field).filter(|_| has_backbone);
+    let obstacle = folds::obstacle(judging, material);
+    let in_folds = material.in_folds && obstacle.is_none();
+    if let (true, Some(obstacle)) = (material.in_folds, obstacle) {
+        let held_out = material.split.calibration.len();
+        eprintln!(
+            "the threshold will come from the {held_out} frames that are held out: {obstacle}"
+        );
+    }
     if rehearsal.is_some() && !in_folds {
         // A VAE that was not chosen keeps its place, and is not trained again.
         let keeps_vae = evidence
@@ -211,7 +215,8 @@ pub fn fit(
     let (last, folds) = match models.get(choice.image_field).filter(|_| in_folds) {
         Some(model) => {
             let field = &mut gathered.fields[choice.image_field];
-            let standardised = choice.image.standardised;
+            let in_map = choice.map_fields.contains(&choice.image_field);
+            let standardised = choice.image.standardised || (choice.map.standardised && in_map);
             Some(folds::fit(model, field, standardised, material, &runner)?)
         }
         None => None,
@@ -266,7 +271,7 @@ pub fn fit(
 const LEAST_TO_CHOOSE: usize = 12;
 
 /// Where there are few validation frames: halves of training and validation frames together, to fit on
-/// and to choose by. What is chosen is then fitted on the training frames. For the features of a second
+/// and to choose by. What is chosen is then fitted on the training frames, or on all. For the features of a second
 /// network, which no training has touched; scores of the trained one have seen some of these frames.
 fn rehearsal(split: &Split) -> Option<Split> {
     let few = split.validation.len() < LEAST_TO_CHOOSE;
@@ -303,7 +308,8 @@ struct Judged {
 
 /// Scores the frames `places` as the runtime will, and hands score, divergence of the posterior
 /// ([`Scorer::divergence`]) and map (`H×W` of the canvas) to `take`, in order. Where the detector has
-/// folds, a frame's distances are those of the model of the others, and the observers need no features.
+/// folds, a frame's distances are those of the model of the others, and the observers need no features;
+/// those of a fold are best scored together ([`Folds::frames`]).
 ///
 /// # Errors
 /// Ctrl-C, and values that are not finite.
@@ -321,16 +327,19 @@ pub fn score(
     if let Some(folds) = folds {
         shapes.distance = Some(folds.shape);
     }
-    let fold_of = |frame: usize| folds.map_or(0, |folds| folds.of[frame]);
-    let statistics: Vec<_> = match folds {
+    // Folds may have statistics of their own.
+    let own = folds.filter(|folds| !folds.statistics.is_empty());
+    let fold_of = |frame: usize| own.map_or(0, |folds| folds.of[frame]);
+    let statistics: Vec<_> = match own {
         None => vec![detector.statistics.clone()],
         Some(folds) => (0..folds.count)
             .map(|fold| folds.statistics_of(fold, &detector.statistics))
             .collect(),
     };
-    // Scorers of each fold that no frame has at the moment.
-    let idle: Vec<Mutex<Vec<Scorer>>> = statistics.iter().map(|_| Mutex::default()).collect();
-    let lock = |fold: usize| idle[fold].lock().unwrap_or_else(PoisonError::into_inner);
+    // Scorers that no frame has at the moment, each with its fold.
+    let idle = Mutex::new(Vec::new());
+    let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let spare = |fold: usize| lock().pop().filter(|(of, _)| *of == fold);
     let layout = material.layout;
     runner.each(
         places.len(),
@@ -339,7 +348,8 @@ pub fn score(
         |[place, tile], observer, input, judged: &mut Judged| {
             let frame = places[place];
             let fold = fold_of(frame);
-            let mut scorer = match judged.scorer.take().or_else(|| lock(fold).pop()) {
+            let ready = judged.scorer.take();
+            let mut scorer = match ready.or_else(|| Some(spare(fold)?.1)) {
                 Some(scorer) => scorer,
                 None => Scorer::new(&detector.scoring, spec, layout, shapes, &statistics[fold])?,
             };
@@ -355,7 +365,7 @@ pub fn score(
             judged.map.resize(scorer.positions(), 0.0);
             judged.score = scorer.finish(&mut judged.map)?;
             judged.divergence = scorer.divergence();
-            lock(fold).push(scorer);
+            lock().push((fold, scorer));
             Ok(())
         },
         |_, judged| {

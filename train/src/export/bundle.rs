@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use edge_vae::{
     Observer, Reconstructor,
@@ -66,9 +66,9 @@ const COMPARED: usize = 8;
 const MAP_TOLERANCE: f64 = 1e-2;
 
 impl Export<'_> {
-    /// Exports the graphs, compares them with the trained network, fits the detector on training and
-    /// validation frames and the threshold on the calibration frames, all by the runtime's own
-    /// code, and writes the bundle.
+    /// Exports the graphs, compares them with the trained network, fits the detector and the threshold, by
+    /// the runtime's own code but for the distances of folds, which are compared with the graph's,
+    /// and writes the bundle.
     ///
     /// # Errors
     /// A disagreement above [`agreement::TOLERANCE`], and files that can't be written.
@@ -173,8 +173,9 @@ impl Export<'_> {
         };
 
         let calibration = match &detector.folds {
-            // Their distances are at hand.
-            Some(_) => {
+            Some(folds) => {
+                self.prove_distances(folds, judged()?)?;
+                // Their distances are at hand.
                 self.calibrate(&material, &spec, &detector, || observer(with_head, false))?
             }
             None => self.calibrate(&material, &spec, &detector, judged)?,
@@ -262,6 +263,30 @@ impl Export<'_> {
         Ok(Some((settings, onnx)))
     }
 
+    /// Compares distances of the model that gave the folds' scores with those of the bundle's graph.
+    ///
+    /// # Errors
+    /// A difference above [`MAP_TOLERANCE`].
+    fn prove_distances(&self, folds: &detection::Folds, mut graph: Observer) -> Result<()> {
+        for (frame, expected) in folds.compared() {
+            let input = self.frames.get(frame);
+            graph.observe(input)?;
+            let found = graph.observed(input).distance;
+            let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            let worst = f64::from(differences.fold(0.0, f32::max));
+            if found.len() != expected.len() || worst > MAP_TOLERANCE {
+                bail!(
+                    "{}: distances of {} differ from the fitted ones by {worst:.1e}, more than \
+                     {MAP_TOLERANCE}: such features can't be calibrated in folds, give \
+                     --calibration held-out",
+                    self.samples[frame].name(),
+                    detection::FEATURES
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Scores of the calibration frames, or of all where there are folds, the threshold from them, and what
     /// calibration frames look like.
     fn calibrate(
@@ -273,10 +298,11 @@ impl Export<'_> {
     ) -> Result<Calibration> {
         let held_out = &self.split.calibration;
         let judged = match &detector.folds {
-            Some(_) => (0..self.frames.count()).collect(),
+            Some(folds) => folds.frames(),
             None => held_out.clone(),
         };
         let mut seen = Vec::new();
+        let mut frames = judged.iter();
         detection::score(
             material,
             &judged,
@@ -285,21 +311,21 @@ impl Export<'_> {
             observer,
             |score, divergence, map| {
                 let maximum = f64::from(map.iter().copied().fold(f32::MIN, f32::max));
-                seen.push((score, divergence, maximum));
+                seen.extend(
+                    frames
+                        .next()
+                        .map(|&frame| (frame, score, divergence, maximum)),
+                );
             },
         )?;
-        let of_held_out = || {
-            judged
-                .iter()
-                .zip(&seen)
-                .filter(|(frame, _)| held_out.binary_search(frame).is_ok())
-        };
-        let divergences: Vec<f64> = of_held_out().map(|(_, seen)| seen.1).collect();
-        let scores = seen.iter().map(|seen| seen.0).collect();
+        seen.sort_by_key(|(frame, ..)| *frame);
+        let scores = seen.iter().map(|(_, score, ..)| *score).collect();
+        let unseen = |(frame, ..): &&(usize, f64, f64, f64)| held_out.binary_search(frame).is_ok();
+        let divergences: Vec<f64> = seen.iter().filter(unseen).map(|seen| seen.2).collect();
         let maxima = match detector.only_distances {
-            true => seen.iter().map(|seen| seen.2).collect(),
+            true => seen.iter().map(|seen| seen.3).collect(),
             // The network has seen the others.
-            false => of_held_out().map(|(_, seen)| seen.2).collect(),
+            false => seen.iter().filter(unseen).map(|seen| seen.3).collect(),
         };
         let wanted = self.state.options.false_alarm_rate;
         let (mut calibration, attained) = match &detector.folds {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     FeatureMap, Kind, MapShape, Options,
     autoencoder::Autoencoder,
+    context,
     directions::Projection,
     grid::Grid,
     mixture::Mixture,
@@ -85,18 +86,20 @@ impl Model {
         self.grid.cells() * self.grid.channels() * size_of::<f32>()
     }
 
-    /// Options under which another fit chooses what this one did: grid, components, shrinkage.
-    pub fn options(&self, options: Options) -> Options {
-        let mixture = match &self.density {
-            Density::Mixture(mixture) => Some((mixture.components(), mixture.shrinkage)),
-            Density::Cells { .. } | Density::Vae(_) => None,
-        };
-        Options {
+    /// Options under which fits to `originals` frames and more give models of the same structure as this one:
+    /// grid, number of components, shrinkage, and as many directions and contexts as so many frames
+    /// can have.
+    pub fn options(&self, originals: usize, options: &Options) -> Options {
+        let mut options = Options {
             grid: Some(self.grid.size),
-            components: mixture.map_or(options.components, |(components, _)| vec![components]),
-            shrinkage: mixture.map(|(_, shrinkage)| shrinkage),
-            ..options
+            context: Some(context::directions(originals)),
+            ..options.clone()
+        };
+        if let Density::Mixture(mixture) = &self.density {
+            options.components = vec![mixture.components()];
+            options.shrinkage = Some(mixture.shrinkage);
         }
+        options
     }
 
     /// The same model of vectors that are made of the maps of `other`.

@@ -441,7 +441,7 @@ fn kept_vectors_give_the_same_models() {
     let (mut train, mut held_out, models) = fitted(60, &kinds, &Options::default());
     for model in &models {
         let kept = Kept::read(&mut train, model).unwrap();
-        let options = model.options(Options::default());
+        let options = model.options(60, &Options::default());
         let mut all = kept.part((0..60).collect(), 60);
         let kind = [model.kind()];
         // What held-out frames chose for a mixture is not chosen again.
@@ -458,6 +458,7 @@ fn kept_vectors_give_the_same_models() {
         // Without some of the frames it is as if they had never been.
         let without: Vec<usize> = (0..60).filter(|frame| frame % 4 != 1).collect();
         let mut part = kept.part(without.clone(), 45);
+        let options = model.options(45, &options);
         let of_part = fit(&mut part.clone(), &mut part, &kind, &options).unwrap();
         let mut others = Frames {
             shapes: train.shapes.clone(),

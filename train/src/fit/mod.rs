@@ -154,11 +154,14 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         options.seed,
         fractions(count, options.false_alarm_rate),
     )?;
-    let calibrating = match options.may_fold() {
-        true => count,
-        false => parts.calibration.len(),
-    };
-    warn_of_rate(calibrating, count, options.false_alarm_rate);
+    let (held_out, tiled) = (parts.calibration.len(), loaded.layout.tiles().count() > 1);
+    match options.may_fold() && !tiled {
+        true => warn_of_rate(count, count, 1.0, options.false_alarm_rate),
+        false => {
+            let share = SplitFractions::default().calibration;
+            warn_of_rate(held_out, count, share, options.false_alarm_rate);
+        }
+    }
     if options.likelihood != Likelihood::Bernoulli {
         let interior = loaded.layout.interior(loaded.layout.tiles().canvas_size());
         let found = loaded.frames.normalisation(&parts.train, interior.as_ref());
@@ -193,7 +196,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         interrupted: &INTERRUPTED,
     };
     eprintln!(
-        "{} frames: {} to train, {} to choose by, {} to calibrate; {:?}, seed {}",
+        "{} frames: {} to train, {} to choose by, {} held out; {:?}, seed {}",
         loaded.frames.count(),
         parts.train.len(),
         parts.validation.len(),
@@ -328,14 +331,9 @@ fn fractions(frames: usize, rate: f64) -> SplitFractions {
     }
 }
 
-/// Says before training when the calibration frames can't promise the rate.
-fn warn_of_rate(calibration: usize, frames: usize, rate: f64) {
+/// Says before training when the calibration frames, this `share` of all, can't promise the rate.
+fn warn_of_rate(calibration: usize, frames: usize, share: f64, rate: f64) {
     if (calibration + 1) as f64 * rate < 1.0 {
-        let share = if calibration == frames {
-            1.0
-        } else {
-            SplitFractions::default().calibration
-        };
         eprintln!(
             "warning: of {frames} frames {calibration} calibrate, which can promise a false-alarm \
              rate of {:.4}, not {rate}; that takes about {} frames in all",

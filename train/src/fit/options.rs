@@ -96,7 +96,7 @@ pub struct FitOptions {
 }
 
 impl FitOptions {
-    /// Whether all frames may calibrate: where features of a second network are compared, and held-out
+    /// Whether all frames may calibrate in folds: where features of a second network are compared, and held-out
     /// frames were not asked for.
     pub fn may_fold(&self) -> bool {
         self.calibration == CalibrationChoice::Auto

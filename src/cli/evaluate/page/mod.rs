@@ -325,7 +325,7 @@ fn card(page: &mut Page, report: &Report<'_>, detector: &Detector) {
     row(
         "Trained on",
         &format!(
-            "{}: {} frames, and {} for validation, {} for calibration",
+            "{}: {} frames, and {} for validation, {} held out",
             card.dataset, card.train_frames, card.validation_frames, card.calibration_frames
         ),
     );
