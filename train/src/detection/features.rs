@@ -42,8 +42,8 @@ const TURNED: usize = 300;
 const COPIES_COUNT: f64 = 200.0;
 
 /// Steps of the VAE over features for each step in which the network was trained, and at most: who trains
-/// briefly does not wait for it.
-const VAE_STEPS: usize = 10;
+/// briefly does not wait for it. A step takes a tenth of one of the network's.
+const VAE_STEPS: usize = 3;
 const MOST_VAE_STEPS: usize = 3000;
 
 /// Standard deviations of the smoothing before prototypes, as shares of the shorter side, the
@@ -330,6 +330,16 @@ pub(super) fn source<'a, 'b>(
         },
         progress: None,
     }
+}
+
+/// Frames that the network sees in a fit to `frames` frames of `tiles` tiles, copies included.
+pub(super) fn passes(frames: usize, tiles: usize) -> usize {
+    let looks = match tiles {
+        1 => frames,
+        _ => FEATURE_TILES.max(frames),
+    };
+    let copies = COPIES.min(MOST_OF_ONE * looks);
+    looks + copies + 2 * looks.min(TURNED)
 }
 
 /// What models in this pose are fitted on: those of `tiles` that they take, and copies.

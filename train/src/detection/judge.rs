@@ -23,7 +23,7 @@ struct Judged {
 /// Scores the frames `places` as the runtime will, and hands score, divergence of the posterior
 /// ([`Scorer::divergence`]) and map (`H×W` of the canvas) to `take`, in order. Where the detector has
 /// folds, a frame's distances are those of the model of the others, and the observers need no features;
-/// those of a fold are best scored together ([`Folds::frames`]).
+/// those of a fold are best scored together (`Folds::frames`).
 ///
 /// # Errors
 /// Ctrl-C, and values that are not finite.

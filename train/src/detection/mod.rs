@@ -2,6 +2,7 @@
 //! choice of score and map on synthetic defects.
 
 mod choose;
+mod estimate;
 mod features;
 mod folds;
 mod gather;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fit::Frames;
 use choose::{Choice, Row, Trial};
+pub use estimate::seconds;
 use features::Fitted;
 pub use folds::Folds;
 use gather::{Field, Gathered};

@@ -79,6 +79,13 @@ impl Truth {
     }
 }
 
+/// How many frames are made of so many held-out ones, at most.
+pub(super) fn most(held_out: usize) -> usize {
+    let of_group = WANTED.iter().zip(MOST_OF_ONE);
+    let each = of_group.map(|(&wanted, of_one)| wanted.min(of_one * held_out));
+    each.sum()
+}
+
 /// Makes the frames, normal ones first.
 ///
 /// # Errors

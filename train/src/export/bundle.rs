@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_core::Device;
 use edge_vae::{
     Observer, Reconstructor,
-    anomaly::{Backbone, BackboneSettings, Calibration, Condition, Conditions, Scorer},
+    anomaly::{Calibration, Condition, Conditions, Scorer},
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard},
     dataset::{Sample, Split},
-    preprocess::{CanvasLayout, Normalise, PreprocessSettings, Preprocessor},
+    preprocess::{CanvasLayout, PreprocessSettings, Preprocessor},
     vae::{Vae, VaeSpec},
 };
 
@@ -18,9 +18,10 @@ use super::{
     agreement::{self, Graphs},
     golden::{self, Golden},
     graphs,
+    second_network::SecondNetwork,
 };
 use crate::{
-    backbone, detection,
+    detection,
     fit::{Frames, MASK, State},
     network::{Network, Snapshot},
 };
@@ -50,6 +51,8 @@ pub struct Export<'a> {
     pub split: &'a Split,
     /// The golden frame.
     pub golden: &'a Golden,
+    /// A second network, whose features are compared.
+    pub second_network: Option<&'a SecondNetwork>,
     /// Where the network was trained.
     pub device: &'a Device,
     /// Set by Ctrl-C.
@@ -58,8 +61,6 @@ pub struct Export<'a> {
 
 /// File of the bundle with the head's graph.
 const HEAD: &str = "head.onnx";
-/// File of the bundle with a second network, whose features are compared.
-const BACKBONE: &str = "backbone.onnx";
 /// Frames on which graphs and network are compared.
 const COMPARED: usize = 8;
 /// Tolerance of distances, anomaly map and score, in standard deviations.
@@ -136,18 +137,11 @@ impl Export<'_> {
             seed: self.state.options.seed,
             interrupted: self.interrupted,
         };
-        let backbone = self.backbone(&engine)?;
         let observer = |with_head: bool, with_backbone: bool| {
-            let backbone = match &backbone {
-                Some((settings, onnx)) if with_backbone => Some(Backbone::load(
-                    &engine,
-                    onnx,
-                    &settings.file,
-                    settings,
-                    (1, spec.input_shape(), &self.preprocess.normalise),
-                )?),
-                _ => None,
-            };
+            let backbone = self.second_network.filter(|_| with_backbone);
+            let backbone = backbone
+                .map(|network| network.load(&engine, &spec, &self.preprocess.normalise))
+                .transpose()?;
             let mut observer = Observer::new(vae()?, backbone);
             if let (true, Some(head)) = (with_head, loaded_head()?) {
                 observer.push(HEAD, head)?;
@@ -157,7 +151,7 @@ impl Export<'_> {
         let wanted = self.state.options.score;
         let given = detection::Graphs {
             head: head.is_some().then_some(HEAD),
-            backbone: backbone.as_ref().map(|(settings, _)| settings),
+            backbone: self.second_network.map(|network| &network.settings),
         };
         let detector = detection::fit(wanted, &material, &spec, given, || observer(true, true))?;
         let with_head = detector.scoring.graphs.iter().any(|name| name == HEAD);
@@ -211,8 +205,8 @@ impl Export<'_> {
             head.filter(|_| with_head)
                 .map(|head| (HEAD.to_owned(), head)),
         );
-        if let (Some((settings, onnx)), Some(_)) = (backbone, &detector.scoring.backbone) {
-            files.insert(settings.file, onnx);
+        if let (Some(network), Some(_)) = (self.second_network, &detector.scoring.backbone) {
+            files.insert(network.settings.file.clone(), network.onnx.clone());
         }
         let writer = BundleWriter {
             name,
@@ -235,32 +229,6 @@ impl Export<'_> {
         bundle.save(out)?;
         eprintln!("{}: {}", out.display(), bundle.manifest().model_id);
         Ok(())
-    }
-
-    /// The backbone, and its bytes.
-    fn backbone(&self, engine: &Engine) -> Result<Option<(BackboneSettings, Vec<u8>)>> {
-        let Some(options) = &self.state.options.backbone else {
-            return Ok(None);
-        };
-        let Some(path) = &options.path else {
-            let spec = self.network.spec();
-            let settings = BackboneSettings {
-                file: BACKBONE.to_owned(),
-                normalise: backbone::normalise(),
-                maps: options.maps.clone(),
-            };
-            return Ok(Some((settings, backbone::onnx(spec.height, spec.width)?)));
-        };
-        let onnx = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-        let graph = engine.load(&onnx, &path.display().to_string(), 1)?;
-        let channels = graph.inputs().first().and_then(|input| input.shape.get(1));
-        let identity = || Normalise::identity(channels.copied().unwrap_or(1));
-        let settings = BackboneSettings {
-            file: BACKBONE.to_owned(),
-            normalise: options.normalise.clone().unwrap_or_else(identity),
-            maps: options.maps.clone(),
-        };
-        Ok(Some((settings, onnx)))
     }
 
     /// Compares distances of the model that gave the folds' scores with those of the bundle's graph.

@@ -5,7 +5,9 @@ mod bundle;
 mod golden;
 pub mod graphs;
 pub mod onnx;
+mod second_network;
 
 pub use agreement::{Graphs, TOLERANCE, prove};
 pub use bundle::Export;
 pub use golden::Golden;
+pub use second_network::SecondNetwork;

@@ -23,6 +23,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use edge_vae::{
     Frame,
+    backend::{BackendKind, Engine, EngineOptions},
     bundle::{Bundle, MANIFEST},
     dataset::{Dataset, SplitFractions, split},
     preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
@@ -30,8 +31,8 @@ use edge_vae::{
 };
 
 use crate::{
-    detection::Score,
-    export::{Export, Golden},
+    detection::{self, Score},
+    export::{Export, Golden, SecondNetwork},
     network::{Network, Preset},
 };
 use checkpoint::Checkpoint;
@@ -184,6 +185,22 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         Some(_) => Network::with_head(preset, spec),
         None => Network::new(preset, spec),
     };
+    let engine = Engine::open(&EngineOptions {
+        backend: Some(BackendKind::Tract),
+        ..EngineOptions::default()
+    })?;
+    let spec = network.spec();
+    let second_network = match &options.backbone {
+        Some(backbone) => Some(SecondNetwork::read(backbone, spec, &engine)?),
+        None => None,
+    };
+    let afterwards = match &second_network {
+        Some(second) => {
+            let pass = second.seconds(&engine, spec, &preprocess.normalise)?;
+            detection::seconds(&parts, loaded.layout.tiles().count(), pass)
+        }
+        None => 0.0,
+    };
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
     let material = Material {
@@ -193,6 +210,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         validation: &parts.validation,
         crop,
         began,
+        afterwards,
         interrupted: &INTERRUPTED,
     };
     eprintln!(
@@ -227,6 +245,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         samples: &loaded.samples,
         split: &parts,
         golden: &golden,
+        second_network: second_network.as_ref(),
         interrupted: &INTERRUPTED,
         device: &job.device,
     }

@@ -45,9 +45,13 @@ const NOISE_COUNTER: u64 = 1 << 40;
 const DEFECT_COUNTER: u64 = 1 << 41;
 /// Seconds between two checkpoints.
 const CHECKPOINT_SECONDS: f64 = 60.0;
-/// Share of the time that is kept for what follows training: export, features, the choice of a score,
-/// calibration.
+/// Share of the time that is kept for what follows training, at least: export, features, the choice of a
+/// score, calibration.
 const RESERVE: f64 = 0.25;
+/// Share of the time that training has in any case.
+const LEAST_SHARE: f64 = 0.2;
+/// Share of the training's time that a VAE over features takes after it.
+const VAE_SHARE: f64 = 0.3;
 
 /// What training works on.
 #[derive(Debug)]
@@ -64,6 +68,8 @@ pub(super) struct Material<'a> {
     pub crop: Option<usize>,
     /// When the command began.
     pub began: Instant,
+    /// Seconds that what follows training takes, roughly; 0 where that is not known.
+    pub afterwards: f64,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
 }
@@ -201,6 +207,14 @@ impl<'a> Run<'a> {
                     }
                     each = began.elapsed().as_secs_f64() / trials as f64;
                 }
+                let afterwards = self.material.afterwards;
+                if afterwards > 60.0 * minutes * (1.0 - LEAST_SHARE) {
+                    eprintln!(
+                        "warning: what follows training takes about {:.1} minutes more: the \
+                         command will end later than --minutes {minutes}",
+                        afterwards / 60.0
+                    );
+                }
                 // The optimiser adds a little to each step.
                 let steps = (self.seconds_left() / (1.1 * each)).max(0.0) as u64;
                 if steps < LEAST_INTERVAL {
@@ -217,8 +231,10 @@ impl<'a> Run<'a> {
     fn seconds_left(&self) -> f64 {
         match self.state.options.budget {
             Budget::Minutes(minutes) => {
-                let whole = 60.0 * minutes * (1.0 - RESERVE);
-                whole - self.earlier - self.material.began.elapsed().as_secs_f64()
+                let whole = 60.0 * minutes;
+                let left = (whole - self.material.afterwards) / (1.0 + VAE_SHARE);
+                let training = left.min(whole * (1.0 - RESERVE)).max(whole * LEAST_SHARE);
+                training - self.earlier - self.material.began.elapsed().as_secs_f64()
             }
             Budget::Epochs(_) | Budget::Steps(_) => f64::INFINITY,
         }
