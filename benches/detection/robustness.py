@@ -73,7 +73,7 @@ def main():
             report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
         auroc = 100 * report["image_AUROC"]
         base = auroc if base is None else base
-        alarms = 100 * report["false_alarm_rate"]
+        alarms = 100 * report["false_alarms"]["rate"]
         print(f"{name:16} AUROC {auroc:5.1f}  loss {base - auroc:5.1f}  false alarms {alarms:4.1f} %")
 
 
