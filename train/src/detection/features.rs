@@ -26,11 +26,12 @@ use crate::{
 /// Tiles of all frames together that features are fitted on, at least one of each frame.
 const FEATURE_TILES: usize = 2000;
 
-/// Copies of training frames that features are fitted on beside the frames themselves: the fewer frames
-/// there are, the more of each, up to so many. A copy is the frame as another camera, light and
+/// Copies of training frames that features are fitted on beside the frames themselves, at least and at most:
+/// two of each frame, or the fewer frames there are, the more of each, up to so many. A copy is the frame as another camera, light and
 /// hand would have taken it; without them, blur, compression or a new hand are what is found, and of
 /// a few frames a covariance can't be told (`docs/design/detection.md`).
-const COPIES: usize = 600;
+const COPIES: [usize; 2] = [600, 1500];
+const OF_EACH: usize = 2;
 const MOST_OF_ONE: usize = 16;
 
 /// Frames that the mixture of turned copies is fitted on at most, and their copies: it takes a sample
@@ -338,14 +339,19 @@ pub(super) fn passes(frames: usize, tiles: usize) -> usize {
         1 => frames,
         _ => FEATURE_TILES.max(frames),
     };
-    let copies = COPIES.min(MOST_OF_ONE * looks);
+    let copies = copies(looks).min(MOST_OF_ONE * looks);
     looks + copies + 2 * looks.min(TURNED)
+}
+
+/// Copies of so many tiles in all, where [`MOST_OF_ONE`] allows as many.
+fn copies(tiles: usize) -> usize {
+    (OF_EACH * tiles).clamp(COPIES[0], COPIES[1])
 }
 
 /// What models in this pose are fitted on: those of `tiles` that they take, and copies.
 fn fitted_looks(tiles: Vec<(usize, usize)>, pose: Pose) -> Vec<Look> {
     match pose {
-        Pose::Held => looks(&tiles, COPIES),
+        Pose::Held => looks(&tiles, copies(tiles.len())),
         Pose::Turned => looks(&some(tiles, TURNED), TURNED),
     }
 }
