@@ -27,10 +27,11 @@ use crate::{
 const FEATURE_TILES: usize = 2000;
 
 /// Copies of training frames that features are fitted on beside the frames themselves, at least and at most:
-/// two of each frame, or the fewer frames there are, the more of each, up to so many. A copy is the frame as another camera, light and
-/// hand would have taken it; without them, blur, compression or a new hand are what is found, and of
+/// two of each frame, or the fewer frames there are, the more of each, up to so many. A copy is the frame
+/// as another camera, light and hand would have taken it; without them, blur, compression or a new hand are what is found, and of
 /// a few frames a covariance can't be told (`docs/design/detection.md`).
 const COPIES: [usize; 2] = [600, 1500];
+/// Of one frame: so many where there are enough frames for it, and at most.
 const OF_EACH: usize = 2;
 const MOST_OF_ONE: usize = 16;
 

@@ -270,8 +270,8 @@ pub fn fit(
 const LEAST_TO_CHOOSE: usize = 12;
 
 /// Where there are few validation frames: halves of training and validation frames together, to fit on
-/// and to choose by. What is chosen is then fitted on the training frames, or on all. For the features of a second
-/// network, which no training has touched; scores of the trained one have seen some of these frames.
+/// and to choose by. What is chosen is then fitted on the training frames, or on all. For the features of a
+/// second network, which no training has touched; scores of the trained one have seen some of these frames.
 fn rehearsal(split: &Split) -> Option<Split> {
     let few = split.validation.len() < LEAST_TO_CHOOSE;
     if !few || split.train.len() <= split.validation.len() {
