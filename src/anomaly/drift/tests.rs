@@ -349,3 +349,20 @@ fn settings_are_read_and_refused() {
     let off = parse("window = 0").unwrap();
     assert!(DriftMonitor::new(&off, &calibration).unwrap().is_none());
 }
+
+#[test]
+fn scores_below_those_of_folds_are_no_drift() {
+    let mut rng = Pcg64::seed_from_u64(23);
+    let held_out = calibration(&random_frames(200, &mut rng));
+    let mut folds = held_out.clone();
+    folds.folds = Some(20);
+    let settings = DriftSettings::default();
+    let normal = random_frames(80, &mut rng);
+    let drifted = |calibration: &Calibration, shift: f64| {
+        let mut frames = normal.clone();
+        frames.iter_mut().for_each(|frame| frame.score += shift);
+        window(calibration, &settings, &frames).cause.is_some()
+    };
+    assert!(drifted(&held_out, -100.0) && drifted(&held_out, 100.0));
+    assert!(!drifted(&folds, -100.0) && drifted(&folds, 100.0));
+}
