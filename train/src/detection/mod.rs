@@ -10,6 +10,7 @@ mod judge;
 mod progress;
 mod retake;
 mod runner;
+pub mod size;
 mod trials;
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, sync::atomic::AtomicBool};
@@ -70,7 +71,7 @@ pub enum Score {
 
 impl Score {
     /// Whether anything over features is a candidate.
-    fn compares_features(self) -> bool {
+    pub(crate) fn compares_features(self) -> bool {
         matches!(self, Self::Auto | Self::Features | Self::FeaturesVae)
     }
 }

@@ -86,12 +86,28 @@ pub(super) fn most(held_out: usize) -> usize {
     each.sum()
 }
 
-/// Makes the frames, normal ones first.
+/// Makes the frames, normal ones first, and prepares them.
 ///
 /// # Errors
 /// A frame that can no longer be read.
 pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
-    let [mut plain, mut whole] = preprocessors(material)?;
+    let [_, mut whole] = preprocessors(material)?;
+    let prepare = |(values, truth): (Vec<f32>, Truth)| {
+        whole.prepare_values(&values, "a frame of synthetic validation")?;
+        Ok(Made {
+            canvas: whole.canvas().to_vec(),
+            truth,
+        })
+    };
+    draw(material)?.into_iter().map(prepare).collect()
+}
+
+/// Draws the frames, normal ones first: C×H×W of the canvas in [0, 1], neither evened nor normalised.
+///
+/// # Errors
+/// A frame that can no longer be read.
+pub(super) fn draw(material: &Material) -> Result<Vec<(Vec<f32>, Truth)>> {
+    let [mut plain, _] = preprocessors(material)?;
     let shape = material.preprocess.canvas_shape();
     let [_, height, width] = material.preprocess.shape();
     let side = height.min(width);
@@ -133,13 +149,7 @@ pub(super) fn make(material: &Material) -> Result<Vec<Made>> {
                 }
             })
             .collect::<Result<Vec<_>>>()?;
-        for (values, truth) in drawn.into_iter().flatten() {
-            whole.prepare_values(&values, "a frame of synthetic validation")?;
-            made.push(Made {
-                canvas: whole.canvas().to_vec(),
-                truth,
-            });
-        }
+        made.extend(drawn.into_iter().flatten());
     }
     Ok(made)
 }

@@ -11,6 +11,7 @@ mod record;
 mod report;
 mod run;
 pub(crate) mod schedule;
+mod size;
 mod view;
 
 use std::{
@@ -132,12 +133,15 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     if let Some(path) = backbone.and_then(|backbone| backbone.path.as_ref()) {
         std::fs::metadata(path).with_context(|| format!("{}: no backbone", path.display()))?;
     }
-    let options = match &checkpoint {
+    let mut options = match &checkpoint {
         Some(checkpoint) => checkpoint.state.options.clone(),
         None => job.options.clone(),
     };
 
     let mask = mask(&options)?;
+    if checkpoint.is_none() && options.size.is_none() {
+        options.size = size::choose(dataset, &options, mask.as_deref(), &INTERRUPTED)?;
+    }
     let (spec, mut preprocess) = input(dataset, &options, mask.as_deref())?;
     if options.score == Score::FeaturesVae
         && (preprocess.tiles.is_some() || (!options.preset.detects() && options.backbone.is_none()))
@@ -397,6 +401,8 @@ fn find_checkpoint(folder: &Path, job: &Job) -> Result<Option<Checkpoint>> {
                 // another run.
                 let mut wanted = job.options.clone();
                 let kept = &mut found.state.options;
+                // Without a size one was chosen.
+                wanted.size = wanted.size.or(kept.size);
                 settle(job.budget_given, &mut wanted.budget, &mut kept.budget);
                 settle(job.score_given, &mut wanted.score, &mut kept.score);
                 let given = job.calibration_given;

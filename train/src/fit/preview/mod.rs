@@ -264,7 +264,7 @@ fn rows(tiles: Vec<Tile>, columns: usize) -> Vec<Vec<Tile>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use edge_vae::{
         dataset::DatasetOptions,
         preprocess::ResizeFilter,
@@ -279,7 +279,7 @@ mod tests {
         network::Preset,
     };
 
-    fn options() -> FitOptions {
+    pub(in crate::fit) fn options() -> FitOptions {
         FitOptions {
             preset: Preset::Small28,
             size: None,
