@@ -273,8 +273,8 @@ fn tiles_of(layout: &CanvasLayout, frames: &[usize]) -> Vec<(usize, usize)> {
     frames.iter().enumerate().flat_map(of_frame).collect()
 }
 
-/// Feature maps of one frame.
-type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
+/// Feature maps of one frame: name, C×h×w and values of each.
+pub(super) type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
 
 /// What features are made of: everything that encoder and head name so, in order.
 fn feature_maps(observer: &Observer) -> Maps {
@@ -285,7 +285,8 @@ fn feature_maps(observer: &Observer) -> Maps {
         .collect()
 }
 
-fn borrowed(maps: &Maps) -> Vec<FeatureMap<'_>> {
+/// The same as models take them.
+pub(super) fn borrowed(maps: &Maps) -> Vec<FeatureMap<'_>> {
     maps.iter()
         .map(|(name, shape, values)| FeatureMap {
             name,

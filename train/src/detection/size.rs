@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use super::{
     Material,
+    features::{Maps, borrowed},
     retake::{Pose, Retake},
     trials::{self, Truth},
 };
@@ -137,9 +138,6 @@ fn looks(material: &Material) -> Result<Vec<Vec<f32>>> {
     Ok(looks.into_iter().flatten().collect())
 }
 
-/// Feature maps of a picture.
-type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
-
 /// What the second network sees at a size.
 struct See<'a, 'b, F> {
     material: &'a Material<'a>,
@@ -197,16 +195,19 @@ fn averaged(picture: &[f32], [channels, height, width]: [usize; 3], factor: usiz
     out
 }
 
-/// Feature maps that are all there.
-struct Kept(Vec<Maps>);
+/// Feature maps that are all there, and how many of the frames are no copies.
+struct Seen {
+    maps: Vec<Maps>,
+    originals: usize,
+}
 
-impl FeatureSource for Kept {
+impl FeatureSource for Seen {
     fn frames(&self) -> usize {
-        self.0.len()
+        self.maps.len()
     }
 
     fn originals(&self) -> usize {
-        self.0.len() / (1 + COPIES)
+        self.originals
     }
 
     fn visit(
@@ -216,18 +217,8 @@ impl FeatureSource for Kept {
     ) -> Result<()> {
         frames
             .iter()
-            .try_for_each(|&frame| visit(&borrowed(&self.0[frame])))
+            .try_for_each(|&frame| visit(&borrowed(&self.maps[frame])))
     }
-}
-
-fn borrowed(maps: &Maps) -> Vec<FeatureMap<'_>> {
-    maps.iter()
-        .map(|(name, shape, values)| FeatureMap {
-            name,
-            shape: *shape,
-            values,
-        })
-        .collect()
 }
 
 /// The largest AUROC with which Gaussians of the features `train` tell the anomalous pictures of `judged`.
@@ -239,7 +230,15 @@ fn separation(
 ) -> Result<f64> {
     let options = features::Options::default();
     let kinds = [Kind::PerPosition, Kind::PositionFree];
-    let models = features::fit(&mut Kept(train), &mut Kept(held_out), &kinds, &options)?;
+    let mut train = Seen {
+        originals: train.len() / (1 + COPIES),
+        maps: train,
+    };
+    let mut held_out = Seen {
+        originals: held_out.len(),
+        maps: held_out,
+    };
+    let models = features::fit(&mut train, &mut held_out, &kinds, &options)?;
     let mut best: f64 = 0.0;
     for model in models {
         let [rows, columns] = model.grid();
