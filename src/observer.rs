@@ -7,9 +7,11 @@ use std::{
 
 use crate::{
     Error,
-    anomaly::{Backbone, DISTANCE, GraphShapes, HEAD_LOGITS, Observed, Source},
+    anomaly::{
+        Backbone, DISTANCE, GraphShapes, HEAD_LOGITS, Observed, RECONSTRUCTION_DISTANCE, Source,
+    },
     backend::{Chain, Graph, TensorInfo},
-    vae::{Decoded, Vae},
+    vae::{Decoded, Likelihood, Vae},
 };
 
 /// Encoder, decoder and the graphs after them, one frame at a time, with all buffers.
@@ -89,6 +91,9 @@ impl Observer {
             info("log_variance", &latent),
             info("reconstruction", &pixels),
         ];
+        if matches!(spec.likelihood, Likelihood::GaussianLearned) {
+            given.push(info("reconstruction_log_variance", &pixels));
+        }
         given.extend(vae.features().iter().map(|map| TensorInfo {
             name: map.name.clone(),
             shape: map.shape.to_vec(),
@@ -147,6 +152,25 @@ impl Observer {
         self.observe_part(input, &work).map(|_| ())
     }
 
+    /// As [`observe`](Self::observe), but runs only what [`residual_maps`](Self::residual_maps) come
+    /// from.
+    ///
+    /// # Errors
+    /// Those of [`observe`](Self::observe).
+    pub fn observe_residual(&mut self, input: &[f32]) -> Result<(), Error> {
+        let names: Vec<&str> = self
+            .residual_maps()
+            .into_iter()
+            .map(|(name, ..)| name)
+            .collect();
+        let work = Work {
+            vae: true,
+            backbone: false,
+            graphs: self.chain.needed(&names).0,
+        };
+        self.observe_part(input, &work).map(|_| ())
+    }
+
     /// All graphs.
     pub(crate) fn all_work(&self) -> Work {
         Work {
@@ -163,6 +187,7 @@ impl Observer {
             .filter_map(|source| match source {
                 Source::Head => Some(HEAD_LOGITS),
                 Source::Features => Some(DISTANCE),
+                Source::Reconstruction => Some(RECONSTRUCTION_DISTANCE),
                 Source::Residual | Source::Likelihood | Source::Latent => None,
             })
             .collect();
@@ -200,6 +225,9 @@ impl Observer {
             &self.log_variance,
             &self.decoded.reconstruction,
         ];
+        if matches!(self.vae.spec().likelihood, Likelihood::GaussianLearned) {
+            given.push(&self.decoded.log_variance);
+        }
         given.extend(self.vae.features().iter().map(|map| &map.values[..]));
         if let Some(backbone) = &mut self.backbone {
             if work.backbone {
@@ -228,6 +256,7 @@ impl Observer {
             reconstruction_log_variance: &self.decoded.log_variance,
             head: made(HEAD_LOGITS),
             distance: made(DISTANCE),
+            reconstruction_distance: made(RECONSTRUCTION_DISTANCE),
         }
     }
 
@@ -247,13 +276,21 @@ impl Observer {
             .features()
             .iter()
             .filter_map(|map| Some((&map.name[..], map_shape(&map.shape)?, &map.values[..])));
-        let of_head = self.chain.all_made().filter_map(|(info, values)| {
+        of_encoder.chain(self.made_maps("head_")).collect()
+    }
+
+    /// The maps `residual_…` of the last frame that a further graph made, `1×C×h×w` each.
+    pub fn residual_maps(&self) -> Vec<(&str, [usize; 3], &[f32])> {
+        self.made_maps("residual_").collect()
+    }
+
+    /// The maps of the further graphs whose names begin so.
+    fn made_maps(&self, prefix: &str) -> impl Iterator<Item = (&str, [usize; 3], &[f32])> {
+        self.chain.all_made().filter_map(move |(info, values)| {
             let shape = map_shape(&info.shape)?;
-            info.name
-                .starts_with("head_")
-                .then_some((&info.name[..], shape, values))
-        });
-        of_encoder.chain(of_head).collect()
+            let is_wanted = info.name.starts_with(prefix);
+            is_wanted.then_some((&info.name[..], shape, values))
+        })
     }
 
     /// Rows and columns of the maps that the further graphs make.
@@ -268,6 +305,7 @@ impl Observer {
         GraphShapes {
             head: shape(HEAD_LOGITS),
             distance: shape(DISTANCE),
+            reconstruction_distance: shape(RECONSTRUCTION_DISTANCE),
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Observed<'a> {
     pub head: &'a [f32],
     /// Distances of the features, `h×w`.
     pub distance: &'a [f32],
+    /// Distances of residual and posterior mean, `h×w`.
+    pub reconstruction_distance: &'a [f32],
 }
 
 /// Rows and columns of the maps of those sources that graphs compute.
@@ -37,6 +39,8 @@ pub struct GraphShapes {
     pub head: Option<[usize; 2]>,
     /// Of the tensor `distance`; `None` where no graph makes it.
     pub distance: Option<[usize; 2]>,
+    /// Of the tensor `reconstruction_distance`; `None` where no graph makes it.
+    pub reconstruction_distance: Option<[usize; 2]>,
 }
 
 /// Computes the map of one source.
@@ -70,11 +74,14 @@ impl EvidenceMap {
             Source::Latent => latent_positions(spec),
             Source::Head => made(graphs.head, HEAD_LOGITS)?,
             Source::Features => made(graphs.distance, DISTANCE)?,
+            Source::Reconstruction => {
+                made(graphs.reconstruction_distance, RECONSTRUCTION_DISTANCE)?
+            }
         };
         let (elements, latents) = match source {
             Source::Likelihood => (spec.dimensions(), spec.latent.dimensions()),
             Source::Latent => (0, spec.latent.dimensions()),
-            Source::Residual | Source::Head | Source::Features => (0, 0),
+            Source::Residual | Source::Reconstruction | Source::Head | Source::Features => (0, 0),
         };
         Ok(Self {
             source,
@@ -121,6 +128,11 @@ impl EvidenceMap {
             }
             Source::Head => copy("logits of the head", observed.head, map),
             Source::Features => copy("distances of the features", observed.distance, map),
+            Source::Reconstruction => copy(
+                "distances of the residual",
+                observed.reconstruction_distance,
+                map,
+            ),
         }
     }
 
@@ -183,6 +195,9 @@ pub const HEAD_LOGITS: &str = "head_logits";
 
 /// Name of the tensor that [`Source::Features`] reads, `N×1×h×w`.
 pub const DISTANCE: &str = "distance";
+
+/// Name of the tensor that [`Source::Reconstruction`] reads, `N×1×h×w`.
+pub const RECONSTRUCTION_DISTANCE: &str = "reconstruction_distance";
 
 fn latent_positions(spec: &VaeSpec) -> [usize; 2] {
     match spec.latent {
@@ -295,7 +310,7 @@ mod tests {
         let spec = spec(Likelihood::GaussianLearned);
         let graphs = GraphShapes {
             head: Some([2, 3]),
-            distance: None,
+            ..GraphShapes::default()
         };
         let mut head = EvidenceMap::new(Source::Head, &spec, graphs).unwrap();
         let mut map = [0.0; 6];

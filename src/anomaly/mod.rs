@@ -22,7 +22,9 @@ pub use drift::{
     Cause, DriftFrame, DriftMonitor, DriftSettings, Quantity, QuantityTest, TwoSample,
     WindowResult, two_sample,
 };
-pub use evidence::{DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed};
+pub use evidence::{
+    DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed, RECONSTRUCTION_DISTANCE,
+};
 pub use map::ResidualMap;
 pub use region::{Region, regions};
 pub(crate) use scorer::Part;

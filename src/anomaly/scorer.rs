@@ -496,6 +496,7 @@ mod tests {
         let graphs = GraphShapes {
             head: Some([1, 1]),
             distance: Some([1, 2]),
+            reconstruction_distance: Some([2, 1]),
         };
         Scorer::new(
             scoring,
@@ -517,6 +518,7 @@ mod tests {
             reconstruction: &[0.0, 0.0, 1.0, 0.0],
             head: &[-3.0],
             distance: &[10.0, 20.0],
+            reconstruction_distance: &[5.0, 7.0],
             ..Observed::default()
         }
     }
@@ -642,8 +644,8 @@ mod tests {
             (Source::Features, array![[[4.0, 5.0]], [[1.0, 5.0]]]),
         ]);
         let graphs = GraphShapes {
-            head: None,
             distance: Some([1, 2]),
+            ..GraphShapes::default()
         };
         let mut scorer =
             Scorer::new(&scoring, &spec(), &CanvasLayout::whole(2, 2), graphs, &maps).unwrap();

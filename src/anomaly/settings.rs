@@ -18,6 +18,9 @@ pub enum Source {
     /// KL divergence from the prior at each latent position, in nats, `h×w` (`1×1` where the
     /// latent is a vector).
     Latent,
+    /// How far the residual at several scales and the posterior mean lie from those of normal frames at
+    /// each position: the graphs' tensor `reconstruction_distance`.
+    Reconstruction,
     /// Logit of a head that was trained on synthetic defects: the graphs' tensor `head_logits`.
     Head,
     /// Distance of the network's features, or of the frame itself, from those of normal frames: the
@@ -27,10 +30,11 @@ pub enum Source {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Residual,
         Self::Likelihood,
         Self::Latent,
+        Self::Reconstruction,
         Self::Head,
         Self::Features,
     ];
@@ -41,6 +45,7 @@ impl Source {
             Self::Residual => "residual",
             Self::Likelihood => "likelihood",
             Self::Latent => "latent",
+            Self::Reconstruction => "reconstruction",
             Self::Head => "head",
             Self::Features => "features",
         }
@@ -58,8 +63,9 @@ impl std::fmt::Display for Source {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scoring {
     /// Files of the bundle with the graphs that run after the decoder, in this order. Each finds
-    /// its inputs by name among `input`, `mean`, `log_variance`, `reconstruction`, the encoder's
-    /// `features_…` and what the graphs before it made.
+    /// its inputs by name among `input`, `mean`, `log_variance`, `reconstruction`, with a learned
+    /// variance `reconstruction_log_variance`, the encoder's `features_…` and what the graphs before
+    /// it made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub graphs: Vec<String>,
     /// A network of the user's own, whose maps `backbone_…` take the place of the encoder's features

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, Reconstructor,
-    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Observed, Scorer},
+    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Observed, RECONSTRUCTION_DISTANCE, Scorer},
     backend::Engine,
     frame::Frame,
     npy::Npz,
@@ -34,6 +34,8 @@ pub struct GoldenValues {
     pub head_logits: Vec<f32>,
     /// Distances of the features, `h×w`; empty without them.
     pub distance: Vec<f32>,
+    /// Distances of residual and posterior mean, `h×w`; empty without them.
+    pub reconstruction_distance: Vec<f32>,
     /// Anomaly map, `H×W` of the canvas; empty without a scoring.
     pub anomaly_map: Vec<f32>,
     /// Score, where there is a scoring. It is stored in the manifest, not in the NPZ file.
@@ -78,6 +80,7 @@ impl GoldenValues {
             reconstruction_log_variance: observed.reconstruction_log_variance.to_vec(),
             head_logits: observed.head.to_vec(),
             distance: observed.distance.to_vec(),
+            reconstruction_distance: observed.reconstruction_distance.to_vec(),
             anomaly_map: Vec::new(),
             score: None,
         }
@@ -140,7 +143,7 @@ impl GoldenValues {
             .map(|((name, found), (_, expected))| Difference {
                 array: name,
                 largest: largest_difference(found, expected),
-                tolerance: if [ANOMALY_MAP, DISTANCE].contains(&name) {
+                tolerance: if [ANOMALY_MAP, DISTANCE, RECONSTRUCTION_DISTANCE].contains(&name) {
                     golden.map_tolerance
                 } else {
                     golden.tolerance
@@ -162,7 +165,7 @@ impl GoldenValues {
     }
 
     /// In the order of the data's way.
-    fn values(&self) -> [(&'static str, &[f32]); 9] {
+    fn values(&self) -> [(&'static str, &[f32]); 10] {
         [
             ("input", &self.input),
             ("mean", &self.mean),
@@ -175,12 +178,13 @@ impl GoldenValues {
             ),
             (HEAD_LOGITS, &self.head_logits),
             (DISTANCE, &self.distance),
+            (RECONSTRUCTION_DISTANCE, &self.reconstruction_distance),
             (ANOMALY_MAP, &self.anomaly_map),
         ]
     }
 
     /// The same to be changed.
-    fn values_mut(&mut self) -> [&mut Vec<f32>; 9] {
+    fn values_mut(&mut self) -> [&mut Vec<f32>; 10] {
         [
             &mut self.input,
             &mut self.mean,
@@ -190,13 +194,14 @@ impl GoldenValues {
             &mut self.reconstruction_log_variance,
             &mut self.head_logits,
             &mut self.distance,
+            &mut self.reconstruction_distance,
             &mut self.anomaly_map,
         ]
     }
 }
 
 /// Shapes of whole arrays, in the order of [`GoldenValues::values`].
-fn shapes(spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> [Vec<usize>; 9] {
+fn shapes(spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> [Vec<usize>; 10] {
     let (pixels, latent) = (spec.input_shape().to_vec(), spec.latent.shape());
     let of_graph = |shape: Option<[usize; 2]>| shape.map_or_else(Vec::new, Vec::from);
     [
@@ -208,6 +213,7 @@ fn shapes(spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> [Vec<usize
         pixels,
         of_graph(graphs.head),
         of_graph(graphs.distance),
+        of_graph(graphs.reconstruction_distance),
         canvas.to_vec(),
     ]
 }
@@ -390,6 +396,11 @@ impl Bundle {
                 DISTANCE,
                 &graphs.distance.unwrap_or_default(),
                 graphs.distance.is_some(),
+            )?,
+            reconstruction_distance: read(
+                RECONSTRUCTION_DISTANCE,
+                &graphs.reconstruction_distance.unwrap_or_default(),
+                graphs.reconstruction_distance.is_some(),
             )?,
             anomaly_map: read(
                 ANOMALY_MAP,

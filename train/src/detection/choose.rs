@@ -199,6 +199,7 @@ fn standardisations(wanted: Score, source: Source) -> Vec<bool> {
     match (wanted, source) {
         (Score::Residual, Source::Residual) => vec![false],
         (Score::ResidualZ, Source::Residual) => vec![true],
+        (Score::ResidualZ, Source::Reconstruction) => vec![false, true],
         (Score::Likelihood, Source::Likelihood) | (Score::Latent, Source::Latent) => vec![false],
         (Score::LikelihoodZ, Source::Likelihood) => vec![true],
         (Score::Head, Source::Head) | (Score::Features | Score::FeaturesVae, Source::Features) => {
@@ -447,9 +448,10 @@ pub(super) fn scoring(
         if field.source == Source::Features && chosen_features != Some(place) {
             continue;
         }
-        // Those that only explain regions would be smoothed for each frame's whole canvas.
+        // Those that only explain regions would be smoothed for each frame's whole canvas; Gaussians of
+        // reconstructions would make the bundle larger.
         let used = choice.image_field == place || choice.map_fields.contains(&place);
-        if gathered.tiled && !used {
+        if (gathered.tiled || field.source == Source::Reconstruction) && !used {
             continue;
         }
         let smoothing = choice.smoothings[place];

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use edge_vae::{
     Observer,
+    anomaly::{DISTANCE, RECONSTRUCTION_DISTANCE, Source},
     preprocess::{CanvasLayout, Preprocessor},
 };
 
@@ -52,6 +53,16 @@ const MOST_VAE_STEPS: usize = 3000;
 /// preferred first.
 const BLURS: [f32; 2] = [1.0 / 28.0, 0.0];
 
+/// Which maps a model is fitted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Features of the network or of a backbone.
+    Features,
+    /// What the reconstruction leaves unexplained, and the posterior mean
+    /// ([`crate::export::residual`]).
+    Reconstruction,
+}
+
 /// A fitted way from a frame to distances.
 #[derive(Debug)]
 pub(super) enum Fitted {
@@ -61,6 +72,8 @@ pub(super) enum Fitted {
         model: Model,
         /// How the training frames lay in the copies that they were fitted on.
         pose: Pose,
+        /// Whose maps they are.
+        of: Of,
     },
     /// Over the prepared frame itself.
     Prototypes(Prototypes),
@@ -70,7 +83,7 @@ impl Fitted {
     /// For people: `per-position`.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::OfMaps { model, pose } => match pose {
+            Self::OfMaps { model, pose, .. } => match pose {
                 Pose::Held => model.kind().name().to_owned(),
                 Pose::Turned => format!("{}, turned", model.kind()),
             },
@@ -81,6 +94,17 @@ impl Fitted {
                     blur => format!("{count} prototypes, frames smoothed {blur}"),
                 }
             }
+        }
+    }
+
+    /// The evidence that its distances are.
+    pub(super) fn source(&self) -> Source {
+        match self {
+            Self::OfMaps {
+                of: Of::Reconstruction,
+                ..
+            } => Source::Reconstruction,
+            Self::OfMaps { .. } | Self::Prototypes(_) => Source::Features,
         }
     }
 
@@ -97,15 +121,23 @@ impl Fitted {
         }
     }
 
-    /// The bytes of `features.onnx`.
+    /// The bytes of its graph.
     ///
     /// # Errors
     /// Those of [`Model::to_onnx`].
     pub(super) fn to_onnx(&self, model: &str) -> Result<Vec<u8>> {
         match self {
             Self::OfMaps {
-                model: gaussians, ..
-            } => gaussians.to_onnx(model),
+                model: gaussians,
+                of,
+                ..
+            } => gaussians.to_onnx(
+                model,
+                match of {
+                    Of::Features => DISTANCE,
+                    Of::Reconstruction => RECONSTRUCTION_DISTANCE,
+                },
+            ),
             Self::Prototypes(prototypes) => Ok(prototypes.to_onnx(model)),
         }
     }
@@ -116,15 +148,19 @@ impl Fitted {
 /// # Errors
 /// Values that are not finite.
 pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Result<Vec<Vec<f32>>> {
-    let tensors = feature_maps(observer);
-    let features = borrowed(&tensors);
+    let tensors = [Of::Features, Of::Reconstruction].map(|of| maps_of(observer, of));
+    let [features, residual] = tensors.each_ref().map(borrowed);
     fitted
         .iter()
         .map(|fitted| match fitted {
-            Fitted::OfMaps { model, .. } => {
+            Fitted::OfMaps { model, of, .. } => {
                 let [height, width] = model.grid();
                 let mut map = vec![0.0; height * width];
-                model.distance(&features, &mut map)?;
+                let maps = match of {
+                    Of::Features => &features,
+                    Of::Reconstruction => &residual,
+                };
+                model.distance(maps, &mut map)?;
                 Ok(map)
             }
             Fitted::Prototypes(prototypes) => Ok(vec![prototypes.distance(input)?]),
@@ -132,12 +168,63 @@ pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Res
         .collect()
 }
 
-/// Everything that may be chosen: Gaussians of every kind; prototypes where the network has no
-/// feature maps; nothing where none is asked for or frames are too large for prototypes.
+/// Everything that may be chosen: models of features, then one of what reconstructions leave unexplained.
 ///
 /// # Errors
 /// Ctrl-C, and what can't be fitted.
 pub(super) fn fit(
+    wanted: Score,
+    material: &Material,
+    runner: &RefCell<Runner>,
+    with_vae: bool,
+) -> Result<Vec<Fitted>> {
+    let mut fitted = fit_features(wanted, material, runner, with_vae)?;
+    fitted.extend(fit_reconstruction(wanted, material, runner)?);
+    Ok(fitted)
+}
+
+/// Gaussians of what the reconstruction leaves unexplained, where it is asked for and the observers tell.
+fn fit_reconstruction(
+    wanted: Score,
+    material: &Material,
+    runner: &RefCell<Runner>,
+) -> Result<Option<Fitted>> {
+    if !wanted.compares_reconstructions() || !runner.borrow().has_residual() {
+        return Ok(None);
+    }
+    let (train, validation) = (&material.split.train, &material.split.validation);
+    eprintln!(
+        "fitting Gaussians of what reconstructions of {} frames leave unexplained",
+        train.len()
+    );
+    let (kind, pose) = match material.layout.tiles().count() {
+        1 => (Kind::PerPosition, Pose::Held),
+        _ => (Kind::PositionFree, Pose::Held),
+    };
+    let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
+    let source = |looks| source(material, runner, looks, pose, Of::Reconstruction);
+    let options = features::Options {
+        seed: material.seed,
+        ..features::Options::default()
+    };
+    // Encoder and decoder take longer than a second network.
+    let model = features::fit(
+        &mut source(looks(&tiles(train), COPIES[0])),
+        &mut source(looks(&tiles(validation), 0)),
+        &[kind],
+        &options,
+    )?;
+    let of = Of::Reconstruction;
+    let fitted = |model| Fitted::OfMaps { model, pose, of };
+    Ok(model.into_iter().next().map(fitted))
+}
+
+/// Models of features: Gaussians of every kind; prototypes where the network has no
+/// feature maps; nothing where none is asked for or frames are too large for prototypes.
+///
+/// # Errors
+/// Ctrl-C, and what can't be fitted.
+fn fit_features(
     wanted: Score,
     material: &Material,
     runner: &RefCell<Runner>,
@@ -158,7 +245,7 @@ pub(super) fn fit(
         material.split.train.len()
     );
     let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
-    let source = |looks, pose| source(material, runner, looks, pose);
+    let source = |looks, pose| source(material, runner, looks, pose, Of::Features);
     // A cell of a tile is no place of the part: only a mixture that all cells share can be fitted.
     let gaussians = match material.layout.tiles().count() {
         1 => &Kind::GAUSSIANS[..],
@@ -195,11 +282,9 @@ pub(super) fn fit(
             kinds,
             &options,
         )?;
-        fitted.extend(
-            models
-                .into_iter()
-                .map(|model| Fitted::OfMaps { model, pose }),
-        );
+        let of = Of::Features;
+        let models = models.into_iter();
+        fitted.extend(models.map(|model| Fitted::OfMaps { model, pose, of }));
     }
     if only_vae && fitted.is_empty() {
         bail!(
@@ -276,11 +361,14 @@ fn tiles_of(layout: &CanvasLayout, frames: &[usize]) -> Vec<(usize, usize)> {
 /// Feature maps of one frame: name, C×h×w and values of each.
 pub(super) type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
 
-/// What features are made of: everything that encoder and head name so, in order.
-fn feature_maps(observer: &Observer) -> Maps {
-    observer
-        .feature_maps()
-        .into_iter()
+/// What a model is made of: what encoder and head, or a backbone, name features, in order; or what is left of
+/// the residual.
+fn maps_of(observer: &Observer, of: Of) -> Maps {
+    let maps = match of {
+        Of::Features => observer.feature_maps(),
+        Of::Reconstruction => observer.residual_maps(),
+    };
+    maps.into_iter()
         .map(|(name, shape, values)| (name.to_owned(), shape, values.to_vec()))
         .collect()
 }
@@ -311,16 +399,18 @@ pub(super) fn all_looks(material: &Material, pose: Pose) -> Vec<Look> {
     fitted_looks(tiles_of(material.layout, &frames), pose)
 }
 
-/// The features of `looks` (those of a frame follow each other), its copies taken in `pose`.
+/// The maps of `looks` (those of a frame follow each other), its copies taken in `pose`.
 pub(super) fn source<'a, 'b>(
     material: &'a Material<'a>,
     runner: &'a RefCell<Runner<'b>>,
     looks: Vec<Look>,
     pose: Pose,
+    of: Of,
 ) -> NetworkFeatures<'a, 'b> {
     let made = looks.iter().filter(|look| look.copy > 0).count().max(1);
     NetworkFeatures {
         runner,
+        of,
         copies: Copies {
             material,
             retake: Retake::new(material.preprocess),
@@ -382,6 +472,7 @@ fn looks(tiles: &[(usize, usize)], copies: usize) -> Vec<Look> {
 /// The network as a source of feature maps of some of the tiles.
 pub(super) struct NetworkFeatures<'a, 'b> {
     runner: &'a RefCell<Runner<'b>>,
+    of: Of,
     copies: Copies<'a>,
     /// Those of a frame follow each other.
     looks: Vec<Look>,
@@ -463,10 +554,14 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         // Preprocessors that no frame has at the moment.
         let idle = Mutex::new(Vec::new());
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let copies = &self.copies;
+        let (copies, of) = (&self.copies, self.of);
+        let what = match of {
+            Of::Features => What::Features,
+            Of::Reconstruction => What::Residual,
+        };
         self.runner.borrow_mut().each(
             of_one_frame.len(),
-            What::Features,
+            what,
             |place| {
                 let spare = lock().pop();
                 let mut prepare = match spare {
@@ -478,7 +573,7 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
                 tensors
             },
             |_, observer, _, maps: &mut Vec<Maps>| {
-                maps.push(feature_maps(observer));
+                maps.push(maps_of(observer, of));
                 Ok(())
             },
             |_, maps| maps.iter().try_for_each(|maps| visit(&borrowed(maps))),

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::{
     Material, STATISTICS_FRAMES,
-    features::{self, Fitted},
+    features::{self, Fitted, Of},
     gather::Field,
     progress::Progress,
     runner::Runner,
@@ -89,7 +89,12 @@ impl Folds {
 /// Why a model like `chosen` is not fitted in folds, held-out frames being the better way; `None` where
 /// it is.
 pub(super) fn obstacle(chosen: Option<&Fitted>, material: &Material) -> Option<&'static str> {
-    let Some(Fitted::OfMaps { model, pose }) = chosen else {
+    let Some(Fitted::OfMaps {
+        model,
+        pose,
+        of: Of::Features,
+    }) = chosen
+    else {
         return Some("what judges was trained on the others");
     };
     let looks = features::all_looks(material, *pose);
@@ -120,12 +125,12 @@ pub(super) fn fit(
     material: &Material,
     runner: &RefCell<Runner>,
 ) -> Result<(Fitted, Folds)> {
-    let Fitted::OfMaps { model, pose } = chosen else {
+    let Fitted::OfMaps { model, pose, of } = chosen else {
         bail!("prototypes are not fitted in folds");
     };
     let frames = material.frames.count();
     let looks = features::all_looks(material, *pose);
-    let mut source = features::source(material, runner, looks.clone(), *pose);
+    let mut source = features::source(material, runner, looks.clone(), *pose, *of);
     let kept = Kept::read(&mut source, model)?;
     let fold_of = deal(frames, material.seed);
     let count = fold_of.iter().max().map_or(0, |most| most + 1);
@@ -194,6 +199,7 @@ pub(super) fn fit(
     let fitted = Fitted::OfMaps {
         model: all.of_maps_of(model)?,
         pose: *pose,
+        of: *of,
     };
     let folds = Folds {
         count,

@@ -76,7 +76,7 @@ impl Field {
         let shares: &[f32] = match source {
             Source::Residual | Source::Likelihood => &FINE,
             Source::Head => &HEAD,
-            Source::Latent | Source::Features => &[0.0],
+            Source::Latent | Source::Reconstruction | Source::Features => &[0.0],
         };
         let scale = tile_shape[0] as f32 / size[0] as f32;
         let smoothings: Vec<f32> = shares.iter().map(|share| share * side).collect();

@@ -40,6 +40,10 @@ use trials::Truth;
 /// File of the bundle with the features' graph.
 pub const FEATURES: &str = "features.onnx";
 
+/// Files of the bundle with the graph of [`crate::export::residual`], and that of the Gaussians over its maps.
+pub const RESIDUAL: &str = "residual.onnx";
+const RECONSTRUCTION: &str = "reconstruction.onnx";
+
 /// Frames that statistics of positions need at most.
 const STATISTICS_FRAMES: usize = 2000;
 
@@ -52,7 +56,9 @@ pub enum Score {
     Auto,
     /// Residual of the reconstruction in units of the decoder's deviation.
     Residual,
-    /// The same, standardised at each position.
+    /// What is left unexplained, in deviations from what is left of normal frames at each position: of the
+    /// residual alone, or of the residual at four scales and the posterior mean together (Mahalanobis'
+    /// distance), whichever tells synthetic defects better.
     ResidualZ,
     /// Negative ELBO of the frame.
     Likelihood,
@@ -73,6 +79,11 @@ impl Score {
     /// Whether anything over features is a candidate.
     pub(crate) fn compares_features(self) -> bool {
         matches!(self, Self::Auto | Self::Features | Self::FeaturesVae)
+    }
+
+    /// Whether Gaussians of what reconstructions leave unexplained are a candidate.
+    pub(crate) fn compares_reconstructions(self) -> bool {
+        matches!(self, Self::Auto | Self::ResidualZ)
     }
 }
 
@@ -141,6 +152,8 @@ pub struct Detector {
 pub struct Graphs<'a> {
     /// File of the head's graph.
     pub head: Option<&'a str>,
+    /// The graph of [`crate::export::residual`], which the observers have as [`RESIDUAL`].
+    pub residual: Option<&'a [u8]>,
     /// A second network, whose features are compared.
     pub backbone: Option<&'a BackboneSettings>,
 }
@@ -196,7 +209,7 @@ pub fn fit(
     if rehearsal.is_some() && !in_folds {
         // A VAE that was not chosen keeps its place, and is not trained again.
         let keeps_vae = evidence
-            .chosen_features(&choice)
+            .chosen(&choice, Source::Features)
             .is_some_and(Fitted::is_vae);
         let idle = models
             .iter()
@@ -224,8 +237,13 @@ pub fn fit(
     .unzip();
 
     let mut files = BTreeMap::new();
-    if let Some(model) = last.as_ref().or(evidence.chosen_features(&choice)) {
+    let chosen = |source| evidence.chosen(&choice, source);
+    if let Some(model) = last.as_ref().or(chosen(Source::Features)) {
         files.insert(FEATURES.to_owned(), model.to_onnx("features")?);
+    }
+    if let (Some(model), Some(residual)) = (chosen(Source::Reconstruction), graphs_given.residual) {
+        files.insert(RESIDUAL.to_owned(), residual.to_vec());
+        files.insert(RECONSTRUCTION.to_owned(), model.to_onnx("reconstruction")?);
     }
     let backbone = graphs_given.backbone.cloned();
     let (mut scoring, statistics) = choose::scoring(&choice, &gathered, backbone, |source| {
@@ -238,7 +256,11 @@ pub fn fit(
         .head
         .filter(|_| wants_head)
         .into_iter()
-        .chain(has_features.then_some(FEATURES))
+        .chain(
+            [RESIDUAL, RECONSTRUCTION, FEATURES]
+                .into_iter()
+                .filter(|&name| files.contains_key(name)),
+        )
         .map(str::to_owned)
         .collect();
     for (source, array) in &statistics {
@@ -350,8 +372,8 @@ impl<'a> Evidence<'a> {
     /// Name, source, and rows and columns of a tile's map of each candidate, features first.
     fn candidates(&self) -> Result<Vec<(String, Source, [usize; 2])>> {
         let features = self.models.iter().map(|model| {
-            let name = format!("features ({})", model.name());
-            Ok((name, Source::Features, model.shape()))
+            let name = format!("{} ({})", model.source(), model.name());
+            Ok((name, model.source(), model.shape()))
         });
         let others = self.sources.iter().map(|&source| {
             let shape = EvidenceMap::new(source, &self.spec, self.graphs)?.shape();
@@ -466,12 +488,13 @@ impl<'a> Evidence<'a> {
         Ok(maps)
     }
 
-    /// The features that score or map use.
-    fn chosen_features(&self, choice: &Choice) -> Option<&'a Fitted> {
-        let mut used = [choice.image_field]
+    /// The model that score or map use for `source`.
+    fn chosen(&self, choice: &Choice, source: Source) -> Option<&'a Fitted> {
+        let used = [choice.image_field]
             .into_iter()
             .chain(choice.map_fields.iter().copied());
-        used.find_map(|field| self.models.get(field))
+        let mut models = used.filter_map(|field| self.models.get(field));
+        models.find(|model| model.source() == source)
     }
 }
 
@@ -502,8 +525,8 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
         eprintln!("  {:5.1} %{parts}  {name}{mark}", 100.0 * auroc);
     }
     eprintln!(
-        "  of two within 1 %, the first of this order is taken: features, head, residual, \
-         likelihood, latent; beside features of another network, less 5 % for what was trained on \
+        "  of two within 1 %, the first of this order is taken: features, reconstruction, head, \
+         residual, likelihood, latent; beside features of another network, less 5 % for what was trained on \
          such defects"
     );
     if shapes > 0 {

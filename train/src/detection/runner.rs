@@ -15,6 +15,8 @@ pub(super) enum What {
     All,
     /// Feature maps, and what they are made of.
     Features,
+    /// What the reconstruction leaves unexplained, and what that is made of.
+    Residual,
 }
 
 /// One observer for each processor.
@@ -54,6 +56,13 @@ impl<'a> Runner<'a> {
             .is_some_and(|observer| !observer.feature_maps().is_empty())
     }
 
+    /// Whether the graphs tell what reconstructions leave unexplained.
+    pub(super) fn has_residual(&self) -> bool {
+        self.observers
+            .first()
+            .is_some_and(|observer| !observer.residual_maps().is_empty())
+    }
+
     /// Observes `count` frames: `tensors` makes those of a place, `see` looks at what the graphs made
     /// of each of them (place and tile) and adds it to the frame's result, both on any thread;
     /// `take` gets the results in order.
@@ -89,6 +98,7 @@ impl<'a> Runner<'a> {
                                     match what {
                                         What::All => observer.observe(input)?,
                                         What::Features => observer.observe_features(input)?,
+                                        What::Residual => observer.observe_residual(input)?,
                                     }
                                     see([place, tile], observer, input, &mut result)?;
                                 }

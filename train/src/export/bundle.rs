@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use edge_vae::{
     Observer, Reconstructor,
@@ -17,7 +17,7 @@ use edge_vae::{
 use super::{
     agreement::{self, Graphs},
     golden::{self, Golden},
-    graphs,
+    graphs, residual,
     second_network::SecondNetwork,
 };
 use crate::{
@@ -137,40 +137,48 @@ impl Export<'_> {
             seed: self.state.options.seed,
             interrupted: self.interrupted,
         };
-        let observer = |with_head: bool, with_backbone: bool| {
+        let observer = |graphs: &[(&str, &[u8])], with_backbone: bool| {
             let backbone = self.second_network.filter(|_| with_backbone);
             let backbone = backbone
                 .map(|network| network.load(&engine, &spec, &self.preprocess.normalise))
                 .transpose()?;
             let mut observer = Observer::new(vae()?, backbone);
-            if let (true, Some(head)) = (with_head, loaded_head()?) {
-                observer.push(HEAD, head)?;
+            for (name, graph) in graphs {
+                observer.push(name, engine.load(graph, name, 1)?)?;
             }
             Ok(observer)
         };
         let wanted = self.state.options.score;
+        let compares_reconstructions = wanted.compares_reconstructions();
+        let residual = compares_reconstructions
+            .then(|| residual::onnx(&spec, &name))
+            .flatten();
         let given = detection::Graphs {
             head: head.is_some().then_some(HEAD),
+            residual: residual.as_deref(),
             backbone: self.second_network.map(|network| &network.settings),
         };
-        let detector = detection::fit(wanted, &material, &spec, given, || observer(true, true))?;
-        let with_head = detector.scoring.graphs.iter().any(|name| name == HEAD);
-        let judged = || {
-            let mut observer = observer(with_head, true)?;
-            if let Some(features) = detector.files.get(detection::FEATURES) {
-                observer.push(
-                    detection::FEATURES,
-                    engine.load(features, detection::FEATURES, 1)?,
-                )?;
-            }
-            Ok(observer)
-        };
+        let seen = [(HEAD, &head), (detection::RESIDUAL, &residual)];
+        let seen = seen.map(|(name, graph)| Some((name, graph.as_deref()?)));
+        let seen: Vec<_> = seen.into_iter().flatten().collect();
+        let detector = detection::fit(wanted, &material, &spec, given, || observer(&seen, true))?;
+        let names = &detector.scoring.graphs;
+        let judging = names.iter().map(|name| {
+            let own = detector.files.get(name).or(head.as_ref());
+            let graph = own.with_context(|| format!("{name} was not made"))?;
+            Ok((name.as_str(), graph.as_slice()))
+        });
+        let judging: Vec<(&str, &[u8])> = judging.collect::<Result<_>>()?;
+        let with_head = judging.iter().any(|(name, _)| *name == HEAD);
+        let judged = || observer(&judging, true);
 
         let calibration = match &detector.folds {
             Some(folds) => {
                 self.prove_distances(folds, judged()?)?;
                 // Their distances are at hand.
-                self.calibrate(&material, &spec, &detector, || observer(with_head, false))?
+                let mut rest = judging.clone();
+                rest.retain(|(name, _)| *name != detection::FEATURES);
+                self.calibrate(&material, &spec, &detector, || observer(&rest, false))?
             }
             None => self.calibrate(&material, &spec, &detector, judged)?,
         };

@@ -5,6 +5,7 @@ mod bundle;
 mod golden;
 pub mod graphs;
 pub mod onnx;
+pub mod residual;
 mod second_network;
 
 pub use agreement::{Graphs, TOLERANCE, prove};

@@ -26,12 +26,12 @@ const FOLDED_ELEMENTS: usize = 1 << 20;
 const OUTSIDE: f32 = 1e30;
 
 impl Model {
-    /// The bytes of `features.onnx`: the feature maps N×C×h×w by their names → `distance`
+    /// The bytes of `features.onnx`: the feature maps N×C×h×w by their names → the tensor `output`
     /// N×1×rows×columns of the grid. `model` is the model's name, for the file's metadata.
     ///
     /// # Errors
     /// Feature maps that do not fit the grid, which [`super::fit`] does not give.
-    pub fn to_onnx(&self, model: &str) -> Result<Vec<u8>> {
+    pub fn to_onnx(&self, model: &str, output: &str) -> Result<Vec<u8>> {
         let mut graph = GraphBuilder::new("features");
         let joined = self.joined(&mut graph)?;
         let vectors = self.vectors(&mut graph, &joined);
@@ -55,7 +55,7 @@ impl Model {
         let [rows, columns] = self.grid.size;
         let shape = [1, rows, columns];
         let distance = reshape(&mut graph, "map", &distance, &shape);
-        graph.output(&distance, "distance", &shape);
+        graph.output(&distance, output, &shape);
         let summary = self.summary();
         Ok(graph.finish(&[
             ("edge_vae.graph", "features".to_owned()),
