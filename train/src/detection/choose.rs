@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use edge_vae::{
     anomaly::{
         Aggregation, BackboneSettings, GaussianSmoothing, ImageScore, MapScore, Scoring, Source,
         SourceSettings,
     },
-    metrics::auroc,
-    preprocess::Interior,
+    metrics::{PixelScores, auroc},
 };
-use ndarray::Array3;
+use ndarray::{Array2, Array3};
 
 use super::{Score, gather::Gathered, trials::Truth};
 
@@ -48,7 +47,7 @@ const AGGREGATIONS: [Aggregation; 5] = [
 /// Final smoothings of the anomaly map that are tried, as shares of the tensor's shorter side.
 const MAP_SMOOTHINGS: [f32; 3] = [0.0, 1.0 / 64.0, 1.0 / 32.0];
 
-/// Every how many pixels one is looked at, in each direction, where maps are compared.
+/// Side of the blocks of pixels that are looked at where maps are compared.
 const PIXEL_STRIDE: usize = 3;
 
 /// One frame of synthetic validation.
@@ -76,8 +75,35 @@ pub(super) struct Choice {
     pub smoothings: Vec<f32>,
     /// AUROC of synthetic defects of the best of each score, best first.
     pub table: Vec<Row>,
-    /// AUROC of the synthetic defects' pixels in the chosen map.
-    pub pixel_auroc: f64,
+    /// How well each map showed where synthetic defects were, the best first.
+    pub maps: Vec<MapRow>,
+}
+
+/// How well a map showed where synthetic defects were.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct MapRow {
+    /// Its sources.
+    pub name: String,
+    /// Of the defects' pixels.
+    pub figures: PixelFigures,
+    /// Whether it is the chosen one.
+    pub chosen: bool,
+}
+
+/// How well a map tells the pixels of synthetic defects, 0–1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct PixelFigures {
+    /// AUROC of all pixels: large defects decide.
+    pub auroc: f64,
+    /// AUPRO up to a false-positive rate of 30 %: small defects count as much as large ones.
+    pub aupro: f64,
+}
+
+impl PixelFigures {
+    /// What maps are chosen by.
+    fn mean(self) -> f64 {
+        0.5 * (self.auroc + self.aupro)
+    }
 }
 
 /// How well a score told synthetic defects from normal frames.
@@ -155,7 +181,7 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
         standardised: best.standardised,
         aggregation: best.aggregation,
     };
-    let (map_fields, map, pixel_auroc) = choose_map(wanted, gathered, best, &smoothings, trials)?;
+    let (map_fields, map, maps) = choose_map(wanted, gathered, best, &smoothings, trials)?;
     Ok(Choice {
         image_field: best.field,
         image,
@@ -163,7 +189,7 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
         map,
         smoothings,
         table,
-        pixel_auroc,
+        maps,
     })
 }
 
@@ -283,15 +309,15 @@ fn separation(scores: &[f64], trials: &[Trial], wanted: fn(&Truth) -> bool) -> f
     auroc(&of(&|truth| !truth.is_anomalous()), &of(&wanted)).unwrap_or(0.5)
 }
 
-/// The map that ranks the pixels of synthetic defects highest, less what is owed to practice: of one
-/// source, or the mean of two. Of those within a tie the first: that of the score's source.
+/// The map that shows best where synthetic defects are ([`PixelFigures::mean`]), less what is owed to
+/// practice: of one source, or the mean of two. Of those within a tie the first: that of the score's source.
 fn choose_map(
     wanted: Score,
     gathered: &Gathered,
     image: &Best,
     smoothings: &[f32],
     trials: &[Trial],
-) -> Result<(Vec<usize>, MapScore, f64)> {
+) -> Result<(Vec<usize>, MapScore, Vec<MapRow>)> {
     let mut candidates: Vec<(Vec<usize>, bool)> = vec![(vec![image.field], image.standardised)];
     if wanted == Score::Auto {
         candidates.push((vec![image.field], !image.standardised));
@@ -321,41 +347,63 @@ fn choose_map(
     };
     let mut bests = Vec::new();
     for (fields, standardised) in candidates {
-        let mut best: Option<(MapScore, f64)> = None;
+        let mut best: Option<(MapScore, PixelFigures)> = None;
         for smoothing in MAP_SMOOTHINGS {
             let score = MapScore {
                 sources: fields.iter().map(|&f| gathered.fields[f].source).collect(),
                 standardised,
                 smoothing: smoothing * gathered.side as f32,
             };
-            let auroc = pixel_separation(gathered, &fields, &score, smoothings, trials)?;
+            let figures = pixel_figures(gathered, &fields, &score, smoothings, trials)?;
             if best
                 .as_ref()
-                .is_none_or(|(_, other)| auroc > other + FINE_TIE)
+                .is_none_or(|(_, other)| figures.mean() > other.mean() + FINE_TIE)
             {
-                best = Some((score, auroc));
+                best = Some((score, figures));
             }
         }
-        bests.extend(best.map(|(score, auroc)| (fields, score, auroc)));
+        bests.extend(best.map(|(score, figures)| (fields, score, figures)));
     }
-    let counts = |fields: &[usize], auroc: f64| auroc - practice(fields);
+    let counts = |fields: &[usize], figures: PixelFigures| figures.mean() - practice(fields);
     let top = bests
         .iter()
-        .map(|(fields, _, auroc)| counts(fields, *auroc));
+        .map(|(fields, _, figures)| counts(fields, *figures));
     let top = top.fold(0.0, f64::max);
-    // What the score is made of is there anyway; anything else takes time in each frame.
-    let mut bests = bests.into_iter();
-    let chosen = bests.find(|(fields, _, auroc)| counts(fields, *auroc) >= top - TIE);
-    chosen.ok_or_else(|| anyhow::anyhow!("no map to choose from"))
+    // What the score is made of is there anyway; anything else takes time.
+    let chosen = bests
+        .iter()
+        .position(|(fields, _, figures)| counts(fields, *figures) >= top - TIE);
+    let chosen = chosen.context("no map to choose from")?;
+    let row =
+        |(place, (fields, score, figures)): (usize, &(Vec<usize>, MapScore, PixelFigures))| {
+            let names: Vec<&str> = fields
+                .iter()
+                .map(|&f| &gathered.fields[f].name[..])
+                .collect();
+            let z = if score.standardised {
+                ", standardised"
+            } else {
+                ""
+            };
+            MapRow {
+                name: format!("{}{z}", names.join(" + ")),
+                figures: *figures,
+                chosen: place == chosen,
+            }
+        };
+    let mut rows: Vec<MapRow> = bests.iter().enumerate().map(row).collect();
+    rows.sort_by(|a, b| b.figures.mean().total_cmp(&a.figures.mean()));
+    let (fields, map, _) = bests.swap_remove(chosen);
+    Ok((fields, map, rows))
 }
 
-fn pixel_separation(
+fn pixel_figures(
     gathered: &Gathered,
     fields: &[usize],
     score: &MapScore,
     smoothings: &[f32],
     trials: &[Trial],
-) -> Result<f64> {
+) -> Result<PixelFigures> {
     let size = gathered.size;
     let mut treatments = fields
         .iter()
@@ -366,7 +414,23 @@ fn pixel_separation(
         })
         .collect::<Result<Vec<_>>>()?;
     let mut last = GaussianSmoothing::new(size[1], size[0], score.smoothing)?;
-    let (mut normal, mut defective) = (Vec::new(), Vec::new());
+    let blocks = size.map(|side| side.div_ceil(PIXEL_STRIDE));
+    let rows_and_columns = |(y, x): (usize, usize)| {
+        let range = |at: usize, side: usize| at * PIXEL_STRIDE..((at + 1) * PIXEL_STRIDE).min(side);
+        (range(y, size[0]), range(x, size[1]))
+    };
+    // Any pixel of a block: a crack stays one region.
+    let any = |pixels: &[bool], block: (usize, usize)| {
+        let (rows, columns) = rows_and_columns(block);
+        rows.into_iter()
+            .any(|y| pixels[y * size[1]..][columns.clone()].contains(&true))
+    };
+    let shrunk = |pixels: &[bool]| Array2::from_shape_fn(blocks, |block| any(pixels, block));
+    let within = gathered
+        .interior
+        .as_ref()
+        .map(|interior| shrunk(interior.cells()));
+    let mut pixels = PixelScores::new(2);
     for trial in trials {
         let mask = match &trial.truth {
             Truth::Normal => None,
@@ -382,19 +446,26 @@ fn pixel_separation(
             }
         }
         last.apply(&mut map)?;
-        for y in (0..size[0]).step_by(PIXEL_STRIDE) {
-            for x in (0..size[1]).step_by(PIXEL_STRIDE) {
-                let place = y * size[1] + x;
-                let counts = gathered.interior.as_ref().map(Interior::cells);
-                if counts.is_some_and(|counts| !counts[place]) {
-                    continue;
-                }
-                let inside = mask.is_some_and(|mask| mask[place]);
-                if inside { &mut defective } else { &mut normal }.push(f64::from(map[place]));
-            }
-        }
+        let of_blocks = Array2::from_shape_fn(blocks, |block| {
+            let (rows, columns) = rows_and_columns(block);
+            map[rows.start.midpoint(rows.end - 1) * size[1]
+                + columns.start.midpoint(columns.end - 1)]
+        });
+        let mask = mask.map(|mask| shrunk(mask));
+        pixels.add_within(
+            usize::from(mask.is_some()),
+            of_blocks.view(),
+            mask.as_ref().map(|pixels| pixels.view()),
+            within.as_ref().map(|pixels| pixels.view()),
+        )?;
     }
-    Ok(auroc(&normal, &defective).unwrap_or(0.5))
+    let metrics = pixels.evaluate(None).all;
+    Ok(
+        metrics.map_or(PixelFigures::default(), |metrics| PixelFigures {
+            auroc: metrics.auroc.value,
+            aupro: metrics.aupro.value,
+        }),
+    )
 }
 
 /// A map in the canvas's size; which interpolation is used hardly matters for comparing maps.

@@ -28,7 +28,7 @@ use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
 use crate::fit::Frames;
-use choose::{Choice, Row, Trial};
+use choose::{Choice, MapRow, Row, Trial};
 pub use estimate::seconds;
 use features::Fitted;
 pub use folds::Folds;
@@ -276,7 +276,14 @@ pub fn fit(
         .iter()
         .filter(|row| row.chosen)
         .map(|row| ("synthetic-image-AUROC".to_owned(), row.auroc))
-        .chain([("synthetic-pixel-AUROC".to_owned(), choice.pixel_auroc)])
+        .chain(choice.maps.iter().filter(|row| row.chosen).flat_map(
+            |MapRow { figures, .. }| {
+                [
+                    ("synthetic-pixel-AUROC".to_owned(), figures.auroc),
+                    ("synthetic-pixel-AUPRO".to_owned(), figures.aupro),
+                ]
+            },
+        ))
         .collect();
     Ok(Detector {
         scoring,
@@ -535,12 +542,17 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
              among the scores that tell them best; else defects alone"
         );
     }
-    let sources: Vec<&str> = choice.map.sources.iter().map(|s| s.name()).collect();
-    eprintln!(
-        "map: {}; AUROC of the defects' pixels {:.1} %",
-        sources.join(" + "),
-        100.0 * choice.pixel_auroc
-    );
+    eprintln!("map: AUROC and AUPRO of the defects' pixels:");
+    for MapRow {
+        name,
+        figures,
+        chosen,
+    } in &choice.maps
+    {
+        let mark = if *chosen { "  <- chosen" } else { "" };
+        let [auroc, aupro] = [figures.auroc, figures.aupro].map(|figure| 100.0 * figure);
+        eprintln!("  {auroc:5.1}, {aupro:4.1} %  {name}{mark}");
+    }
 }
 
 #[cfg(test)]
