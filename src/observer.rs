@@ -8,7 +8,8 @@ use std::{
 use crate::{
     Error,
     anomaly::{
-        Backbone, DISTANCE, GraphShapes, HEAD_LOGITS, Observed, RECONSTRUCTION_DISTANCE, Source,
+        Backbone, DETAIL_DISTANCE, DISTANCE, GraphShapes, HEAD_LOGITS, Observed,
+        RECONSTRUCTION_DISTANCE, Source,
     },
     backend::{Chain, Graph, TensorInfo},
     vae::{Decoded, Likelihood, Vae},
@@ -30,6 +31,9 @@ pub struct Observer {
 
 /// Before the names of a backbone's maps in the chain, which could otherwise be those of others.
 const BACKBONE: &str = "backbone_";
+
+/// How a backbone names maps that are too fine to be compared with the others.
+const DETAIL: &str = "detail";
 
 fn map_shape(shape: &[usize]) -> Option<[usize; 3]> {
     match *shape {
@@ -188,6 +192,7 @@ impl Observer {
                 Source::Head => Some(HEAD_LOGITS),
                 Source::Features => Some(DISTANCE),
                 Source::Reconstruction => Some(RECONSTRUCTION_DISTANCE),
+                Source::Details => Some(DETAIL_DISTANCE),
                 Source::Residual | Source::Likelihood | Source::Latent => None,
             })
             .collect();
@@ -257,19 +262,16 @@ impl Observer {
             head: made(HEAD_LOGITS),
             distance: made(DISTANCE),
             reconstruction_distance: made(RECONSTRUCTION_DISTANCE),
+            detail_distance: made(DETAIL_DISTANCE),
         }
     }
 
-    /// The feature maps of the last frame, `1×C×h×w` each: those of the backbone where there is one;
-    /// else what the encoder calls `features_…` and what the further graphs call `head_…`.
+    /// The feature maps of the last frame, `1×C×h×w` each: those of the backbone where there is one, but
+    /// for [its finest](Self::detail_maps); else what the encoder calls `features_…` and what the further
+    /// graphs call `head_…`.
     pub fn feature_maps(&self) -> Vec<(&str, [usize; 3], &[f32])> {
-        if let Some(backbone) = &self.backbone {
-            let maps = backbone.maps().iter().zip(&self.backbone_names).enumerate();
-            return maps
-                .filter_map(|(place, (info, name))| {
-                    Some((&name[..], map_shape(&info.shape)?, backbone.values(place)))
-                })
-                .collect();
+        if self.backbone.is_some() {
+            return self.backbone_maps(false);
         }
         let of_encoder = self
             .vae
@@ -277,6 +279,28 @@ impl Observer {
             .iter()
             .filter_map(|map| Some((&map.name[..], map_shape(&map.shape)?, &map.values[..])));
         of_encoder.chain(self.made_maps("head_")).collect()
+    }
+
+    /// Whether a backbone makes its feature maps.
+    pub fn has_backbone(&self) -> bool {
+        self.backbone.is_some()
+    }
+
+    /// The maps of the last frame that a backbone calls `detail…`, `1×C×h×w` each.
+    pub fn detail_maps(&self) -> Vec<(&str, [usize; 3], &[f32])> {
+        self.backbone_maps(true)
+    }
+
+    fn backbone_maps(&self, details: bool) -> Vec<(&str, [usize; 3], &[f32])> {
+        let Some(backbone) = &self.backbone else {
+            return Vec::new();
+        };
+        let maps = backbone.maps().iter().zip(&self.backbone_names).enumerate();
+        maps.filter(|(_, (info, _))| info.name.starts_with(DETAIL) == details)
+            .filter_map(|(place, (info, name))| {
+                Some((&name[..], map_shape(&info.shape)?, backbone.values(place)))
+            })
+            .collect()
     }
 
     /// The maps `residual_…` of the last frame that a further graph made, `1×C×h×w` each.
@@ -306,6 +330,7 @@ impl Observer {
             head: shape(HEAD_LOGITS),
             distance: shape(DISTANCE),
             reconstruction_distance: shape(RECONSTRUCTION_DISTANCE),
+            detail_distance: shape(DETAIL_DISTANCE),
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Observed<'a> {
     pub distance: &'a [f32],
     /// Distances of residual and posterior mean, `h×w`.
     pub reconstruction_distance: &'a [f32],
+    /// Distances of the finest features, `h×w`.
+    pub detail_distance: &'a [f32],
 }
 
 /// Rows and columns of the maps of those sources that graphs compute.
@@ -41,6 +43,8 @@ pub struct GraphShapes {
     pub distance: Option<[usize; 2]>,
     /// Of the tensor `reconstruction_distance`; `None` where no graph makes it.
     pub reconstruction_distance: Option<[usize; 2]>,
+    /// Of the tensor `detail_distance`; `None` where no graph makes it.
+    pub detail_distance: Option<[usize; 2]>,
 }
 
 /// Computes the map of one source.
@@ -74,6 +78,7 @@ impl EvidenceMap {
             Source::Latent => latent_positions(spec),
             Source::Head => made(graphs.head, HEAD_LOGITS)?,
             Source::Features => made(graphs.distance, DISTANCE)?,
+            Source::Details => made(graphs.detail_distance, DETAIL_DISTANCE)?,
             Source::Reconstruction => {
                 made(graphs.reconstruction_distance, RECONSTRUCTION_DISTANCE)?
             }
@@ -81,7 +86,11 @@ impl EvidenceMap {
         let (elements, latents) = match source {
             Source::Likelihood => (spec.dimensions(), spec.latent.dimensions()),
             Source::Latent => (0, spec.latent.dimensions()),
-            Source::Residual | Source::Reconstruction | Source::Head | Source::Features => (0, 0),
+            Source::Residual
+            | Source::Reconstruction
+            | Source::Head
+            | Source::Features
+            | Source::Details => (0, 0),
         };
         Ok(Self {
             source,
@@ -128,6 +137,11 @@ impl EvidenceMap {
             }
             Source::Head => copy("logits of the head", observed.head, map),
             Source::Features => copy("distances of the features", observed.distance, map),
+            Source::Details => copy(
+                "distances of the finest features",
+                observed.detail_distance,
+                map,
+            ),
             Source::Reconstruction => copy(
                 "distances of the residual",
                 observed.reconstruction_distance,
@@ -198,6 +212,9 @@ pub const DISTANCE: &str = "distance";
 
 /// Name of the tensor that [`Source::Reconstruction`] reads, `N×1×h×w`.
 pub const RECONSTRUCTION_DISTANCE: &str = "reconstruction_distance";
+
+/// Name of the tensor that [`Source::Details`] reads, `N×1×h×w`.
+pub const DETAIL_DISTANCE: &str = "detail_distance";
 
 fn latent_positions(spec: &VaeSpec) -> [usize; 2] {
     match spec.latent {

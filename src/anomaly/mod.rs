@@ -23,13 +23,14 @@ pub use drift::{
     WindowResult, two_sample,
 };
 pub use evidence::{
-    DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed, RECONSTRUCTION_DISTANCE,
+    DETAIL_DISTANCE, DISTANCE, EvidenceMap, GraphShapes, HEAD_LOGITS, Observed,
+    RECONSTRUCTION_DISTANCE,
 };
 pub use map::ResidualMap;
 pub use region::{Region, regions};
 pub(crate) use scorer::Part;
 pub use scorer::{Scorer, Share};
-pub use settings::{Aggregation, ImageScore, MapScore, Scoring, Source, SourceSettings};
+pub use settings::{Aggregation, ImageScore, MapScore, Mean, Scoring, Source, SourceSettings};
 pub use statistics::{PositionStatistics, Standardisation, statistics_size};
 pub use verdict::{Label, Verdict};
 

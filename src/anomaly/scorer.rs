@@ -11,8 +11,8 @@ use crate::{
 };
 
 use super::{
-    AnomalyError, EvidenceMap, GaussianSmoothing, GraphShapes, ImageScore, MapScore, Observed,
-    Scoring, Source, SourceSettings, Standardisation, check_length, enlarge::Enlarge,
+    AnomalyError, EvidenceMap, GaussianSmoothing, GraphShapes, ImageScore, MapScore, Mean,
+    Observed, Scoring, Source, SourceSettings, Standardisation, check_length, enlarge::Enlarge,
 };
 
 impl Scoring {
@@ -33,6 +33,11 @@ impl Scoring {
             {
                 return wrong(format!("source `{}` is listed twice", settings.source));
             }
+        }
+        if self.map.mean == Mean::Geometric && self.map.standardised {
+            return wrong(
+                "the map asks for a geometric mean of z, which may be negative".to_owned(),
+            );
         }
         for (user, sources, standardised) in [
             ("image", &self.image.sources, self.image.standardised),
@@ -254,13 +259,8 @@ impl Scorer {
     pub fn finish(&mut self, map: &mut [f32]) -> Result<f64, AnomalyError> {
         check_length("anomaly map", map.len(), self.positions())?;
         self.treat()?;
-        let (sources, standardised) = (&self.map.sources, self.map.standardised);
-        average(
-            &self.fields,
-            &mut self.enlarge,
-            (sources, standardised),
-            map,
-        )?;
+        let settings = (&self.map.sources[..], self.map.standardised, self.map.mean);
+        average(&self.fields, &mut self.enlarge, settings, map)?;
         self.last_smoothing.apply(map)?;
         if let Some(interior) = &self.interior {
             interior.exclude(map);
@@ -278,14 +278,10 @@ impl Scorer {
             }
             _ => {
                 self.selection.resize(map.len(), 0.0);
-                let (sources, standardised) = (&self.image.sources, self.image.standardised);
+                let image = &self.image;
+                let settings = (&image.sources[..], image.standardised, Mean::Arithmetic);
                 let out = &mut self.selection;
-                average(
-                    &self.fields,
-                    &mut self.enlarge,
-                    (sources, standardised),
-                    out,
-                )?;
+                average(&self.fields, &mut self.enlarge, settings, out)?;
                 if let Some(interior) = &self.interior {
                     let mut cells = interior.cells().iter();
                     self.selection
@@ -379,7 +375,7 @@ impl Scorer {
 fn average(
     fields: &[Field],
     enlarge: &mut Enlarge,
-    (sources, standardised): (&[Source], bool),
+    (sources, standardised, mean): (&[Source], bool, Mean),
     out: &mut [f32],
 ) -> Result<(), AnomalyError> {
     out.fill(0.0);
@@ -387,12 +383,29 @@ fn average(
     for &source in sources {
         let field = find(fields, source)?;
         let values = enlarge.apply(field.values(standardised), field.shape);
-        for (out, value) in out.iter_mut().zip(values) {
-            *out += share * value;
+        let values = out.iter_mut().zip(values);
+        match mean {
+            Mean::Arithmetic => values.for_each(|(out, value)| *out += share * value),
+            // NaN would pass `max` by.
+            Mean::Geometric => values.for_each(|(out, &value)| {
+                *out += share
+                    * if value < LEAST_FACTOR {
+                        LEAST_FACTOR
+                    } else {
+                        value
+                    }
+                    .ln();
+            }),
         }
+    }
+    if mean == Mean::Geometric {
+        out.iter_mut().for_each(|out| *out = out.exp());
     }
     Ok(())
 }
+
+/// Smaller distances count as this one in a product.
+const LEAST_FACTOR: f32 = 1e-6;
 
 fn find(fields: &[Field], source: Source) -> Result<&Field, AnomalyError> {
     fields
@@ -497,6 +510,7 @@ mod tests {
             head: Some([1, 1]),
             distance: Some([1, 2]),
             reconstruction_distance: Some([2, 1]),
+            detail_distance: None,
         };
         Scorer::new(
             scoring,
@@ -600,6 +614,7 @@ mod tests {
             map: MapScore {
                 sources: vec![Source::Residual, Source::Head],
                 standardised: false,
+                mean: Mean::Arithmetic,
                 smoothing: 0.0,
             },
             sources: vec![

@@ -26,17 +26,21 @@ pub enum Source {
     /// Distance of the network's features, or of the frame itself, from those of normal frames: the
     /// graphs' tensor `distance`.
     Features,
+    /// Distance of a backbone's finest feature maps from those of normal frames: the graphs' tensor
+    /// `detail_distance`.
+    Details,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Residual,
         Self::Likelihood,
         Self::Latent,
         Self::Reconstruction,
         Self::Head,
         Self::Features,
+        Self::Details,
     ];
 
     /// As in manifests, flags and JSON.
@@ -48,6 +52,7 @@ impl Source {
             Self::Reconstruction => "reconstruction",
             Self::Head => "head",
             Self::Features => "features",
+            Self::Details => "details",
         }
     }
 }
@@ -116,8 +121,31 @@ pub struct MapScore {
     pub sources: Vec<Source>,
     /// Whether the z are averaged, not the maps themselves.
     pub standardised: bool,
+    /// How they are averaged.
+    #[serde(default, skip_serializing_if = "Mean::is_arithmetic")]
+    pub mean: Mean,
     /// Standard deviation of a last Gaussian smoothing, in tensor pixels; 0 for none.
     pub smoothing: f32,
+}
+
+/// How the values of several sources at a pixel become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mean {
+    /// Their sum, divided by their number.
+    #[default]
+    Arithmetic,
+    /// The root of their product: for distances, of which no unit is the other's. Values below 10⁻⁶ count as
+    /// that; not for z.
+    Geometric,
+}
+
+impl Mean {
+    /// Whether it is the usual one.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_arithmetic(&self) -> bool {
+        *self == Self::Arithmetic
+    }
 }
 
 impl Scoring {
@@ -141,6 +169,7 @@ impl Scoring {
             map: MapScore {
                 sources: vec![source],
                 standardised,
+                mean: Mean::Arithmetic,
                 smoothing: 0.0,
             },
             sources: vec![SourceSettings {

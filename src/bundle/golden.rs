@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     Error, Reconstructor,
-    anomaly::{DISTANCE, GraphShapes, HEAD_LOGITS, Observed, RECONSTRUCTION_DISTANCE, Scorer},
+    anomaly::{
+        DETAIL_DISTANCE, DISTANCE, GraphShapes, HEAD_LOGITS, Observed, RECONSTRUCTION_DISTANCE,
+        Scorer,
+    },
     backend::Engine,
     frame::Frame,
     npy::Npz,
@@ -36,6 +39,8 @@ pub struct GoldenValues {
     pub distance: Vec<f32>,
     /// Distances of residual and posterior mean, `h×w`; empty without them.
     pub reconstruction_distance: Vec<f32>,
+    /// Distances of the finest features, `h×w`; empty without them.
+    pub detail_distance: Vec<f32>,
     /// Anomaly map, `H×W` of the canvas; empty without a scoring.
     pub anomaly_map: Vec<f32>,
     /// Score, where there is a scoring. It is stored in the manifest, not in the NPZ file.
@@ -81,6 +86,7 @@ impl GoldenValues {
             head_logits: observed.head.to_vec(),
             distance: observed.distance.to_vec(),
             reconstruction_distance: observed.reconstruction_distance.to_vec(),
+            detail_distance: observed.detail_distance.to_vec(),
             anomaly_map: Vec::new(),
             score: None,
         }
@@ -143,7 +149,7 @@ impl GoldenValues {
             .map(|((name, found), (_, expected))| Difference {
                 array: name,
                 largest: largest_difference(found, expected),
-                tolerance: if [ANOMALY_MAP, DISTANCE, RECONSTRUCTION_DISTANCE].contains(&name) {
+                tolerance: if DIVIDED.contains(&name) {
                     golden.map_tolerance
                 } else {
                     golden.tolerance
@@ -165,7 +171,7 @@ impl GoldenValues {
     }
 
     /// In the order of the data's way.
-    fn values(&self) -> [(&'static str, &[f32]); 10] {
+    fn values(&self) -> [(&'static str, &[f32]); 11] {
         [
             ("input", &self.input),
             ("mean", &self.mean),
@@ -179,12 +185,13 @@ impl GoldenValues {
             (HEAD_LOGITS, &self.head_logits),
             (DISTANCE, &self.distance),
             (RECONSTRUCTION_DISTANCE, &self.reconstruction_distance),
+            (DETAIL_DISTANCE, &self.detail_distance),
             (ANOMALY_MAP, &self.anomaly_map),
         ]
     }
 
     /// The same to be changed.
-    fn values_mut(&mut self) -> [&mut Vec<f32>; 10] {
+    fn values_mut(&mut self) -> [&mut Vec<f32>; 11] {
         [
             &mut self.input,
             &mut self.mean,
@@ -195,13 +202,14 @@ impl GoldenValues {
             &mut self.head_logits,
             &mut self.distance,
             &mut self.reconstruction_distance,
+            &mut self.detail_distance,
             &mut self.anomaly_map,
         ]
     }
 }
 
 /// Shapes of whole arrays, in the order of [`GoldenValues::values`].
-fn shapes(spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> [Vec<usize>; 10] {
+fn shapes(spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> [Vec<usize>; 11] {
     let (pixels, latent) = (spec.input_shape().to_vec(), spec.latent.shape());
     let of_graph = |shape: Option<[usize; 2]>| shape.map_or_else(Vec::new, Vec::from);
     [
@@ -214,6 +222,7 @@ fn shapes(spec: &VaeSpec, graphs: GraphShapes, canvas: [usize; 2]) -> [Vec<usize
         of_graph(graphs.head),
         of_graph(graphs.distance),
         of_graph(graphs.reconstruction_distance),
+        of_graph(graphs.detail_distance),
         canvas.to_vec(),
     ]
 }
@@ -262,6 +271,14 @@ impl<'a> Grid<'a> {
             .collect()
     }
 }
+
+/// Values that small deviations were divided by.
+const DIVIDED: [&str; 4] = [
+    ANOMALY_MAP,
+    DISTANCE,
+    RECONSTRUCTION_DISTANCE,
+    DETAIL_DISTANCE,
+];
 
 /// Name of the map among the golden values.
 const ANOMALY_MAP: &str = "anomaly_map";
@@ -401,6 +418,11 @@ impl Bundle {
                 RECONSTRUCTION_DISTANCE,
                 &graphs.reconstruction_distance.unwrap_or_default(),
                 graphs.reconstruction_distance.is_some(),
+            )?,
+            detail_distance: read(
+                DETAIL_DISTANCE,
+                &graphs.detail_distance.unwrap_or_default(),
+                graphs.detail_distance.is_some(),
             )?,
             anomaly_map: read(
                 ANOMALY_MAP,

@@ -30,12 +30,15 @@ const BLOCKS: [(usize, usize); 11] = [
     (5, 1),
 ];
 
-/// Blocks whose outputs are feature maps, and the stride there.
-const TAPS: [(usize, usize); 2] = [(4, 8), (10, 16)];
-
-/// Cells that both maps are averaged down to at most. More would make covariances and the time of a
-/// frame larger and find no more: what large frames bring are details, not places.
-const MOST_CELLS: usize = 576;
+/// Blocks whose outputs are feature maps, the stride there, the map's name, and the cells that it is
+/// averaged down to at most. More would make covariances and the time of a
+/// frame larger and find no more: what large frames bring are details, not places. The finest map is not
+/// compared with the others, but says where a defect is.
+const TAPS: [(usize, usize, &str, usize); 3] = [
+    (2, 4, "detail4", 1024),
+    (4, 8, "stride8", 576),
+    (10, 16, "stride16", 576),
+];
 
 /// What the network was trained with: 8-bit values less 127, divided by 128.
 pub fn normalise() -> Normalise {
@@ -46,11 +49,11 @@ pub fn normalise() -> Normalise {
 }
 
 /// The graph for pictures of `height`×`width`, multiples of 16: `picture` N×3×H×W (normalised as
-/// [`normalise`] says) → `stride8` N×40×h×w and `stride16` N×112×h×w.
+/// [`normalise`] says) → `detail4` N×24×h'×w', `stride8` N×40×h×w and `stride16` N×112×h×w.
 ///
-/// Both are averages over some 3×3 places around each (Roth et al. 2022, PatchCore, eq. 2), so that a
-/// pixel of shift changes little. Where that would be more than 576 places they are averaged further,
-/// by powers of two that divide their sides, for squares of 256, 384 and 512 to the same h×w.
+/// All are averages over some 3×3 places around each (Roth et al. 2022, PatchCore, eq. 2), so that a
+/// pixel of shift changes little. Where that would be more than 576 places (1024 of `detail4`) they are
+/// averaged further, by powers of two that divide their sides, for squares of 256, 384 and 512 to the same h×w.
 ///
 /// # Errors
 /// A side that is not a multiple of 16.
@@ -85,24 +88,22 @@ pub fn onnx(height: usize, width: usize) -> Result<Vec<u8>> {
         } else {
             y
         };
-        if let Some(&(_, stride)) = TAPS.iter().find(|(tap, _)| *tap == block) {
+        if let Some(&(_, stride, name, most)) = TAPS.iter().find(|(tap, ..)| *tap == block) {
             let size = [height / stride, width / stride];
-            let step = step(size);
+            let step = step(size, most);
             let shape = [writer.channels(block)?, size[0] / step, size[1] / step];
             let mean = writer.mean(&x, &format!("mean{stride}"), step);
-            writer
-                .graph
-                .output(&mean, &format!("stride{stride}"), &shape);
+            writer.graph.output(&mean, name, &shape);
         }
     }
     Ok(writer.graph.finish(&[]))
 }
 
 /// Places in each direction that are averaged to one of a map of `size`.
-fn step([rows, columns]: [usize; 2]) -> usize {
+fn step([rows, columns]: [usize; 2], most: usize) -> usize {
     let fits = |step: &usize| {
         let divides = rows.is_multiple_of(*step) && columns.is_multiple_of(*step);
-        divides && (rows / step) * (columns / step) <= MOST_CELLS
+        divides && (rows / step) * (columns / step) <= most
     };
     let mut steps = (0..=usize::BITS).map_while(|power| 1_usize.checked_shl(power));
     steps.find(fits).unwrap_or(1)
@@ -202,11 +203,15 @@ mod tests {
             }
         }
         let (mut fine, mut coarse) = (vec![0.0; 40 * 8 * 12], vec![0.0; 112 * 4 * 6]);
+        let mut detail = vec![0.0; 24 * 16 * 24];
         graph
-            .run(&[&picture], &mut [&mut fine, &mut coarse])
+            .run(&[&picture], &mut [&mut detail, &mut fine, &mut coarse])
             .unwrap();
         let size = |map: &[f32]| map.iter().map(|v| v.abs()).sum::<f32>() / map.len() as f32;
         let found = [
+            detail[0],
+            detail[7 * 384 + 3 * 24 + 4],
+            size(&detail),
             fine[0],
             fine[7 * 96 + 3 * 12 + 4],
             size(&fine),
@@ -215,7 +220,8 @@ mod tests {
             size(&coarse),
         ];
         let expected = [
-            2.357_635, -8.917_968, 5.532_306, 5.878_851, 6.308_856, 4.021_599,
+            -7.601_924, -2.560_514, 5.502_035, 2.357_635, -8.917_968, 5.532_306, 5.878_851,
+            6.308_856, 4.021_599,
         ];
         for (found, expected) in found.into_iter().zip(expected) {
             assert!((found - expected).abs() < 1e-3, "{found} for {expected}");
@@ -229,11 +235,17 @@ mod tests {
             ..EngineOptions::default()
         })
         .unwrap();
-        for (side, fine, coarse) in [(128, 16, 8), (256, 16, 16), (384, 24, 24), (512, 16, 16)] {
+        for (side, detail, fine, coarse) in [
+            (128, 32, 16, 8),
+            (256, 32, 16, 16),
+            (384, 24, 24, 24),
+            (512, 32, 16, 16),
+        ] {
             let onnx = onnx(side, side).unwrap();
             let graph = engine.load(&onnx, "backbone.onnx", 1).unwrap();
             let shapes: Vec<_> = graph.outputs().iter().map(|o| o.shape.clone()).collect();
-            assert_eq!(shapes, [[1, 40, fine, fine], [1, 112, coarse, coarse]]);
+            let expected = [(24, detail), (40, fine), (112, coarse)];
+            assert_eq!(shapes, expected.map(|(c, side)| [1, c, side, side]));
         }
     }
 

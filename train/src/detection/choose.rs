@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail};
 use edge_vae::{
     anomaly::{
-        Aggregation, BackboneSettings, GaussianSmoothing, ImageScore, MapScore, Scoring, Source,
-        SourceSettings,
+        Aggregation, BackboneSettings, GaussianSmoothing, ImageScore, MapScore, Mean, Scoring,
+        Source, SourceSettings,
     },
     metrics::{PixelScores, auroc},
 };
@@ -23,6 +23,10 @@ const TIE: f64 = 0.01;
 /// defects of these very kinds: it knows them better than real ones, and another network knows
 /// neither. A map that is the mean of two such scores, one of them practised, loses half as much.
 const PRACTICE: f64 = 0.05;
+
+/// What is taken off a map that encoder and decoder have to run for, where the score does without: each
+/// frame takes twice as long.
+const LONGER: f64 = 0.02;
 
 /// From this AUROC of changes of the whole shape on normal frames have a shape, which a frame must
 /// have before it can be flawless.
@@ -310,7 +314,7 @@ fn separation(scores: &[f64], trials: &[Trial], wanted: fn(&Truth) -> bool) -> f
 }
 
 /// The map that shows best where synthetic defects are ([`PixelFigures::mean`]), less what is owed to
-/// practice: of one source, or the mean of two. Of those within a tie the first: that of the score's source.
+/// practice, and for time: of one source, or the mean of two. Of those within a tie the first: that of the score's source.
 fn choose_map(
     wanted: Score,
     gathered: &Gathered,
@@ -318,9 +322,10 @@ fn choose_map(
     smoothings: &[f32],
     trials: &[Trial],
 ) -> Result<(Vec<usize>, MapScore, Vec<MapRow>)> {
-    let mut candidates: Vec<(Vec<usize>, bool)> = vec![(vec![image.field], image.standardised)];
+    let arithmetic = Mean::Arithmetic;
+    let mut candidates = vec![(vec![image.field], image.standardised, arithmetic)];
     if wanted == Score::Auto {
-        candidates.push((vec![image.field], !image.standardised));
+        candidates.push((vec![image.field], !image.standardised, arithmetic));
         let others = (0..gathered.fields.len()).filter(|&f| {
             // Of several kinds of features only the chosen one becomes a graph.
             gathered.fields[f].source != gathered.fields[image.field].source
@@ -333,25 +338,32 @@ fn choose_map(
             candidates.clear();
         }
         for other in others {
-            candidates.push((vec![other], true));
+            let both = vec![image.field, other];
+            if gathered.fields[other].is_distance && gathered.fields[image.field].is_distance {
+                candidates.push((both.clone(), false, Mean::Geometric));
+            }
+            candidates.push((vec![other], true, arithmetic));
             if says_where {
-                candidates.push((vec![image.field, other], true));
+                candidates.push((both, true, arithmetic));
             }
         }
     }
-    let practice = |fields: &[usize]| {
+    let handicap = |fields: &[usize]| {
         let heads = fields
             .iter()
             .filter(|&&f| gathered.fields[f].source == Source::Head);
-        PRACTICE * heads.count() as f64 / fields.len() as f64
+        let longer = fields.iter().any(|&f| gathered.fields[f].needs_vae)
+            && !gathered.fields[image.field].needs_vae;
+        PRACTICE * heads.count() as f64 / fields.len() as f64 + if longer { LONGER } else { 0.0 }
     };
     let mut bests = Vec::new();
-    for (fields, standardised) in candidates {
+    for (fields, standardised, mean) in candidates {
         let mut best: Option<(MapScore, PixelFigures)> = None;
         for smoothing in MAP_SMOOTHINGS {
             let score = MapScore {
                 sources: fields.iter().map(|&f| gathered.fields[f].source).collect(),
                 standardised,
+                mean,
                 smoothing: smoothing * gathered.side as f32,
             };
             let figures = pixel_figures(gathered, &fields, &score, smoothings, trials)?;
@@ -364,7 +376,7 @@ fn choose_map(
         }
         bests.extend(best.map(|(score, figures)| (fields, score, figures)));
     }
-    let counts = |fields: &[usize], figures: PixelFigures| figures.mean() - practice(fields);
+    let counts = |fields: &[usize], figures: PixelFigures| figures.mean() - handicap(fields);
     let top = bests
         .iter()
         .map(|(fields, _, figures)| counts(fields, *figures));
@@ -374,24 +386,24 @@ fn choose_map(
         .iter()
         .position(|(fields, _, figures)| counts(fields, *figures) >= top - TIE);
     let chosen = chosen.context("no map to choose from")?;
-    let row =
-        |(place, (fields, score, figures)): (usize, &(Vec<usize>, MapScore, PixelFigures))| {
-            let names: Vec<&str> = fields
-                .iter()
-                .map(|&f| &gathered.fields[f].name[..])
-                .collect();
-            let z = if score.standardised {
-                ", standardised"
-            } else {
-                ""
-            };
-            MapRow {
-                name: format!("{}{z}", names.join(" + ")),
-                figures: *figures,
-                chosen: place == chosen,
-            }
+    let row = |place: usize| {
+        let (fields, score, figures) = &bests[place];
+        let names: Vec<&str> = fields
+            .iter()
+            .map(|&f| &gathered.fields[f].name[..])
+            .collect();
+        let (joint, z) = match (score.mean, score.standardised) {
+            (Mean::Geometric, _) => (" × ", ""),
+            (Mean::Arithmetic, true) => (" + ", ", standardised"),
+            (Mean::Arithmetic, false) => (" + ", ""),
         };
-    let mut rows: Vec<MapRow> = bests.iter().enumerate().map(row).collect();
+        MapRow {
+            name: format!("{}{z}", names.join(joint)),
+            figures: *figures,
+            chosen: place == chosen,
+        }
+    };
+    let mut rows: Vec<MapRow> = (0..bests.len()).map(row).collect();
     rows.sort_by(|a, b| b.figures.mean().total_cmp(&a.figures.mean()));
     let (fields, map, _) = bests.swap_remove(chosen);
     Ok((fields, map, rows))
@@ -441,9 +453,15 @@ fn pixel_figures(
         for (treatment, &field) in treatments.iter_mut().zip(fields) {
             let values = treatment.apply(&trial.maps[field])?;
             let shape = gathered.fields[field].shape;
-            for (out, value) in map.iter_mut().zip(nearest(&values, shape, size)) {
-                *out += value;
+            let values = map.iter_mut().zip(nearest(&values, shape, size));
+            match score.mean {
+                Mean::Arithmetic => values.for_each(|(out, value)| *out += value),
+                Mean::Geometric => values.for_each(|(out, value)| *out += value.max(1e-6).ln()),
             }
+        }
+        if score.mean == Mean::Geometric {
+            let share = 1.0 / fields.len() as f32;
+            map.iter_mut().for_each(|out| *out = (share * *out).exp());
         }
         last.apply(&mut map)?;
         let of_blocks = Array2::from_shape_fn(blocks, |block| {
@@ -515,6 +533,11 @@ pub(super) fn scoring(
         .into_iter()
         .chain(choice.map_fields.iter().copied())
         .find(|&f| gathered.fields[f].source == Source::Features);
+    let of_backbone = [Source::Features, Source::Details];
+    let uses_backbone = [choice.image_field]
+        .iter()
+        .chain(&choice.map_fields)
+        .any(|&f| of_backbone.contains(&gathered.fields[f].source));
     for (place, field) in gathered.fields.iter().enumerate() {
         if field.source == Source::Features && chosen_features != Some(place) {
             continue;
@@ -522,7 +545,8 @@ pub(super) fn scoring(
         // Those that only explain regions would be smoothed for each frame's whole canvas; Gaussians of
         // reconstructions would make the bundle larger.
         let used = choice.image_field == place || choice.map_fields.contains(&place);
-        if (gathered.tiled || field.source == Source::Reconstruction) && !used {
+        let only_if_used = [Source::Reconstruction, Source::Details].contains(&field.source);
+        if (gathered.tiled || only_if_used) && !used {
             continue;
         }
         let smoothing = choice.smoothings[place];
@@ -536,7 +560,7 @@ pub(super) fn scoring(
         });
     }
     let scoring = Scoring {
-        backbone: backbone.filter(|_| chosen_features.is_some()),
+        backbone: backbone.filter(|_| uses_backbone),
         graphs: Vec::new(),
         image: choice.image.clone(),
         map: choice.map.clone(),

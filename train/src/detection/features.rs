@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use edge_vae::{
     Observer,
-    anomaly::{DISTANCE, RECONSTRUCTION_DISTANCE, Source},
+    anomaly::{DETAIL_DISTANCE, DISTANCE, RECONSTRUCTION_DISTANCE, Source},
     preprocess::{CanvasLayout, Preprocessor},
 };
 
@@ -58,9 +58,15 @@ const BLURS: [f32; 2] = [1.0 / 28.0, 0.0];
 pub(super) enum Of {
     /// Features of the network or of a backbone.
     Features,
+    /// The finest of a backbone.
+    Details,
     /// What the reconstruction leaves unexplained, and the posterior mean
     /// ([`crate::export::residual`]).
     Reconstruction,
+}
+
+impl Of {
+    const ALL: [Self; 3] = [Self::Features, Self::Details, Self::Reconstruction];
 }
 
 /// A fitted way from a frame to distances.
@@ -100,11 +106,12 @@ impl Fitted {
     /// The evidence that its distances are.
     pub(super) fn source(&self) -> Source {
         match self {
-            Self::OfMaps {
-                of: Of::Reconstruction,
-                ..
-            } => Source::Reconstruction,
-            Self::OfMaps { .. } | Self::Prototypes(_) => Source::Features,
+            Self::Prototypes(_) => Source::Features,
+            Self::OfMaps { of, .. } => match of {
+                Of::Features => Source::Features,
+                Of::Details => Source::Details,
+                Of::Reconstruction => Source::Reconstruction,
+            },
         }
     }
 
@@ -135,6 +142,7 @@ impl Fitted {
                 model,
                 match of {
                     Of::Features => DISTANCE,
+                    Of::Details => DETAIL_DISTANCE,
                     Of::Reconstruction => RECONSTRUCTION_DISTANCE,
                 },
             ),
@@ -148,8 +156,8 @@ impl Fitted {
 /// # Errors
 /// Values that are not finite.
 pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Result<Vec<Vec<f32>>> {
-    let tensors = [Of::Features, Of::Reconstruction].map(|of| maps_of(observer, of));
-    let [features, residual] = tensors.each_ref().map(borrowed);
+    let tensors = Of::ALL.map(|of| maps_of(observer, of));
+    let [features, details, residual] = tensors.each_ref().map(borrowed);
     fitted
         .iter()
         .map(|fitted| match fitted {
@@ -158,6 +166,7 @@ pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Res
                 let mut map = vec![0.0; height * width];
                 let maps = match of {
                     Of::Features => &features,
+                    Of::Details => &details,
                     Of::Reconstruction => &residual,
                 };
                 model.distance(maps, &mut map)?;
@@ -168,7 +177,8 @@ pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Res
         .collect()
 }
 
-/// Everything that may be chosen: models of features, then one of what reconstructions leave unexplained.
+/// Everything that may be chosen: models of features, of the finest, and of what reconstructions leave
+/// unexplained.
 ///
 /// # Errors
 /// Ctrl-C, and what can't be fitted.
@@ -179,8 +189,25 @@ pub(super) fn fit(
     with_vae: bool,
 ) -> Result<Vec<Fitted>> {
     let mut fitted = fit_features(wanted, material, runner, with_vae)?;
+    fitted.extend(fit_details(wanted, material, runner)?);
     fitted.extend(fit_reconstruction(wanted, material, runner)?);
     Ok(fitted)
+}
+
+/// Gaussians of a backbone's finest features, if it has such.
+fn fit_details(
+    wanted: Score,
+    material: &Material,
+    runner: &RefCell<Runner>,
+) -> Result<Vec<Fitted>> {
+    if wanted != Score::Auto || !runner.borrow().has_details() {
+        return Ok(Vec::new());
+    }
+    let kinds = match material.layout.tiles().count() {
+        1 => &[Kind::PerPosition, Kind::PositionFree][..],
+        _ => &[Kind::PositionFree],
+    };
+    fit_gaussians(Of::Details, kinds, material, runner)
 }
 
 /// Gaussians of what the reconstruction leaves unexplained, where it is asked for and the observers tell.
@@ -188,35 +215,47 @@ fn fit_reconstruction(
     wanted: Score,
     material: &Material,
     runner: &RefCell<Runner>,
-) -> Result<Option<Fitted>> {
-    if !wanted.compares_reconstructions() || !runner.borrow().has_residual() {
-        return Ok(None);
+) -> Result<Vec<Fitted>> {
+    let (compares, has_residual) = {
+        let runner = runner.borrow();
+        let compares = wanted.compares_reconstructions(runner.has_backbone());
+        (compares, runner.has_residual())
+    };
+    if !compares || !has_residual {
+        return Ok(Vec::new());
     }
-    let (train, validation) = (&material.split.train, &material.split.validation);
     eprintln!(
         "fitting Gaussians of what reconstructions of {} frames leave unexplained",
-        train.len()
+        material.split.train.len()
     );
-    let (kind, pose) = match material.layout.tiles().count() {
-        1 => (Kind::PerPosition, Pose::Held),
-        _ => (Kind::PositionFree, Pose::Held),
+    let kind = match material.layout.tiles().count() {
+        1 => Kind::PerPosition,
+        _ => Kind::PositionFree,
     };
+    fit_gaussians(Of::Reconstruction, &[kind], material, runner)
+}
+
+/// Gaussians of some maps of the training frames, and of fewer copies than of the features that judge.
+fn fit_gaussians(
+    of: Of,
+    kinds: &[Kind],
+    material: &Material,
+    runner: &RefCell<Runner>,
+) -> Result<Vec<Fitted>> {
+    let pose = Pose::Held;
     let tiles = |frames: &[usize]| tiles_of(material.layout, frames);
-    let source = |looks| source(material, runner, looks, pose, Of::Reconstruction);
-    let options = features::Options {
-        seed: material.seed,
-        ..features::Options::default()
-    };
-    // Encoder and decoder take longer than a second network.
-    let model = features::fit(
-        &mut source(looks(&tiles(train), COPIES[0])),
-        &mut source(looks(&tiles(validation), 0)),
-        &[kind],
-        &options,
+    let source = |looks| source(material, runner, looks, pose, of);
+    let models = features::fit(
+        &mut source(looks(&tiles(&material.split.train), COPIES[0])),
+        &mut source(looks(&tiles(&material.split.validation), 0)),
+        kinds,
+        &features::Options {
+            seed: material.seed,
+            ..features::Options::default()
+        },
     )?;
-    let of = Of::Reconstruction;
     let fitted = |model| Fitted::OfMaps { model, pose, of };
-    Ok(model.into_iter().next().map(fitted))
+    Ok(models.into_iter().map(fitted).collect())
 }
 
 /// Models of features: Gaussians of every kind; prototypes where the network has no
@@ -366,6 +405,7 @@ pub(super) type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
 fn maps_of(observer: &Observer, of: Of) -> Maps {
     let maps = match of {
         Of::Features => observer.feature_maps(),
+        Of::Details => observer.detail_maps(),
         Of::Reconstruction => observer.residual_maps(),
     };
     maps.into_iter()
@@ -556,7 +596,7 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let (copies, of) = (&self.copies, self.of);
         let what = match of {
-            Of::Features => What::Features,
+            Of::Features | Of::Details => What::Features,
             Of::Reconstruction => What::Residual,
         };
         self.runner.borrow_mut().each(

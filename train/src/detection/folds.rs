@@ -38,6 +38,8 @@ const COMPARED: usize = 8;
 /// Each frame's distances under the model of the frames of other folds.
 #[derive(Clone, Debug)]
 pub struct Folds {
+    /// Whose distances they are.
+    pub(super) source: Source,
     /// Number of folds.
     pub(super) count: usize,
     /// The fold of each frame.
@@ -54,6 +56,11 @@ pub struct Folds {
 }
 
 impl Folds {
+    /// Whose distances they are.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
     /// Number of folds.
     pub fn count(&self) -> usize {
         self.count
@@ -80,7 +87,7 @@ impl Folds {
     ) -> BTreeMap<Source, Array3<f32>> {
         let mut statistics = all.clone();
         if let Some(own) = self.statistics.get(fold) {
-            statistics.insert(Source::Features, own.clone());
+            statistics.insert(self.source, own.clone());
         }
         statistics
     }
@@ -92,7 +99,7 @@ pub(super) fn obstacle(chosen: Option<&Fitted>, material: &Material) -> Option<&
     let Some(Fitted::OfMaps {
         model,
         pose,
-        of: Of::Features,
+        of: Of::Features | Of::Details,
     }) = chosen
     else {
         return Some("what judges was trained on the others");
@@ -202,6 +209,7 @@ pub(super) fn fit(
         of: *of,
     };
     let folds = Folds {
+        source: chosen.source(),
         count,
         of: fold_of,
         shape: model.grid(),

@@ -23,6 +23,10 @@ pub(super) struct Field {
     pub source: Source,
     /// Whether the network that makes it was trained on synthetic defects.
     pub practised: bool,
+    /// Whether its values are distances: never negative, and of no unit that means anything.
+    pub is_distance: bool,
+    /// Whether encoder and decoder have to run for it.
+    pub needs_vae: bool,
     /// Rows and columns of its map of the canvas.
     pub shape: [usize; 2],
     /// Its cells that count, where not all do.
@@ -76,7 +80,7 @@ impl Field {
         let shares: &[f32] = match source {
             Source::Residual | Source::Likelihood => &FINE,
             Source::Head => &HEAD,
-            Source::Latent | Source::Reconstruction | Source::Features => &[0.0],
+            Source::Latent | Source::Reconstruction | Source::Features | Source::Details => &[0.0],
         };
         let scale = tile_shape[0] as f32 / size[0] as f32;
         let smoothings: Vec<f32> = shares.iter().map(|share| share * side).collect();
@@ -96,6 +100,8 @@ impl Field {
             name: name.into(),
             source,
             practised,
+            is_distance: false,
+            needs_vae: true,
             shape,
             interior,
             smoothings,

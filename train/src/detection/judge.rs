@@ -3,7 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use edge_vae::{Observer, anomaly::Scorer, vae::VaeSpec};
+use edge_vae::{
+    Observer,
+    anomaly::{Scorer, Source},
+    vae::VaeSpec,
+};
 
 use super::{
     Detector, Material,
@@ -39,7 +43,10 @@ pub fn score(
     let folds = detector.folds.as_ref();
     let mut shapes = runner.graph_shapes();
     if let Some(folds) = folds {
-        shapes.distance = Some(folds.shape);
+        match folds.source() {
+            Source::Details => shapes.detail_distance = Some(folds.shape),
+            _ => shapes.distance = Some(folds.shape),
+        }
     }
     // Folds may have statistics of their own.
     let own = folds.filter(|folds| !folds.statistics.is_empty());
@@ -69,7 +76,11 @@ pub fn score(
             };
             let mut observed = observer.observed(input);
             if let Some(folds) = folds {
-                observed.distance = &folds.distances[frame];
+                let distances = &folds.distances[frame];
+                match folds.source() {
+                    Source::Details => observed.detail_distance = distances,
+                    _ => observed.distance = distances,
+                }
             }
             scorer.add_tile(tile, &observed)?;
             if tile + 1 < layout.tiles().count() {

@@ -40,9 +40,20 @@ use trials::Truth;
 /// File of the bundle with the features' graph.
 pub const FEATURES: &str = "features.onnx";
 
+/// File of the bundle with the graph of the finest features.
+pub const DETAILS: &str = "details.onnx";
+
 /// Files of the bundle with the graph of [`crate::export::residual`], and that of the Gaussians over its maps.
 pub const RESIDUAL: &str = "residual.onnx";
 const RECONSTRUCTION: &str = "reconstruction.onnx";
+
+/// The file with the graph of the distances `source`.
+pub fn graph_of(source: Source) -> &'static str {
+    match source {
+        Source::Details => DETAILS,
+        _ => FEATURES,
+    }
+}
 
 /// Frames that statistics of positions need at most.
 const STATISTICS_FRAMES: usize = 2000;
@@ -82,8 +93,13 @@ impl Score {
     }
 
     /// Whether Gaussians of what reconstructions leave unexplained are a candidate.
-    pub(crate) fn compares_reconstructions(self) -> bool {
-        matches!(self, Self::Auto | Self::ResidualZ)
+    pub(crate) fn compares_reconstructions(self, has_backbone: bool) -> bool {
+        match self {
+            Self::ResidualZ => true,
+            // Which finds more, and in less time.
+            Self::Auto => !has_backbone,
+            _ => false,
+        }
     }
 }
 
@@ -143,7 +159,7 @@ pub struct Detector {
     pub figures: BTreeMap<String, f64>,
     /// Where all frames were fitted to: what judges each of them without having seen it.
     pub folds: Option<Folds>,
-    /// Whether the anomaly map is made of distances alone: with folds, of nothing that was trained.
+    /// Whether the anomaly map is made of the folds' distances alone.
     pub only_distances: bool,
 }
 
@@ -237,9 +253,15 @@ pub fn fit(
     .unzip();
 
     let mut files = BTreeMap::new();
-    let chosen = |source| evidence.chosen(&choice, source);
-    if let Some(model) = last.as_ref().or(chosen(Source::Features)) {
+    let chosen = |source| {
+        let last = last.as_ref().filter(|model| model.source() == source);
+        last.or(evidence.chosen(&choice, source))
+    };
+    if let Some(model) = chosen(Source::Features) {
         files.insert(FEATURES.to_owned(), model.to_onnx("features")?);
+    }
+    if let Some(model) = chosen(Source::Details) {
+        files.insert(DETAILS.to_owned(), model.to_onnx("details")?);
     }
     if let (Some(model), Some(residual)) = (chosen(Source::Reconstruction), graphs_given.residual) {
         files.insert(RESIDUAL.to_owned(), residual.to_vec());
@@ -257,7 +279,7 @@ pub fn fit(
         .filter(|_| wants_head)
         .into_iter()
         .chain(
-            [RESIDUAL, RECONSTRUCTION, FEATURES]
+            [RESIDUAL, RECONSTRUCTION, FEATURES, DETAILS]
                 .into_iter()
                 .filter(|&name| files.contains_key(name)),
         )
@@ -270,7 +292,8 @@ pub fn fit(
             .map_err(|problem| anyhow!("cannot lay out {name}: {problem}"))?;
         files.insert(name, file);
     }
-    let only_distances = scoring.map.sources == [Source::Features];
+    let judging = folds.as_ref().map(|folds| folds.source);
+    let only_distances = judging.is_some_and(|source| scoring.map.sources == [source]);
     let figures = choice
         .table
         .iter()
@@ -396,9 +419,14 @@ impl<'a> Evidence<'a> {
         let size = self.layout.tiles().canvas_size();
         Ok(Gathered {
             fields: candidates
-                .map(|(name, source, shape)| {
-                    let source = (source, self.is_practised(source));
-                    Field::new(name, source, shape, tensor, self.layout)
+                .enumerate()
+                .map(|(place, (name, source, shape))| {
+                    let named = (source, self.is_practised(source));
+                    let model = self.models.get(place);
+                    let mut field = Field::new(name, named, shape, tensor, self.layout)?;
+                    field.is_distance = model.is_some_and(|model| !model.is_vae());
+                    field.needs_vae = !self.is_of_backbone(source);
+                    Ok(field)
                 })
                 .collect::<Result<_>>()?,
             size,
@@ -452,7 +480,12 @@ impl<'a> Evidence<'a> {
     /// Whether the network that makes `source` was trained on synthetic defects: what has a head was,
     /// and its VAE to take them away; a backbone never saw one.
     fn is_practised(&self, source: Source) -> bool {
-        self.graphs.head.is_some() && !(source == Source::Features && self.has_backbone)
+        self.graphs.head.is_some() && !self.is_of_backbone(source)
+    }
+
+    /// Whether nothing but a backbone has to run for `source`.
+    fn is_of_backbone(&self, source: Source) -> bool {
+        self.has_backbone && matches!(source, Source::Features | Source::Details)
     }
 
     /// Adds what the graphs made of a tile to the maps of the canvas, in the order of
@@ -532,8 +565,8 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
         eprintln!("  {:5.1} %{parts}  {name}{mark}", 100.0 * auroc);
     }
     eprintln!(
-        "  of two within 1 %, the first of this order is taken: features, reconstruction, head, \
-         residual, likelihood, latent; beside features of another network, less 5 % for what was trained on \
+        "  of two within 1 %, the first of this order is taken: features, details, reconstruction, \
+         head, residual, likelihood, latent; beside features of another network, less 5 % for what was trained on \
          such defects"
     );
     if shapes > 0 {

@@ -56,6 +56,18 @@ impl<'a> Runner<'a> {
             .is_some_and(|observer| !observer.feature_maps().is_empty())
     }
 
+    /// Whether a backbone makes them.
+    pub(super) fn has_backbone(&self) -> bool {
+        self.observers.first().is_some_and(Observer::has_backbone)
+    }
+
+    /// Whether a backbone makes maps that are too fine to be compared with the others.
+    pub(super) fn has_details(&self) -> bool {
+        self.observers
+            .first()
+            .is_some_and(|observer| !observer.detail_maps().is_empty())
+    }
+
     /// Whether the graphs tell what reconstructions leave unexplained.
     pub(super) fn has_residual(&self) -> bool {
         self.observers

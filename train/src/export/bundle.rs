@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use edge_vae::{
     Observer, Reconstructor,
-    anomaly::{Calibration, Condition, Conditions, Scorer},
+    anomaly::{Calibration, Condition, Conditions, Scorer, Source},
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard},
     dataset::{Sample, Split},
@@ -149,7 +149,8 @@ impl Export<'_> {
             Ok(observer)
         };
         let wanted = self.state.options.score;
-        let compares_reconstructions = wanted.compares_reconstructions();
+        let has_backbone = self.second_network.is_some();
+        let compares_reconstructions = wanted.compares_reconstructions(has_backbone);
         let residual = compares_reconstructions
             .then(|| residual::onnx(&spec, &name))
             .flatten();
@@ -177,8 +178,12 @@ impl Export<'_> {
                 self.prove_distances(folds, judged()?)?;
                 // Their distances are at hand.
                 let mut rest = judging.clone();
-                rest.retain(|(name, _)| *name != detection::FEATURES);
-                self.calibrate(&material, &spec, &detector, || observer(&rest, false))?
+                rest.retain(|(name, _)| *name != detection::graph_of(folds.source()));
+                let of_backbone = [detection::FEATURES, detection::DETAILS];
+                let needs_backbone = rest.iter().any(|(name, _)| of_backbone.contains(name));
+                self.calibrate(&material, &spec, &detector, || {
+                    observer(&rest, needs_backbone)
+                })?
             }
             None => self.calibrate(&material, &spec, &detector, judged)?,
         };
@@ -247,7 +252,11 @@ impl Export<'_> {
         for (frame, expected) in folds.compared() {
             let input = self.frames.get(frame);
             graph.observe(input)?;
-            let found = graph.observed(input).distance;
+            let observed = graph.observed(input);
+            let found = match folds.source() {
+                Source::Details => observed.detail_distance,
+                _ => observed.distance,
+            };
             let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
             let worst = f64::from(differences.fold(0.0, f32::max));
             if found.len() != expected.len() || worst > MAP_TOLERANCE {
@@ -256,7 +265,7 @@ impl Export<'_> {
                      {MAP_TOLERANCE}: such features can't be calibrated in folds, give \
                      --calibration held-out",
                     self.samples[frame].name(),
-                    detection::FEATURES
+                    detection::graph_of(folds.source())
                 );
             }
         }
