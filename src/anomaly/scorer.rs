@@ -647,6 +647,47 @@ mod tests {
     }
 
     #[test]
+    fn distances_make_a_geometric_mean() {
+        let mut scoring = residual_z(0.0);
+        scoring.sources = [Source::Features, Source::Reconstruction]
+            .map(|source| SourceSettings {
+                source,
+                smoothing: 0.0,
+                statistics: None,
+            })
+            .to_vec();
+        scoring.image.standardised = false;
+        scoring.image.sources = vec![Source::Features];
+        scoring.map = MapScore {
+            sources: vec![Source::Features, Source::Reconstruction],
+            standardised: false,
+            mean: Mean::Geometric,
+            smoothing: 0.0,
+        };
+        let mut scorer = scorer(&scoring, statistics()).unwrap();
+        let mut map = [0.0; 4];
+        assert_eq!(scorer.score(&observed(), &mut map).unwrap(), 20.0);
+        let expected = [50.0_f32, 100.0, 70.0, 140.0].map(f32::sqrt);
+        for (found, expected) in map.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{map:?}");
+        }
+        let odd = |distance| Observed {
+            reconstruction_distance: distance,
+            ..observed()
+        };
+        // What can't be divided by anything counts as little; what is no number is no map.
+        scorer.score(&odd(&[0.0, -1.0]), &mut map).unwrap();
+        assert!((map[0] - 1e-5_f32.sqrt()).abs() < 1e-5, "{map:?}");
+        assert!(map.iter().all(|value| *value > 0.0), "{map:?}");
+        scorer.score(&odd(&[f32::NAN, 1.0]), &mut map).unwrap();
+        assert!(map[0].is_nan());
+
+        scoring.map.standardised = true;
+        let refused = scoring.validate(&spec()).unwrap_err().to_string();
+        assert!(refused.contains("geometric"), "{refused}");
+    }
+
+    #[test]
     fn shares_name_what_speaks_against_a_part() {
         let mut scoring = residual_z(0.0);
         scoring.sources.push(SourceSettings {

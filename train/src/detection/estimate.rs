@@ -16,10 +16,11 @@ pub fn seconds(split: &Split, tiles: usize, pass: f64) -> f64 {
     let (train, validation) = (split.train.len(), split.validation.len());
     let all = train + validation + split.calibration.len();
     let rehearsed = rehearsal(split);
+    let passes = |frames| features::passes(frames, tiles) + features::detail_passes(frames, tiles);
     let rehearsal = rehearsed.map_or(0, |split| {
-        features::passes(split.train.len(), tiles) + split.train.len() * tiles
+        passes(split.train.len()) + split.train.len() * tiles
     });
-    let fitted = features::passes(train, tiles) + 2 * validation * tiles;
+    let fitted = passes(train) + 2 * validation * tiles;
     let gathered = train.min(super::STATISTICS_FRAMES) * tiles;
     let last = features::passes(all, tiles) + all * tiles;
     let passes = rehearsal + fitted + gathered + trials::most(validation) * tiles + last;

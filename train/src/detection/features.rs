@@ -200,14 +200,15 @@ fn fit_details(
     material: &Material,
     runner: &RefCell<Runner>,
 ) -> Result<Vec<Fitted>> {
-    if wanted != Score::Auto || !runner.borrow().has_details() {
+    let grid = runner.borrow().detail_grid();
+    if wanted != Score::Auto || grid.is_none() {
         return Ok(Vec::new());
     }
     let kinds = match material.layout.tiles().count() {
         1 => &[Kind::PerPosition, Kind::PositionFree][..],
         _ => &[Kind::PositionFree],
     };
-    fit_gaussians(Of::Details, kinds, material, runner)
+    fit_gaussians(Of::Details, (kinds, grid), material, runner)
 }
 
 /// Gaussians of what the reconstruction leaves unexplained, where it is asked for and the observers tell.
@@ -232,13 +233,14 @@ fn fit_reconstruction(
         1 => Kind::PerPosition,
         _ => Kind::PositionFree,
     };
-    fit_gaussians(Of::Reconstruction, &[kind], material, runner)
+    fit_gaussians(Of::Reconstruction, (&[kind], None), material, runner)
 }
 
-/// Gaussians of some maps of the training frames, and of fewer copies than of the features that judge.
+/// Gaussians of some maps of the training frames, on a grid if one is given, and of fewer copies than of the
+/// features that judge.
 fn fit_gaussians(
     of: Of,
-    kinds: &[Kind],
+    (kinds, grid): (&[Kind], Option<[usize; 2]>),
     material: &Material,
     runner: &RefCell<Runner>,
 ) -> Result<Vec<Fitted>> {
@@ -251,6 +253,7 @@ fn fit_gaussians(
         kinds,
         &features::Options {
             seed: material.seed,
+            grid,
             ..features::Options::default()
         },
     )?;
@@ -473,6 +476,15 @@ pub(super) fn passes(frames: usize, tiles: usize) -> usize {
     };
     let copies = copies(looks).min(MOST_OF_ONE * looks);
     looks + copies + 2 * looks.min(TURNED)
+}
+
+/// Frames that the network sees while its finest maps are fitted.
+pub(super) fn detail_passes(frames: usize, tiles: usize) -> usize {
+    let looks = match tiles {
+        1 => frames,
+        _ => FEATURE_TILES.max(frames),
+    };
+    looks + COPIES[0].min(MOST_OF_ONE * looks)
 }
 
 /// Copies of so many tiles in all, where [`MOST_OF_ONE`] allows as many.

@@ -61,11 +61,11 @@ impl<'a> Runner<'a> {
         self.observers.first().is_some_and(Observer::has_backbone)
     }
 
-    /// Whether a backbone makes maps that are too fine to be compared with the others.
-    pub(super) fn has_details(&self) -> bool {
-        self.observers
-            .first()
-            .is_some_and(|observer| !observer.detail_maps().is_empty())
+    /// Rows and columns of the finest of the maps that are too fine to be compared with a backbone's
+    /// others; `None` where there are no such.
+    pub(super) fn detail_grid(&self) -> Option<[usize; 2]> {
+        let maps = self.observers.first()?.detail_maps().into_iter();
+        maps.map(|(_, [_, height, width], _)| [height, width]).max()
     }
 
     /// Whether the graphs tell what reconstructions leave unexplained.

@@ -4,6 +4,7 @@ use std::{fs, process::Stdio, thread, time::Duration};
 
 use edge_vae::{
     Detector, Frame,
+    anomaly::Source,
     backend::{Engine, EngineOptions},
     bundle::Bundle,
 };
@@ -199,6 +200,48 @@ fn large_planes_are_kept_on_a_grid_and_proved() {
     assert!(
         names.contains(&"anomaly_map") && names.contains(&"input"),
         "{names:?}"
+    );
+}
+
+/// What the network itself leaves unexplained needs no other.
+#[test]
+fn reconstructions_are_compared_with_those_of_normal_frames() {
+    let scratch = Scratch::new();
+    let run = scratch.train(&[
+        "fit",
+        "frames",
+        "--preset",
+        "edge",
+        "--size",
+        "128",
+        "--batch",
+        "2",
+        "--steps",
+        "12",
+        "--score",
+        "residual-z",
+        "--out",
+        "model",
+    ]);
+    let said = stderr(&run);
+    assert!(run.status.success(), "{said}");
+    assert!(said.contains("reconstruction (per-position)"), "{said}");
+    assert!(said.contains("residual, standardised"), "{said}");
+    let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
+    let scoring = bundle.manifest().scoring.as_ref().expect("a scoring");
+    assert!(scoring.backbone.is_none());
+    // Of a network that was hardly trained either may be the better one.
+    let chosen = scoring.image.sources[0];
+    let has = |name: &str| scoring.graphs.iter().any(|graph| graph == name);
+    let is_reconstruction = chosen == Source::Reconstruction;
+    assert!(is_reconstruction || chosen == Source::Residual, "{chosen}");
+    assert_eq!(has("reconstruction.onnx"), is_reconstruction);
+    let engine = Engine::open(&EngineOptions::default()).expect("tract");
+    let proof = bundle.prove(&engine).expect("golden values of tract");
+    let mut names = proof.differences.iter().map(|d| d.array);
+    assert_eq!(
+        names.any(|name| name == "reconstruction_distance"),
+        is_reconstruction
     );
 }
 
