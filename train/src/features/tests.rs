@@ -458,7 +458,7 @@ fn kept_vectors_give_the_same_models() {
         let of_maps = again[0].of_maps_of(model).unwrap();
         assert_eq!(
             of_maps.to_onnx("m", DISTANCE).unwrap(),
-            model.to_onnx("m").unwrap()
+            model.to_onnx("m", DISTANCE).unwrap()
         );
 
         // Without some of the frames it is as if they had never been.
