@@ -59,7 +59,9 @@ fn tiles_and_a_mask_go_the_whole_way() {
             Source::Residual | Source::Likelihood => 128 * 176,
             Source::Head => 64 * 88,
             // At a sixteenth, or at the features' own grid.
-            Source::Latent | Source::Features => continue,
+            Source::Latent | Source::Features | Source::Reconstruction | Source::Details => {
+                continue;
+            }
         };
         let bytes = fs::metadata(scratch.path("model").join(file)).expect("the file");
         assert!(bytes.len() as usize / 4 / 2 - values < 64, "{file}");
