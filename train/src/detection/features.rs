@@ -456,7 +456,7 @@ pub(super) fn source<'a, 'b>(
         of,
         copies: Copies {
             material,
-            retake: Retake::new(material.preprocess),
+            retake: Retake::to_fit(material.preprocess),
             pose,
         },
         looks,

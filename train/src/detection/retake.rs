@@ -16,9 +16,14 @@ use rand_distr::{Distribution, StandardNormal};
 use super::Material;
 use crate::fit::{Movement, View};
 
-/// Largest changes of a frame: gain, as a power of two; offset, as a share of full scale; gamma, as
+/// Gains, as powers of two: of what is judged, by ±30 %; of what is fitted on. Exposure is evened
+/// afterwards, so that a darker frame is nearly the same again; of a brighter one, what was saturated is
+/// lost, and unless frames like it were seen it is taken for a defect.
+const JUDGED_GAIN: [f32; 2] = [-0.38, 0.38];
+const FITTED_GAIN: [f32; 2] = [-0.2, 0.6];
+
+/// Largest changes of a frame: offset, as a share of full scale; gamma, as
 /// a power of two; contrast about the mean, relative; deviation of noise.
-const GAIN: f32 = 0.38;
 const OFFSET: f32 = 0.03;
 const GAMMA: f32 = 0.15;
 const CONTRAST: f32 = 0.15;
@@ -75,6 +80,8 @@ pub(super) struct Retake {
     /// Shorter side of a tensor.
     side: usize,
     evened: Evened,
+    /// Least and largest gain, as powers of two.
+    gain: [f32; 2],
 }
 
 /// What preprocessing evens out.
@@ -100,12 +107,22 @@ pub(super) fn preprocessors(material: &Material) -> Result<[Preprocessor; 2]> {
 }
 
 impl Retake {
-    /// For the canvases of `settings`.
-    pub(super) fn new(settings: &PreprocessSettings) -> Self {
+    /// As a line changes frames that are to be judged; for the canvases of `settings`.
+    pub(super) fn to_judge(settings: &PreprocessSettings) -> Self {
+        Self::new(settings, JUDGED_GAIN)
+    }
+
+    /// What models are fitted on: brighter ones too.
+    pub(super) fn to_fit(settings: &PreprocessSettings) -> Self {
+        Self::new(settings, FITTED_GAIN)
+    }
+
+    fn new(settings: &PreprocessSettings, gain: [f32; 2]) -> Self {
         let [_, height, width] = settings.shape();
         Self {
             shape: settings.canvas_shape(),
             side: height.min(width),
+            gain,
             evened: Evened {
                 exposure: settings.exposure.is_some(),
                 contrast: settings.contrast.is_some(),
@@ -127,8 +144,9 @@ impl Retake {
         let share = |evened: bool| if evened { 1.0 } else { UNEVENED };
         let exposed = share(self.evened.exposure);
         let contrasted = share(self.evened.contrast);
+        let [least, most] = self.gain;
+        let gain = (exposed * random.random_range(least..=most)).exp2();
         let mut both = |most: f32| random.random_range(-most..=most);
-        let gain = (exposed * both(GAIN)).exp2();
         let gamma = (exposed * both(GAMMA)).exp2();
         let offset = exposed * both(OFFSET);
         let contrast = 1.0 + contrasted * both(CONTRAST);
@@ -226,6 +244,7 @@ mod tests {
         Retake {
             shape,
             side: shape[1].min(shape[2]),
+            gain: JUDGED_GAIN,
             evened: Evened {
                 exposure: evened,
                 contrast: evened,
@@ -266,6 +285,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn more_is_saturated_of_what_is_fitted_on() {
+        let shape = [1, 80, 96];
+        let saturated = |gain| {
+            let retake = Retake {
+                gain,
+                ..retake(shape, true)
+            };
+            let shares = (0..40).map(|counter| {
+                let mut random = stream(3, Purpose::Retake, counter);
+                let taken = retake.take(&frame(shape), Pose::Held, &mut random).unwrap();
+                taken.iter().filter(|value| **value > 0.99).count()
+            });
+            shares.sum::<usize>()
+        };
+        assert!(saturated(FITTED_GAIN) > 2 * saturated(JUDGED_GAIN));
     }
 
     #[test]

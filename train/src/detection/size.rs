@@ -123,7 +123,7 @@ fn preferred(found: &[(usize, f64)]) -> Option<usize> {
 
 /// The training frames and their copies, neither evened nor normalised, of the largest side.
 fn looks(material: &Material) -> Result<Vec<Vec<f32>>> {
-    let retake = Retake::new(material.preprocess);
+    let retake = Retake::to_fit(material.preprocess);
     let each = material.split.train.par_iter().map(|&frame| {
         let picture = material.frames.get(frame);
         let mut looks = vec![picture.to_vec()];

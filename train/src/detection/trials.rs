@@ -127,7 +127,7 @@ pub(super) fn draw(material: &Material) -> Result<Vec<(Vec<f32>, Truth)>> {
         })
         .collect::<Result<Vec<Vec<f32>>>>()?;
     let maker = Maker {
-        retake: Retake::new(material.preprocess),
+        retake: Retake::to_judge(material.preprocess),
         frames: &frames,
         shape,
         side,
