@@ -16,11 +16,28 @@ use rand_distr::{Distribution, StandardNormal};
 use super::Material;
 use crate::fit::{Movement, View};
 
-/// Gains, as powers of two: of what is judged, by ±30 %; of what is fitted on. Exposure is evened
-/// afterwards, so that a darker frame is nearly the same again; of a brighter one, what was saturated is
-/// lost, and unless frames like it were seen it is taken for a defect.
-const JUDGED_GAIN: [f32; 2] = [-0.38, 0.38];
-const FITTED_GAIN: [f32; 2] = [-0.2, 0.6];
+/// How strongly frames are changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Strength {
+    /// Least and largest gain, as powers of two.
+    gain: [f32; 2],
+    /// By what the largest blur and noise are multiplied.
+    softer: f32,
+}
+
+/// As of a line: gain by ±30 %.
+const JUDGED: Strength = Strength {
+    gain: [-0.38, 0.38],
+    softer: 1.0,
+};
+
+/// What models are fitted on goes beyond what they judge: what lies at the end of a range is rare in it.
+/// Exposure is evened afterwards, so that a darker frame is nearly the same again; of a brighter one, what
+/// was saturated is lost, and unless frames like it were seen it is taken for a defect.
+const FITTED: Strength = Strength {
+    gain: [-0.2, 0.6],
+    softer: 1.4,
+};
 
 /// Largest changes of a frame: offset, as a share of full scale; gamma, as
 /// a power of two; contrast about the mean, relative; deviation of noise.
@@ -80,8 +97,7 @@ pub(super) struct Retake {
     /// Shorter side of a tensor.
     side: usize,
     evened: Evened,
-    /// Least and largest gain, as powers of two.
-    gain: [f32; 2],
+    strength: Strength,
 }
 
 /// What preprocessing evens out.
@@ -109,20 +125,20 @@ pub(super) fn preprocessors(material: &Material) -> Result<[Preprocessor; 2]> {
 impl Retake {
     /// As a line changes frames that are to be judged; for the canvases of `settings`.
     pub(super) fn to_judge(settings: &PreprocessSettings) -> Self {
-        Self::new(settings, JUDGED_GAIN)
+        Self::new(settings, JUDGED)
     }
 
-    /// What models are fitted on: brighter ones too.
+    /// What models are fitted on: further from the frames as they are.
     pub(super) fn to_fit(settings: &PreprocessSettings) -> Self {
-        Self::new(settings, FITTED_GAIN)
+        Self::new(settings, FITTED)
     }
 
-    fn new(settings: &PreprocessSettings, gain: [f32; 2]) -> Self {
+    fn new(settings: &PreprocessSettings, strength: Strength) -> Self {
         let [_, height, width] = settings.shape();
         Self {
             shape: settings.canvas_shape(),
             side: height.min(width),
-            gain,
+            strength,
             evened: Evened {
                 exposure: settings.exposure.is_some(),
                 contrast: settings.contrast.is_some(),
@@ -144,14 +160,17 @@ impl Retake {
         let share = |evened: bool| if evened { 1.0 } else { UNEVENED };
         let exposed = share(self.evened.exposure);
         let contrasted = share(self.evened.contrast);
-        let [least, most] = self.gain;
+        let Strength {
+            gain: [least, most],
+            softer,
+        } = self.strength;
         let gain = (exposed * random.random_range(least..=most)).exp2();
         let mut both = |most: f32| random.random_range(-most..=most);
         let gamma = (exposed * both(GAMMA)).exp2();
         let offset = exposed * both(OFFSET);
         let contrast = 1.0 + contrasted * both(CONTRAST);
         let mut often = |most: f32| match random.random_bool(OFTEN) {
-            true => most * random.random::<f32>(),
+            true => softer * most * random.random::<f32>(),
             false => 0.0,
         };
         let noise = often(NOISE);
@@ -244,7 +263,7 @@ mod tests {
         Retake {
             shape,
             side: shape[1].min(shape[2]),
-            gain: JUDGED_GAIN,
+            strength: JUDGED,
             evened: Evened {
                 exposure: evened,
                 contrast: evened,
@@ -290,9 +309,9 @@ mod tests {
     #[test]
     fn more_is_saturated_of_what_is_fitted_on() {
         let shape = [1, 80, 96];
-        let saturated = |gain| {
+        let saturated = |strength| {
             let retake = Retake {
-                gain,
+                strength,
                 ..retake(shape, true)
             };
             let shares = (0..40).map(|counter| {
@@ -302,7 +321,7 @@ mod tests {
             });
             shares.sum::<usize>()
         };
-        assert!(saturated(FITTED_GAIN) > 2 * saturated(JUDGED_GAIN));
+        assert!(saturated(FITTED) > 2 * saturated(JUDGED));
     }
 
     #[test]
