@@ -88,7 +88,8 @@ pub(super) struct TrainingArgs {
     /// Whose feature maps are compared with normal ones. shipped: those of EfficientNet-lite0, trained
     /// on photographs, which comes with this program; own: those of the network that is trained;
     /// or of any network of yours: an ONNX file with one input N×C×H×W of the tensor's size and
-    /// maps N×c×h×w among its outputs [default: own for 28x28, else shipped]
+    /// maps N×c×h×w among its outputs, of which those called `detail…` only say where a defect is
+    /// [default: own for 28x28, else shipped]
     #[arg(long, value_name = "shipped|own|ONNX", value_parser = parse_features)]
     features: Option<FeaturesArg>,
     /// Outputs of --features that are taken [default: all maps]

@@ -43,6 +43,8 @@ const TURNED: usize = 300;
 /// As how many frames all copies together count, but for turned ones, which count as frames: what
 /// many frames say themselves about how they vary is better than what copies do.
 const COPIES_COUNT: f64 = 200.0;
+/// The same of residuals, in which sharpness and noise of a copy are larger than small defects.
+const RESIDUAL_COPIES_COUNT: f64 = 100.0;
 
 /// Steps of the VAE over features for each step in which the network was trained, and at most: who trains
 /// briefly does not wait for it. A step takes a tenth of one of the network's.
@@ -67,6 +69,14 @@ pub(super) enum Of {
 
 impl Of {
     const ALL: [Self; 3] = [Self::Features, Self::Details, Self::Reconstruction];
+
+    /// As how many frames all copies in a nearly held pose count.
+    fn copies_count(self) -> f64 {
+        match self {
+            Self::Features | Self::Details => COPIES_COUNT,
+            Self::Reconstruction => RESIDUAL_COPIES_COUNT,
+        }
+    }
 }
 
 /// A fitted way from a frame to distances.
@@ -461,7 +471,7 @@ pub(super) fn source<'a, 'b>(
         },
         looks,
         copy_weight: match pose {
-            Pose::Held => (COPIES_COUNT / made as f64).min(1.0),
+            Pose::Held => (of.copies_count() / made as f64).min(1.0),
             Pose::Turned => 1.0,
         },
         progress: None,
