@@ -383,29 +383,15 @@ fn average(
     for &source in sources {
         let field = find(fields, source)?;
         let values = enlarge.apply(field.values(standardised), field.shape);
-        let values = out.iter_mut().zip(values);
-        match mean {
-            Mean::Arithmetic => values.for_each(|(out, value)| *out += share * value),
-            // NaN would pass `max` by.
-            Mean::Geometric => values.for_each(|(out, &value)| {
-                *out += share
-                    * if value < LEAST_FACTOR {
-                        LEAST_FACTOR
-                    } else {
-                        value
-                    }
-                    .ln();
-            }),
+        for (out, &value) in out.iter_mut().zip(values) {
+            *out += share * mean.term(value);
         }
     }
-    if mean == Mean::Geometric {
-        out.iter_mut().for_each(|out| *out = out.exp());
+    for out in out {
+        *out = mean.of_terms(*out);
     }
     Ok(())
 }
-
-/// Smaller distances count as this one in a product.
-const LEAST_FACTOR: f32 = 1e-6;
 
 fn find(fields: &[Field], source: Source) -> Result<&Field, AnomalyError> {
     fields

@@ -141,6 +141,26 @@ pub enum Mean {
 }
 
 impl Mean {
+    /// Smaller distances count as this one in a product.
+    const LEAST_FACTOR: f32 = 1e-6;
+
+    /// What a value adds to the arithmetic mean of terms that [`Self::of_terms`] takes; NaN stays NaN.
+    pub fn term(self, value: f32) -> f32 {
+        match self {
+            Self::Arithmetic => value,
+            Self::Geometric if value < Self::LEAST_FACTOR => Self::LEAST_FACTOR.ln(),
+            Self::Geometric => value.ln(),
+        }
+    }
+
+    /// The mean of values, from the arithmetic mean of their [terms](Self::term).
+    pub fn of_terms(self, mean: f32) -> f32 {
+        match self {
+            Self::Arithmetic => mean,
+            Self::Geometric => mean.exp(),
+        }
+    }
+
     /// Whether it is the usual one.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
     fn is_arithmetic(&self) -> bool {

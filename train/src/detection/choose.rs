@@ -450,18 +450,16 @@ fn pixel_figures(
             Truth::Shape => continue,
         };
         let mut map = vec![0.0; size[0] * size[1]];
+        let share = 1.0 / fields.len() as f32;
         for (treatment, &field) in treatments.iter_mut().zip(fields) {
             let values = treatment.apply(&trial.maps[field])?;
             let shape = gathered.fields[field].shape;
-            let values = map.iter_mut().zip(nearest(&values, shape, size));
-            match score.mean {
-                Mean::Arithmetic => values.for_each(|(out, value)| *out += value),
-                Mean::Geometric => values.for_each(|(out, value)| *out += value.max(1e-6).ln()),
+            for (out, value) in map.iter_mut().zip(nearest(&values, shape, size)) {
+                *out += share * score.mean.term(value);
             }
         }
-        if score.mean == Mean::Geometric {
-            let share = 1.0 / fields.len() as f32;
-            map.iter_mut().for_each(|out| *out = (share * *out).exp());
+        for out in &mut map {
+            *out = score.mean.of_terms(*out);
         }
         last.apply(&mut map)?;
         let of_blocks = Array2::from_shape_fn(blocks, |block| {

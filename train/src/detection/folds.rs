@@ -39,7 +39,7 @@ const COMPARED: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Folds {
     /// Whose distances they are.
-    pub(super) source: Source,
+    source: Source,
     /// Number of folds.
     pub(super) count: usize,
     /// The fold of each frame.

@@ -292,7 +292,7 @@ pub fn fit(
             .map_err(|problem| anyhow!("cannot lay out {name}: {problem}"))?;
         files.insert(name, file);
     }
-    let judging = folds.as_ref().map(|folds| folds.source);
+    let judging = folds.as_ref().map(Folds::source);
     let only_distances = judging.is_some_and(|source| scoring.map.sources == [source]);
     let figures = choice
         .table

@@ -207,22 +207,7 @@ fn large_planes_are_kept_on_a_grid_and_proved() {
 #[test]
 fn reconstructions_are_compared_with_those_of_normal_frames() {
     let scratch = Scratch::new();
-    let run = scratch.train(&[
-        "fit",
-        "frames",
-        "--preset",
-        "edge",
-        "--size",
-        "128",
-        "--batch",
-        "2",
-        "--steps",
-        "12",
-        "--score",
-        "residual-z",
-        "--out",
-        "model",
-    ]);
+    let run = scratch.train(&fit("model", &["--score", "residual-z"]));
     let said = stderr(&run);
     assert!(run.status.success(), "{said}");
     assert!(said.contains("reconstruction (per-position)"), "{said}");
