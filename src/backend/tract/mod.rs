@@ -1,7 +1,9 @@
 //! The built-in engine: tract, pure Rust, CPU, one thread.
 
 mod direct_conv;
+mod matrix_vector;
 mod registers;
+mod vectors;
 mod weighted_sum;
 
 use std::cell::Cell;
@@ -147,6 +149,7 @@ fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimp
     }
     let mut model = model.into_typed()?.into_decluttered()?;
     direct_conv::replace_convolutions(&mut model)?;
+    matrix_vector::replace_products(&mut model)?;
     model.optimize()?;
     for (info, outlet) in file.outputs.iter().zip(&model.outputs) {
         let fact = model.outlet_fact(*outlet)?;
@@ -160,6 +163,14 @@ fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimp
     let plan = model.into_runnable()?;
     let state = plan.spawn()?;
     Ok((plan, state))
+}
+
+/// The values of a constant of 32-bit floats.
+fn constants(tensor: &Tensor) -> TractResult<Option<&[f32]>> {
+    if tensor.datum_type() != f32::datum_type() || !tensor.is_plain() {
+        return Ok(None);
+    }
+    Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?))
 }
 
 thread_local! {

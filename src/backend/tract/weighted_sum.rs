@@ -1,30 +1,11 @@
 //! Weighted sums of shifted rows, the inner loop of a direct convolution, compiled twice on x86-64.
 //! Vectors of 512 bits gained nothing.
 
+use super::vectors::Vectors;
+
 /// Sums that are kept in registers at a time: eight vectors of eight, as many as hide the latency of
 /// a multiply-add.
 pub(super) const BLOCK: usize = 64;
-
-/// What the processor can do, looked up once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vectors {
-    /// What the target has at least.
-    Baseline,
-    /// 256 bits and fused multiply-add.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-}
-
-impl Vectors {
-    /// Those of this processor.
-    pub(super) fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Self::Avx2;
-        }
-        Self::Baseline
-    }
-}
 
 /// `sums[i] = start + Σ weights[t] · cells[offsets[t] + i]`.
 ///

@@ -161,7 +161,12 @@ impl Model {
         let mean = graph.floats("cell_mean", &[cells, directions, 1], &gaussians.mean);
         let difference = graph.node("Sub", "difference", &[&by_cell, &mean], &[]);
 
-        let squared = whitened(graph, (&difference, context), gaussians, cells);
+        let squared = whitened(
+            graph,
+            (&difference, context),
+            gaussians,
+            (cells, reach == 0),
+        );
         if reach == 0 {
             return squared;
         }
@@ -357,13 +362,13 @@ fn spread(graph: &mut GraphBuilder, distance: &Value, context: &Value, beta: &[f
     graph.node("Mul", "spread", &[distance, &factor], &[])
 }
 
-/// |W·d − B·a|² for the matrices d of N×cells×r×s and the context a: N×cells×1×s. In parts, each of which
-/// tract puts together when it loads the file.
+/// |W·d − B·a|² for the matrices d of N×cells×r×s, of `one_column` or several, and the context a:
+/// N×cells×1×s. In parts, each of which tract puts together when it loads the file.
 fn whitened(
     graph: &mut GraphBuilder,
     (difference, context): (&Value, Option<&Value>),
     gaussians: &CellGaussians,
-    cells: usize,
+    (cells, one_column): (usize, bool),
 ) -> Value {
     let directions = gaussians.directions;
     let length = triangle::length(directions);
@@ -401,7 +406,15 @@ fn whitened(
             let expected = graph.node("MatMul", &values, &[&weights, context], &[]);
             white = graph.node("Sub", &format!("{name}.less"), &[&white, &expected], &[]);
         }
-        squared.push(sum_of_squares(graph, &name, &white, 2));
+        squared.push(if one_column {
+            // Sums over the last axis are those that tract is fast at.
+            let vectors = format!("{name}.vectors");
+            let vectors = reshape(graph, &vectors, &white, &[count, directions]);
+            let sums = sum_of_squares(graph, &name, &vectors, 2);
+            reshape(graph, &format!("{name}.squared"), &sums, &[count, 1, 1])
+        } else {
+            sum_of_squares(graph, &name, &white, 2)
+        });
     }
     match &squared[..] {
         [squared] => squared.clone(),

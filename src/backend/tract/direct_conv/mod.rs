@@ -1,4 +1,5 @@
-//! Convolutions of few input channels a group, depthwise ones above all, as sums of shifted rows.
+//! Convolutions of few input channels a group, depthwise ones above all, and means of neighbours, as
+//! sums of shifted rows.
 //!
 //! tract computes these pixel by pixel where the stride is not 1 or the kernel has more than a few
 //! taps. Here the rows that a run of output rows needs are copied with their padding into one plane
@@ -9,11 +10,15 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
+use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::math::{Max, Min};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::weighted_sum::{BLOCK, Vectors, weighted_sums};
+use super::{
+    constants,
+    vectors::Vectors,
+    weighted_sum::{BLOCK, weighted_sums},
+};
 
 #[cfg(test)]
 mod tests;
@@ -83,14 +88,6 @@ fn clamp_after(model: &TypedModel, id: usize) -> TractResult<Option<(usize, f32,
     })
 }
 
-/// The values of a constant of 32-bit floats.
-fn constants(tensor: &Tensor) -> TractResult<Option<&[f32]>> {
-    if tensor.datum_type() != f32::datum_type() || !tensor.is_plain() {
-        return Ok(None);
-    }
-    Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?))
-}
-
 /// One side of the picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Side {
@@ -108,13 +105,25 @@ impl Side {
         (self.kernel - 1) / self.stride
     }
 
+    /// For each output, how many taps look at values and not at padding.
+    fn inside(&self) -> Vec<usize> {
+        let range = |output: usize| {
+            let first = output * self.stride;
+            (first..first + self.kernel)
+                .filter(|place| (self.pad..self.pad + self.input).contains(place))
+        };
+        (0..self.output)
+            .map(|output| range(output).count())
+            .collect()
+    }
+
     /// Phases of the stride that have a tap.
     fn phases(&self) -> usize {
         self.stride.min(self.kernel)
     }
 }
 
-/// A convolution of groups of few input channels, and a clamp.
+/// A convolution of groups of few input channels, factors and a clamp.
 #[derive(Clone, Debug, PartialEq)]
 struct DirectConv {
     rows: Side,
@@ -130,6 +139,8 @@ struct DirectConv {
     weights: Vec<f32>,
     /// One an output channel.
     bias: Vec<f32>,
+    /// What a sum is multiplied by at each place of an output channel; empty for nothing.
+    factors: Vec<f32>,
     low: f32,
     high: f32,
     /// Distances of the taps of one output channel from the first.
@@ -141,60 +152,108 @@ struct DirectConv {
 impl Eq for DirectConv {}
 
 impl DirectConv {
-    /// The operator for a node, if it is a convolution that this file is for.
+    /// The operator for a node, if it is a convolution or a mean that this file is for.
     fn of(model: &TypedModel, id: usize) -> TractResult<Option<Self>> {
         let node = model.node(id);
-        let (Some(conv), &[input, kernel, bias]) = (node.op_as::<Conv>(), &node.inputs[..]) else {
+        let Some(from) = node.inputs.first() else {
             return Ok(None);
         };
-        let spec = &conv.pool_spec;
-        let fits = conv.q_params.is_none()
-            && conv.kernel_fmt == KernelFormat::OIHW
-            && matches!(spec.data_format, DataFormat::NCHW | DataFormat::CHW)
-            && spec.rank() == 2
-            && spec.dilations().iter().all(|&dilation| dilation == 1)
-            && (spec.kernel_shape.iter()).all(|side| (1..=MAX_KERNEL).contains(side))
-            && spec.kernel_shape.iter().any(|&side| side > 1)
-            && (spec.strides().iter()).all(|stride| (1..=MAX_STRIDE).contains(stride))
-            && conv.group > 0
-            && spec.input_channels.is_multiple_of(conv.group)
-            && spec.output_channels.is_multiple_of(conv.group)
-            && (1..=MAX_CHANNELS).contains(&(spec.input_channels / conv.group));
-        let input = model.outlet_fact(input)?;
-        let output = &node.outputs[0].fact;
-        let floats = [input, output].map(|fact| fact.datum_type == f32::datum_type());
-        let (true, [true, true], Some(from), Some(to), Some(kernel), Some(bias)) = (
-            fits,
-            floats,
-            input.shape.as_concrete(),
-            output.shape.as_concrete(),
+        let (from, to) = (model.outlet_fact(*from)?, &node.outputs[0].fact);
+        let floats = [from, to].map(|fact| fact.datum_type == f32::datum_type());
+        let (Some(from), Some(to), [true, true]) =
+            (from.shape.as_concrete(), to.shape.as_concrete(), floats)
+        else {
+            return Ok(None);
+        };
+        if let Some(pool) = node.op_as::<SumPool>() {
+            return Ok(Self::mean(pool, from, to));
+        }
+        let (Some(conv), &[_, kernel, bias]) = (node.op_as::<Conv>(), &node.inputs[..]) else {
+            return Ok(None);
+        };
+        let (Some(kernel), Some(bias), true, None) = (
             model.outlet_fact(kernel)?.konst.as_deref(),
             model.outlet_fact(bias)?.konst.as_deref(),
+            conv.kernel_fmt == KernelFormat::OIHW,
+            &conv.q_params,
         ) else {
             return Ok(None);
         };
         let (Some(weights), Some(bias)) = (constants(kernel)?, constants(bias)?) else {
             return Ok(None);
         };
-        let inputs = spec.input_channels / conv.group;
-        let taps = inputs * spec.kernel_shape.iter().product::<usize>();
         let bias = match bias {
-            &[one] => vec![one; spec.output_channels],
+            &[one] => vec![one; conv.pool_spec.output_channels],
             bias => bias.to_vec(),
         };
+        let parameters = (weights.to_vec(), bias);
+        Ok(Self::new(
+            &conv.pool_spec,
+            conv.group,
+            [from, to],
+            parameters,
+        ))
+    }
+
+    /// Means of the values under a window that are not padding.
+    fn mean(pool: &SumPool, from: &[usize], to: &[usize]) -> Option<Self> {
+        let spec = &pool.pool_spec;
+        let channels = spec.input_channels;
+        // A weight for each tap and channel, which must not outgrow the picture.
+        let weights =
+            (spec.kernel_shape.iter()).try_fold(channels, |all, &side| all.checked_mul(side))?;
+        if !pool.normalize || pool.count_include_pad || weights > from.iter().product() {
+            return None;
+        }
+        let parameters = (vec![1.0; weights], vec![0.0; channels]);
+        let mut op = Self::new(spec, channels, [from, to], parameters)?;
+        let down = op.rows.inside();
+        let across = op.columns.inside();
+        if down.contains(&0) || across.contains(&0) {
+            return None;
+        }
+        let of_row = |rows: usize| {
+            across
+                .iter()
+                .map(move |&columns| 1.0 / (rows * columns) as f32)
+        };
+        op.factors = down.iter().flat_map(|&rows| of_row(rows)).collect();
+        Some(op)
+    }
+
+    /// The operator with these weights and one bias a channel, if it can do that.
+    fn new(
+        spec: &PoolSpec,
+        groups: usize,
+        [from, to]: [&[usize]; 2],
+        (weights, bias): (Vec<f32>, Vec<f32>),
+    ) -> Option<Self> {
+        let fits = matches!(spec.data_format, DataFormat::NCHW | DataFormat::CHW)
+            && spec.rank() == 2
+            && spec.dilations().iter().all(|&dilation| dilation == 1)
+            && (spec.kernel_shape.iter()).all(|side| (1..=MAX_KERNEL).contains(side))
+            && spec.kernel_shape.iter().any(|&side| side > 1)
+            && (spec.strides().iter()).all(|stride| (1..=MAX_STRIDE).contains(stride))
+            && groups > 0
+            && spec.input_channels.is_multiple_of(groups)
+            && spec.output_channels.is_multiple_of(groups)
+            && (1..=MAX_CHANNELS).contains(&(spec.input_channels / groups));
+        if !fits {
+            return None;
+        }
+        let inputs = spec.input_channels / groups;
+        let taps = inputs * spec.kernel_shape.iter().product::<usize>();
         let (batch, own) = if spec.data_format.has_n() {
-            (from.first().copied(), 1)
+            (from.first().copied()?, 1)
         } else {
-            (Some(1), 0)
+            (1, 0)
         };
-        let (Some(batch), [from_channels, height, width], [to_channels, to_height, to_width]) = (
-            batch,
-            &from[own.min(from.len())..],
-            &to[own.min(to.len())..],
-        ) else {
-            return Ok(None);
+        let (&[from_channels, height, width], &[to_channels, to_height, to_width]) =
+            (from.get(own..)?, to.get(own..)?)
+        else {
+            return None;
         };
-        let pads = spec.computed_padding(&[*height, *width]);
+        let pads = spec.computed_padding(&[height, width]);
         let side = |axis: usize, input: usize, output: usize| Side {
             input,
             output,
@@ -202,45 +261,45 @@ impl DirectConv {
             stride: spec.stride(axis),
             pad: pads[axis].pad_before,
         };
-        let (rows, columns) = (side(0, *height, *to_height), side(1, *width, *to_width));
-        let consistent = *from_channels == spec.input_channels
-            && *to_channels == spec.output_channels
+        let (rows, columns) = (side(0, height, to_height), side(1, width, to_width));
+        let consistent = from_channels == spec.input_channels
+            && to_channels == spec.output_channels
             && (own == 0 || to[0] == batch)
             && spec.output_channels.checked_mul(taps) == Some(weights.len())
             && bias.len() == spec.output_channels
-            && (0..2).all(|axis| pads[axis].convoluted == [*to_height, *to_width][axis])
-            && *to_width <= MAX_WIDTH
+            && (0..2).all(|axis| pads[axis].convoluted == [to_height, to_width][axis])
+            && to_width <= MAX_WIDTH
             && !from.contains(&0)
             && !to.contains(&0);
-        Ok(consistent.then(|| {
-            let mut op = Self {
-                rows,
-                columns,
-                input_shape: from.into(),
-                output_shape: to.into(),
-                groups: conv.group,
-                inputs,
-                outputs: spec.output_channels / conv.group,
-                weights: weights.to_vec(),
-                bias,
-                low: f32::NEG_INFINITY,
-                high: f32::INFINITY,
-                offsets: Vec::with_capacity(taps),
-                vectors: Vectors::detect(),
-            };
-            let (width, plane) = (op.width(), op.plane());
-            for channel in 0..inputs {
-                for (y, x) in
-                    (0..rows.kernel).flat_map(|y| (0..columns.kernel).map(move |x| (y, x)))
-                {
-                    let phase = (channel * rows.phases() + y % rows.stride) * columns.phases()
-                        + x % columns.stride;
-                    let inside = y / rows.stride * width + x / columns.stride;
-                    op.offsets.push(phase * plane + inside);
-                }
+        if !consistent {
+            return None;
+        }
+        let mut op = Self {
+            rows,
+            columns,
+            input_shape: from.into(),
+            output_shape: to.into(),
+            groups,
+            inputs,
+            outputs: spec.output_channels / groups,
+            weights,
+            bias,
+            factors: Vec::new(),
+            low: f32::NEG_INFINITY,
+            high: f32::INFINITY,
+            offsets: Vec::with_capacity(taps),
+            vectors: Vectors::detect(),
+        };
+        let (width, plane) = (op.width(), op.plane());
+        for channel in 0..inputs {
+            for (y, x) in (0..rows.kernel).flat_map(|y| (0..columns.kernel).map(move |x| (y, x))) {
+                let phase = (channel * rows.phases() + y % rows.stride) * columns.phases()
+                    + x % columns.stride;
+                let inside = y / rows.stride * width + x / columns.stride;
+                op.offsets.push(phase * plane + inside);
             }
-            op
-        }))
+        }
+        Some(op)
     }
 
     /// Width of a copied row, in columns of the output.
@@ -290,6 +349,7 @@ impl DirectConv {
                     let weights = &self.weights[channel * taps..][..taps];
                     let tapped = (&self.offsets[..], weights);
                     weighted_sums(self.vectors, tapped, self.bias[channel], &cells, sums);
+                    self.multiply(first, sums);
                     let output =
                         output[first * self.columns.output..].chunks_exact_mut(self.columns.output);
                     for (row, sums) in output.zip(sums.chunks(width)).take(rows) {
@@ -300,6 +360,16 @@ impl DirectConv {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Multiplies the sums of output rows from `first` by their factors.
+    fn multiply(&self, first: usize, sums: &mut [f32]) {
+        let factors = self.factors.chunks_exact(self.columns.output).skip(first);
+        for (row, factors) in sums.chunks_mut(self.width()).zip(factors) {
+            for (sum, factor) in row.iter_mut().zip(factors) {
+                *sum *= factor;
             }
         }
     }

@@ -336,6 +336,53 @@ fn the_baseline_gives_what_plain_loops_give() {
 }
 
 #[test]
+fn means_of_neighbours_leave_padding_out() {
+    for (size, side, stride, pad) in [
+        ([16, 16], 3, 1, 1),
+        ([64, 65], 4, 2, 1),
+        ([33, 20], 6, 4, 1),
+        ([9, 9], 5, 3, 2),
+        ([8, 8], 2, 2, 0),
+    ] {
+        let (channels, batch) = (5, 2);
+        let [oh, ow] = size.map(|length| (length + 2 * pad - side) / stride + 1);
+        let mut b = GraphBuilder::default();
+        b.input("x", &[0, channels as i64, size[0] as i64, size[1] as i64]);
+        let attributes = vec![
+            ints("kernel_shape", &[side as i64; 2]),
+            ints("strides", &[stride as i64; 2]),
+            ints("pads", &[pad as i64; 4]),
+        ];
+        b.node("AveragePool", &["x"], &["y"], attributes);
+        b.output("y", &[0, channels as i64, oh as i64, ow as i64]);
+        let file = ModelFile::read(&encode(&b.finish()), "test.onnx", batch).unwrap();
+        let mut graph = TractGraph::load(file).unwrap();
+        let mut nodes = graph.plan.model().nodes().iter();
+        assert!(nodes.any(|node| node.op.name() == "DirectConv"));
+        let input = values(44, batch * channels * size[0] * size[1]);
+        let mut found = vec![f32::NAN; batch * channels * oh * ow];
+        graph.run(&[&input], &mut [&mut found]).unwrap();
+        for (place, found) in found.into_iter().enumerate() {
+            let (y, x) = (place / ow % oh, place % ow);
+            let plane = &input[place / (oh * ow) * size[0] * size[1]..];
+            let span = |at: usize, of: usize| {
+                (at * stride).saturating_sub(pad)..(at * stride + side - pad).min(of)
+            };
+            let cells = span(y, size[0])
+                .flat_map(|row| span(x, size[1]).map(move |column| row * size[1] + column));
+            let (sum, count) = cells.fold((0.0, 0), |(sum, count), cell| {
+                (sum + f64::from(plane[cell]), count + 1)
+            });
+            let expected = sum / f64::from(count);
+            assert!(
+                (expected - f64::from(found)).abs() < 1e-6,
+                "{size:?}, {side}, {place}"
+            );
+        }
+    }
+}
+
+#[test]
 fn others_are_left_to_tract() {
     for case in [
         Case {
