@@ -14,6 +14,7 @@ use edge_vae::{
 use ndarray::{Array2, Array3};
 
 use super::{Score, gather::Gathered, trials::Truth};
+use crate::features::Kind;
 
 /// A better score has to be better by this much (AUROC) than one that comes before it in the order
 /// of preference: synthetic validation is no finer.
@@ -326,11 +327,16 @@ fn choose_map(
     let mut candidates = vec![(vec![image.field], image.standardised, arithmetic)];
     if wanted == Score::Auto {
         candidates.push((vec![image.field], !image.standardised, arithmetic));
+        // Where parts lie anywhere, Gaussians of single places tell what lies where in the synthetic
+        // frames, and the map of a part that lies otherwise is full of it.
+        let lies_anywhere = gathered.fields[image.field].gaussians == Some(Kind::PositionFree);
         let others = (0..gathered.fields.len()).filter(|&f| {
+            let field = &gathered.fields[f];
             // Of several kinds of features only the chosen one becomes a graph.
-            gathered.fields[f].source != gathered.fields[image.field].source
-                && gathered.fields[f].source != Source::Features
-                && gathered.fields[f].source != Source::Latent
+            field.source != gathered.fields[image.field].source
+                && field.source != Source::Features
+                && field.source != Source::Latent
+                && !(lies_anywhere && field.gaussians == Some(Kind::PerPosition))
         });
         // A single cell tells no places apart.
         let says_where = gathered.fields[image.field].shape != [1, 1];
@@ -339,7 +345,8 @@ fn choose_map(
         }
         for other in others {
             let both = vec![image.field, other];
-            if gathered.fields[other].is_distance && gathered.fields[image.field].is_distance {
+            let distances = [other, image.field].map(|f| gathered.fields[f].gaussians.is_some());
+            if distances == [true; 2] {
                 candidates.push((both.clone(), false, Mean::Geometric));
             }
             candidates.push((vec![other], true, arithmetic));

@@ -125,6 +125,14 @@ impl Fitted {
         }
     }
 
+    /// Which Gaussians it is, if it is some.
+    pub(super) fn gaussians(&self) -> Option<Kind> {
+        match self {
+            Self::OfMaps { model, .. } if !self.is_vae() => Some(model.kind()),
+            _ => None,
+        }
+    }
+
     /// Whether it is a VAE.
     pub(super) fn is_vae(&self) -> bool {
         matches!(self, Self::OfMaps { model, .. } if model.kind() == Kind::Vae)

@@ -7,6 +7,8 @@ use edge_vae::{
     preprocess::{CanvasLayout, Interior},
 };
 
+use crate::features::Kind;
+
 /// Smoothings of full-resolution sources that are tried, as shares of the tensor's shorter side,
 /// the preferred first.
 const FINE: [f32; 3] = [1.0 / 64.0, 1.0 / 128.0, 1.0 / 32.0];
@@ -23,8 +25,9 @@ pub(super) struct Field {
     pub source: Source,
     /// Whether the network that makes it was trained on synthetic defects.
     pub practised: bool,
-    /// Whether its values are distances: never negative, and of no unit that means anything.
-    pub is_distance: bool,
+    /// The kind of Gaussians whose distances its values are: never negative, and of no unit that means
+    /// anything.
+    pub gaussians: Option<Kind>,
     /// Whether encoder and decoder have to run for it.
     pub needs_vae: bool,
     /// Rows and columns of its map of the canvas.
@@ -100,7 +103,7 @@ impl Field {
             name: name.into(),
             source,
             practised,
-            is_distance: false,
+            gaussians: None,
             needs_vae: true,
             shape,
             interior,

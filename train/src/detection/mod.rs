@@ -424,7 +424,7 @@ impl<'a> Evidence<'a> {
                     let named = (source, self.is_practised(source));
                     let model = self.models.get(place);
                     let mut field = Field::new(name, named, shape, tensor, self.layout)?;
-                    field.is_distance = model.is_some_and(|model| !model.is_vae());
+                    field.gaussians = model.and_then(Fitted::gaussians);
                     field.needs_vae = !self.is_of_backbone(source);
                     Ok(field)
                 })

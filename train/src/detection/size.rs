@@ -1,14 +1,16 @@
-//! At which size frames are worked on: at the one at which the second network's features tell
+//! At which size frames are worked on, and whether in tiles: as the second network's features tell
 //! synthetic defects best.
 //!
-//! All sizes see the same pictures: frames and defects are drawn at the largest and averaged down to
-//! the others, so that a defect of a few pixels is as small in the frame for all of them.
+//! All candidates see the same pictures: frames and defects are drawn at the first one's canvas, the
+//! largest, and prepared for the others as photographs of that size would be, so that a defect of a few
+//! pixels is as small in the frame for all of them.
 
 use std::{sync::atomic::Ordering, thread::available_parallelism};
 
 use anyhow::{Context, Result, bail};
 use edge_vae::{
     anomaly::{Aggregation, Backbone},
+    frame::{Frame, PixelFormat},
     metrics::auroc,
     preprocess::{PreprocessSettings, Preprocessor},
 };
@@ -34,8 +36,8 @@ const COPIES: usize = 2;
 /// Every how many of the frames of synthetic validation one is judged.
 const TRIALS: usize = 2;
 
-/// A smaller size is taken where it is better than a larger one by this much (AUROC): real defects may
-/// be smaller than drawn ones, and synthetic validation is no finer.
+/// A smaller size is taken where it is better than a larger one, or than tiles, by this much (AUROC):
+/// real defects may be smaller than drawn ones, and synthetic validation is no finer.
 const BETTER: f64 = 0.01;
 
 /// The score of a map of distances: the best of these.
@@ -44,21 +46,33 @@ const AGGREGATIONS: [Aggregation; 2] = [
     Aggregation::TopFraction { fraction: 0.005 },
 ];
 
-/// A size at which frames may be worked on.
+/// A way in which frames may be worked on.
 #[derive(Debug)]
 pub struct Candidate<'a, F> {
-    /// Side of the tensor, in pixels.
-    pub side: usize,
-    /// From frame to tensor, with values in [0, 1].
+    /// From frame to tensors, with values in [0, 1].
     pub preprocess: &'a PreprocessSettings,
-    /// Loads the second network for it.
+    /// Loads the second network for one tensor.
     pub load: F,
 }
 
-/// The side among `candidates`, the largest first, whose divisors the other sides are: of `material`
-/// the training frames are fitted on, the validation frames judged; its frames are those of the
-/// largest side before exposure and contrast are evened, in [0, 1]. Says on the standard error what
-/// was chosen, and why.
+impl<F> Candidate<'_, F> {
+    /// For people.
+    fn name(&self) -> String {
+        let [_, height, width] = self.preprocess.shape();
+        match self.preprocess.tiles {
+            None => format!("{width}×{height} pixels"),
+            Some(tiles) => format!(
+                "{}×{} pixels in tiles of {width}×{height}",
+                tiles.width, tiles.height
+            ),
+        }
+    }
+}
+
+/// The place of the best of `candidates`, the largest canvas first: of `material` the training frames
+/// are fitted on, the validation frames judged; its frames are those of the first candidate's canvas
+/// before exposure and contrast are evened, in [0, 1]. Says on the standard error what was chosen, and
+/// why.
 ///
 /// # Errors
 /// Ctrl-C, frames that can no longer be read, values that are not finite.
@@ -79,19 +93,19 @@ pub fn choose<F: Fn() -> Result<Backbone> + Sync>(
          largest:",
         trials.len() - defects
     );
-    for (side, auroc) in found {
-        let mark = if side == chosen { "  <- chosen" } else { "" };
-        eprintln!("  {:5.1} %  {side}×{side} pixels{mark}", 100.0 * auroc);
+    for (place, (candidate, auroc)) in candidates.iter().zip(found).enumerate() {
+        let mark = if place == chosen { "  <- chosen" } else { "" };
+        eprintln!("  {:5.1} %  {}{mark}", 100.0 * auroc, candidate.name());
     }
     Ok(chosen)
 }
 
-/// The side of each of `candidates`, and its AUROC on `trials`.
+/// The AUROC of each of `candidates` on `trials`.
 fn measure<F: Fn() -> Result<Backbone> + Sync>(
     material: &Material,
     candidates: &[Candidate<'_, F>],
     trials: &[(Vec<f32>, Truth)],
-) -> Result<Vec<(usize, f64)>> {
+) -> Result<Vec<f64>> {
     let anomalous: Vec<bool> = trials.iter().map(|(_, t)| t.is_anomalous()).collect();
     let looks = looks(material)?;
     let validation = &material.split.validation;
@@ -107,18 +121,15 @@ fn measure<F: Fn() -> Result<Backbone> + Sync>(
         .all(&pictures)?;
         let judged = seen.split_off(looks.len() + validation.len());
         let held_out = seen.split_off(looks.len());
-        let auroc = separation(seen, held_out, &judged, &anomalous)?;
-        Ok((candidate.side, auroc))
+        separation(seen, held_out, &judged, &anomalous)
     };
     candidates.iter().map(measure).collect()
 }
 
-/// Of sides and their AUROC, the largest side first: the first that no later one beats by
-/// [`BETTER`].
-fn preferred(found: &[(usize, f64)]) -> Option<usize> {
-    let top = found.iter().map(|(_, auroc)| *auroc).fold(0.0, f64::max);
-    let good = found.iter().find(|(_, auroc)| *auroc >= top - BETTER);
-    good.map(|(side, _)| *side)
+/// Of the candidates' AUROC: the first that no later one beats by [`BETTER`].
+fn preferred(found: &[f64]) -> Option<usize> {
+    let top = found.iter().copied().fold(0.0, f64::max);
+    found.iter().position(|&auroc| auroc >= top - BETTER)
 }
 
 /// The training frames and their copies, neither evened nor normalised, of the largest side.
@@ -138,61 +149,74 @@ fn looks(material: &Material) -> Result<Vec<Vec<f32>>> {
     Ok(looks.into_iter().flatten().collect())
 }
 
-/// What the second network sees at a size.
+/// What the second network sees of a candidate's frames.
 struct See<'a, 'b, F> {
     material: &'a Material<'a>,
     candidate: &'a Candidate<'b, F>,
 }
 
 impl<F: Fn() -> Result<Backbone> + Sync> See<'_, '_, F> {
-    /// Feature maps of `pictures` of the largest side, on all processors.
-    fn all(&self, pictures: &[&[f32]]) -> Result<Vec<Maps>> {
+    /// Feature maps of `pictures` of the first candidate's canvas, those of each tile, on all
+    /// processors.
+    fn all(&self, pictures: &[&[f32]]) -> Result<Vec<Vec<Maps>>> {
         let processors = available_parallelism().map_or(1, usize::from);
         let part = pictures.len().div_ceil(processors).max(1);
         let parts = pictures.par_chunks(part).map(|part| self.some(part));
         Ok(parts.collect::<Result<Vec<_>>>()?.concat())
     }
 
-    fn some(&self, pictures: &[&[f32]]) -> Result<Vec<Maps>> {
+    fn some(&self, pictures: &[&[f32]]) -> Result<Vec<Vec<Maps>>> {
         let settings = self.candidate.preprocess.clone();
+        let mut tensor = vec![0.0; settings.shape().iter().product()];
         let mut preprocessor = Preprocessor::with_mask(settings, self.material.mask)?;
         let mut network = (self.candidate.load)()?;
-        let shape = self.material.frames.shape();
-        let factor = shape[1] / self.candidate.side;
+        let drawn = self.material.frames.shape();
         let see = |picture: &&[f32]| {
             if self.material.interrupted.load(Ordering::Relaxed) {
                 bail!("interrupted");
             }
-            let reduced = averaged(picture, shape, factor);
-            preprocessor.prepare_values(&reduced, "a frame at another size")?;
-            network.run(preprocessor.canvas())?;
-            let maps = network.maps().iter().enumerate().map(|(place, map)| {
-                let shape = [map.shape[1], map.shape[2], map.shape[3]];
-                (map.name.clone(), shape, network.values(place).to_vec())
+            if preprocessor.settings().canvas_shape() == drawn {
+                preprocessor.prepare_values(picture, NAME)?;
+            } else {
+                preprocessor.prepare_canvas(&photograph(picture, drawn)?)?;
+            }
+            let tiles = 0..preprocessor.layout().count();
+            let maps = tiles.map(|tile| {
+                preprocessor.tile(tile, &mut tensor)?;
+                network.run(&tensor)?;
+                let maps = network.maps().iter().enumerate().map(|(place, map)| {
+                    let shape = [map.shape[1], map.shape[2], map.shape[3]];
+                    (map.name.clone(), shape, network.values(place).to_vec())
+                });
+                Ok(maps.collect())
             });
-            Ok(maps.collect())
+            maps.collect()
         };
         pictures.iter().map(see).collect()
     }
 }
 
-/// A picture C×H×W reduced by a whole factor: the mean of factor×factor pixels each.
-fn averaged(picture: &[f32], [channels, height, width]: [usize; 3], factor: usize) -> Vec<f32> {
-    if factor <= 1 {
-        return picture.to_vec();
-    }
-    let (rows, columns) = (height / factor, width / factor);
-    let share = 1.0 / (factor * factor) as f32;
-    let mut out = vec![0.0; channels * rows * columns];
-    for (place, out) in out.iter_mut().enumerate() {
-        let (channel, cell) = (place / (rows * columns), place % (rows * columns));
-        let (top, left) = (cell / columns * factor, cell % columns * factor);
-        for y in top..top + factor {
-            let row = &picture[(channel * height + y) * width + left..][..factor];
-            *out += share * row.iter().sum::<f32>();
-        }
-    }
-    out
+/// What drawn pictures are called in errors.
+const NAME: &str = "a frame at another size";
+
+/// A picture C×H×W in [0, 1] as a frame of that size.
+fn photograph(picture: &[f32], [channels, height, width]: [usize; 3]) -> Result<Frame> {
+    let pixels = height * width;
+    let format = match channels {
+        1 => PixelFormat::Gray16,
+        _ => PixelFormat::Rgb16,
+    };
+    let samples = (0..pixels)
+        .flat_map(|pixel| (0..channels).map(move |channel| picture[channel * pixels + pixel]))
+        .map(|value| (value.clamp(0.0, 1.0) * f32::from(u16::MAX)).round() as u16)
+        .collect();
+    Ok(Frame::from_u16(
+        width as u32,
+        height as u32,
+        format,
+        samples,
+        NAME,
+    )?)
 }
 
 /// Feature maps that are all there, and how many of the frames are no copies.
@@ -221,15 +245,17 @@ impl FeatureSource for Seen {
     }
 }
 
-/// The largest AUROC with which Gaussians of the features `train` tell the anomalous pictures of `judged`.
+/// The largest AUROC with which Gaussians of the features `train` tell the anomalous pictures of
+/// `judged`; of each picture there are the maps of its tiles.
 fn separation(
-    train: Vec<Maps>,
-    held_out: Vec<Maps>,
-    judged: &[Maps],
+    train: Vec<Vec<Maps>>,
+    held_out: Vec<Vec<Maps>>,
+    judged: &[Vec<Maps>],
     anomalous: &[bool],
 ) -> Result<f64> {
     let options = features::Options::default();
     let kinds = [Kind::PerPosition, Kind::PositionFree];
+    let (train, held_out) = (train.concat(), held_out.concat());
     let mut train = Seen {
         originals: train.len() / (1 + COPIES),
         maps: train,
@@ -242,9 +268,11 @@ fn separation(
     let mut best: f64 = 0.0;
     for model in models {
         let [rows, columns] = model.grid();
-        let distances = judged.par_iter().map(|maps| {
-            let mut map = vec![0.0; rows * columns];
-            model.distance(&borrowed(maps), &mut map)?;
+        let distances = judged.par_iter().map(|tiles| {
+            let mut map = vec![0.0; tiles.len() * rows * columns];
+            for (maps, map) in tiles.iter().zip(map.chunks_exact_mut(rows * columns)) {
+                model.distance(&borrowed(maps), map)?;
+            }
             Ok(map)
         });
         let distances = distances.collect::<Result<Vec<Vec<f32>>>>()?;
@@ -273,7 +301,7 @@ mod tests {
         anomaly::BackboneSettings,
         backend::{BackendKind, Engine, EngineOptions},
         dataset::{Dataset, DatasetOptions, Sample, Split},
-        preprocess::{Colour, Normalise},
+        preprocess::{Colour, Normalise, Tiles},
     };
 
     use super::*;
@@ -281,15 +309,15 @@ mod tests {
 
     #[test]
     fn the_largest_size_is_kept_unless_a_smaller_one_is_better() {
-        assert_eq!(preferred(&[(512, 0.90), (256, 0.905)]), Some(512));
-        assert_eq!(preferred(&[(512, 0.90), (256, 0.92)]), Some(256));
-        assert_eq!(preferred(&[(512, 0.95), (256, 0.80)]), Some(512));
+        assert_eq!(preferred(&[0.90, 0.905]), Some(0));
+        assert_eq!(preferred(&[0.90, 0.92]), Some(1));
+        assert_eq!(preferred(&[0.95, 0.80]), Some(0));
         assert_eq!(preferred(&[]), None);
     }
 
     /// Stripes of four pixels, which are gone at half the size, as are gaps in them.
     #[test]
-    fn what_half_the_size_loses_is_seen_at_the_whole() {
+    fn what_half_the_size_loses_is_seen_at_the_whole_and_in_tiles() {
         let side = 128;
         let room = tempfile::tempdir().unwrap();
         for number in 0..18_u32 {
@@ -309,6 +337,14 @@ mod tests {
             PreprocessSettings::new(side, side, Colour::Grey)
         };
         let (large, small) = (settings(side), settings(side / 2));
+        let tiled = PreprocessSettings {
+            tiles: Some(Tiles {
+                width: side as usize,
+                height: side as usize,
+                overlap: 0.0,
+            }),
+            ..small.clone()
+        };
         let mut preprocessor = Preprocessor::new(large.clone()).unwrap();
         let mut values = Vec::new();
         for sample in &samples {
@@ -351,7 +387,6 @@ mod tests {
             let (engine, network, identity) = (&engine, &network, &identity);
             let [channels, side, _] = PreprocessSettings::shape(preprocess);
             Candidate {
-                side,
                 preprocess,
                 load: move || {
                     let onnx = backbone::onnx(side, side)?;
@@ -366,29 +401,42 @@ mod tests {
                 },
             }
         };
-        let candidates = [candidate(&large), candidate(&small)];
+        let candidates = [&large, &tiled, &small].map(candidate);
+        assert_eq!(candidates[0].name(), "128×128 pixels");
+        assert_eq!(candidates[1].name(), "128×128 pixels in tiles of 64×64");
         let trials: Vec<_> = trials::draw(&material)
             .unwrap()
             .into_iter()
             .step_by(2)
             .collect();
         let found = measure(&material, &candidates, &trials).unwrap();
-        let [(first, whole), (second, half)] = found[..] else {
+        let [whole, in_tiles, half] = found[..] else {
             panic!("{found:?}")
         };
-        assert_eq!([first, second], [128, 64]);
         assert!(whole > half + BETTER, "{found:?}");
-        assert_eq!(preferred(&found), Some(128));
+        assert!(in_tiles > half + BETTER, "{found:?}");
         interrupted.store(true, Ordering::Relaxed);
         let error = choose(&material, &candidates).unwrap_err();
         assert_eq!(error.to_string(), "interrupted");
     }
 
     #[test]
-    fn pictures_are_averaged_down() {
-        let picture: Vec<f32> = (0..32).map(|i| i as f32).collect();
-        let found = averaged(&picture, [2, 4, 4], 2);
-        assert_eq!(found, [2.5, 4.5, 10.5, 12.5, 18.5, 20.5, 26.5, 28.5]);
-        assert_eq!(averaged(&picture, [2, 4, 4], 1), picture);
+    fn drawn_pictures_become_frames() {
+        let shape = [3, 1, 2];
+        let frame = photograph(&[0.0, 1.0, 0.5, 0.25, -0.1, 1.2], shape).unwrap();
+        let mut preprocessor =
+            Preprocessor::new(PreprocessSettings::new(2, 1, Colour::Rgb)).unwrap();
+        preprocessor.prepare_canvas(&frame).unwrap();
+        for (found, expected) in preprocessor
+            .canvas()
+            .iter()
+            .zip([0.0, 1.0, 0.5, 0.25, 0.0, 1.0])
+        {
+            assert!(
+                (found - expected).abs() < 1e-4,
+                "{:?}",
+                preprocessor.canvas()
+            );
+        }
     }
 }

@@ -140,7 +140,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
 
     let mask = mask(&options)?;
     if checkpoint.is_none() && options.size.is_none() {
-        options.size = size::choose(dataset, &options, mask.as_deref(), &INTERRUPTED)?;
+        size::choose(dataset, &mut options, mask.as_deref(), &INTERRUPTED)?;
     }
     let (spec, mut preprocess) = input(dataset, &options, mask.as_deref())?;
     if options.score == Score::FeaturesVae

@@ -1,4 +1,4 @@
-//! At which size large frames are worked on, where no flag says it.
+//! At which size large frames are worked on, and whether in tiles, where no flag says it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ use edge_vae::{
     preprocess::{Normalise, PreprocessSettings, Preprocessor},
 };
 
-use super::{Budget, FitOptions, Frames, input};
+use super::{Budget, FitOptions, Frames, TileChoice, input};
 use crate::{
     detection::{
         Material,
@@ -24,31 +24,36 @@ const LEAST: usize = 24;
 /// Minutes of a budget from which on one of them is spent on the choice.
 const LEAST_MINUTES: f64 = 10.0;
 
-/// The side that some of the frames tell synthetic defects best at: the one that frames as large as
-/// theirs have by rule, or the preset's usual one. `None`, which leaves it to the rule, where both are
-/// one, where frames are few or cut into tiles, where there is hardly time, and where a network judges
-/// that takes one size only or is not trained yet.
+/// Sets the side that some of the frames tell synthetic defects best at: the one that frames as large
+/// as theirs have by rule, or the preset's usual one; of frames that are cut into tiles by rule, whether
+/// they are better left whole. Leaves it to the rule where there is one way only, where frames are few,
+/// where there is hardly time, and where a network judges that takes one size only or is not trained yet.
 ///
 /// # Errors
 /// Those of [`input`] and [`size::choose`].
 pub(super) fn choose(
     dataset: &Dataset,
-    options: &FitOptions,
+    options: &mut FitOptions,
     mask: Option<&[u8]>,
     interrupted: &AtomicBool,
-) -> Result<Option<usize>> {
+) -> Result<()> {
     if matches!(options.budget, Budget::Minutes(minutes) if minutes < LEAST_MINUTES) {
-        return Ok(None);
+        return Ok(());
     }
     let usual = options.preset.usual_side();
     let shipped = options.backbone.as_ref().filter(|b| b.path.is_none());
     let Some(backbone) = shipped.filter(|_| options.preset.fixed_side().is_none()) else {
-        return Ok(None);
+        return Ok(());
     };
-    let (large, settings) = input(dataset, options, mask)?;
-    let can_shrink = large.width > usual && large.width.is_multiple_of(usual);
-    if !can_shrink || settings.tiles.is_some() || !options.score.compares_features() {
-        return Ok(None);
+    let (spec, settings) = input(dataset, options, mask)?;
+    let can_shrink = spec.width > usual && settings.tiles.is_none();
+    let can_be_whole = settings.tiles.is_some() && options.tiles == TileChoice::Auto;
+    if !(can_shrink || can_be_whole)
+        || !options.score.compares_features()
+        // The crop of a drawn picture, which is one already, would leave the mask where it was.
+        || (options.crop.is_some() && mask.is_some())
+    {
+        return Ok(());
     }
     let plain = PreprocessSettings {
         exposure: None,
@@ -58,7 +63,9 @@ pub(super) fn choose(
     let mut preprocessor = Preprocessor::with_mask(plain, mask)?;
     let mut samples: Vec<&Sample> = Vec::new();
     let mut values = Vec::new();
-    let stride = dataset.train.len().div_ceil(FRAMES).max(1);
+    // A canvas has as many tensors as tiles.
+    let most = if can_be_whole { FRAMES / 2 } else { FRAMES };
+    let stride = dataset.train.len().div_ceil(most).max(1);
     for sample in dataset.train.iter().step_by(stride) {
         if interrupted.load(Ordering::Relaxed) {
             bail!("interrupted while the size was chosen: nothing was trained");
@@ -72,7 +79,7 @@ pub(super) fn choose(
         }
     }
     if samples.len() < LEAST {
-        return Ok(None);
+        return Ok(());
     }
     eprintln!("choosing the size by {} frames", samples.len());
     let (validation, train) = (0..samples.len()).partition(|place| place % 3 == 1);
@@ -82,17 +89,27 @@ pub(super) fn choose(
         calibration: Vec::new(),
     };
     let frames = Frames::new(settings.canvas_shape(), values);
-    let smaller = FitOptions {
-        size: Some(usual),
+    let other = FitOptions {
+        tiles: match can_be_whole {
+            true => TileChoice::Off,
+            false => options.tiles,
+        },
+        size: can_shrink.then_some(usual),
         ..options.clone()
     };
-    let (small, small_settings) = input(dataset, &smaller, mask)?;
+    let (other_spec, other_settings) = input(dataset, &other, mask)?;
+    // What it is given was cropped and freed of noise.
+    let of_drawn = PreprocessSettings {
+        crop: None,
+        denoise: None,
+        ..other_settings
+    };
     let engine = Engine::open(&EngineOptions {
         backend: Some(BackendKind::Tract),
         ..EngineOptions::default()
     })?;
     let identity = Normalise::identity(settings.channels());
-    let both = [(&large, &settings), (&small, &small_settings)];
+    let both = [(&spec, &settings), (&other_spec, &of_drawn)];
     let networks = both.map(|(spec, _)| SecondNetwork::read(backbone, spec, &engine));
     let networks = networks.into_iter().collect::<Result<Vec<_>>>()?;
     let candidates: Vec<_> = both
@@ -101,7 +118,6 @@ pub(super) fn choose(
         .map(|(&(spec, preprocess), network)| {
             let (engine, identity) = (&engine, &identity);
             Candidate {
-                side: spec.width,
                 preprocess,
                 load: move || network.load(engine, spec, identity),
             }
@@ -119,7 +135,12 @@ pub(super) fn choose(
         seed: options.seed,
         interrupted,
     };
-    size::choose(&material, &candidates).map(Some)
+    let chosen = size::choose(&material, &candidates)?;
+    options.size = Some(both[chosen].0.width);
+    if chosen == 1 {
+        options.tiles = other.tiles;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -129,7 +150,7 @@ mod tests {
     use super::*;
     use crate::{
         detection::Score,
-        fit::{BackboneOptions, TileChoice, preview},
+        fit::{BackboneOptions, preview},
         network::Preset,
     };
 
@@ -162,7 +183,7 @@ mod tests {
             let dataset = Dataset::open(room.path(), &DatasetOptions::default()).unwrap();
             let mut options = options();
             change(&mut options);
-            choose(&dataset, &options, None, &AtomicBool::new(stop))
+            choose(&dataset, &mut options, None, &AtomicBool::new(stop)).map(|()| options.size)
         };
         assert_eq!(chosen(false, &|_| ()).unwrap(), None, "too few frames");
         add(LEAST);
