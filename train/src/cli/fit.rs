@@ -189,8 +189,8 @@ pub(super) struct TrainingArgs {
     mask: Option<PathBuf>,
     /// Resize frames to a canvas of WIDTHxHEIGHT and judge it in tiles of the tensor's size that
     /// overlap by a quarter; auto: where the shorter side of frames is above 1536 pixels, at half
-    /// their size, or less so that there are at most 16 tiles; off: whole frames, as always at 28x28
-    /// and with a vector latent
+    /// their size, or less so that there are at most 16 tiles, unless whole frames tell defects drawn on
+    /// some of them better; off: whole frames, as always at 28x28 and with a vector latent
     #[arg(long, value_name = "auto|off|WxH", default_value = "auto", value_parser = parse_tiles)]
     tiles: TileChoice,
     /// Noise filter before resizing: median:RADIUS or gaussian:SIGMA, in frame pixels

@@ -33,8 +33,8 @@ pub const FRAMES: usize = 96;
 /// Copies of each frame that is fitted on ([`super::retake`]).
 const COPIES: usize = 2;
 
-/// Every how many of the frames of synthetic validation one is judged.
-const TRIALS: usize = 2;
+/// Most frames of synthetic validation that are judged, evenly spaced among all.
+const TRIALS: usize = 240;
 
 /// A smaller size is taken where it is better than a larger one, or than tiles, by this much (AUROC):
 /// real defects may be smaller than drawn ones, and synthetic validation is no finer.
@@ -80,10 +80,9 @@ pub fn choose<F: Fn() -> Result<Backbone> + Sync>(
     material: &Material,
     candidates: &[Candidate<'_, F>],
 ) -> Result<usize> {
-    let trials: Vec<_> = trials::draw(material)?
-        .into_iter()
-        .step_by(TRIALS)
-        .collect();
+    let trials = trials::draw(material)?;
+    let step = trials.len().div_ceil(TRIALS).max(1);
+    let trials: Vec<_> = trials.into_iter().step_by(step).collect();
     let found = measure(material, candidates, &trials)?;
     let chosen = preferred(&found).context("no size to choose from")?;
     let defects = trials.iter().filter(|(_, truth)| truth.is_anomalous());
