@@ -42,7 +42,7 @@ const TURNED: usize = 300;
 
 /// As how many frames all copies together count, but for turned ones, which count as frames: what
 /// many frames say themselves about how they vary is better than what copies do.
-const COPIES_COUNT: f64 = 200.0;
+const COPIES_COUNT: f64 = 400.0;
 /// The same of residuals, in which sharpness and noise of a copy are larger than small defects.
 const RESIDUAL_COPIES_COUNT: f64 = 100.0;
 

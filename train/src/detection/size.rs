@@ -253,7 +253,12 @@ fn separation(
     anomalous: &[bool],
 ) -> Result<f64> {
     let options = features::Options::default();
-    let kinds = [Kind::PerPosition, Kind::PositionFree];
+    // A cell of a tile is no place of the part.
+    let tiled = judged.first().is_some_and(|tiles| tiles.len() > 1);
+    let kinds = match tiled {
+        true => &[Kind::PositionFree][..],
+        false => &[Kind::PerPosition, Kind::PositionFree],
+    };
     let (train, held_out) = (train.concat(), held_out.concat());
     let mut train = Seen {
         originals: train.len() / (1 + COPIES),
@@ -263,7 +268,7 @@ fn separation(
         originals: held_out.len(),
         maps: held_out,
     };
-    let models = features::fit(&mut train, &mut held_out, &kinds, &options)?;
+    let models = features::fit(&mut train, &mut held_out, kinds, &options)?;
     let mut best: f64 = 0.0;
     for model in models {
         let [rows, columns] = model.grid();

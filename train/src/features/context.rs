@@ -8,9 +8,9 @@ const FRAMES_OF_DIRECTION: usize = 5;
 /// Most directions where they are not given.
 const MOST_DIRECTIONS: usize = 96;
 
-/// How far a context may be from the mean, in standard deviations of the training frames. Beyond that nothing was
-/// learned, and a large defect, which changes the mean of its frame too, does not explain itself.
-pub(super) const LIMIT: f32 = 1.0;
+/// How far a context may be from the mean, in standard deviations of the training frames. Beyond that hardly anything
+/// was learned, and a large defect, which changes the mean of its frame too, does not explain itself.
+pub(super) const LIMIT: f32 = 2.0;
 
 /// Number of directions for as many frames that are no copies of each other.
 pub(super) fn directions(frames: usize) -> usize {
@@ -18,7 +18,7 @@ pub(super) fn directions(frames: usize) -> usize {
 }
 
 /// From the mean x̄ of a frame's feature vectors over its cells to the context
-/// a = clip(Q·(x̄ − m), ±1): its deviation in the principal directions of the means of training frames, in
+/// a = clip(Q·(x̄ − m), ±2): its deviation in the principal directions of the means of training frames, in
 /// units of their standard deviations. It says what batch, light, focus or codec a frame is of.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
