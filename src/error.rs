@@ -30,3 +30,40 @@ pub enum Error {
     #[error(transparent)]
     Dataset(#[from] crate::dataset::DatasetError),
 }
+
+/// An error with its causes on one line, `context: cause: cause`. Errors of the library name
+/// their cause themselves, so a cause that its context already ends with is not repeated.
+pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = String::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let cause = cause.to_string();
+        let cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_names_each_cause_once() {
+        let error = anyhow!("no space\n  left")
+            .context("a.png: cannot write: no space left")
+            .context("overlay");
+        assert_eq!(
+            one_line(error.as_ref()),
+            "overlay: a.png: cannot write: no space left"
+        );
+        let error = anyhow!("no space").context("a.png");
+        assert_eq!(one_line(error.as_ref()), "a.png: no space");
+    }
+}

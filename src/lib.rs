@@ -30,7 +30,7 @@ pub mod synth;
 pub mod vae;
 
 pub use detector::{Detector, DetectorOptions, Explain, Judgement, Latency};
-pub use error::Error;
+pub use error::{Error, one_line};
 pub use frame::Frame;
 pub use observer::Observer;
 pub use reconstructor::Reconstructor;

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match edge_vae_train::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edge-vae-train: {error:#}");
+            eprintln!("edge-vae-train: {}", edge_vae::one_line(error.as_ref()));
             ExitCode::from(2)
         }
     }

@@ -40,10 +40,13 @@ const MOST_OF_ONE: usize = 16;
 /// of their vectors only.
 const TURNED: usize = 300;
 
-/// As how many frames all copies together count, but for turned ones, which count as frames: what
-/// many frames say themselves about how they vary is better than what copies do.
-const COPIES_COUNT: f64 = 400.0;
-/// The same of residuals, in which sharpness and noise of a copy are larger than small defects.
+/// As how many frames all copies together count at least, and as which share of the frames themselves, but for
+/// turned ones, which count as frames: what many frames say themselves about how they vary is better than
+/// what copies do.
+const COPIES_COUNT: f64 = 200.0;
+const COPIES_SHARE: f64 = 0.5;
+/// As how many frames they count where they are of residuals, in which sharpness and noise of a copy are larger than
+/// small defects.
 const RESIDUAL_COPIES_COUNT: f64 = 100.0;
 
 /// Steps of the VAE over features for each step in which the network was trained, and at most: who trains
@@ -70,10 +73,10 @@ pub(super) enum Of {
 impl Of {
     const ALL: [Self; 3] = [Self::Features, Self::Details, Self::Reconstruction];
 
-    /// As how many frames all copies in a nearly held pose count.
-    fn copies_count(self) -> f64 {
+    /// As how many frames all copies in a nearly held pose count beside so many frames.
+    fn copies_count(self, originals: usize) -> f64 {
         match self {
-            Self::Features | Self::Details => COPIES_COUNT,
+            Self::Features | Self::Details => COPIES_COUNT.max(COPIES_SHARE * originals as f64),
             Self::Reconstruction => RESIDUAL_COPIES_COUNT,
         }
     }
@@ -468,7 +471,8 @@ pub(super) fn source<'a, 'b>(
     pose: Pose,
     of: Of,
 ) -> NetworkFeatures<'a, 'b> {
-    let made = looks.iter().filter(|look| look.copy > 0).count().max(1);
+    let made = looks.iter().filter(|look| look.copy > 0).count();
+    let count = of.copies_count(looks.len() - made);
     NetworkFeatures {
         runner,
         of,
@@ -479,7 +483,7 @@ pub(super) fn source<'a, 'b>(
         },
         looks,
         copy_weight: match pose {
-            Pose::Held => (of.copies_count() / made as f64).min(1.0),
+            Pose::Held => (count / made.max(1) as f64).min(1.0),
             Pose::Turned => 1.0,
         },
         progress: None,

@@ -46,7 +46,8 @@ fn too_few_frames_and_no_frames_are_errors() {
     ]);
     assert_fails(&few, &["3 usable training frames", "8"]);
     let missing = scratch.train(&["fit", "missing", "--out", "model"]);
-    assert_fails(&missing, &["missing"]);
+    assert_fails(&missing, &["missing: cannot read: "]);
+    assert_eq!(stderr(&missing).matches("os error").count(), 1);
 }
 
 #[test]
