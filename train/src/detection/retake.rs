@@ -23,25 +23,20 @@ struct Strength {
     gain: [f32; 2],
     /// By what the largest blur and noise are multiplied.
     softer: f32,
-    /// Share of the frames in which a part that is held in place lies otherwise than it did.
-    moved: f64,
 }
 
 /// As of a line: gain by ±30 %.
 const JUDGED: Strength = Strength {
     gain: [-0.38, 0.38],
     softer: 1.0,
-    moved: 1.0,
 };
 
 /// What models are fitted on goes beyond what they judge: what lies at the end of a range is rare in it.
 /// Exposure is evened afterwards, so that a darker frame is nearly the same again; of a brighter one, what
-/// was saturated is lost, and unless frames like it were seen it is taken for a defect. Half of them stay where
-/// they are, as what a fixed camera sees does: to turn a picture softens it.
+/// was saturated is lost, and unless frames like it were seen it is taken for a defect.
 const FITTED: Strength = Strength {
     gain: [-0.2, 0.6],
     softer: 1.4,
-    moved: 0.5,
 };
 
 /// Largest changes of a frame: offset, as a share of full scale; gamma, as
@@ -168,7 +163,6 @@ impl Retake {
         let Strength {
             gain: [least, most],
             softer,
-            moved,
         } = self.strength;
         let gain = (exposed * random.random_range(least..=most)).exp2();
         let mut both = |most: f32| random.random_range(-most..=most);
@@ -184,7 +178,7 @@ impl Retake {
 
         let is_small = self.side < LEAST_SIDE;
         let mut out = match pose {
-            Pose::Held if is_small || !random.random_bool(moved) => frame.to_vec(),
+            Pose::Held if is_small => frame.to_vec(),
             Pose::Held => self.moved(frame, &HELD, random),
             Pose::Turned => self.moved(frame, &TURNED, random),
         };
