@@ -568,20 +568,24 @@ impl Copies<'_> {
     fn tensors(&self, looks: &[Look], prepare: &mut [Preprocessor; 2]) -> Result<Vec<Vec<f32>>> {
         let tiles = self.material.layout.tiles();
         let [plain, whole] = prepare;
-        let anew = looks.iter().find(|look| look.copy > 0);
-        if let Some(look) = anew {
-            plain.prepare_canvas(&self.material.samples[look.frame].frame()?)?;
-        }
+        let original = match looks.iter().find(|look| look.copy > 0) {
+            Some(look) => {
+                let frame = self.material.samples[look.frame].frame()?;
+                Some(self.retake.original(&frame, plain)?)
+            }
+            None => None,
+        };
         looks
             .iter()
             .map(|look| {
                 let canvas = match look.copy {
                     0 => self.material.frames.get(look.frame),
                     copy => {
+                        let original = original.as_ref().context("a copy of no frame")?;
                         let counter = ((look.frame as u64) << 32) + copy as u64;
                         let mut random = stream(self.material.seed, Purpose::Retake, counter);
-                        let copy = self.retake.take(plain.canvas(), self.pose, &mut random)?;
-                        whole.prepare_values(&copy, "a training frame, taken anew")?;
+                        self.retake
+                            .prepare(original, self.pose, whole, &mut random)?;
                         whole.canvas()
                     }
                 };

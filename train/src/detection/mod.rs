@@ -7,6 +7,7 @@ mod features;
 mod folds;
 mod gather;
 mod judge;
+mod planes;
 mod progress;
 mod retake;
 mod runner;

@@ -7,13 +7,14 @@ use std::io::Cursor;
 use anyhow::{Context, Result};
 use edge_vae::{
     anomaly::GaussianSmoothing,
+    frame::Frame,
     preprocess::{Normalise, PreprocessSettings, Preprocessor},
 };
 use image::{DynamicImage, GrayImage, RgbImage, codecs::jpeg::JpegEncoder};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 
-use super::Material;
+use super::{Material, planes};
 use crate::fit::{Movement, View};
 
 /// How strongly frames are changed.
@@ -23,12 +24,15 @@ struct Strength {
     gain: [f32; 2],
     /// By what the largest blur and noise are multiplied.
     softer: f32,
+    /// Share of the frames that are made so bright that some of their own highlights are lost.
+    washed_out: f64,
 }
 
 /// As of a line: gain by ±30 %.
 const JUDGED: Strength = Strength {
     gain: [-0.38, 0.38],
     softer: 1.0,
+    washed_out: 0.0,
 };
 
 /// What models are fitted on goes beyond what they judge: what lies at the end of a range is rare in it.
@@ -37,7 +41,12 @@ const JUDGED: Strength = Strength {
 const FITTED: Strength = Strength {
     gain: [-0.2, 0.6],
     softer: 1.4,
+    washed_out: 0.4,
 };
+
+/// Share of such a frame's values that are lost at most, and largest gain, as a power of two.
+const LOST: f32 = 0.6;
+const BRIGHTEST: f32 = 1.2;
 
 /// Largest changes of a frame: offset, as a share of full scale; gamma, as
 /// a power of two; contrast about the mean, relative; deviation of noise.
@@ -71,6 +80,12 @@ const TURNED: Movement = Movement {
     ..HELD
 };
 
+/// How many pixels of a frame may be as long as one of the canvas for it to be changed as it is.
+const MOST_SHRUNK: f32 = 2.5;
+
+/// What such a frame is called in errors.
+const ANEW: &str = "a training frame, taken anew";
+
 /// Shorter side of tensors below which frames are neither moved nor compressed: a pixel is a large
 /// part of what they show.
 const LEAST_SIDE: usize = 64;
@@ -96,8 +111,22 @@ pub(super) struct Retake {
     shape: [usize; 3],
     /// Shorter side of a tensor.
     side: usize,
+    /// Share of a frame that the canvas shows.
+    cropped: f64,
     evened: Evened,
     strength: Strength,
+}
+
+/// What a frame is taken anew from.
+#[derive(Clone, Debug)]
+pub(super) struct Original {
+    /// C×H×W in [0, 1], neither evened nor normalised.
+    values: Vec<f32>,
+    shape: [usize; 3],
+    /// How many of its pixels are as long as one of the canvas.
+    scale: f32,
+    /// Bits of a sample of the frame; `None` of its canvas.
+    bits: Option<u32>,
 }
 
 /// What preprocessing evens out.
@@ -138,6 +167,9 @@ impl Retake {
         Self {
             shape: settings.canvas_shape(),
             side: height.min(width),
+            cropped: settings.crop.map_or(1.0, |crop| {
+                (crop.right - crop.left) * (crop.bottom - crop.top)
+            }),
             strength,
             evened: Evened {
                 exposure: settings.exposure.is_some(),
@@ -146,25 +178,100 @@ impl Retake {
         }
     }
 
-    /// `frame` (C×H×W in [0, 1], neither evened nor normalised) taken anew, in the same form.
+    /// A canvas (C×H×W in [0, 1], neither evened nor normalised) taken anew, in the same form.
     ///
     /// # Errors
     /// A codec that fails.
     pub(super) fn take(
         &self,
-        frame: &[f32],
+        canvas: &[f32],
         pose: Pose,
         random: &mut impl Rng,
     ) -> Result<Vec<f32>> {
+        self.change(canvas, self.shape, 1.0, pose, random)
+    }
+
+    /// What a frame is to be taken anew from: itself, or the canvas that `plain` makes of it where its pixels are
+    /// so small that nothing of how they saturate would be left.
+    ///
+    /// # Errors
+    /// A frame that can't be prepared.
+    pub(super) fn original(&self, frame: &Frame, plain: &mut Preprocessor) -> Result<Original> {
+        let scale = self.scale(frame);
+        if scale <= MOST_SHRUNK {
+            let (values, shape) = planes::of_frame(frame);
+            return Ok(Original {
+                values,
+                shape,
+                scale,
+                bits: Some(frame.format().bits()),
+            });
+        }
+        plain.prepare_canvas(frame)?;
+        Ok(Original {
+            values: plain.canvas().to_vec(),
+            shape: self.shape,
+            scale: 1.0,
+            bits: None,
+        })
+    }
+
+    /// Leaves in `whole` the canvas of a frame taken anew.
+    ///
+    /// # Errors
+    /// A codec that fails, a frame that can't be prepared.
+    pub(super) fn prepare(
+        &self,
+        original: &Original,
+        pose: Pose,
+        whole: &mut Preprocessor,
+        random: &mut impl Rng,
+    ) -> Result<()> {
+        let Original { values, shape, .. } = original;
+        let taken = self.change(values, *shape, original.scale, pose, random)?;
+        match original.bits {
+            Some(bits) => {
+                whole.prepare_canvas(&planes::to_frame(&taken, *shape, bits, ANEW)?)?;
+            }
+            None => whole.prepare_values(&taken, ANEW)?,
+        }
+        Ok(())
+    }
+
+    /// How many pixels of a frame are as long as one of the canvas: the geometric mean of both directions.
+    fn scale(&self, frame: &Frame) -> f32 {
         let [_, height, width] = self.shape;
+        let pixels = f64::from(frame.width()) * f64::from(frame.height()) * self.cropped;
+        (pixels / (height * width) as f64).sqrt() as f32
+    }
+
+    /// `values` (C×H×W in [0, 1], neither evened nor normalised) taken anew, in the same form, `scale` of whose
+    /// pixels are as long as one of the canvas.
+    fn change(
+        &self,
+        values: &[f32],
+        shape: [usize; 3],
+        scale: f32,
+        pose: Pose,
+        random: &mut impl Rng,
+    ) -> Result<Vec<f32>> {
+        let [_, height, width] = shape;
         let share = |evened: bool| if evened { 1.0 } else { UNEVENED };
         let exposed = share(self.evened.exposure);
         let contrasted = share(self.evened.contrast);
         let Strength {
             gain: [least, most],
             softer,
+            washed_out,
         } = self.strength;
-        let gain = (exposed * random.random_range(least..=most)).exp2();
+        let washed_out = random
+            .random_bool(washed_out)
+            .then(|| LOST * random.random::<f32>());
+        let gain = match washed_out {
+            Some(lost) => brightening(values, lost).clamp(least, most.max(BRIGHTEST)),
+            None => random.random_range(least..=most),
+        };
+        let gain = (exposed * gain).exp2();
         let mut both = |most: f32| random.random_range(-most..=most);
         let gamma = (exposed * both(GAMMA)).exp2();
         let offset = exposed * both(OFFSET);
@@ -174,13 +281,13 @@ impl Retake {
             false => 0.0,
         };
         let noise = often(NOISE);
-        let blur = often(BLUR.min(BLUR_SHARE * self.side as f32));
+        let blur = scale * often(BLUR.min(BLUR_SHARE * self.side as f32));
 
         let is_small = self.side < LEAST_SIDE;
         let mut out = match pose {
-            Pose::Held if is_small => frame.to_vec(),
-            Pose::Held => self.moved(frame, &HELD, random),
-            Pose::Turned => self.moved(frame, &TURNED, random),
+            Pose::Held if is_small => values.to_vec(),
+            Pose::Held => moved(values, shape, &HELD, random),
+            Pose::Turned => moved(values, shape, &TURNED, random),
         };
         let tone: Vec<f32> = (0..=TONES)
             .map(|level| (level as f32 / TONES as f32).powf(gamma) * gain + offset)
@@ -205,53 +312,60 @@ impl Retake {
         }
         if !is_small && random.random_bool(OFTEN) {
             let quality = random.random_range(QUALITY[0]..=QUALITY[1]);
-            self.compress(&mut out, quality)?;
+            compress(&mut out, shape, quality)?;
         }
         Ok(out)
     }
+}
 
-    fn moved(&self, frame: &[f32], movement: &Movement, random: &mut impl Rng) -> Vec<f32> {
-        let [_, height, width] = self.shape;
-        let view = View::moved(self.shape, movement, random);
-        let mut out = vec![0.0; frame.len()];
-        let size = height * width;
-        for (from, to) in frame.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
-            view.take(from, to);
-        }
-        out
-    }
+/// The gain, as a power of two, at which a share of `values` is beyond white.
+fn brightening(values: &[f32], share: f32) -> f32 {
+    let mut values = values.to_vec();
+    let place = ((1.0 - share) * (values.len() - 1) as f32) as usize;
+    let (_, value, _) = values.select_nth_unstable_by(place, f32::total_cmp);
+    -value.max(f32::EPSILON).log2()
+}
 
-    /// To JPEG and back.
-    fn compress(&self, values: &mut [f32], quality: u8) -> Result<()> {
-        let [channels, height, width] = self.shape;
-        let (Ok(columns), Ok(rows)) = (u16::try_from(width), u16::try_from(height)) else {
-            return Ok(());
-        };
-        let size = height * width;
-        let bytes: Vec<u8> = (0..size)
-            .flat_map(|place| (0..channels).map(move |c| c * size + place))
-            .map(|place| (255.0 * values[place]).round() as u8)
-            .collect();
-        let [columns, rows] = [columns, rows].map(u32::from);
-        let picture = match channels {
-            1 => GrayImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
-            _ => RgbImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
-        };
-        let picture = picture.context("a frame that is neither grey nor of three colours")?;
-        let mut file = Cursor::new(Vec::new());
-        picture.write_with_encoder(JpegEncoder::new_with_quality(&mut file, quality))?;
-        let read = image::load_from_memory_with_format(file.get_ref(), image::ImageFormat::Jpeg)?;
-        let bytes = match channels {
-            1 => read.into_luma8().into_raw(),
-            _ => read.into_rgb8().into_raw(),
-        };
-        for (place, pixel) in bytes.chunks_exact(channels).enumerate() {
-            for (c, &byte) in pixel.iter().enumerate() {
-                values[c * size + place] = f32::from(byte) / 255.0;
-            }
-        }
-        Ok(())
+fn moved(frame: &[f32], shape: [usize; 3], movement: &Movement, random: &mut impl Rng) -> Vec<f32> {
+    let [_, height, width] = shape;
+    let view = View::moved(shape, movement, random);
+    let mut out = vec![0.0; frame.len()];
+    let size = height * width;
+    for (from, to) in frame.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+        view.take(from, to);
     }
+    out
+}
+
+/// To JPEG and back.
+fn compress(values: &mut [f32], [channels, height, width]: [usize; 3], quality: u8) -> Result<()> {
+    let (Ok(columns), Ok(rows)) = (u16::try_from(width), u16::try_from(height)) else {
+        return Ok(());
+    };
+    let size = height * width;
+    let bytes: Vec<u8> = (0..size)
+        .flat_map(|place| (0..channels).map(move |c| c * size + place))
+        .map(|place| (255.0 * values[place]).round() as u8)
+        .collect();
+    let [columns, rows] = [columns, rows].map(u32::from);
+    let picture = match channels {
+        1 => GrayImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
+        _ => RgbImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
+    };
+    let picture = picture.context("a frame that is neither grey nor of three colours")?;
+    let mut file = Cursor::new(Vec::new());
+    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut file, quality))?;
+    let read = image::load_from_memory_with_format(file.get_ref(), image::ImageFormat::Jpeg)?;
+    let bytes = match channels {
+        1 => read.into_luma8().into_raw(),
+        _ => read.into_rgb8().into_raw(),
+    };
+    for (place, pixel) in bytes.chunks_exact(channels).enumerate() {
+        for (c, &byte) in pixel.iter().enumerate() {
+            values[c * size + place] = f32::from(byte) / 255.0;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -263,6 +377,7 @@ mod tests {
         Retake {
             shape,
             side: shape[1].min(shape[2]),
+            cropped: 1.0,
             strength: JUDGED,
             evened: Evened {
                 exposure: evened,
@@ -325,15 +440,75 @@ mod tests {
     }
 
     #[test]
+    fn dark_frames_are_washed_out_too() {
+        let dark: Vec<f32> = frame([1, 80, 96]).iter().map(|v| 0.55 * v).collect();
+        let lost = |strength: Strength| -> Vec<f32> {
+            let each = (0..60).map(|counter| {
+                let mut random = stream(3, Purpose::Retake, counter);
+                let retake = Retake {
+                    strength,
+                    ..retake([1, 80, 96], true)
+                };
+                let taken = retake.take(&dark, Pose::Held, &mut random).unwrap();
+                let lost = taken.iter().filter(|value| **value > 0.97).count();
+                lost as f32 / dark.len() as f32
+            });
+            each.collect()
+        };
+        let fitted = lost(FITTED);
+        let with = |least: f32| fitted.iter().filter(|lost| **lost > least).count();
+        // A fair share of the frames, and of each frame.
+        assert!((15..48).contains(&with(0.05)), "{fitted:?}");
+        assert!(with(0.25) > 0 && with(LOST + 0.05) == 0, "{fitted:?}");
+        assert!(lost(JUDGED).iter().all(|lost| *lost < 0.01));
+        assert!((brightening(&[0.25, 0.5, 0.125, 0.0], 0.0) - 1.0).abs() < 1e-6);
+        assert!(brightening(&[0.0; 4], 0.5) > 20.0);
+    }
+
+    /// A frame of three times the canvas's pixels is changed as it is, a much larger one on its canvas.
+    #[test]
+    fn frames_are_changed_before_they_are_resized() {
+        let settings = PreprocessSettings {
+            exposure: Some(edge_vae::preprocess::Exposure::default()),
+            ..PreprocessSettings::new(64, 64, edge_vae::preprocess::Colour::Grey)
+        };
+        let mut plain = Preprocessor::new(PreprocessSettings {
+            exposure: None,
+            ..settings.clone()
+        })
+        .unwrap();
+        let mut whole = Preprocessor::new(settings.clone()).unwrap();
+        let retake = Retake::to_fit(&settings);
+        for (side, bits) in [(110, Some(8)), (300, None)] {
+            let shape = [1, side, side];
+            let picture = planes::to_frame(&frame(shape), shape, 8, "drawn").unwrap();
+            let original = retake.original(&picture, &mut plain).unwrap();
+            assert_eq!(original.bits, bits);
+            let kept = bits.map_or([1, 64, 64], |_| shape);
+            assert_eq!(original.shape, kept);
+            let mut canvases = (0..2).map(|counter| {
+                let mut random = stream(3, Purpose::Retake, counter);
+                let whole = &mut whole;
+                retake
+                    .prepare(&original, Pose::Held, whole, &mut random)
+                    .unwrap();
+                whole.canvas().to_vec()
+            });
+            let (a, b) = (canvases.next().unwrap(), canvases.next().unwrap());
+            assert_eq!(a.len(), 64 * 64);
+            assert_ne!(a, b);
+        }
+    }
+
+    #[test]
     fn compression_keeps_the_picture_and_costs_details() {
         for channels in [1, 3] {
             let shape = [channels, 64, 64];
-            let retake = retake(shape, true);
             let smooth: Vec<f32> = (0..channels * 4096)
                 .map(|i| 0.2 + 0.6 * ((i % 64) as f32 / 64.0))
                 .collect();
             let mut stored = smooth.clone();
-            retake.compress(&mut stored, 90).unwrap();
+            compress(&mut stored, shape, 90).unwrap();
             let worst = |a: &[f32], b: &[f32]| {
                 a.iter()
                     .zip(b)
@@ -343,7 +518,7 @@ mod tests {
             assert!(worst(&smooth, &stored) < 0.03);
             let busy = frame(shape);
             let mut stored = busy.clone();
-            retake.compress(&mut stored, 40).unwrap();
+            compress(&mut stored, shape, 40).unwrap();
             assert!(worst(&busy, &stored) > 0.1);
         }
     }

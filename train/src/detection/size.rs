@@ -10,7 +10,6 @@ use std::{sync::atomic::Ordering, thread::available_parallelism};
 use anyhow::{Context, Result, bail};
 use edge_vae::{
     anomaly::{Aggregation, Backbone},
-    frame::{Frame, PixelFormat},
     metrics::auroc,
     preprocess::{PreprocessSettings, Preprocessor},
 };
@@ -19,6 +18,7 @@ use rayon::prelude::*;
 use super::{
     Material,
     features::{Maps, borrowed},
+    planes,
     retake::{Pose, Retake},
     trials::{self, Truth},
 };
@@ -177,7 +177,7 @@ impl<F: Fn() -> Result<Backbone> + Sync> See<'_, '_, F> {
             if preprocessor.settings().canvas_shape() == drawn {
                 preprocessor.prepare_values(picture, NAME)?;
             } else {
-                preprocessor.prepare_canvas(&photograph(picture, drawn)?)?;
+                preprocessor.prepare_canvas(&planes::to_frame(picture, drawn, 16, NAME)?)?;
             }
             let tiles = 0..preprocessor.layout().count();
             let maps = tiles.map(|tile| {
@@ -197,26 +197,6 @@ impl<F: Fn() -> Result<Backbone> + Sync> See<'_, '_, F> {
 
 /// What drawn pictures are called in errors.
 const NAME: &str = "a frame at another size";
-
-/// A picture C×H×W in [0, 1] as a frame of that size.
-fn photograph(picture: &[f32], [channels, height, width]: [usize; 3]) -> Result<Frame> {
-    let pixels = height * width;
-    let format = match channels {
-        1 => PixelFormat::Gray16,
-        _ => PixelFormat::Rgb16,
-    };
-    let samples = (0..pixels)
-        .flat_map(|pixel| (0..channels).map(move |channel| picture[channel * pixels + pixel]))
-        .map(|value| (value.clamp(0.0, 1.0) * f32::from(u16::MAX)).round() as u16)
-        .collect();
-    Ok(Frame::from_u16(
-        width as u32,
-        height as u32,
-        format,
-        samples,
-        NAME,
-    )?)
-}
 
 /// Feature maps that are all there, and how many of the frames are no copies.
 struct Seen {
@@ -422,25 +402,5 @@ mod tests {
         interrupted.store(true, Ordering::Relaxed);
         let error = choose(&material, &candidates).unwrap_err();
         assert_eq!(error.to_string(), "interrupted");
-    }
-
-    #[test]
-    fn drawn_pictures_become_frames() {
-        let shape = [3, 1, 2];
-        let frame = photograph(&[0.0, 1.0, 0.5, 0.25, -0.1, 1.2], shape).unwrap();
-        let mut preprocessor =
-            Preprocessor::new(PreprocessSettings::new(2, 1, Colour::Rgb)).unwrap();
-        preprocessor.prepare_canvas(&frame).unwrap();
-        for (found, expected) in preprocessor
-            .canvas()
-            .iter()
-            .zip([0.0, 1.0, 0.5, 0.25, 0.0, 1.0])
-        {
-            assert!(
-                (found - expected).abs() < 1e-4,
-                "{:?}",
-                preprocessor.canvas()
-            );
-        }
     }
 }
