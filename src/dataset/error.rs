@@ -104,4 +104,20 @@ pub enum DatasetError {
         /// The pattern.
         pattern: String,
     },
+    /// What frames are to be grouped by is no pattern.
+    #[error("--group-by {pattern:?}: {reason}")]
+    Grouping {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A frame that is in no group.
+    #[error("{path}: --group-by {pattern:?} finds no group in this path")]
+    NoGroup {
+        /// The frame.
+        path: String,
+        /// What frames are grouped by.
+        pattern: String,
+    },
 }

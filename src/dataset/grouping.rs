@@ -2,14 +2,17 @@
 
 use std::{collections::HashMap, path::Path};
 
-use anyhow::{Context, bail, ensure};
 use regex::Regex;
 
-use super::text_of;
+use super::DatasetError;
 
-/// What makes two frames one group.
-#[derive(Debug)]
-pub(super) enum Grouping {
+/// What makes two frames one group: frames of one part, one tray, one shift, which resemble each other
+/// more than those of others.
+#[derive(Clone, Debug)]
+pub struct Grouping(Key);
+
+#[derive(Clone, Debug)]
+enum Key {
     /// They lie in one folder.
     Parent,
     /// The expression captures the same text in their paths.
@@ -17,23 +20,35 @@ pub(super) enum Grouping {
 }
 
 impl Grouping {
-    /// `parent`, or a regular expression with one capture.
-    pub(super) fn parse(pattern: &str) -> anyhow::Result<Self> {
+    /// `parent` for frames that lie in one folder, or a regular expression with one capture, the same
+    /// text of which makes frames a group: `part-([0-9]+)_`.
+    ///
+    /// # Errors
+    /// [`DatasetError::Grouping`] for anything else.
+    pub fn parse(pattern: &str) -> Result<Self, DatasetError> {
         if pattern == "parent" {
-            return Ok(Self::Parent);
+            return Ok(Self(Key::Parent));
         }
-        let expression = Regex::new(pattern).with_context(|| format!("--group-by {pattern:?}"))?;
+        let refused = |reason: String| DatasetError::Grouping {
+            pattern: pattern.to_owned(),
+            reason,
+        };
+        let expression = Regex::new(pattern).map_err(|error| refused(error.to_string()))?;
         // The whole match is a capture too.
         let captures = expression.captures_len() - 1;
-        ensure!(
-            captures == 1,
-            "--group-by {pattern:?}: has {captures} captures (...), needs exactly one, for what frames of a group have in common: `parent`, or as in 'part-([0-9]+)_' (write (?:...) for parts that are not captured)"
-        );
-        Ok(Self::Captured(expression))
+        if captures != 1 {
+            return Err(refused(format!(
+                "has {captures} captures (...), needs exactly one, for what frames of a group have in common: `parent`, or as in 'part-([0-9]+)_' (write (?:...) for parts that are not captured)"
+            )));
+        }
+        Ok(Self(Key::Captured(expression)))
     }
 
     /// The number of the group of each path, from 0 in the order of appearance.
-    pub(super) fn groups(&self, paths: &[&Path]) -> anyhow::Result<Vec<usize>> {
+    ///
+    /// # Errors
+    /// [`DatasetError::NoGroup`] for a path without the text that the expression captures.
+    pub fn groups(&self, paths: &[&Path]) -> Result<Vec<usize>, DatasetError> {
         let mut numbers = HashMap::new();
         paths
             .iter()
@@ -45,23 +60,33 @@ impl Grouping {
             .collect()
     }
 
-    fn key(&self, path: &Path) -> anyhow::Result<String> {
-        let expression = match self {
-            Self::Parent => {
+    fn key(&self, path: &Path) -> Result<String, DatasetError> {
+        let expression = match &self.0 {
+            Key::Parent => {
                 // `a/1.png` and `./a/2.png` lie in one folder.
                 let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
                 return Ok(absolute.parent().map(text_of).unwrap_or_default());
             }
-            Self::Captured(expression) => expression,
+            Key::Captured(expression) => expression,
         };
         let text = text_of(path);
         match expression.captures(&text).and_then(|found| found.get(1)) {
             Some(captured) => Ok(captured.as_str().to_owned()),
-            None => bail!(
-                "{text}: --group-by {:?} finds no group in this path",
-                expression.as_str()
-            ),
+            None => Err(DatasetError::NoGroup {
+                path: text,
+                pattern: expression.as_str().to_owned(),
+            }),
         }
+    }
+}
+
+/// The text of a path, with `/` on every system.
+fn text_of(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if cfg!(windows) {
+        text.replace('\\', "/")
+    } else {
+        text.into_owned()
     }
 }
 
@@ -69,7 +94,7 @@ impl Grouping {
 mod tests {
     use super::*;
 
-    fn groups(pattern: &str, paths: &[&str]) -> anyhow::Result<Vec<usize>> {
+    fn groups(pattern: &str, paths: &[&str]) -> Result<Vec<usize>, DatasetError> {
         let paths: Vec<&Path> = paths.iter().map(Path::new).collect();
         Grouping::parse(pattern)?.groups(&paths)
     }
@@ -108,7 +133,7 @@ mod tests {
             ("", "0 captures"),
         ] {
             let error = Grouping::parse(pattern).unwrap_err();
-            assert!(format!("{error:#}").contains(part), "{error:#}");
+            assert!(error.to_string().contains(part), "{error}");
         }
         let error = groups("part-([0-9]+)", &["part-1.png", "other.png"]).unwrap_err();
         assert!(error.to_string().starts_with("other.png: "), "{error}");

@@ -4,6 +4,7 @@
 mod discover;
 mod error;
 mod folders;
+mod grouping;
 mod idx;
 mod read;
 mod split;
@@ -18,8 +19,9 @@ use crate::frame::{DecodeLimits, Frame, FrameError, PixelFormat};
 
 pub use discover::{Discovered, discover};
 pub use error::DatasetError;
+pub use grouping::Grouping;
 pub use read::{ReadSummary, read_frames};
-pub use split::{Split, SplitFractions, split};
+pub use split::{Split, SplitFractions, split, split_groups};
 pub use test_part::TestPart;
 
 use idx::IdxImages;

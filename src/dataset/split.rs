@@ -1,5 +1,7 @@
 //! Seeded splits of the normal samples.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -91,6 +93,33 @@ pub fn split(n: usize, seed: u64, fractions: SplitFractions) -> Result<Split, Da
     })
 }
 
+/// As [`split`], of samples that belong together: `groups` has a number for each, and those of a group go
+/// into one part. The fractions are of the groups.
+///
+/// # Errors
+///
+/// As [`split`].
+pub fn split_groups(
+    groups: &[usize],
+    seed: u64,
+    fractions: SplitFractions,
+) -> Result<Split, DatasetError> {
+    let numbers: BTreeSet<usize> = groups.iter().copied().collect();
+    let numbers: Vec<usize> = numbers.into_iter().collect();
+    let of_groups = split(numbers.len(), seed, fractions)?;
+    let members = |part: &[usize]| {
+        let part: BTreeSet<usize> = part.iter().map(|&place| numbers[place]).collect();
+        (0..groups.len())
+            .filter(|&sample| part.contains(&groups[sample]))
+            .collect()
+    };
+    Ok(Split {
+        train: members(&of_groups.train),
+        validation: members(&of_groups.validation),
+        calibration: members(&of_groups.calibration),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,5 +196,32 @@ mod tests {
             };
             assert!(split(10, 1, fractions).is_err());
         }
+    }
+
+    #[test]
+    fn groups_stay_together() {
+        // Groups of one to seven samples, in any order of numbers.
+        let groups: Vec<usize> = (0..40)
+            .map(|i| [9, 2, 2, 5, 5, 5, 7, 1, 1, 1][i % 10] + 10 * (i / 20))
+            .collect();
+        let fractions = SplitFractions::default();
+        let split = split_groups(&groups, 3, fractions).unwrap();
+        let parts = [&split.train, &split.validation, &split.calibration];
+        let mut all: Vec<usize> = parts.into_iter().flatten().copied().collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..40).collect::<Vec<_>>());
+        for part in parts {
+            assert!(!part.is_empty() && part.is_sorted());
+            for &sample in part {
+                let group = (0..40).filter(|&other| groups[other] == groups[sample]);
+                assert!(group.clone().all(|other| part.contains(&other)));
+            }
+        }
+        // Samples that stand for themselves are split as without groups.
+        let alone: Vec<usize> = (0..40).collect();
+        assert_eq!(
+            split_groups(&alone, 3, fractions).unwrap(),
+            super::split(40, 3, fractions).unwrap()
+        );
     }
 }

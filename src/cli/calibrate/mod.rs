@@ -1,6 +1,5 @@
 //! `edge-vae calibrate`.
 
-mod grouping;
 mod measure;
 mod records;
 mod report;
@@ -17,9 +16,10 @@ use edge_vae::{
     Detector,
     anomaly::{AnomalyError, Calibration, Condition, Conditions},
     bundle::Bundle,
+    dataset::Grouping,
 };
 
-use self::{grouping::Grouping, report::Report};
+use self::report::Report;
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
@@ -419,15 +419,5 @@ fn warn_of_change(
             "none of {} is above the earlier threshold, which has a probability of {probability:.1e}: if the lines of false alarms were removed, there will be more false alarms than promised",
             count(calibration.scores.len(), "frame")
         ));
-    }
-}
-
-/// The text of a path, with `/` on every system.
-fn text_of(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    if cfg!(windows) {
-        text.replace('\\', "/")
-    } else {
-        text.into_owned()
     }
 }
