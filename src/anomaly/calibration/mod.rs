@@ -104,13 +104,7 @@ impl Calibration {
         groups: &[usize],
         rate: f64,
     ) -> Result<Self, AnomalyError> {
-        check_length("groups of the frames", groups.len(), scores.len())?;
-        let mut members = BTreeMap::<usize, u32>::new();
-        for &group in groups {
-            *members.entry(group).or_default() += 1;
-        }
-        let sizes = (members.len() < groups.len())
-            .then(|| groups.iter().map(|group| members[group]).collect());
+        let sizes = sizes(Some(groups), scores.len())?;
         Self::fit_sizes(scores, map_maxima, sizes, rate)
     }
 
@@ -140,38 +134,42 @@ impl Calibration {
         })
     }
 
-    /// Like [`Calibration::fit`], but where the frames are too few for `rate`, promises the
-    /// smallest rate that n frames can, 1/(n + 1), and returns that rate beside the calibration,
-    /// for the caller to say aloud; `None` where the wanted rate is kept.
+    /// Like [`Calibration::fit`], or [`Calibration::fit_grouped`] where there are `groups`, but where
+    /// frames or groups are too few for `rate`, promises the smallest rate that n of them can,
+    /// 1/(n + 1), and returns that rate beside the calibration, for the caller to say aloud; `None`
+    /// where the wanted rate is kept.
     ///
     /// # Errors
-    /// As [`Calibration::fit`]; too few frames only where there is none.
+    /// As [`Calibration::fit_grouped`]; too few frames only where there is none.
     pub fn fit_attainable(
         scores: Vec<f64>,
         map_maxima: Vec<f64>,
+        groups: Option<&[usize]>,
         rate: f64,
     ) -> Result<(Self, Option<f64>), AnomalyError> {
         check_rate(rate)?;
-        let coarser = match allowed_tail(scores.len(), false, rate) {
-            Err(AnomalyError::TooFewFrames { found, .. }) if found > 0 => {
-                Some(1.0 / (found as f64 + 1.0))
-            }
+        let sizes = sizes(groups, scores.len())?;
+        let count = sizes.as_deref().map_or(scores.len(), units);
+        let coarser = match allowed_tail(count, sizes.is_some(), rate) {
+            Err(_) if count > 0 => Some(1.0 / (count as f64 + 1.0)),
             _ => None,
         };
-        let calibration = Self::fit(scores, map_maxima, coarser.unwrap_or(rate))?;
+        let calibration = Self::fit_sizes(scores, map_maxima, sizes, coarser.unwrap_or(rate))?;
         Ok((calibration, coarser))
     }
 
     /// Calibrates on scores of frames in `folds`, each judged by a model of the other folds, where the
     /// model that will judge was fitted to all of them. `map_maxima` may be those of fewer frames, if what
     /// makes the maps has seen the others: regions then go by the strangest where they are too few for
-    /// the rate. As [`Calibration::fit_attainable`] otherwise.
+    /// the rate. `groups`, if frames have some, are those of the scores' frames and those of the maxima's;
+    /// a group's frames then are of one fold. As [`Calibration::fit_attainable`] otherwise.
     ///
     /// # Errors
-    /// As [`Calibration::fit_attainable`]; fewer than 2 folds, or more than frames; no maxima.
+    /// As [`Calibration::fit_attainable`]; fewer than 2 folds, or more than frames or groups; no maxima.
     pub fn fit_folds(
         scores: Vec<f64>,
         map_maxima: Vec<f64>,
+        groups: Option<[&[usize]; 2]>,
         folds: u32,
         rate: f64,
     ) -> Result<(Self, Option<f64>), AnomalyError> {
@@ -182,12 +180,15 @@ impl Calibration {
             });
         }
         // The maxima have a threshold of their own below.
-        let (mut calibration, coarser) = Self::fit_attainable(scores.clone(), scores, rate)?;
-        let least = 1.0 / (map_maxima.len() as f64 + 1.0);
-        let rate = calibration.false_alarm_rate.max(least);
-        let allowed = allowed_tail(map_maxima.len(), false, rate)?;
-        let (map_maxima, _) = sorted(map_maxima, None);
-        calibration.map_threshold = threshold(&map_maxima, &[], allowed);
+        let of_scores = groups.map(|[of_scores, _]| of_scores);
+        let (mut calibration, coarser) =
+            Self::fit_attainable(scores.clone(), scores, of_scores, rate)?;
+        let sizes = sizes(groups.map(|[_, of_maxima]| of_maxima), map_maxima.len())?;
+        let count = sizes.as_deref().map_or(map_maxima.len(), units);
+        let rate = calibration.false_alarm_rate.max(1.0 / (count as f64 + 1.0));
+        let allowed = allowed_tail(count, sizes.is_some(), rate)?;
+        let (map_maxima, sizes) = sorted(map_maxima, sizes.as_deref());
+        calibration.map_threshold = threshold(&map_maxima, &sizes, allowed);
         calibration.folds = Some(folds);
         calibration.validate()?;
         Ok((calibration, coarser))
@@ -229,14 +230,15 @@ impl Calibration {
             check_sizes(sizes, self.scores.len())?;
         }
         if let Some(folds) = self.folds {
-            if folds < 2 || folds as usize > self.scores.len() {
+            if folds < 2 || folds as usize > self.units() {
                 return invalid(format!(
-                    "{} frames are said to be judged in {folds} folds",
-                    self.scores.len()
+                    "{} {} are said to be judged in {folds} folds",
+                    self.units(),
+                    match self.group_sizes {
+                        Some(_) => "groups",
+                        None => "frames",
+                    }
                 ));
-            }
-            if self.group_sizes.is_some() {
-                return invalid("frames in folds have no groups".into());
             }
         }
         if let Some(conditions) = &self.conditions {
@@ -319,6 +321,20 @@ impl Calibration {
 
 fn weight(size: u32) -> f64 {
     1.0 / f64::from(size)
+}
+
+/// For each of so many frames the number of frames of its group; `None` where each stands for itself.
+fn sizes(groups: Option<&[usize]>, frames: usize) -> Result<Option<Vec<u32>>, AnomalyError> {
+    let Some(groups) = groups else {
+        return Ok(None);
+    };
+    check_length("groups of the frames", groups.len(), frames)?;
+    let mut members = BTreeMap::<usize, u32>::new();
+    for &group in groups {
+        *members.entry(group).or_default() += 1;
+    }
+    let several = members.len() < groups.len();
+    Ok(several.then(|| groups.iter().map(|group| members[group]).collect()))
 }
 
 /// The number of groups of frames whose groups have these sizes.

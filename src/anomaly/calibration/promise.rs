@@ -84,8 +84,12 @@ impl Calibration {
         };
         let (low, high) = self.rate_interval(CONFIDENCE);
         if let Some(folds) = self.folds {
+            let (each, counting) = match self.groups() {
+                None => ("each", ""),
+                Some(_) => ("each group", ", each group counting alike,"),
+            };
             return format!(
-                "calibrated on {}, each judged by a model of the others ({folds} folds): of new normal frames like these, about {} or fewer are called anomalous (between {} and {} with {:.0} % confidence, if their scores were independent)",
+                "calibrated on {}{of_groups}, {each} judged by a model of the others ({folds} folds): of {new}, about {} or fewer{counting} are called anomalous (between {} and {} with {:.0} % confidence, if their scores were independent)",
                 counted(frames, "normal frame"),
                 percent_up(self.false_alarm_rate),
                 percent_down(low),

@@ -71,7 +71,7 @@ fn too_few_frames_cannot_promise_the_rate() {
 
 #[test]
 fn the_attainable_rate_is_told() {
-    let of = |n: usize| Calibration::fit_attainable(ascending(n), ascending(n), 0.01);
+    let of = |n: usize| Calibration::fit_attainable(ascending(n), ascending(n), None, 0.01);
     let (calibration, coarser) = of(120).unwrap();
     assert_eq!((calibration.false_alarm_rate, coarser), (0.01, None));
     let (calibration, coarser) = of(19).unwrap();
@@ -86,7 +86,8 @@ fn the_attainable_rate_is_told() {
     ));
     for n in 1..2000 {
         let scores = vec![0.0; n];
-        let (calibration, _) = Calibration::fit_attainable(scores.clone(), scores, 1e-9).unwrap();
+        let (calibration, _) =
+            Calibration::fit_attainable(scores.clone(), scores, None, 1e-9).unwrap();
         calibration.validate().unwrap();
     }
 }
@@ -265,7 +266,7 @@ fn the_statement_in_words() {
 fn frames_in_folds_calibrate_like_others_and_say_so() {
     let maxima: Vec<f64> = ascending(40).iter().map(|score| 10.0 * score).collect();
     let folds = |scores: usize, maxima: &[f64], folds: u32, rate: f64| {
-        Calibration::fit_folds(ascending(scores), maxima.to_vec(), folds, rate)
+        Calibration::fit_folds(ascending(scores), maxima.to_vec(), None, folds, rate)
     };
     // As many maxima as scores: the rule of held-out frames.
     let (calibration, coarser) = folds(40, &maxima, 10, 0.05).unwrap();
@@ -306,10 +307,54 @@ fn frames_in_folds_calibrate_like_others_and_say_so() {
     }
     assert!(folds(40, &[], 10, 0.05).is_err());
     assert!(folds(40, &[1.0, f64::NAN], 10, 0.05).is_err());
+}
+
+#[test]
+fn groups_in_folds_calibrate_like_groups() {
     let groups: Vec<usize> = (0..40).map(|i| i / 2).collect();
-    let mut grouped = Calibration::fit_grouped(ascending(40), ascending(40), &groups, 0.1).unwrap();
-    grouped.folds = Some(10);
-    assert!(grouped.validate().is_err());
+    let of = |maxima: usize, folds: u32, rate: f64| {
+        let of_maxima = &groups[..maxima];
+        let groups = Some([&groups[..], of_maxima]);
+        Calibration::fit_folds(ascending(40), ascending(maxima), groups, folds, rate)
+    };
+    let (calibration, coarser) = of(40, 20, 0.1).unwrap();
+    let held_out = Calibration::fit_grouped(ascending(40), ascending(40), &groups, 0.1).unwrap();
+    assert_eq!(coarser, None);
+    assert_eq!(
+        Calibration {
+            folds: None,
+            ..calibration.clone()
+        },
+        held_out
+    );
+    assert_eq!(
+        calibration.statement(),
+        "calibrated on 40 normal frames of 20 groups, each group judged by a model of the others (20 folds): of normal frames of new groups like these, about 10 % or fewer, each group counting alike, are called anomalous (between 0.13 % and 27 % with 90 % confidence, if their scores were independent)"
+    );
+    // Twenty groups promise 1/21; maxima of five groups 1/6, so regions go by the strangest.
+    let (calibration, coarser) = of(10, 4, 0.01).unwrap();
+    assert_eq!(coarser, Some(1.0 / 21.0));
+    assert_eq!(calibration.groups(), Some(20));
+    assert_eq!(
+        (calibration.threshold, calibration.map_threshold),
+        (40.0, 10.0)
+    );
+    // More folds than groups.
+    assert!(of(40, 21, 0.1).is_err());
+    // Groups of one frame each are frames.
+    let alone: Vec<usize> = (0..40).collect();
+    let (calibration, _) = Calibration::fit_folds(
+        ascending(40),
+        ascending(40),
+        Some([&alone, &alone]),
+        10,
+        0.05,
+    )
+    .unwrap();
+    assert_eq!(calibration.groups(), None);
+    let (grouped, coarser) =
+        Calibration::fit_attainable(ascending(40), ascending(40), Some(&groups), 0.01).unwrap();
+    assert_eq!((grouped.groups(), coarser), (Some(20), Some(1.0 / 21.0)));
 }
 
 #[test]
@@ -338,7 +383,7 @@ fn unusable_scores_and_rates_are_refused() {
             fit(ascending(200), rate),
             Err(AnomalyError::Setting { .. })
         ));
-        assert!(Calibration::fit_attainable(ascending(9), ascending(9), rate).is_err());
+        assert!(Calibration::fit_attainable(ascending(9), ascending(9), None, rate).is_err());
     }
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut scores = ascending(200);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 use edge_vae::{
-    dataset::{Dataset, DatasetOptions},
+    dataset::{Dataset, DatasetOptions, Grouping},
     preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
@@ -208,6 +208,11 @@ pub(super) struct TrainingArgs {
     /// Frames that the threshold comes from [default: auto]
     #[arg(long, value_enum)]
     calibration: Option<CalibrationChoice>,
+    /// Which frames belong together, as those of one part, tray or shift: `parent` for the folder that they lie
+    /// in, or a regular expression with one (...), which is looked for in the path. Groups are never parted
+    /// between frames to train, to choose by and to calibrate, and the promise is for frames of new groups
+    #[arg(long, value_name = "PATTERN", value_parser = group_by)]
+    group_by: Option<String>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -528,6 +533,7 @@ pub(super) fn resolve(args: &TrainingArgs, small: bool) -> Result<FitOptions> {
         seed: args.seed,
         false_alarm_rate: args.false_alarm_rate,
         calibration: args.calibration.unwrap_or_default(),
+        group_by: args.group_by.clone(),
         score: args.score.unwrap_or_default(),
         backbone: backbone(args, preset)?,
     })
@@ -696,6 +702,13 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn whole_share(text: &str) -> Result<f64, String> {
     number(text, "a number from 0 to 1", |v| (0.0..=1.0).contains(&v))
+}
+
+fn group_by(text: &str) -> Result<String, String> {
+    match Grouping::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

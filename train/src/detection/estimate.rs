@@ -12,10 +12,10 @@ const LONGER: f64 = 3.3;
 
 /// Seconds, roughly, that a fit to frames of `tiles` tiles takes whose second network takes `pass` seconds for
 /// a tensor; without the training of a VAE over features.
-pub fn seconds(split: &Split, tiles: usize, pass: f64) -> f64 {
+pub fn seconds(split: &Split, groups: &[usize], tiles: usize, pass: f64) -> f64 {
     let (train, validation) = (split.train.len(), split.validation.len());
     let all = train + validation + split.calibration.len();
-    let rehearsed = rehearsal(split);
+    let rehearsed = rehearsal(split, groups);
     let passes = |frames| features::passes(frames, tiles) + features::detail_passes(frames, tiles);
     let rehearsal = rehearsed.map_or(0, |split| {
         passes(split.train.len()) + split.train.len() * tiles

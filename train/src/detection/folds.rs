@@ -139,10 +139,11 @@ pub(super) fn fit(
     let looks = features::all_looks(material, *pose);
     let mut source = features::source(material, runner, looks.clone(), *pose, *of);
     let kept = Kept::read(&mut source, model)?;
-    let fold_of = deal(frames, material.seed);
+    let fold_of = deal(material.groups, material.seed);
     let count = fold_of.iter().max().map_or(0, |most| most + 1);
     // Every model has what the one of the fewest frames can have: else their distances would differ.
-    let fewest = frames - frames.div_ceil(count);
+    let most = (0..count).map(|fold| fold_of.iter().filter(|&&of| of == fold).count());
+    let fewest = frames - most.max().unwrap_or(0);
     let options = model.options(
         fewest,
         &Options {
@@ -220,16 +221,17 @@ pub(super) fn fit(
     Ok((fitted, folds))
 }
 
-/// The fold of each of `frames` frames, at random; folds differ by one frame at most.
-fn deal(frames: usize, seed: u64) -> Vec<usize> {
-    let folds = FOLDS.min(frames);
-    let mut order: Vec<usize> = (0..frames).collect();
+/// The fold of each frame by the number of its group, at random; folds differ by one group at most.
+fn deal(groups: &[usize], seed: u64) -> Vec<usize> {
+    let count = groups.iter().max().map_or(0, |last| last + 1);
+    let folds = FOLDS.min(count);
+    let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut stream(seed, Purpose::Folds, 0));
-    let mut of = vec![0; frames];
-    for (rank, frame) in order.into_iter().enumerate() {
-        of[frame] = rank % folds;
+    let mut of = vec![0; count];
+    for (rank, group) in order.into_iter().enumerate() {
+        of[group] = rank % folds;
     }
-    of
+    groups.iter().map(|&group| of[group]).collect()
 }
 
 #[cfg(test)]
@@ -239,13 +241,17 @@ mod tests {
     #[test]
     fn folds_are_of_one_size_and_drawn_at_random() {
         for (frames, folds) in [(4, 4), (19, 19), (30, 20), (762, 20)] {
-            let of = deal(frames, 1);
+            let alone: Vec<usize> = (0..frames).collect();
+            let of = deal(&alone, 1);
             let mut sizes = vec![0; folds];
             of.iter().for_each(|&fold| sizes[fold] += 1);
             let (least, most) = (sizes.iter().min(), sizes.iter().max());
             assert!(most.unwrap() - least.unwrap() <= 1, "{sizes:?}");
-            assert_eq!(of, deal(frames, 1));
-            assert_ne!(of, deal(frames, 2));
+            assert_eq!(of, deal(&alone, 1));
+            assert_ne!(of, deal(&alone, 2));
+            let in_threes: Vec<usize> = (0..3 * frames).map(|i| i / 3).collect();
+            let of_threes: Vec<usize> = of.iter().flat_map(|&fold| [fold; 3]).collect();
+            assert_eq!(deal(&in_threes, 1), of_threes);
         }
     }
 }

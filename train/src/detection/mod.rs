@@ -136,6 +136,9 @@ pub struct Material<'a> {
     /// Features and statistics are fitted on the training frames, score and map are chosen on the
     /// validation frames; what was chosen may then be fitted to all ([`Self::in_folds`]).
     pub split: &'a Split,
+    /// The number of each frame's group, from 0: frames that belong together are in one part of the split, and
+    /// in one fold. Where none do, each has its own.
+    pub groups: &'a [usize],
     /// Whether what is chosen may be fitted to all frames in the end, each judged by a model of the
     /// others.
     pub in_folds: bool,
@@ -192,7 +195,7 @@ pub fn fit(
     let has_backbone = graphs_given.backbone.is_some();
     let compares_features = has_backbone && wanted.compares_features();
     let rehearsal = compares_features
-        .then(|| rehearsal(material.split))
+        .then(|| rehearsal(material.split, material.groups))
         .flatten();
     let rehearsed = Material {
         split: rehearsal.as_ref().unwrap_or(material.split),
@@ -326,7 +329,7 @@ const LEAST_TO_CHOOSE: usize = 12;
 /// Where there are few validation frames: halves of training and validation frames together, to fit on
 /// and to choose by. What is chosen is then fitted on the training frames, or on all. For the features of a
 /// second network, which no training has touched; scores of the trained one have seen some of these frames.
-fn rehearsal(split: &Split) -> Option<Split> {
+fn rehearsal(split: &Split, groups: &[usize]) -> Option<Split> {
     let few = split.validation.len() < LEAST_TO_CHOOSE;
     if !few || split.train.len() <= split.validation.len() {
         return None;
@@ -334,10 +337,17 @@ fn rehearsal(split: &Split) -> Option<Split> {
     let mut both = [&split.train[..], &split.validation].concat();
     both.sort_unstable();
     // In turn: frames that follow each other are often alike.
-    let every_second = |first: usize| both[first..].iter().step_by(2).copied().collect();
-    Some(Split {
-        train: every_second(0),
-        validation: every_second(1),
+    let mut half_of = BTreeMap::new();
+    for &frame in &both {
+        let next = half_of.len() % 2;
+        half_of.entry(groups[frame]).or_insert(next);
+    }
+    let (train, validation): (Vec<usize>, Vec<usize>) = both
+        .iter()
+        .partition(|&&frame| half_of[&groups[frame]] == 0);
+    (!validation.is_empty()).then(|| Split {
+        train,
+        validation,
         calibration: split.calibration.clone(),
     })
 }
@@ -600,14 +610,21 @@ mod tests {
             validation: (0..validation).collect(),
             calibration: vec![99],
         };
-        let halves = rehearsal(&split(21, 3)).unwrap();
+        let alone: Vec<usize> = (0..100).collect();
+        let halves = rehearsal(&split(21, 3), &alone).unwrap();
         assert_eq!([halves.train.len(), halves.validation.len()], [12, 12]);
         let mut both = [halves.train, halves.validation].concat();
         both.sort_unstable();
         assert_eq!(both, (0..24).collect::<Vec<_>>());
         assert_eq!(halves.calibration, [99]);
         // Enough to choose by; no more to fit on than to choose by.
-        assert_eq!(rehearsal(&split(84, 12)), None);
-        assert_eq!(rehearsal(&split(3, 3)), None);
+        assert_eq!(rehearsal(&split(84, 12), &alone), None);
+        assert_eq!(rehearsal(&split(3, 3), &alone), None);
+        // Groups of five stay together.
+        let groups: Vec<usize> = (0..100).map(|frame| frame / 5).collect();
+        let halves = rehearsal(&split(21, 3), &groups).unwrap();
+        assert_eq!(halves.validation, [5, 6, 7, 8, 9, 15, 16, 17, 18, 19]);
+        assert_eq!(halves.train.len(), 14);
+        assert_eq!(rehearsal(&split(21, 3), &[0; 100]), None);
     }
 }

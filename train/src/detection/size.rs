@@ -351,6 +351,7 @@ mod tests {
             preprocess: &large,
             mask: None,
             split: &split,
+            groups: &(0..samples.len()).collect::<Vec<_>>(),
             in_folds: false,
             steps: 0,
             seed: 1,

@@ -49,6 +49,8 @@ pub struct Export<'a> {
     pub samples: &'a [&'a Sample],
     /// Which of them served what.
     pub split: &'a Split,
+    /// The number of each frame's group.
+    pub groups: &'a [usize],
     /// The golden frame.
     pub golden: &'a Golden,
     /// A second network, whose features are compared.
@@ -132,6 +134,7 @@ impl Export<'_> {
             preprocess: self.preprocess,
             mask: self.mask,
             split: self.split,
+            groups: self.groups,
             in_folds: self.state.options.may_fold(),
             steps: self.state.step,
             seed: self.state.options.seed,
@@ -307,24 +310,30 @@ impl Export<'_> {
         let scores = seen.iter().map(|(_, score, ..)| *score).collect();
         let unseen = |(frame, ..): &&(usize, f64, f64, f64)| held_out.binary_search(frame).is_ok();
         let divergences: Vec<f64> = seen.iter().filter(unseen).map(|seen| seen.2).collect();
-        let maxima = match detector.only_distances {
-            true => seen.iter().map(|seen| seen.3).collect(),
+        let (of_maxima, maxima): (Vec<usize>, Vec<f64>) = seen
+            .iter()
             // The network has seen the others.
-            false => seen.iter().filter(unseen).map(|seen| seen.3).collect(),
-        };
+            .filter(|seen| detector.only_distances || unseen(seen))
+            .map(|&(frame, .., maximum)| (self.groups[frame], maximum))
+            .unzip();
+        let groups: Vec<usize> = seen.iter().map(|(frame, ..)| self.groups[*frame]).collect();
         let wanted = self.state.options.false_alarm_rate;
         let (mut calibration, attained) = match &detector.folds {
             Some(folds) => {
                 let folds = u32::try_from(folds.count())?;
-                Calibration::fit_folds(scores, maxima, folds, wanted)?
+                let groups = Some([&groups[..], &of_maxima]);
+                Calibration::fit_folds(scores, maxima, groups, folds, wanted)?
             }
-            None => Calibration::fit_attainable(scores, maxima, wanted)?,
+            None => Calibration::fit_attainable(scores, maxima, Some(&groups), wanted)?,
         };
         if let Some(rate) = attained {
             eprintln!(
                 "warning: calibrated for a false-alarm rate of {rate:.4} instead of {wanted}: {} \
-                 calibration frames cannot promise less",
-                calibration.scores.len()
+                 cannot promise less",
+                match calibration.groups() {
+                    Some(groups) => format!("{groups} groups of calibration frames"),
+                    None => format!("{} calibration frames", calibration.scores.len()),
+                }
             );
         }
         eprintln!("{}", calibration.statement());
@@ -351,7 +360,9 @@ impl Export<'_> {
                 Some(Condition::of(&frame, divergence))
             })
             .collect();
-        Conditions::of(&conditions?, None)
+        let held_out = self.split.calibration.iter();
+        let groups: Vec<usize> = held_out.map(|&frame| self.groups[frame]).collect();
+        Conditions::of(&conditions?, Some(&groups))
     }
 
     fn card(&self, worst: f64, detection: BTreeMap<String, f64>) -> ModelCard {

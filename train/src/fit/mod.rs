@@ -15,6 +15,7 @@ mod size;
 mod view;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
@@ -26,7 +27,7 @@ use edge_vae::{
     Frame,
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{Bundle, MANIFEST},
-    dataset::{Dataset, SplitFractions, split},
+    dataset::{Dataset, Grouping, Sample, SplitFractions, split_groups},
     preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
     vae::{Latent, Likelihood, VaeSpec},
 };
@@ -154,17 +155,28 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, mask.as_deref(), &INTERRUPTED)?;
     let count = loaded.frames.count();
-    let parts = split(
-        count,
+    let groups = groups_of(&loaded.samples, options.group_by.as_deref())?;
+    let units = Units::of(&groups);
+    if options.group_by.is_some() && units.count < LEAST_GROUPS {
+        bail!(
+            "--group-by finds {} groups in {count} frames: at least {LEAST_GROUPS} are needed, some to train, \
+             some to choose by and some to calibrate",
+            units.count
+        );
+    }
+    let parts = split_groups(
+        &groups,
         options.seed,
-        fractions(count, options.false_alarm_rate),
+        fractions(units.count, options.false_alarm_rate),
     )?;
-    let (held_out, tiled) = (parts.calibration.len(), loaded.layout.tiles().count() > 1);
+    let tiled = loaded.layout.tiles().count() > 1;
     match options.may_fold() && !tiled {
-        true => warn_of_rate(count, count, 1.0, options.false_alarm_rate),
+        true => units.warn_of_rate(units.count, 1.0, options.false_alarm_rate),
         false => {
+            let of_part = parts.calibration.iter().map(|&frame| groups[frame]);
+            let held_out = of_part.collect::<BTreeSet<_>>().len();
             let share = SplitFractions::default().calibration;
-            warn_of_rate(held_out, count, share, options.false_alarm_rate);
+            units.warn_of_rate(held_out, share, options.false_alarm_rate);
         }
     }
     if options.likelihood != Likelihood::Bernoulli {
@@ -201,7 +213,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     let afterwards = match &second_network {
         Some(second) => {
             let pass = second.seconds(&engine, spec, &preprocess.normalise)?;
-            detection::seconds(&parts, loaded.layout.tiles().count(), pass)
+            detection::seconds(&parts, &groups, loaded.layout.tiles().count(), pass)
         }
         None => 0.0,
     };
@@ -248,6 +260,7 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         layout: &loaded.layout,
         samples: &loaded.samples,
         split: &parts,
+        groups: &groups,
         golden: &golden,
         second_network: second_network.as_ref(),
         interrupted: &INTERRUPTED,
@@ -354,15 +367,52 @@ fn fractions(frames: usize, rate: f64) -> SplitFractions {
     }
 }
 
-/// Says before training when the calibration frames, this `share` of all, can't promise the rate.
-fn warn_of_rate(calibration: usize, frames: usize, share: f64, rate: f64) {
-    if (calibration + 1) as f64 * rate < 1.0 {
-        eprintln!(
-            "warning: of {frames} frames {calibration} calibrate, which can promise a false-alarm \
-             rate of {:.4}, not {rate}; that takes about {} frames in all",
-            1.0 / (calibration + 1) as f64,
-            ((1.0 / rate - 1.0) / share).ceil()
-        );
+/// Fewest groups that can be split into three parts.
+const LEAST_GROUPS: usize = 3;
+
+/// The number of each sample's group, from 0; its own where nothing groups them.
+///
+/// # Errors
+/// A pattern that can't group, a sample that it finds no group for.
+fn groups_of(samples: &[&Sample], pattern: Option<&str>) -> Result<Vec<usize>> {
+    let Some(pattern) = pattern else {
+        return Ok((0..samples.len()).collect());
+    };
+    let named = samples.iter().map(|sample| {
+        let own = sample.path();
+        own.unwrap_or_else(|| Path::new(sample.name()))
+    });
+    Ok(Grouping::parse(pattern)?.groups(&named.collect::<Vec<_>>())?)
+}
+
+/// What is dealt and counted: groups of frames, or frames.
+#[derive(Clone, Copy, Debug)]
+struct Units {
+    count: usize,
+    name: &'static str,
+}
+
+impl Units {
+    fn of(groups: &[usize]) -> Self {
+        let count = groups.iter().max().map_or(0, |last| last + 1);
+        let name = match count == groups.len() {
+            true => "frames",
+            false => "groups",
+        };
+        Self { count, name }
+    }
+
+    /// Says before training when those that calibrate, this `share` of all, can't promise the rate.
+    fn warn_of_rate(self, calibration: usize, share: f64, rate: f64) {
+        let Self { count, name } = self;
+        if (calibration + 1) as f64 * rate < 1.0 {
+            eprintln!(
+                "warning: of {count} {name} {calibration} calibrate, which can promise a false-alarm \
+                 rate of {:.4}, not {rate}; that takes about {} {name} in all",
+                1.0 / (calibration + 1) as f64,
+                ((1.0 / rate - 1.0) / share).ceil()
+            );
+        }
     }
 }
 

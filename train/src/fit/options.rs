@@ -87,6 +87,9 @@ pub struct FitOptions {
     /// Which frames the threshold comes from.
     #[serde(default = "held_out")]
     pub calibration: CalibrationChoice,
+    /// What makes frames one group, as [`edge_vae::dataset::Grouping::parse`] takes it; without it each stands for itself.
+    #[serde(default)]
+    pub group_by: Option<String>,
     /// What frames are judged by.
     #[serde(default)]
     pub score: Score,

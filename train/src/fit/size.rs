@@ -9,7 +9,7 @@ use edge_vae::{
     preprocess::{Normalise, PreprocessSettings, Preprocessor},
 };
 
-use super::{Budget, FitOptions, Frames, TileChoice, input};
+use super::{Budget, FitOptions, Frames, TileChoice, groups_of, input};
 use crate::{
     detection::{
         Material,
@@ -81,8 +81,13 @@ pub(super) fn choose(
     if samples.len() < LEAST {
         return Ok(());
     }
+    let groups = groups_of(&samples, options.group_by.as_deref())?;
+    let (validation, train): (Vec<usize>, Vec<usize>) =
+        (0..samples.len()).partition(|&place| groups[place] % 3 == 1);
+    if validation.is_empty() {
+        return Ok(());
+    }
     eprintln!("choosing the size by {} frames", samples.len());
-    let (validation, train) = (0..samples.len()).partition(|place| place % 3 == 1);
     let split = Split {
         train,
         validation,
@@ -130,6 +135,7 @@ pub(super) fn choose(
         preprocess: &settings,
         mask,
         split: &split,
+        groups: &groups,
         in_folds: false,
         steps: 0,
         seed: options.seed,

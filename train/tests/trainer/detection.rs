@@ -304,3 +304,89 @@ fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
     assert!(said.contains("held-out normal frames"), "{said}");
     assert_eq!((held_out.scores.len(), held_out.folds), (frames / 5, None));
 }
+
+#[test]
+fn groups_are_never_parted_and_limit_the_promise() {
+    let scratch = Scratch::new();
+    let fit = |out: &str, more: &[&str]| {
+        let command = [
+            &[
+                "fit",
+                "frames",
+                "--preset",
+                "28x28",
+                "--latent",
+                "vector:16",
+            ][..],
+            &["--steps", "4", "--out", out],
+            more,
+        ];
+        scratch.train(&command.concat())
+    };
+    // Four tens of frames, of which two train, one chooses and one calibrates.
+    let run = fit("grouped", &["--group-by", "([0-9]+)[0-9]\\.png$"]);
+    let said = stderr(&run);
+    assert!(run.status.success(), "{said}");
+    assert!(said.contains("of 4 groups 1 calibrate"), "{said}");
+    assert!(
+        said.contains("20 to train, 10 to choose by, 10 held out"),
+        "{said}"
+    );
+    let bundle = Bundle::open(&scratch.path("grouped")).expect("a bundle");
+    let calibration = bundle.manifest().calibration.clone().expect("one");
+    assert_eq!(
+        (calibration.groups(), calibration.scores.len()),
+        (Some(1), 10)
+    );
+    assert_eq!(calibration.false_alarm_rate, 0.5);
+    assert!(said.contains("new groups like these"), "{said}");
+    let kept = calibration.conditions.expect("what frames looked like");
+    assert_eq!(kept.frames(), 1);
+
+    let refused = fit("none", &["--group-by", "parent"]);
+    assert_fails(&refused, &["1 groups in 40 frames", "at least 3"]);
+    let refused = fit("none", &["--group-by", "shift-([0-9]+)"]);
+    assert_fails(&refused, &["finds no group in this path"]);
+    let refused = fit("none", &["--group-by", "shift"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("0 captures"),
+        "{}",
+        stderr(&refused)
+    );
+
+    // Frames in folds: groups of ten, each judged by a model of other groups.
+    let features = [
+        "fit",
+        "frames",
+        "--size",
+        "128",
+        "--batch",
+        "2",
+        "--steps",
+        "2",
+        "--score",
+        "features",
+        "--false-alarm-rate",
+        "0.2",
+        "--out",
+        "folds",
+        "--group-by",
+        "([0-9]+)[0-9]\\.png$",
+    ];
+    let run = scratch.train(&features);
+    let said = stderr(&run);
+    assert!(run.status.success(), "{said}");
+    assert!(
+        said.contains(
+            "40 normal frames of 4 groups, each group judged by a model of the others (4 folds)"
+        ),
+        "{said}"
+    );
+    let bundle = Bundle::open(&scratch.path("folds")).expect("a bundle");
+    let calibration = bundle.manifest().calibration.clone().expect("one");
+    assert_eq!(
+        (calibration.groups(), calibration.folds),
+        (Some(4), Some(4))
+    );
+}

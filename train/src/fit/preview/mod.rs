@@ -320,6 +320,7 @@ pub(super) mod tests {
             seed: 3,
             false_alarm_rate: 0.1,
             calibration: CalibrationChoice::Auto,
+            group_by: None,
             score: Score::Auto,
             backbone: None,
         }
