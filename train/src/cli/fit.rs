@@ -64,8 +64,8 @@ pub(super) struct TrainingArgs {
     #[arg(long, value_enum)]
     preset: Option<PresetArg>,
     /// Side of the tensor in pixels; auto: 128 where frames are at most 96 pixels wide
-    /// or high, 256 up to 320; from there on 256 or 512, whichever tells synthetic defects better (512
-    /// in doubt, with fewer than 24 frames or 10 minutes), but for --features own
+    /// or high, 256 (best: 384) up to 320; from there on that or 512, whichever tells synthetic defects
+    /// better (512 in doubt, with fewer than 24 frames or 10 minutes), but for --features own
     /// [default: 28 for 28x28, else auto]
     #[arg(long, value_enum)]
     size: Option<SizeArg>,

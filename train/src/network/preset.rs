@@ -57,7 +57,9 @@ impl Preset {
     pub fn usual_side(self) -> usize {
         match self {
             Self::Small28 => 28,
-            Self::Edge | Self::Balanced | Self::Best => 256,
+            Self::Edge | Self::Balanced => 256,
+            // What is wrong is told as well, and where it is, better.
+            Self::Best => 384,
         }
     }
 
