@@ -44,8 +44,12 @@ const FITTED: Strength = Strength {
     washed_out: 0.4,
 };
 
-/// Share of such a frame's values that are lost at most, and largest gain, as a power of two.
+/// Share of such a frame's values that are lost at most. Where what is bright is a small part before a dark
+/// background, they would be more than what is bright: so how far beyond white the brightest hundredth is at
+/// most, and the largest gain, as powers of two.
 const LOST: f32 = 0.6;
+const BRIGHTEST_PART: f32 = 0.01;
+const BEYOND: f32 = 0.8;
 const BRIGHTEST: f32 = 1.2;
 
 /// Largest changes of a frame: offset, as a share of full scale; gamma, as
@@ -264,12 +268,9 @@ impl Retake {
             softer,
             washed_out,
         } = self.strength;
-        let washed_out = random
-            .random_bool(washed_out)
-            .then(|| LOST * random.random::<f32>());
-        let gain = match washed_out {
-            Some(lost) => brightening(values, lost).clamp(least, most.max(BRIGHTEST)),
-            None => random.random_range(least..=most),
+        let gain = match random.random_bool(washed_out) {
+            true => washing_out(values, LOST * random.random::<f32>()),
+            false => random.random_range(least..=most),
         };
         let gain = (exposed * gain).exp2();
         let mut both = |most: f32| random.random_range(-most..=most);
@@ -318,12 +319,17 @@ impl Retake {
     }
 }
 
-/// The gain, as a power of two, at which a share of `values` is beyond white.
-fn brightening(values: &[f32], share: f32) -> f32 {
+/// The gain, as a power of two, at which a share of `values` is beyond white, or the most that is wise.
+fn washing_out(values: &[f32], share: f32) -> f32 {
     let mut values = values.to_vec();
-    let place = ((1.0 - share) * (values.len() - 1) as f32) as usize;
-    let (_, value, _) = values.select_nth_unstable_by(place, f32::total_cmp);
-    -value.max(f32::EPSILON).log2()
+    let last = (values.len() - 1) as f32;
+    let mut to_white = |share: f32| {
+        let place = ((1.0 - share) * last) as usize;
+        let (_, value, _) = values.select_nth_unstable_by(place, f32::total_cmp);
+        -value.max(f32::EPSILON).log2()
+    };
+    let most = to_white(BRIGHTEST_PART) + BEYOND;
+    to_white(share).min(most).min(BRIGHTEST)
 }
 
 fn moved(frame: &[f32], shape: [usize; 3], movement: &Movement, random: &mut impl Rng) -> Vec<f32> {
@@ -459,10 +465,14 @@ mod tests {
         let with = |least: f32| fitted.iter().filter(|lost| **lost > least).count();
         // A fair share of the frames, and of each frame.
         assert!((15..48).contains(&with(0.05)), "{fitted:?}");
-        assert!(with(0.25) > 0 && with(LOST + 0.05) == 0, "{fitted:?}");
+        assert!(with(0.2) > 0 && with(0.6) == 0, "{fitted:?}");
         assert!(lost(JUDGED).iter().all(|lost| *lost < 0.01));
-        assert!((brightening(&[0.25, 0.5, 0.125, 0.0], 0.0) - 1.0).abs() < 1e-6);
-        assert!(brightening(&[0.0; 4], 0.5) > 20.0);
+        // A fifth of it is bright, before a dark background.
+        let part: Vec<f32> = (0..1000).map(|i| if i < 200 { 0.8 } else { 0.1 }).collect();
+        let bright = -0.8f32.log2();
+        assert!((washing_out(&part, 0.1) - bright).abs() < 1e-6);
+        assert!((washing_out(&part, 0.5) - bright - BEYOND).abs() < 1e-6);
+        assert_eq!(washing_out(&[0.0; 4], 0.5), BRIGHTEST);
     }
 
     /// A frame of three times the canvas's pixels is changed as it is, a much larger one on its canvas.
