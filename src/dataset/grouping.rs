@@ -33,7 +33,12 @@ impl Grouping {
             pattern: pattern.to_owned(),
             reason,
         };
-        let expression = Regex::new(pattern).map_err(|error| refused(error.to_string()))?;
+        let expression = Regex::new(pattern).map_err(|error| {
+            // Above it, the pattern is drawn once more.
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            refused(last.trim_start_matches("error: ").to_owned())
+        })?;
         // The whole match is a capture too.
         let captures = expression.captures_len() - 1;
         if captures != 1 {

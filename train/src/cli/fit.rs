@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 use edge_vae::{
-    dataset::{Dataset, DatasetOptions, Grouping},
+    dataset::{Dataset, DatasetError, DatasetOptions, Grouping},
     preprocess::{Colour, Crop, Denoise, Normalise, ResizeFilter},
     vae::Likelihood,
 };
@@ -707,6 +707,7 @@ fn whole_share(text: &str) -> Result<f64, String> {
 fn group_by(text: &str) -> Result<String, String> {
     match Grouping::parse(text) {
         Ok(_) => Ok(text.to_owned()),
+        Err(DatasetError::Grouping { reason, .. }) => Err(reason),
         Err(error) => Err(error.to_string()),
     }
 }

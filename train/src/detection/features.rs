@@ -12,6 +12,7 @@ use edge_vae::{
     anomaly::{DETAIL_DISTANCE, DISTANCE, RECONSTRUCTION_DISTANCE, Source},
     preprocess::{CanvasLayout, Preprocessor},
 };
+use rand::Rng;
 
 use super::{
     Material, Score,
@@ -472,13 +473,14 @@ pub(super) fn source<'a, 'b>(
     of: Of,
 ) -> NetworkFeatures<'a, 'b> {
     let made = looks.iter().filter(|look| look.copy > 0).count();
-    let count = of.copies_count(looks.len() - made);
+    let originals = looks.len() - made;
+    let count = of.copies_count(originals);
     NetworkFeatures {
         runner,
         of,
         copies: Copies {
             material,
-            retake: Retake::to_fit(material.preprocess),
+            retake: Retake::to_fit(material.preprocess, originals),
             pose,
         },
         looks,
@@ -564,6 +566,12 @@ struct Copies<'a> {
 }
 
 impl Copies<'_> {
+    /// What decides how a copy is taken.
+    fn random(&self, frame: usize, copy: usize) -> impl Rng + use<> {
+        let counter = ((frame as u64) << 32) + copy as u64;
+        stream(self.material.seed, Purpose::Retake, counter)
+    }
+
     /// The tensors of some looks at one frame, which is read once more where it is to be taken anew.
     fn tensors(&self, looks: &[Look], prepare: &mut [Preprocessor; 2]) -> Result<Vec<Vec<f32>>> {
         let tiles = self.material.layout.tiles();
@@ -582,8 +590,7 @@ impl Copies<'_> {
                     0 => self.material.frames.get(look.frame),
                     copy => {
                         let original = original.as_ref().context("a copy of no frame")?;
-                        let counter = ((look.frame as u64) << 32) + copy as u64;
-                        let mut random = stream(self.material.seed, Purpose::Retake, counter);
+                        let mut random = self.random(look.frame, copy);
                         self.retake
                             .prepare(original, self.pose, whole, &mut random)?;
                         whole.canvas()
@@ -619,6 +626,17 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
         match self.looks[frame].copy {
             0 => 1.0,
             _ => self.copy_weight,
+        }
+    }
+
+    fn mixture_weight(&self, frame: usize) -> f64 {
+        let Look {
+            frame: of, copy, ..
+        } = self.looks[frame];
+        let mut random = self.copies.random(of, copy);
+        match copy > 0 && self.copies.retake.washes_out(&mut random) {
+            true => 0.0,
+            false => self.weight(frame),
         }
     }
 

@@ -44,6 +44,9 @@ const FITTED: Strength = Strength {
     washed_out: 0.4,
 };
 
+/// Frames from which on so many copies are washed out.
+const MANY_FRAMES: f64 = 600.0;
+
 /// Share of such a frame's values that are lost at most. Where what is bright is a small part before a dark
 /// background, they would be more than what is bright: so how far beyond white the brightest hundredth is at
 /// most, and the largest gain, as powers of two.
@@ -161,9 +164,17 @@ impl Retake {
         Self::new(settings, JUDGED)
     }
 
-    /// What models are fitted on: further from the frames as they are.
-    pub(super) fn to_fit(settings: &PreprocessSettings) -> Self {
-        Self::new(settings, FITTED)
+    /// What models are fitted on beside so many frames: further from these as they are, and the more of it
+    /// washed out, the more frames there are to outweigh it.
+    pub(super) fn to_fit(settings: &PreprocessSettings, frames: usize) -> Self {
+        let affordable = (frames as f64 / MANY_FRAMES).min(1.0);
+        Self::new(
+            settings,
+            Strength {
+                washed_out: affordable * FITTED.washed_out,
+                ..FITTED
+            },
+        )
     }
 
     fn new(settings: &PreprocessSettings, strength: Strength) -> Self {
@@ -249,6 +260,11 @@ impl Retake {
         (pixels / (height * width) as f64).sqrt() as f32
     }
 
+    /// Whether what is taken with `random`, which is fresh, is washed out.
+    pub(super) fn washes_out(&self, random: &mut impl Rng) -> bool {
+        random.random_bool(self.strength.washed_out)
+    }
+
     /// `values` (C×H×W in [0, 1], neither evened nor normalised) taken anew, in the same form, `scale` of whose
     /// pixels are as long as one of the canvas.
     fn change(
@@ -266,9 +282,9 @@ impl Retake {
         let Strength {
             gain: [least, most],
             softer,
-            washed_out,
+            ..
         } = self.strength;
-        let gain = match random.random_bool(washed_out) {
+        let gain = match self.washes_out(random) {
             true => washing_out(values, LOST * random.random::<f32>()),
             false => random.random_range(least..=most),
         };
@@ -488,7 +504,7 @@ mod tests {
         })
         .unwrap();
         let mut whole = Preprocessor::new(settings.clone()).unwrap();
-        let retake = Retake::to_fit(&settings);
+        let retake = Retake::to_fit(&settings, 100);
         for (side, bits) in [(110, Some(8)), (300, None)] {
             let shape = [1, side, side];
             let picture = planes::to_frame(&frame(shape), shape, 8, "drawn").unwrap();

@@ -133,7 +133,7 @@ fn preferred(found: &[f64]) -> Option<usize> {
 
 /// The training frames and their copies, neither evened nor normalised, of the largest side.
 fn looks(material: &Material) -> Result<Vec<Vec<f32>>> {
-    let retake = Retake::to_fit(material.preprocess);
+    let retake = Retake::to_fit(material.preprocess, material.split.train.len());
     let each = material.split.train.par_iter().map(|&frame| {
         let picture = material.frames.get(frame);
         let mut looks = vec![picture.to_vec()];

@@ -113,13 +113,15 @@ pub fn fit(
     }
     drop(statistics);
 
-    let weights = weights_of(train, &(0..train.frames()).collect::<Vec<_>>());
+    let all: Vec<usize> = (0..train.frames()).collect();
+    let mixture_weights: Vec<f64> = all.iter().map(|&f| train.mixture_weight(f)).collect();
     let mut pass = Pass {
         cells: cells.as_mut(),
         vectors: vectors.as_mut(),
         whole: whole.as_mut(),
-        of_weight_one: MIXTURE_VECTORS[0] as f64 / weights.iter().sum::<f64>().max(1.0),
-        weights,
+        of_weight_one: MIXTURE_VECTORS[0] as f64 / mixture_weights.iter().sum::<f64>().max(1.0),
+        weights: weights_of(train, &all),
+        mixture_weights,
         seed: options.seed,
         part: 0,
     };
@@ -140,12 +142,14 @@ pub fn fit(
             let mut tested = vectors.emptied();
             let frames = evenly_spaced(held_out.frames(), MOST_FRAMES);
             let weights = vec![1.0; held_out.frames()];
+            let mixture_weights = weights.clone();
             let mut pass = Pass {
                 cells: None,
                 vectors: Some(&mut tested),
                 whole: None,
                 of_weight_one: MIXTURE_VECTORS[1] as f64 / frames.len().max(1) as f64,
                 weights,
+                mixture_weights,
                 seed: options.seed,
                 part: 1,
             };
@@ -346,6 +350,7 @@ struct Pass<'a> {
     whole: Option<&'a mut Whole>,
     /// Of every frame of the source.
     weights: Vec<f64>,
+    mixture_weights: Vec<f64>,
     /// Vectors for the mixture of a frame of weight 1.
     of_weight_one: f64,
     seed: u64,
@@ -365,7 +370,8 @@ impl Pass<'_> {
         let Some(vectors) = &mut self.vectors else {
             return;
         };
-        for ((frame, of_frame), weight) in frames.into_iter().zip(batch).zip(weights) {
+        for (frame, of_frame) in frames.into_iter().zip(batch) {
+            let weight = self.mixture_weights[frame];
             let counter = 2 * frame + self.part;
             let mut random = stream(self.seed, Purpose::Features, counter as u64);
             let each = (self.of_weight_one * weight).ceil() as usize;

@@ -15,6 +15,7 @@ pub struct Kept {
     /// C·h·w values of each frame, channel after channel.
     frames: Vec<Vec<f32>>,
     weights: Vec<f64>,
+    mixture_weights: Vec<f64>,
 }
 
 /// Some of the kept frames, to fit models to.
@@ -45,6 +46,10 @@ impl Kept {
         Ok(Self {
             shape: [grid.channels(), height, width],
             weights: all.iter().map(|&frame| source.weight(frame)).collect(),
+            mixture_weights: all
+                .iter()
+                .map(|&frame| source.mixture_weight(frame))
+                .collect(),
             frames,
         })
     }
@@ -88,6 +93,10 @@ impl FeatureSource for Part<'_> {
 
     fn weight(&self, frame: usize) -> f64 {
         self.kept.weights[self.places[frame]]
+    }
+
+    fn mixture_weight(&self, frame: usize) -> f64 {
+        self.kept.mixture_weights[self.places[frame]]
     }
 
     fn visit(

@@ -75,6 +75,12 @@ pub trait FeatureSource {
         1.0
     }
 
+    /// How much a frame counts for a mixture, which has no context to tell frames by: 0 where it is a copy so
+    /// unlike the frames that it would be taken for a kind of its own, and hide defects.
+    fn mixture_weight(&self, frame: usize) -> f64 {
+        self.weight(frame)
+    }
+
     /// Called before each of `total` steps of a training that a fit goes through: may show how far it is, and
     /// end it.
     ///
