@@ -229,17 +229,17 @@ impl Calibration {
         if let Some(sizes) = &self.group_sizes {
             check_sizes(sizes, self.scores.len())?;
         }
-        if let Some(folds) = self.folds {
-            if folds < 2 || folds as usize > self.units() {
-                return invalid(format!(
-                    "{} {} are said to be judged in {folds} folds",
-                    self.units(),
-                    match self.group_sizes {
-                        Some(_) => "groups",
-                        None => "frames",
-                    }
-                ));
-            }
+        if let Some(folds) = self.folds
+            && (folds < 2 || folds as usize > self.units())
+        {
+            return invalid(format!(
+                "{} {} are said to be judged in {folds} folds",
+                self.units(),
+                match self.group_sizes {
+                    Some(_) => "groups",
+                    None => "frames",
+                }
+            ));
         }
         if let Some(conditions) = &self.conditions {
             conditions.validate(self.scores.len())?;
