@@ -105,7 +105,7 @@ pub enum DatasetError {
         pattern: String,
     },
     /// What frames are to be grouped by is no pattern.
-    #[error("--group-by {pattern:?}: {reason}")]
+    #[error("what frames are grouped by, {pattern:?}: {reason}")]
     Grouping {
         /// What was given.
         pattern: String,
@@ -113,7 +113,7 @@ pub enum DatasetError {
         reason: String,
     },
     /// A frame that is in no group.
-    #[error("{path}: --group-by {pattern:?} finds no group in this path")]
+    #[error("{path}: {pattern:?}, which frames are grouped by, finds no group in this path")]
     NoGroup {
         /// The frame.
         path: String,

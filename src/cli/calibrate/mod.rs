@@ -156,7 +156,12 @@ impl CalibrateFlags {
                 }
             },
             rate: self.false_alarm_rate,
-            grouping: self.group_by.as_deref().map(Grouping::parse).transpose()?,
+            grouping: self
+                .group_by
+                .as_deref()
+                .map(Grouping::parse)
+                .transpose()
+                .context("--group-by")?,
             mask: self.mask,
             out: self.out,
             json: self.json,

@@ -3,6 +3,7 @@
 mod augment;
 mod checkpoint;
 mod frames;
+mod groups;
 mod objective;
 mod options;
 mod preview;
@@ -27,7 +28,7 @@ use edge_vae::{
     Frame,
     backend::{BackendKind, Engine, EngineOptions},
     bundle::{Bundle, MANIFEST},
-    dataset::{Dataset, Grouping, Sample, SplitFractions, split_groups},
+    dataset::{Dataset, SplitFractions, split_groups},
     preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
     vae::{Latent, Likelihood, VaeSpec},
 };
@@ -40,6 +41,7 @@ use crate::{
 use checkpoint::Checkpoint;
 pub use checkpoint::State;
 pub use frames::Frames;
+use groups::Units;
 pub use options::{
     Augmentation, BackboneOptions, Budget, CalibrationChoice, FitOptions, HeadOptions,
     IMPORTANCE_SHARE, TileChoice,
@@ -155,14 +157,10 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     eprintln!("reading {} frames of {}", dataset.train.len(), dataset.name);
     let mut loaded = frames::load(&dataset.train, &preprocess, mask.as_deref(), &INTERRUPTED)?;
     let count = loaded.frames.count();
-    let groups = groups_of(&loaded.samples, options.group_by.as_deref())?;
+    let groups = groups::of(&loaded.samples, options.group_by.as_deref())?;
     let units = Units::of(&groups);
-    if options.group_by.is_some() && units.count < LEAST_GROUPS {
-        bail!(
-            "--group-by finds {} groups in {count} frames: at least {LEAST_GROUPS} are needed, some to train, \
-             some to choose by and some to calibrate",
-            units.count
-        );
+    if options.group_by.is_some() {
+        units.check(count)?;
     }
     let parts = split_groups(
         &groups,
@@ -364,55 +362,6 @@ fn fractions(frames: usize, rate: f64) -> SplitFractions {
         train: 1.0 - validation - calibration,
         validation,
         calibration,
-    }
-}
-
-/// Fewest groups that can be split into three parts.
-const LEAST_GROUPS: usize = 3;
-
-/// The number of each sample's group, from 0; its own where nothing groups them.
-///
-/// # Errors
-/// A pattern that can't group, a sample that it finds no group for.
-fn groups_of(samples: &[&Sample], pattern: Option<&str>) -> Result<Vec<usize>> {
-    let Some(pattern) = pattern else {
-        return Ok((0..samples.len()).collect());
-    };
-    let named = samples.iter().map(|sample| {
-        let own = sample.path();
-        own.unwrap_or_else(|| Path::new(sample.name()))
-    });
-    Ok(Grouping::parse(pattern)?.groups(&named.collect::<Vec<_>>())?)
-}
-
-/// What is dealt and counted: groups of frames, or frames.
-#[derive(Clone, Copy, Debug)]
-struct Units {
-    count: usize,
-    name: &'static str,
-}
-
-impl Units {
-    fn of(groups: &[usize]) -> Self {
-        let count = groups.iter().max().map_or(0, |last| last + 1);
-        let name = match count == groups.len() {
-            true => "frames",
-            false => "groups",
-        };
-        Self { count, name }
-    }
-
-    /// Says before training when those that calibrate, this `share` of all, can't promise the rate.
-    fn warn_of_rate(self, calibration: usize, share: f64, rate: f64) {
-        let Self { count, name } = self;
-        if (calibration + 1) as f64 * rate < 1.0 {
-            eprintln!(
-                "warning: of {count} {name} {calibration} calibrate, which can promise a false-alarm \
-                 rate of {:.4}, not {rate}; that takes about {} {name} in all",
-                1.0 / (calibration + 1) as f64,
-                ((1.0 / rate - 1.0) / share).ceil()
-            );
-        }
     }
 }
 

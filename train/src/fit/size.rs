@@ -9,7 +9,7 @@ use edge_vae::{
     preprocess::{Normalise, PreprocessSettings, Preprocessor},
 };
 
-use super::{Budget, FitOptions, Frames, TileChoice, groups_of, input};
+use super::{Budget, FitOptions, Frames, TileChoice, groups, input};
 use crate::{
     detection::{
         Material,
@@ -81,7 +81,7 @@ pub(super) fn choose(
     if samples.len() < LEAST {
         return Ok(());
     }
-    let groups = groups_of(&samples, options.group_by.as_deref())?;
+    let groups = groups::of(&samples, options.group_by.as_deref())?;
     let (validation, train): (Vec<usize>, Vec<usize>) =
         (0..samples.len()).partition(|&place| groups[place] % 3 == 1);
     if validation.is_empty() {
