@@ -46,6 +46,9 @@ const TURNED: usize = 300;
 /// what copies do.
 const COPIES_COUNT: f64 = 200.0;
 const COPIES_SHARE: f64 = 0.5;
+/// What of that they count in a mixture. Its components are few, and those that learn what blur and noise do
+/// to a place tell less what is strange there.
+const COPIES_IN_MIXTURE: f64 = 0.5;
 /// As how many frames they count where they are of residuals, in which sharpness and noise of a copy are larger than
 /// small defects.
 const RESIDUAL_COPIES_COUNT: f64 = 100.0;
@@ -634,10 +637,13 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
             frame: of, copy, ..
         } = self.looks[frame];
         let mut random = self.copies.random(of, copy);
-        match copy > 0 && self.copies.retake.washes_out(&mut random) {
-            true => 0.0,
-            false => self.weight(frame),
-        }
+        let counts = match self.copies.pose {
+            _ if copy == 0 => 1.0,
+            _ if self.copies.retake.washes_out(&mut random) => 0.0,
+            Pose::Held => COPIES_IN_MIXTURE,
+            Pose::Turned => 1.0,
+        };
+        counts * self.weight(frame)
     }
 
     fn visit(

@@ -197,6 +197,7 @@ mod tests {
                 *t = (&*t + noise).unwrap();
             }
         }
+        let values = values.as_stored().unwrap();
         parameters = parameters.with(&values).unwrap();
         let engine = Engine::open(&EngineOptions {
             backend: Some(BackendKind::Tract),
@@ -240,6 +241,7 @@ mod tests {
             let mut changed = values.clone();
             let weight = (&values.0[name] * 1.01).unwrap();
             changed.0.insert(name.to_owned(), weight);
+            let changed = changed.as_stored().unwrap();
             let refused = proof(&changed).unwrap_err().to_string();
             assert!(refused.contains("disagrees"), "{name}: {refused}");
         }

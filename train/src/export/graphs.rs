@@ -1,9 +1,12 @@
-//! Encoder, decoder and head as ONNX graphs, batch normalisation folded into the convolutions.
+//! Encoder, decoder and head as ONNX graphs, batch normalisation folded into the convolutions. Their
+//! kernels are stored as `f16` and folded by the engines, when they load the file: values are expected
+//! to be [`Snapshot::as_stored`].
 
 use std::collections::BTreeMap;
 
 use candle_core::{Result, bail};
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
+use half::f16;
 
 use super::onnx::{Attribute, GraphBuilder, Value};
 use crate::{
@@ -199,7 +202,7 @@ fn export_layer(
         } => {
             let fold = Fold::of(values, name, *output, *norm)?;
             let stored = values.values(&format!("{name}.weight"))?;
-            let weight = permute_ohwi_to_oihw(&stored, *output, *kernel, *input, &fold.factor);
+            let weight = permute_ohwi_to_oihw(&stored, *output, *kernel, *input);
             let window = Window::new(*kernel, *stride, *padding);
             let y = convolve(
                 graph,
@@ -207,7 +210,7 @@ fn export_layer(
                 name,
                 x,
                 (&[*output, *input, *kernel, *kernel], &weight),
-                &fold.offset,
+                (&fold.factor, &fold.offset),
                 &window,
             );
             Ok(activate(graph, name, y, *activation))
@@ -224,7 +227,7 @@ fn export_layer(
         } => {
             let fold = Fold::of(values, name, *output, *norm)?;
             let stored = values.values(&format!("{name}.weight"))?;
-            let weight = permute_ihwo_to_iohw(&stored, *input, *kernel, *output, &fold.factor);
+            let weight = permute_ihwo_to_iohw(&stored, *input, *kernel, *output);
             let window = Window::new(*kernel, *stride, *padding);
             let y = convolve(
                 graph,
@@ -232,7 +235,7 @@ fn export_layer(
                 name,
                 x,
                 (&[*input, *output, *kernel, *kernel], &weight),
-                &fold.offset,
+                (&fold.factor, &fold.offset),
                 &window,
             );
             Ok(activate(graph, name, y, *activation))
@@ -245,7 +248,7 @@ fn export_layer(
         } => {
             let fold = Fold::of(values, name, *channels, *norm)?;
             let stored = values.values(&format!("{name}.weight"))?;
-            let weight = permute_ohwi_to_oihw(&stored, *channels, 3, *channels, &fold.factor);
+            let weight = permute_ohwi_to_oihw(&stored, *channels, 3, *channels);
             let window = Window::new(3, 1, 1);
             let y = convolve(
                 graph,
@@ -253,7 +256,7 @@ fn export_layer(
                 name,
                 x,
                 (&[*channels, *channels, 3, 3], &weight),
-                &fold.offset,
+                (&fold.factor, &fold.offset),
                 &window,
             );
             let sum = graph.node("Add", &format!("{name}.sum"), &[x, &y], &[]);
@@ -332,17 +335,25 @@ fn export_layer(
                 let (input, output) = (branch.input, *output);
                 let window = Window::new(kernel, kernel, 0);
                 let (operator, shape, weight) = if branch.up {
-                    let weight = permute_ihwo_to_iohw(&stored, input, kernel, output, &fold.factor);
+                    let weight = permute_ihwo_to_iohw(&stored, input, kernel, output);
                     ("ConvTranspose", [input, output, kernel, kernel], weight)
                 } else {
-                    let weight = permute_ohwi_to_oihw(&stored, output, kernel, input, &fold.factor);
+                    let weight = permute_ohwi_to_oihw(&stored, output, kernel, input);
                     ("Conv", [output, input, kernel, kernel], weight)
                 };
                 // The first term carries the offset of them all.
                 let none = vec![0.0; output];
-                let bias = if sum.is_none() { &fold.offset } else { &none };
+                let offset = if sum.is_none() { &fold.offset } else { &none };
                 let weight = (&shape[..], &weight[..]);
-                let y = convolve(graph, operator, &branch.name, x, weight, bias, &window);
+                let y = convolve(
+                    graph,
+                    operator,
+                    &branch.name,
+                    x,
+                    weight,
+                    (&fold.factor, offset),
+                    &window,
+                );
                 sum = Some(match sum {
                     Some(sum) => {
                         let name = format!("{}.sum", branch.name);
@@ -369,7 +380,7 @@ fn export_layer(
 }
 
 /// Batch normalisation as a factor and an offset for each output channel of the convolution
-/// before it.
+/// before it; without one there is no factor.
 struct Fold {
     factor: Vec<f32>,
     offset: Vec<f32>,
@@ -383,7 +394,7 @@ impl Fold {
         }
         if !norm {
             return Ok(Self {
-                factor: vec![1.0; channels],
+                factor: Vec::new(),
                 offset: bias,
             });
         }
@@ -427,12 +438,20 @@ fn convolve(
     operator: &str,
     name: &str,
     x: &Value,
-    (shape, weight): (&[usize], &[f32]),
-    bias: &[f32],
+    (shape, weight): (&[usize], &[f16]),
+    (factor, offset): (&[f32], &[f32]),
     window: &Window,
 ) -> Value {
-    let weight = graph.floats(&format!("{name}.weight"), shape, weight);
-    let bias = graph.floats(&format!("{name}.bias"), &[bias.len()], bias);
+    let mut weight = graph.halves(&format!("{name}.weight"), shape, weight);
+    if !factor.is_empty() {
+        // A kernel's output channels are its first axis, that of a transposed convolution its second.
+        let axis = usize::from(operator == "ConvTranspose");
+        let mut along = [1; 4];
+        along[axis] = factor.len();
+        let factor = graph.floats(&format!("{name}.factor"), &along, factor);
+        weight = graph.node("Mul", &format!("{name}.folded"), &[&weight, &factor], &[]);
+    }
+    let bias = graph.floats(&format!("{name}.bias"), &[offset.len()], offset);
     graph.node(
         operator,
         &format!("{name}.conv"),
@@ -509,40 +528,28 @@ pub(crate) fn soft_clamp(graph: &mut GraphBuilder, x: &Value, name: &str) -> Val
     graph.node("Add", name, &[&wide, &middle], &[])
 }
 
-fn permute_ohwi_to_oihw(
-    stored: &[f32],
-    output: usize,
-    kernel: usize,
-    input: usize,
-    factor: &[f32],
-) -> Vec<f32> {
+fn permute_ohwi_to_oihw(stored: &[f32], output: usize, kernel: usize, input: usize) -> Vec<f16> {
     let area = kernel * kernel;
-    let mut weight = vec![0.0; stored.len()];
+    let mut weight = vec![f16::ZERO; stored.len()];
     for o in 0..output {
         for place in 0..area {
             for i in 0..input {
                 weight[(o * input + i) * area + place] =
-                    stored[(o * area + place) * input + i] * factor[o];
+                    f16::from_f32(stored[(o * area + place) * input + i]);
             }
         }
     }
     weight
 }
 
-fn permute_ihwo_to_iohw(
-    stored: &[f32],
-    input: usize,
-    kernel: usize,
-    output: usize,
-    factor: &[f32],
-) -> Vec<f32> {
+fn permute_ihwo_to_iohw(stored: &[f32], input: usize, kernel: usize, output: usize) -> Vec<f16> {
     let area = kernel * kernel;
-    let mut weight = vec![0.0; stored.len()];
+    let mut weight = vec![f16::ZERO; stored.len()];
     for i in 0..input {
         for place in 0..area {
             for o in 0..output {
                 weight[(i * output + o) * area + place] =
-                    stored[(i * area + place) * output + o] * factor[o];
+                    f16::from_f32(stored[(i * area + place) * output + o]);
             }
         }
     }

@@ -147,7 +147,7 @@ impl Autoencoder {
             optimiser.step(&loss.backward()?, rate)?;
         }
         let averages = self.parameters.averaged(optimiser.averages()?);
-        self.parameters = self.parameters.with(&averages)?;
+        self.parameters = self.parameters.with(&averages.as_stored()?)?;
         Ok(())
     }
 

@@ -33,7 +33,7 @@ const BATCH: usize = 8;
 
 /// Feature vectors to which a mixture is fitted, and by which the number of its components is
 /// chosen.
-const MIXTURE_VECTORS: [usize; 2] = [40_000, 10_000];
+const MIXTURE_VECTORS: [usize; 2] = [100_000, 10_000];
 
 /// Most directions of a cell where they are not given: with 48, 64 or 96 of 152 magnetic tiles and drawn
 /// parts are found alike, and few frames of cloth better with 64 (`docs/design/detection.md`).
@@ -53,7 +53,7 @@ const GRAPH_BYTES: usize = 16_384;
 ///
 /// The same frames, options and seed give the same bits, whatever the number of threads. Memory:
 /// cells × directions² × 4 bytes twice, cells × directions × context × 8 bytes, channels² × 100 bytes, for a
-/// mixture 50,000 vectors, for a VAE those of 1200 frames.
+/// mixture 110,000 vectors, for a VAE those of 1200 frames.
 ///
 /// # Errors
 /// Fewer than two training frames or no held-out one; features that are NaN, infinite or never
@@ -219,7 +219,7 @@ fn check(
 }
 
 /// At most `most` of `count` indices, evenly spaced.
-fn evenly_spaced(count: usize, most: usize) -> Vec<usize> {
+pub(super) fn evenly_spaced(count: usize, most: usize) -> Vec<usize> {
     let taken = count.min(most);
     (0..taken).map(|i| i * count / taken).collect()
 }
@@ -239,7 +239,7 @@ pub(super) fn directions_of_cells(grid: &Grid, originals: usize, options: &Optio
 /// Number of directions for a mixture.
 fn directions_of_mixture(grid: &Grid, options: &Options) -> usize {
     let components = options.components.iter().copied().max().unwrap_or(1);
-    let bytes = |directions| components * (2 * directions * directions + 4 * directions);
+    let bytes = |directions| components * (2 * triangle::length(directions) + 4 * directions);
     choose_directions(grid, options, MOST_MIXTURE_DIRECTIONS, bytes)
 }
 

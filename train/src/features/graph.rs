@@ -212,18 +212,40 @@ impl Model {
     fn mixture(&self, graph: &mut GraphBuilder, vectors: &Value, mixture: &Mixture) -> Value {
         let cells = self.grid.cells();
         let directions = self.projection.directions();
+        let length = triangle::length(directions);
         let count = mixture.components();
-        let shape = [count * directions, directions, 1, 1];
-        let weights = graph.halves("whitening", &shape, &mixture.whitening);
-        let offset = graph.floats("offset", &[count * directions], &mixture.offset);
-        let white = graph.node(
-            "Conv",
-            "white",
-            &[vectors, &weights, &offset],
-            &[("kernel_shape", Attribute::Ints(&[1, 1]))],
-        );
-        let white = reshape(graph, "components", &white, &[count, directions, cells]);
-        let squared = sum_of_squares(graph, "component", &white, 2);
+        // In parts, each of which tract puts together when it loads the file.
+        let most = (FOLDED_ELEMENTS / (directions * directions)).clamp(1, count);
+        let each = count.div_ceil(count.div_ceil(most));
+        let mut squared = Vec::new();
+        for (part, triangles) in mixture.whitening.chunks(each * length).enumerate() {
+            let (first, count) = (part * each, triangles.len() / length);
+            let name = format!("whitening{part}");
+            let matrices = graph.triangles(&name, (count, directions), triangles);
+            let shape = [count * directions, directions, 1, 1].map(|d| d as i64);
+            let shape = graph.integers(&format!("{name}.shape"), &shape);
+            let weights = format!("{name}.rows");
+            let weights = graph.node("Reshape", &weights, &[&matrices, &shape], &[]);
+            let offset = &mixture.offset[first * directions..(first + count) * directions];
+            let offset = graph.floats(&format!("{name}.offset"), &[offset.len()], offset);
+            let white = graph.node(
+                "Conv",
+                &format!("{name}.white"),
+                &[vectors, &weights, &offset],
+                &[("kernel_shape", Attribute::Ints(&[1, 1]))],
+            );
+            let components = format!("{name}.components");
+            let white = reshape(graph, &components, &white, &[count, directions, cells]);
+            squared.push(sum_of_squares(graph, &name, &white, 2));
+        }
+        let squared = match &squared[..] {
+            [squared] => squared.clone(),
+            _ => {
+                let parts: Vec<&Value> = squared.iter().collect();
+                let axis = ("axis", Attribute::Int(1));
+                graph.node("Concat", "squared", &parts, &[axis])
+            }
+        };
         let penalty = graph.floats("penalty", &[count, 1, 1], &mixture.penalty);
         let squared = graph.node("Add", "penalised", &[&squared, &penalty], &[]);
         let nearest = [("axes", Attribute::Ints(&[1]))];

@@ -6,6 +6,7 @@ use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 use super::{
+    fit::evenly_spaced,
     k_means::{k_means, nearest},
     selection::{self, Place, Shrinkage},
     triangle::{self, Whitening},
@@ -15,6 +16,9 @@ use crate::random::{Purpose, stream};
 /// Vectors a component has at least on average; fewer components are made where there are not
 /// enough.
 const VECTORS_PER_COMPONENT: usize = 50;
+
+/// Vectors among which centres are looked for at most. Covariances take them all.
+const CENTRED: usize = 40_000;
 
 /// Beyond the counters that the choice of vectors uses, which are frames.
 const CENTRES: u64 = 1 << 40;
@@ -26,7 +30,7 @@ const CENTRES: u64 = 1 << 40;
 pub(super) struct Mixture {
     /// r.
     pub(super) directions: usize,
-    /// Wₖ, components×r×r with the zeros above the diagonal.
+    /// Wₖ, components×r(r + 1)/2: lower triangles.
     pub(super) whitening: Vec<f16>,
     /// oₖ = −Wₖ·μₖ, components×r.
     pub(super) offset: Vec<f32>,
@@ -75,7 +79,8 @@ impl Mixture {
     ) -> Result<Self> {
         let directions = train.nrows();
         let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
-        let centres = k_means(train, count, &mut random);
+        let some = evenly_spaced(train.ncols(), CENTRED);
+        let centres = k_means(&train.select_columns(&some), count, &mut random);
         let clusters = moments(train, &centres);
         let tested = moments(held_out, &centres);
         let vectors = train.ncols() as f64;
@@ -123,7 +128,7 @@ impl Mixture {
             let whitening = Whitening::of(shrinkage.covariance(&place.own, &pooled))?;
             penalties.push(whitening.log_determinant - 2.0 * share.ln());
             for i in 0..directions {
-                let row: Vec<f16> = (0..directions)
+                let row: Vec<f16> = (0..=i)
                     .map(|j| f16::from_f64(whitening.matrix[(i, j)]))
                     .collect();
                 // Of the rounded row, so that both round alike.
@@ -145,8 +150,15 @@ impl Mixture {
     /// d² of each column of `vectors` (directions×vectors).
     pub(super) fn squared_distances(&self, vectors: &DMatrix<f32>) -> Vec<f32> {
         let r = self.directions;
-        let weights = self.whitening.iter().map(|w| w.to_f32());
-        let white = DMatrix::from_row_iterator(self.components() * r, r, weights) * vectors;
+        let mut weights = DMatrix::zeros(self.components() * r, r);
+        for (k, triangle) in self.whitening.chunks_exact(triangle::length(r)).enumerate() {
+            for i in 0..r {
+                for j in 0..=i {
+                    weights[(k * r + i, j)] = triangle[triangle::length(i) + j].to_f32();
+                }
+            }
+        }
+        let white = weights * vectors;
         white
             .column_iter()
             .map(|white| {

@@ -174,7 +174,7 @@ impl Default for Options {
             context: None,
             bytes: 5_000_000,
             reach: 1,
-            components: vec![1, 4, 16, 32],
+            components: vec![1, 4, 16, 32, 64],
             shrinkage: None,
             steps: 3000,
             seed: 0,

@@ -11,8 +11,8 @@ use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
 use super::{
-    context::Context, directions::Projection, grid::Grid, model::Density, position::CellGaussians,
-    *,
+    context::Context, directions::Projection, grid::Grid, mixture::Mixture, model::Density,
+    position::CellGaussians, *,
 };
 
 /// Frames held in memory: maps of these names and shapes.
@@ -721,6 +721,37 @@ fn large_whitenings_come_in_parts() {
             let worst = disagreement(&model, &engine, &frames);
             assert!(worst < 1e-4, "{kind}: {worst:.1e}");
         }
+    }
+}
+
+#[test]
+fn large_mixtures_come_in_parts() {
+    // 64 components of 160 directions are more than 2^20 elements.
+    let mut model = made_up([4, 4], [160, 0], 160, &mut Pcg64::seed_from_u64(3));
+    let mut random = Pcg64::seed_from_u64(4);
+    let (components, directions) = (64, 160);
+    let mut normal = |deviation: f32| -> f32 {
+        let value: f32 = StandardNormal.sample(&mut random);
+        deviation * value
+    };
+    model.density = Density::Mixture(Mixture {
+        directions,
+        whitening: (0..components * triangle::length(directions))
+            .map(|_| f16::from_f32(normal(0.1)))
+            .collect(),
+        offset: (0..components * directions).map(|_| normal(1.0)).collect(),
+        penalty: (0..components).map(|k| k as f32).collect(),
+        shrinkage: Shrinkage {
+            share: 0.0,
+            floor: 0.0,
+        },
+        log_likelihood: 0.0,
+    });
+    let frames = Frames::random(&[("features", [160, 4, 4])], 2, 4);
+    for kind in BackendKind::ALL {
+        let Some(engine) = engine(kind) else { continue };
+        let worst = disagreement(&model, &engine, &frames);
+        assert!(worst < 1e-4, "{kind}: {worst:.1e}");
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) struct Material<'a> {
 /// A trained network.
 #[derive(Debug)]
 pub(super) struct Trained {
-    /// Weights and running statistics of the best validation.
+    /// Weights and running statistics of the best validation, as graphs store them.
     pub best: Snapshot,
     /// Where the run ended.
     pub state: State,
@@ -109,7 +109,7 @@ pub(super) fn train(
         run.go(folder)?;
     }
     Ok(Trained {
-        best: run.best,
+        best: run.best.as_stored()?,
         state: run.state,
     })
 }

@@ -205,4 +205,19 @@ impl Snapshot {
             None => candle_core::bail!("the network has no {name}"),
         }
     }
+
+    /// These values with the kernels of convolutions rounded to `f16`, which is what exported graphs
+    /// store: a network of these values and its graph are one.
+    ///
+    /// # Errors
+    /// The device has no memory left.
+    pub fn as_stored(&self) -> Result<Self> {
+        let mut values = self.0.clone();
+        for (name, value) in &mut values {
+            if value.rank() == 4 && name.ends_with(".weight") {
+                *value = value.to_dtype(DType::F16)?.to_dtype(DType::F32)?;
+            }
+        }
+        Ok(Self(values))
+    }
 }
