@@ -12,6 +12,7 @@ use edge_vae::{
     metrics::{PixelScores, auroc},
 };
 use ndarray::{Array2, Array3};
+use rayon::prelude::*;
 
 use super::{Score, gather::Gathered, trials::Truth};
 use crate::features::Kind;
@@ -42,8 +43,8 @@ const FINE_TIE: f64 = 0.004;
 
 /// Aggregations that are tried, the preferred first.
 const AGGREGATIONS: [Aggregation; 5] = [
-    Aggregation::TopFraction { fraction: 0.02 },
     Aggregation::TopFraction { fraction: 0.005 },
+    Aggregation::TopFraction { fraction: 0.02 },
     Aggregation::Maximum,
     Aggregation::TopFraction { fraction: 0.05 },
     Aggregation::TopFraction { fraction: 0.002 },
@@ -152,12 +153,18 @@ impl Best {
 /// # Errors
 /// A score that the model does not have; maps that are not finite.
 pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Result<Choice> {
-    let mut bests = Vec::new();
-    for (place, field) in gathered.fields.iter().enumerate() {
-        for standardised in standardisations(wanted, field.source) {
-            bests.push(best_of(wanted, gathered, place, standardised, trials)?);
-        }
-    }
+    let fields = gathered.fields.iter().enumerate();
+    let candidates: Vec<(usize, bool)> = fields
+        .flat_map(|(place, field)| {
+            let both = standardisations(wanted, field.source);
+            both.into_iter()
+                .map(move |standardised| (place, standardised))
+        })
+        .collect();
+    let bests = candidates
+        .into_par_iter()
+        .map(|(place, standardised)| best_of(wanted, gathered, place, standardised, trials))
+        .collect::<Result<Vec<Best>>>()?;
     let Some(chosen) = preferred(&bests, shapes_are_seen(trials)) else {
         bail!("--score {wanted}: this model does not have it");
     };
@@ -366,8 +373,7 @@ fn choose_map(
             && !gathered.fields[image.field].needs_vae;
         PRACTICE * heads.count() as f64 / fields.len() as f64 + if longer { LONGER } else { 0.0 }
     };
-    let mut bests = Vec::new();
-    for (fields, standardised, mean) in candidates {
+    let best_smoothing = |(fields, standardised, mean): (Vec<usize>, bool, Mean)| {
         let mut best: Option<(MapScore, PixelFigures)> = None;
         for smoothing in MAP_SMOOTHINGS {
             let score = MapScore {
@@ -384,8 +390,13 @@ fn choose_map(
                 best = Some((score, figures));
             }
         }
-        bests.extend(best.map(|(score, figures)| (fields, score, figures)));
-    }
+        Ok(best.map(|(score, figures)| (fields, score, figures)))
+    };
+    let mut bests: Vec<(Vec<usize>, MapScore, PixelFigures)> = candidates
+        .into_par_iter()
+        .map(best_smoothing)
+        .filter_map(Result::transpose)
+        .collect::<Result<_>>()?;
     let counts = |fields: &[usize], figures: PixelFigures| figures.mean() - handicap(fields);
     let top = bests
         .iter()
