@@ -18,7 +18,10 @@ use super::{Score, gather::Gathered, trials::Truth};
 use crate::features::Kind;
 
 /// A better score has to be better by this much (AUROC) than one that comes before it in the order
-/// of preference: synthetic validation is no finer.
+/// of preference: synthetic validation ranks scores no finer.
+const SCORE_TIE: f64 = 0.02;
+
+/// The same of maps, and of scores by changes of the whole shape.
 const TIE: f64 = 0.01;
 
 /// What is taken off the AUROC of defects, or of their pixels, of a score whose network was trained on
@@ -210,25 +213,25 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
 /// only those are considered that tell its changes best: another thing is worse than a flaw, and
 /// where all tell it, as for registered parts, flaws decide.
 fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
-    let within_a_tie = |places: Vec<usize>, measure: &dyn Fn(&Best) -> f64| {
+    let within = |tie: f64, places: Vec<usize>, measure: &dyn Fn(&Best) -> f64| {
         let top = places
             .iter()
             .map(|&p| measure(&bests[p]))
             .fold(0.0, f64::max);
         let kept = places
             .into_iter()
-            .filter(|&p| measure(&bests[p]) >= top - TIE);
+            .filter(|&p| measure(&bests[p]) >= top - tie);
         (kept.collect::<Vec<usize>>(), top)
     };
     let mut places: Vec<usize> = (0..bests.len()).collect();
     if seen {
         let of_shapes = |best: &Best| best.of_shapes.unwrap_or(0.0);
-        let (kept, top) = within_a_tie(places.clone(), &of_shapes);
+        let (kept, top) = within(TIE, places.clone(), &of_shapes);
         if top >= SHAPED {
             places = kept;
         }
     }
-    let (kept, _) = within_a_tie(places, &Best::of_unseen_defects);
+    let (kept, _) = within(SCORE_TIE, places, &Best::of_unseen_defects);
     kept.first().copied()
 }
 

@@ -38,7 +38,7 @@ const TRIALS: usize = 240;
 
 /// A smaller size is taken where it is better than a larger one, or than tiles, by this much (AUROC):
 /// real defects may be smaller than drawn ones, and synthetic validation is no finer.
-const BETTER: f64 = 0.01;
+const BETTER: f64 = 0.02;
 
 /// The score of a map of distances: the best of these.
 const AGGREGATIONS: [Aggregation; 2] = [

@@ -40,7 +40,7 @@ fn practice_does_not_count() {
     assert_eq!(preferred(&found, false), Some(1));
     found[1].practised = true;
     assert_eq!(preferred(&found, false), Some(0));
-    found[1].of_defects = 0.93;
+    found[1].of_defects = 0.94;
     assert_eq!(preferred(&found, false), Some(1));
 }
 
