@@ -293,8 +293,8 @@ mod tests {
 
     #[test]
     fn the_largest_size_is_kept_unless_a_smaller_one_is_better() {
-        assert_eq!(preferred(&[0.90, 0.905]), Some(0));
-        assert_eq!(preferred(&[0.90, 0.92]), Some(1));
+        assert_eq!(preferred(&[0.90, 0.915]), Some(0));
+        assert_eq!(preferred(&[0.90, 0.925]), Some(1));
         assert_eq!(preferred(&[0.95, 0.80]), Some(0));
         assert_eq!(preferred(&[]), None);
     }
