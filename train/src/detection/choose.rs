@@ -17,12 +17,13 @@ use rayon::prelude::*;
 use super::{Score, gather::Gathered, trials::Truth};
 use crate::features::Kind;
 
-/// A better score has to be better by this much (AUROC) than one that comes before it in the order
-/// of preference: synthetic validation ranks scores no finer.
-const SCORE_TIE: f64 = 0.02;
-
-/// The same of maps, and of scores by changes of the whole shape.
+/// A better map has to be better by this much (AUROC, or its mean with AUPRO) than one that comes before it in
+/// the order of preference, and so has a score by changes of the whole shape: synthetic validation ranks them no finer.
 const TIE: f64 = 0.01;
+
+/// The same of scores: a third of what the best lacks, from [`TIE`] to this. Where all find nearly
+/// everything, differences are sharper.
+const WIDEST_TIE: f64 = 0.02;
 
 /// What is taken off the AUROC of defects, or of their pixels, of a score whose network was trained on
 /// defects of these very kinds: it knows them better than real ones, and another network knows
@@ -213,11 +214,12 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
 /// only those are considered that tell its changes best: another thing is worse than a flaw, and
 /// where all tell it, as for registered parts, flaws decide.
 fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
-    let within = |tie: f64, places: Vec<usize>, measure: &dyn Fn(&Best) -> f64| {
+    let within = |widest: f64, places: Vec<usize>, measure: &dyn Fn(&Best) -> f64| {
         let top = places
             .iter()
             .map(|&p| measure(&bests[p]))
             .fold(0.0, f64::max);
+        let tie = ((1.0 - top) / 3.0).clamp(TIE, widest);
         let kept = places
             .into_iter()
             .filter(|&p| measure(&bests[p]) >= top - tie);
@@ -231,7 +233,7 @@ fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
             places = kept;
         }
     }
-    let (kept, _) = within(SCORE_TIE, places, &Best::of_unseen_defects);
+    let (kept, _) = within(WIDEST_TIE, places, &Best::of_unseen_defects);
     kept.first().copied()
 }
 

@@ -576,7 +576,7 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
         eprintln!("  {:5.1} %{parts}  {name}{mark}", 100.0 * auroc);
     }
     eprintln!(
-        "  of two within 2 %, the first of this order is taken: features, details, reconstruction, \
+        "  of two within 1 to 2 %, the first of this order is taken: features, details, reconstruction, \
          head, residual, likelihood, latent; beside features of another network, less 5 % for what was trained on \
          such defects"
     );

@@ -30,6 +30,15 @@ fn shapes_come_before_flaws_where_there_are_shapes() {
     // Of two alike the first is preferred.
     let alike = bests(&[(0.895, 0.9), (0.9, 0.9)]);
     assert_eq!(preferred(&alike, true), Some(0));
+    // How much alike they have to be depends on what the best lacks.
+    assert_eq!(
+        preferred(&bests(&[(0.915, 0.5), (0.93, 0.5)]), false),
+        Some(0)
+    );
+    assert_eq!(
+        preferred(&bests(&[(0.976, 0.5), (0.992, 0.5)]), false),
+        Some(1)
+    );
     assert_eq!(preferred(&[], true), None);
 }
 
