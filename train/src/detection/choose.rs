@@ -328,8 +328,7 @@ fn separation(scores: &[f64], trials: &[Trial], wanted: fn(&Truth) -> bool) -> f
 
 /// The map that shows best where synthetic defects are ([`PixelFigures::mean`]), less what is owed to
 /// practice, and for time: of one source, or the mean of two. Of those within a tie the first: a product
-/// of two distances, whose finer one shows small defects, of which real ones have more than drawn ones; then that of
-/// the score's source.
+/// of two distances, whose finer one shows where small defects are; then that of the score's source.
 fn choose_map(
     wanted: Score,
     gathered: &Gathered,

@@ -637,13 +637,17 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
             frame: of, copy, ..
         } = self.looks[frame];
         let mut random = self.copies.random(of, copy);
-        let counts = match self.copies.pose {
-            _ if copy == 0 => 1.0,
-            _ if self.copies.retake.washes_out(&mut random) => 0.0,
-            Pose::Held => COPIES_IN_MIXTURE,
-            Pose::Turned => 1.0,
-        };
-        counts * self.weight(frame)
+        let weight = self.weight(frame);
+        if copy == 0 {
+            return weight;
+        }
+        if self.copies.retake.washes_out(&mut random) {
+            return 0.0;
+        }
+        match self.copies.pose {
+            Pose::Held => COPIES_IN_MIXTURE * weight,
+            Pose::Turned => weight,
+        }
     }
 
     fn visit(

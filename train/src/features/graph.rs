@@ -214,9 +214,7 @@ impl Model {
         let directions = self.projection.directions();
         let length = triangle::length(directions);
         let count = mixture.components();
-        // In parts, each of which tract puts together when it loads the file.
-        let most = (FOLDED_ELEMENTS / (directions * directions)).clamp(1, count);
-        let each = count.div_ceil(count.div_ceil(most));
+        let each = in_parts(count, directions * directions);
         let mut squared = Vec::new();
         for (part, triangles) in mixture.whitening.chunks(each * length).enumerate() {
             let (first, count) = (part * each, triangles.len() / length);
@@ -384,8 +382,15 @@ fn spread(graph: &mut GraphBuilder, distance: &Value, context: &Value, beta: &[f
     graph.node("Mul", "spread", &[distance, &factor], &[])
 }
 
+/// How many of `count` matrices of so many `elements` make a part of them that tract puts together when it
+/// loads the file ([`FOLDED_ELEMENTS`]); parts are about equal.
+fn in_parts(count: usize, elements: usize) -> usize {
+    let most = (FOLDED_ELEMENTS / elements).clamp(1, count);
+    count.div_ceil(count.div_ceil(most))
+}
+
 /// |W·d − B·a|² for the matrices d of N×cells×r×s, of `one_column` or several, and the context a:
-/// N×cells×1×s. In parts, each of which tract puts together when it loads the file.
+/// N×cells×1×s.
 fn whitened(
     graph: &mut GraphBuilder,
     (difference, context): (&Value, Option<&Value>),
@@ -395,15 +400,13 @@ fn whitened(
     let directions = gaussians.directions;
     let length = triangle::length(directions);
     let given = gaussians.context.directions();
-    let most = (FOLDED_ELEMENTS / (directions * directions.max(given))).clamp(1, cells);
-    let parts = cells.div_ceil(most);
-    let each = cells.div_ceil(parts);
-    let mut squared = Vec::with_capacity(parts);
+    let each = in_parts(cells, directions * directions.max(given));
+    let mut squared = Vec::new();
     for (part, values) in gaussians.whitening.chunks(each * length).enumerate() {
         let name = format!("whitening{part}");
         let (first, count) = (part * each, values.len() / length);
         let matrices = graph.triangles(&name, (count, directions), values);
-        let columns = if parts == 1 {
+        let columns = if count == cells {
             difference.clone()
         } else {
             let name = format!("{name}.cells");

@@ -6,13 +6,13 @@ use rayon::prelude::*;
 
 use super::triangle::Whitening;
 
-/// Weights of the pooled covariance that are tried. Held-out vectors are likelier under larger ones, and
-/// what is strange is told worse (`docs/design/detection.md`).
+/// Weights of the pooled covariance that are tried. Under larger ones what is strange is told worse
+/// (`docs/design/detection.md`).
 const SHARES: [f64; 3] = [0.02, 0.05, 0.1];
 
 /// The variance added in every direction, in units of a channel's variance over all
 /// cells and frames. Less of it makes sharpness and noise strange, more hides defects.
-const FLOORS: [f64; 1] = [0.02];
+const FLOOR: f64 = 0.02;
 
 /// How covariances are steadied: Σ = (1 − a)·S + a·S̄ + λ·I, with S the covariance of the place (a
 /// cell, a component) and S̄ that of all places pooled. In frames, a = k/(n − 1 + k).
@@ -56,10 +56,11 @@ pub(super) fn choose(
 ) -> Result<(Shrinkage, f64)> {
     let weight: f64 = places.iter().map(|place| place.weight).sum();
     let mut best: Option<(Shrinkage, f64)> = None;
-    let tried = FLOORS
-        .into_iter()
-        .flat_map(|floor| SHARES.map(|share| Shrinkage { share, floor }));
-    let tried = given.map_or_else(|| tried.collect(), |given| vec![given]);
+    let tried = SHARES.map(|share| Shrinkage {
+        share,
+        floor: FLOOR,
+    });
+    let tried = given.map_or_else(|| tried.to_vec(), |given| vec![given]);
     for shrinkage in tried {
         let each: Vec<Option<f64>> = places
             .par_iter()
