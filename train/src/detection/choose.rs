@@ -30,6 +30,10 @@ const WIDEST_TIE: f64 = 0.02;
 /// neither. A map that is the mean of two such scores, one of them practised, loses half as much.
 const PRACTICE: f64 = 0.05;
 
+/// What is taken off the AUROC of defects of a score of details beside one of coarser features: drawn defects have sharp
+/// edges, and they find these better than real defects by three points in the mean of three sets (`docs/design/detection.md`).
+const SHARP: f64 = 0.03;
+
 /// What is taken off a map that encoder and decoder have to run for, where the score does without: each
 /// frame takes twice as long.
 const LONGER: f64 = 0.02;
@@ -142,13 +146,22 @@ struct Best {
     of_shapes: Option<f64>,
     /// Whether its network was trained on synthetic defects.
     practised: bool,
+    /// What it is made of.
+    source: Source,
+    /// Where Gaussians look for what a cell should be, if it is of Gaussians.
+    gaussians: Option<Kind>,
 }
 
 impl Best {
     /// AUROC of defects as it counts against that of other scores.
     fn of_unseen_defects(&self) -> f64 {
         let practice = if self.practised { PRACTICE } else { 0.0 };
-        self.of_defects - practice
+        let sharp = if self.source == Source::Details {
+            SHARP
+        } else {
+            0.0
+        };
+        self.of_defects - practice - sharp
     }
 }
 
@@ -212,7 +225,8 @@ pub(super) fn choose(wanted: Score, gathered: &Gathered, trials: &[Trial]) -> Re
 /// The place of the score that is taken: of those that tell defects best (within a tie, and less what
 /// a score owes to practice) the first in the order of preference. Where normal frames have a shape, which `seen` says that its changes show,
 /// only those are considered that tell its changes best: another thing is worse than a flaw, and
-/// where all tell it, as for registered parts, flaws decide.
+/// where all tell it, as for registered parts, flaws decide. Gaussians have to look where
+/// [`gaussians_of_the_set`] says.
 fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
     let within = |widest: f64, places: Vec<usize>, measure: &dyn Fn(&Best) -> f64| {
         let top = places
@@ -233,8 +247,37 @@ fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
             places = kept;
         }
     }
+    if let Some(kinds) = gaussians_of_the_set(bests, &places) {
+        places.retain(|&p| bests[p].gaussians.is_none_or(|kind| kinds.contains(&kind)));
+    }
     let (kept, _) = within(WIDEST_TIE, places, &Best::of_unseen_defects);
     kept.first().copied()
+}
+
+/// Whether things lie in place is a property of the frames and not of a score, so features and details are
+/// asked together: the kinds of Gaussians that tell synthetic defects better in the mean of both, in place
+/// where both are alike (within a tie), since a part that is missing or lies elsewhere is among real defects and not among the
+/// synthetic. Nothing where one of the two is not among the candidates at `places`.
+fn gaussians_of_the_set(bests: &[Best], places: &[usize]) -> Option<&'static [Kind]> {
+    const IN_PLACE: &[Kind] = &[Kind::PerPosition, Kind::ShiftTolerant];
+    const ANYWHERE: &[Kind] = &[Kind::PositionFree];
+    let best_of = |source: Source, kinds: &[Kind]| {
+        let candidates = places.iter().map(|&p| &bests[p]);
+        candidates
+            .filter(|b| b.source == source && b.gaussians.is_some_and(|k| kinds.contains(&k)))
+            .map(Best::of_unseen_defects)
+            .max_by(f64::total_cmp)
+    };
+    let of_both = |kinds| {
+        let features = best_of(Source::Features, kinds)?;
+        Some(0.5 * (features + best_of(Source::Details, kinds)?))
+    };
+    let anywhere_is_better = of_both(ANYWHERE)? > of_both(IN_PLACE)? + TIE;
+    Some(if anywhere_is_better {
+        ANYWHERE
+    } else {
+        IN_PLACE
+    })
 }
 
 /// Whether the plain map, the standardised, or both are candidates.
@@ -300,6 +343,8 @@ fn best_of(
                     of_defects: separation(scores, trials, Truth::is_defect),
                     of_shapes: has_shapes.then(|| separation(scores, trials, Truth::is_shape)),
                     practised: field.practised,
+                    source: field.source,
+                    gaussians: field.gaussians,
                 });
             }
         }

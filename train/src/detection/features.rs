@@ -77,6 +77,15 @@ pub(super) enum Of {
 impl Of {
     const ALL: [Self; 3] = [Self::Features, Self::Details, Self::Reconstruction];
 
+    /// What the network's progress through them is called.
+    fn passing(self) -> &'static str {
+        match self {
+            Self::Features => "frames and copies whose features were computed",
+            Self::Details => "frames and copies whose details were computed",
+            Self::Reconstruction => "frames and copies that were reconstructed",
+        }
+    }
+
     /// As how many frames all copies in a nearly held pose count beside so many frames.
     fn copies_count(self, originals: usize) -> f64 {
         match self {
@@ -486,12 +495,14 @@ pub(super) fn source<'a, 'b>(
             retake: Retake::to_fit(material.preprocess, originals),
             pose,
         },
+        seen: 0,
+        passing: Progress::new(looks.len(), of.passing()),
         looks,
         copy_weight: match pose {
             Pose::Held => (count / made.max(1) as f64).min(1.0),
             Pose::Turned => 1.0,
         },
-        progress: None,
+        training: None,
     }
 }
 
@@ -557,7 +568,11 @@ pub(super) struct NetworkFeatures<'a, 'b> {
     looks: Vec<Look>,
     /// What a copy counts.
     copy_weight: f64,
-    progress: Option<Progress>,
+    /// How many of them the network has seen.
+    seen: usize,
+    passing: Progress,
+    /// Of the VAE over features.
+    training: Option<Progress>,
 }
 
 /// Makes copies of frames.
@@ -613,7 +628,7 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
             bail!("interrupted");
         }
         let new = || Progress::new(total, "steps of the VAE over features");
-        self.progress.get_or_insert_with(new).step(done);
+        self.training.get_or_insert_with(new).step(done);
         Ok(())
     }
 
@@ -682,7 +697,12 @@ impl FeatureSource for NetworkFeatures<'_, '_> {
                 maps.push(maps_of(observer, of));
                 Ok(())
             },
-            |_, maps| maps.iter().try_for_each(|maps| visit(&borrowed(maps))),
+            |_, maps| {
+                self.passing.step(self.seen);
+                // The first is looked at once more.
+                self.seen = (self.seen + maps.len()).min(self.looks.len() - 1);
+                maps.iter().try_for_each(|maps| visit(&borrowed(maps)))
+            },
         )
     }
 }

@@ -1,17 +1,21 @@
 //! How far the longer parts of a detector's fit are, for people.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Lines in all where there is no terminal.
-const LINES: usize = 5;
+/// Where there is no terminal, one line after this time, and after it again.
+const A_LINE_EACH: Duration = Duration::from_secs(20);
 
-/// A bar on a terminal, some lines elsewhere.
+/// A bar on a terminal, a line now and then elsewhere.
 pub(super) struct Progress {
     total: usize,
     what: &'static str,
     bar: Option<ProgressBar>,
+    last: Instant,
 }
 
 impl Progress {
@@ -24,11 +28,17 @@ impl Progress {
                 .with_style(style)
                 .with_message(what)
         });
-        Self { total, what, bar }
+        let last = Instant::now();
+        Self {
+            total,
+            what,
+            bar,
+            last,
+        }
     }
 
     /// Before step `done`, counted from 0.
-    pub(super) fn step(&self, done: usize) {
+    pub(super) fn step(&mut self, done: usize) {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(done as u64 + 1);
@@ -36,8 +46,9 @@ impl Progress {
                     bar.finish_and_clear();
                 }
             }
-            None if done.is_multiple_of(self.total.div_ceil(LINES).max(1)) => {
+            None if self.last.elapsed() >= A_LINE_EACH => {
                 eprintln!("{done}/{} {}", self.total, self.what);
+                self.last = Instant::now();
             }
             None => {}
         }

@@ -11,6 +11,8 @@ fn bests(parts: &[(f64, f64)]) -> Vec<Best> {
         of_defects,
         of_shapes: Some(of_shapes),
         practised: false,
+        source: Source::Residual,
+        gaussians: None,
     };
     parts.iter().enumerate().map(best).collect()
 }
@@ -51,6 +53,35 @@ fn practice_does_not_count() {
     assert_eq!(preferred(&found, false), Some(0));
     found[1].of_defects = 0.94;
     assert_eq!(preferred(&found, false), Some(1));
+}
+
+/// Candidates as of a second network: features and details, in place and anywhere.
+#[test]
+fn features_and_details_say_together_where_things_lie() {
+    let of = |parts: [f64; 4]| {
+        let mut found = bests(&parts.map(|of_defects| (of_defects, 0.5)));
+        let kinds = [
+            (Source::Features, Kind::PerPosition),
+            (Source::Features, Kind::PositionFree),
+            (Source::Details, Kind::PerPosition),
+            (Source::Details, Kind::PositionFree),
+        ];
+        for (best, (source, kind)) in found.iter_mut().zip(kinds) {
+            (best.source, best.gaussians) = (source, Some(kind));
+        }
+        found
+    };
+    // Parts in a fixture: features find as much anywhere, details do not.
+    let fixture = of([0.90, 0.931, 0.915, 0.86]);
+    assert_eq!(preferred(&fixture, false), Some(0));
+    // Parts that lie as they fall.
+    let loose = of([0.913, 0.942, 0.866, 0.901]);
+    assert_eq!(preferred(&loose, false), Some(1));
+    // Alike: in place.
+    let alike = of([0.90, 0.908, 0.85, 0.858]);
+    assert_eq!(preferred(&alike, false), Some(0));
+    // Features alone say nothing of it.
+    assert_eq!(preferred(&fixture[..2], false), Some(1));
 }
 
 #[test]
