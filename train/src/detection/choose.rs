@@ -30,10 +30,6 @@ const WIDEST_TIE: f64 = 0.02;
 /// neither. A map that is the mean of two such scores, one of them practised, loses half as much.
 const PRACTICE: f64 = 0.05;
 
-/// What is taken off the AUROC of defects of a score of details beside one of coarser features: drawn defects have sharp
-/// edges, and they find these better than real defects by three points in the mean of three sets (`docs/design/detection.md`).
-const SHARP: f64 = 0.03;
-
 /// What is taken off a map that encoder and decoder have to run for, where the score does without: each
 /// frame takes twice as long.
 const LONGER: f64 = 0.02;
@@ -156,12 +152,7 @@ impl Best {
     /// AUROC of defects as it counts against that of other scores.
     fn of_unseen_defects(&self) -> f64 {
         let practice = if self.practised { PRACTICE } else { 0.0 };
-        let sharp = if self.source == Source::Details {
-            SHARP
-        } else {
-            0.0
-        };
-        self.of_defects - practice - sharp
+        self.of_defects - practice
     }
 }
 
@@ -390,9 +381,11 @@ fn choose_map(
         let lies_anywhere = gathered.fields[image.field].gaussians == Some(Kind::PositionFree);
         let others = (0..gathered.fields.len()).filter(|&f| {
             let field = &gathered.fields[f];
-            // Of several kinds of features only the chosen one becomes a graph.
-            field.source != gathered.fields[image.field].source
-                && field.source != Source::Features
+            let judging = gathered.fields[image.field].source;
+            // Of several kinds of features only one becomes a graph: the score's, or that of a map beside details.
+            let of_features = field.source == Source::Features;
+            field.source != judging
+                && (!of_features || (judging == Source::Details && field.gaussians.is_some()))
                 && field.source != Source::Latent
                 && !(lies_anywhere && field.gaussians == Some(Kind::PerPosition))
         });

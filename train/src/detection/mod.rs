@@ -582,8 +582,8 @@ fn report(wanted: Score, choice: &Choice, trials: &[trials::Made]) {
     }
     eprintln!(
         "  of two within 1 to 2 %, the first of this order is taken: features, details, reconstruction, \
-         head, residual, likelihood, latent; less 3 % for details, which drawn edges suit; beside features of \
-         another network, less 5 % for what was trained on such defects"
+         head, residual, likelihood, latent; beside features of another network, less 5 % for what was trained on \
+         such defects"
     );
     if shapes > 0 {
         eprintln!(
