@@ -80,9 +80,9 @@ impl Of {
     /// What the network's progress through them is called.
     fn passing(self) -> &'static str {
         match self {
-            Self::Features => "frames and copies whose features were computed",
-            Self::Details => "frames and copies whose details were computed",
-            Self::Reconstruction => "frames and copies that were reconstructed",
+            Self::Features => "frames and copies for features",
+            Self::Details => "frames and copies for details",
+            Self::Reconstruction => "frames and copies for residuals",
         }
     }
 

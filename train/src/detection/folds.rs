@@ -182,7 +182,7 @@ pub(super) fn fit(
 
     let mut distances = vec![Vec::new(); frames];
     let mut own = Vec::new();
-    let mut progress = Progress::new(count, "folds of the frames judged by a model of the others");
+    let mut progress = Progress::new(count, "folds judged by a model of the others");
     for fold in 0..count {
         if material.interrupted.load(Ordering::Relaxed) {
             bail!("interrupted");

@@ -22,7 +22,7 @@ impl Progress {
     /// For `total` steps of `what`.
     pub(super) fn new(total: usize, what: &'static str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {eta} left");
+            let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg}, {eta} left");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(total as u64)
                 .with_style(style)
