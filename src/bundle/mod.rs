@@ -1,4 +1,5 @@
-//! A model folder: manifest, graphs, golden frame. Documented for users in `docs/bundle.md`.
+//! A model folder: manifest, graphs, golden frame. Documented for users in
+//! `docs/reference/bundle.md`.
 
 mod arrays;
 mod error;

@@ -591,8 +591,8 @@ fn measuring_gives_the_targets_that_change_nothing() {
     assert_near(levels.contrast.unwrap() * levels.factor, 0.01, 1e-5);
 }
 
-/// The preprocessing of the program in `docs/bundle.md`, whose very text is run here, on settings
-/// that no shipped model has.
+/// The preprocessing of the program in `docs/reference/bundle.md`, whose very text is run here, on
+/// settings that no shipped model has.
 #[test]
 fn python_prepares_the_same_tensor() {
     let Ok(python) = std::env::var("EDGE_VAE_PYTHON") else {
@@ -601,8 +601,11 @@ fn python_prepares_the_same_tensor() {
         );
         return;
     };
-    let document =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/bundle.md")).unwrap();
+    let document = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/reference/bundle.md"
+    ))
+    .unwrap();
     let program = document.split("```python\n").nth(1).unwrap();
     let program = program.split("def run(").next().unwrap();
     let script = format!(

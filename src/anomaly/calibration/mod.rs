@@ -16,7 +16,7 @@
 //!
 //! Where a model was fitted to all frames, and each of them judged by a model of the frames of other
 //! folds, the same rule is applied to these scores (cross-conformal prediction: Vovk 2015). No theorem
-//! says then what is promised; `docs/calibration.md` has what was measured.
+//! says then what is promised; `docs/guide/calibrate.md` has what was measured.
 
 mod conditions;
 mod likeness;

@@ -66,7 +66,8 @@ From frames it is also kept what they look like (brightness, contrast, focus, si
 frames that are blurred, and a camera or a light that changed, are told; lines do not have that.
 
 Black, saturated and empty frames are left out, and so are frames and lines that can't be read;
-when these are more than a tenth, nothing is written. docs/calibration.md says what is promised.")]
+when these are more than a tenth, nothing is written.
+docs/guide/calibrate.md says what is promised.")]
 pub(crate) struct CalibrateFlags {
     /// Held-out normal frames: pictures, folders of pictures (searched to any depth), globs in
     /// quotes, or `-` for a list of paths on standard input, one a line.

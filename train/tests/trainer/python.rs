@@ -1,5 +1,5 @@
 //! An exported bundle in the hands of stock Python: ONNX's own checker, stock ONNX Runtime, and
-//! the formula of `docs/bundle.md`, whose very text is run here.
+//! the formula of `docs/reference/bundle.md`, whose very text is run here.
 
 use std::{
     fs,
@@ -34,13 +34,13 @@ fn run(python: &str, script: &str, arguments: &[&Path]) -> String {
 #[test]
 fn python_checks_the_graphs_and_computes_the_same_score() {
     let Some(python) = python() else { return };
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bundle.md");
-    let document = fs::read_to_string(document).expect("docs/bundle.md");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/bundle.md");
+    let document = fs::read_to_string(document).expect("docs/reference/bundle.md");
     let program = document
         .split("```python\n")
         .nth(1)
         .and_then(|rest| rest.split("```").next())
-        .expect("a Python program in docs/bundle.md");
+        .expect("a Python program in docs/reference/bundle.md");
 
     let scratch = Scratch::new();
     let variants: [(&str, &[&str]); 4] = [
