@@ -1,23 +1,32 @@
-# What CI runs, by hand. One profile serves tests and checks, so that tract and candle are compiled
-# once; `--workspace` everywhere, because another set of packages would be another set of features.
-.PHONY: check format lint test docs release bench
+# What CI runs, by hand. `--workspace` everywhere: another set of packages would be another set of
+# features, and tract and candle would be compiled once more.
+.PHONY: check format lint test docs structure deny dist bench
 
-check: format lint test docs
+check: format structure lint docs test
 
 format:
 	cargo fmt --all --check
 
-lint:
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+# Import circles, rooms, lengths of files and lines.
+structure:
+	.ci/structure.py
 
-test:
-	cargo test --locked --workspace
+lint:
+	cargo clippy --locked --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps $(CARGO_FLAGS)
 
-release:
-	cargo build --locked --release
+test:
+	cargo test --locked --workspace $(CARGO_FLAGS)
 
-bench: release
+# Licences, banned and foreign sources: `cargo install --locked cargo-deny`.
+deny:
+	cargo deny --locked check bans licenses sources
+
+# The programs that are given away: smaller, faster, and slow to build.
+dist:
+	cargo build --locked --profile dist
+
+bench: dist
 	benches/start_to_verdict.sh
