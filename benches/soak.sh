@@ -5,13 +5,13 @@
 #
 #   benches/soak.sh [FRAMES] [MODEL]        1000000 models/digits28
 #
-# EDGE_VAE names the program (default: the release build of this checkout).
+# EDGE_VAE names the program (default: what `make dist` builds).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 frames=${1:-1000000}
 model=${2:-models/digits28}
-program=${EDGE_VAE:-target/release/edge-vae}
-[ -x "$program" ] || cargo build --locked --release --bin edge-vae
+program=${EDGE_VAE:-target/dist/edge-vae}
+[ -x "$program" ] || make dist
 
 room=$(mktemp -d)
 port=$((20000 + RANDOM % 20000))

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From process start to the verdict on one 256×256 frame, and peak memory: the release binary, a
+# From process start to the verdict on one 256×256 frame, and peak memory: what `make dist` builds, a
 # fresh process each time. Prints medians; nothing else should run on the machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-21}
 frame=$(ls examples/frames/*.png | head -n 1)
-binary=target/release/edge-vae
-[ -x "$binary" ] || cargo build --locked --release
+binary=target/dist/edge-vae
+[ -x "$binary" ] || make dist
 
 measure() {
     python3 - "$runs" "$@" <<'PY'
