@@ -19,7 +19,9 @@ use edge_vae::{
 };
 use edge_vae_train::{
     export::graphs,
-    network::{INPUT, Layer, Network, Preset, RECONSTRUCTION},
+    nn::Layer,
+    options::Preset,
+    vae::{INPUT, Network, RECONSTRUCTION},
 };
 
 const PRESETS: [Preset; 3] = [Preset::Edge, Preset::Balanced, Preset::Best];

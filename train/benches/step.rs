@@ -4,11 +4,11 @@
 //! run it in turn with another program); with the input closed or a terminal, runs twenty steps.
 
 use candle_core::{Device, Result, Tensor, Var};
-use edge_vae_train::ops::{
+use edge_vae_train::nn::ops::{
     Activation, batch_norm, conv_transpose2d, conv2d, gaussian_nll, kl_standard_normal, linear,
     reparameterise,
 };
-use edge_vae_train::optimiser::{AdamW, AdamWSettings};
+use edge_vae_train::nn::optimiser::{AdamW, AdamWSettings};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
@@ -122,7 +122,7 @@ impl Network {
 }
 
 fn main() -> Result<()> {
-    edge_vae_train::memory::keep_freed_memory();
+    edge_vae_train::nn::memory::keep_freed_memory();
     let mut network = Network::new()?;
     let mut optimiser = AdamW::new(
         &network.variables,

@@ -3,13 +3,15 @@
 
 pub mod backbone;
 pub mod cli;
+pub mod data;
 pub mod defects;
 pub mod detection;
 pub mod export;
 pub mod features;
-pub mod fit;
-pub mod memory;
-pub mod network;
-pub mod ops;
-pub mod optimiser;
+pub mod nn;
+pub mod options;
+pub mod pipeline;
+pub mod preview;
 pub mod random;
+pub mod reporter;
+pub mod vae;

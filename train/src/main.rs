@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     share_processors();
-    edge_vae_train::memory::keep_freed_memory();
+    edge_vae_train::nn::memory::keep_freed_memory();
     match edge_vae_train::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

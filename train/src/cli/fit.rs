@@ -10,14 +10,15 @@ use edge_vae::{
     vae::Likelihood,
 };
 
+use super::interrupt;
 use crate::{
-    detection::Score,
-    export::Golden,
-    fit::{
-        self, Augmentation, BackboneOptions, Budget, CalibrationChoice, FitOptions, HeadOptions,
-        IMPORTANCE_SHARE, Job, TileChoice,
+    data,
+    options::{
+        Augmentation, BackboneOptions, Budget, CalibrationChoice, FitOptions, Golden, HeadOptions,
+        IMPORTANCE_SHARE, LatentChoice, Preset, Score, TileChoice,
     },
-    network::{LatentChoice, Preset},
+    pipeline::{self, Job},
+    reporter::Reporter,
 };
 
 /// Flags of `fit`.
@@ -361,9 +362,9 @@ const SMALL_EPOCHS: f64 = 40.0;
 /// Importance-weighted samples that such a run of a Bernoulli model ends with.
 const SMALL_SAMPLES: usize = 5;
 
-pub(super) fn run(args: &FitArgs) -> Result<()> {
+pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
     let class = match args.training.class {
-        None if args.resume => fit::resumed_class(&args.out)?,
+        None if args.resume => pipeline::resumed_class(&args.out)?,
         class => class,
     };
     let (dataset, small) = open(&args.dataset, class, &args.training)?;
@@ -404,8 +405,10 @@ pub(super) fn run(args: &FitArgs) -> Result<()> {
         }),
         device: device(args.device)?,
         options,
+        interrupted: interrupt::watch()?,
+        reporter,
     };
-    fit::fit(&dataset, &job)
+    pipeline::fit(&dataset, &job)
 }
 
 /// The data set, and whether its network is that of 28×28.
@@ -423,7 +426,7 @@ pub(super) fn open(
     )?;
     let small = match training.preset {
         Some(preset) => preset == PresetArg::Small28,
-        None => fit::is_small(&dataset),
+        None => data::is_small(&dataset),
     };
     Ok((dataset, small))
 }

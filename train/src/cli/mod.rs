@@ -1,6 +1,7 @@
 //! The command line: flags are resolved into plain options here, once.
 
 mod fit;
+mod interrupt;
 mod man;
 mod preview;
 mod synth;
@@ -8,10 +9,15 @@ mod synth;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::reporter::Reporter;
+
 /// Trains variational autoencoders on normal frames and exports them as bundles for edge-vae.
 #[derive(Debug, Parser)]
 #[command(name = "edge-vae-train", version, arg_required_else_help = true)]
 struct Cli {
+    /// Write only warnings and errors.
+    #[arg(long, short, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -38,10 +44,12 @@ enum Verb {
 /// # Errors
 /// Whatever went wrong, in one line.
 pub fn run() -> Result<()> {
-    match Cli::parse().verb {
-        Verb::Fit(args) => fit::run(&args),
-        Verb::Preview(args) => preview::run(&args),
-        Verb::Synth(args) => synth::run(&args),
+    let cli = Cli::parse();
+    let reporter = Reporter::new(cli.quiet);
+    match cli.verb {
+        Verb::Fit(args) => fit::run(&args, &reporter),
+        Verb::Preview(args) => preview::run(&args, &reporter),
+        Verb::Synth(args) => synth::run(&args, &reporter),
         Verb::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(

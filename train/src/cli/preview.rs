@@ -6,7 +6,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::fit::{TrainingArgs, open, resolve};
-use crate::fit::{PreviewJob, preview};
+use crate::{
+    preview::{PreviewJob, preview},
+    reporter::Reporter,
+};
 
 /// Flags of `preview`.
 #[derive(Debug, Args)]
@@ -43,7 +46,7 @@ pub(super) struct PreviewArgs {
     training: TrainingArgs,
 }
 
-pub(super) fn run(args: &PreviewArgs) -> Result<()> {
+pub(super) fn run(args: &PreviewArgs, reporter: &Reporter) -> Result<()> {
     let (dataset, small) = open(&args.dataset, args.training.class, &args.training)?;
     let job = PreviewJob {
         out: args.out.clone(),
@@ -51,7 +54,7 @@ pub(super) fn run(args: &PreviewArgs) -> Result<()> {
         model: args.model.clone(),
         count: args.count as usize,
     };
-    for path in preview(&dataset, &job)? {
+    for path in preview(&dataset, &job, reporter)? {
         println!("{}", path.display());
     }
     Ok(())

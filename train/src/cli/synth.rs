@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use edge_vae::synth::{DatasetCounts, SurfaceSettings, write_dataset};
-use indicatif::ProgressBar;
+
+use crate::reporter::Reporter;
 
 /// Flags of `synth`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,7 @@ pub(super) struct SynthArgs {
     height: u32,
 }
 
-pub(super) fn run(args: &SynthArgs) -> Result<()> {
+pub(super) fn run(args: &SynthArgs, reporter: &Reporter) -> Result<()> {
     let settings = SurfaceSettings {
         width: args.width,
         height: args.height,
@@ -50,17 +51,16 @@ pub(super) fn run(args: &SynthArgs) -> Result<()> {
         test_good: args.test_good,
         per_kind: args.per_kind,
     };
-    // Hidden by itself where standard error is no terminal.
-    let bar = ProgressBar::new(counts.total());
+    let mut bar = reporter.bar(counts.total() as usize, "frames");
     write_dataset(&args.out, &settings, args.seed, &counts, &mut |done, _| {
-        bar.set_position(done);
+        bar.set(done as usize);
     })?;
-    bar.finish_and_clear();
-    eprintln!(
+    drop(bar);
+    reporter.line(format_args!(
         "{}: {} frames in MVTec AD layout, seed {}",
         args.out.display(),
         counts.total(),
         args.seed
-    );
+    ));
     Ok(())
 }

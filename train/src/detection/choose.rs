@@ -14,8 +14,8 @@ use edge_vae::{
 use ndarray::{Array2, Array3};
 use rayon::prelude::*;
 
-use super::{Score, gather::Gathered, trials::Truth};
-use crate::features::Kind;
+use super::{gather::Gathered, trials::Truth};
+use crate::{features::Kind, options::Score};
 
 /// A better map has to be better by this much (AUROC, or its mean with AUPRO) than one that comes before it in
 /// the order of preference, and so has a score by changes of the whole shape: synthetic validation ranks them no finer.

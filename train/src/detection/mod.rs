@@ -14,7 +14,7 @@ mod runner;
 pub mod size;
 mod trials;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, sync::atomic::AtomicBool};
+use std::{cell::RefCell, collections::BTreeMap, sync::atomic::AtomicBool};
 
 use anyhow::{Context, Result, anyhow};
 use edge_vae::{
@@ -26,9 +26,8 @@ use edge_vae::{
     vae::VaeSpec,
 };
 use ndarray::Array3;
-use serde::{Deserialize, Serialize};
 
-use crate::fit::Frames;
+use crate::{data::Frames, options::Score, reporter::Reporter};
 use choose::{Choice, MapRow, Row, Trial};
 pub use estimate::seconds;
 use features::Fitted;
@@ -60,67 +59,6 @@ pub fn graph_of(source: Source) -> &'static str {
 /// Frames that statistics of positions need at most.
 const STATISTICS_FRAMES: usize = 2000;
 
-/// Which score a bundle judges by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Score {
-    /// What tells synthetic defects from held-out normal frames best.
-    #[default]
-    Auto,
-    /// Residual of the reconstruction in units of the decoder's deviation.
-    Residual,
-    /// What is left unexplained, in deviations from what is left of normal frames at each position: of the
-    /// residual alone, or of the residual at four scales and the posterior mean together (Mahalanobis'
-    /// distance), whichever tells synthetic defects better.
-    ResidualZ,
-    /// Negative ELBO of the frame.
-    Likelihood,
-    /// The strangest places of its map, standardised at each position.
-    LikelihoodZ,
-    /// KL divergence of the frame's posterior.
-    Latent,
-    /// The head that was trained on synthetic defects.
-    Head,
-    /// Gaussians over the network's features; of a network without feature maps, as that of 28×28,
-    /// prototypes of whole frames.
-    Features,
-    /// Likelihood of a VAE over the features, which is trained after the network.
-    FeaturesVae,
-}
-
-impl Score {
-    /// Whether anything over features is a candidate.
-    pub(crate) fn compares_features(self) -> bool {
-        matches!(self, Self::Auto | Self::Features | Self::FeaturesVae)
-    }
-
-    /// Whether Gaussians of what reconstructions leave unexplained are a candidate.
-    pub(crate) fn compares_reconstructions(self, has_backbone: bool) -> bool {
-        match self {
-            Self::ResidualZ => true,
-            // Which finds more, and in less time.
-            Self::Auto => !has_backbone,
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Score {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Residual => "residual",
-            Self::ResidualZ => "residual-z",
-            Self::Likelihood => "likelihood",
-            Self::LikelihoodZ => "likelihood-z",
-            Self::Latent => "latent",
-            Self::Head => "head",
-            Self::Features => "features",
-            Self::FeaturesVae => "features-vae",
-        })
-    }
-}
-
 /// What a detector is fitted on.
 #[derive(Clone, Copy, Debug)]
 pub struct Material<'a> {
@@ -149,6 +87,8 @@ pub struct Material<'a> {
     pub seed: u64,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
+    /// Says what was found.
+    pub reporter: &'a Reporter,
 }
 
 /// A fitted detector: what the bundle adds to encoder and decoder.

@@ -15,7 +15,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 
 use super::{Material, planes};
-use crate::fit::{Movement, View};
+use crate::data::{Movement, View};
 
 /// How strongly frames are changed.
 #[derive(Clone, Copy, Debug, PartialEq)]

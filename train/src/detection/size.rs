@@ -289,7 +289,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{backbone, fit::Frames};
+    use crate::{backbone, data::Frames, reporter::Reporter};
 
     #[test]
     fn the_largest_size_is_kept_unless_a_smaller_one_is_better() {
@@ -356,6 +356,7 @@ mod tests {
             steps: 0,
             seed: 1,
             interrupted: &interrupted,
+            reporter: &Reporter::new(true),
         };
         let engine = Engine::open(&EngineOptions {
             backend: Some(BackendKind::Tract),

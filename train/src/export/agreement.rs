@@ -9,7 +9,10 @@ use edge_vae::{
     vae::{Decoded, Likelihood, Vae},
 };
 
-use crate::network::{INPUT, Mode, Network, Parameters, RECONSTRUCTION, Snapshot};
+use crate::{
+    nn::{Mode, Parameters, Snapshot},
+    vae::{INPUT, Network, RECONSTRUCTION},
+};
 
 /// Largest difference between training and runtime that an export may have: absolute, for values
 /// beyond 1 relative.
@@ -169,7 +172,7 @@ mod tests {
     use super::*;
     use crate::{
         export::graphs,
-        network::{LatentChoice, Preset},
+        options::{LatentChoice, Preset},
         random::{Purpose, stream},
     };
 

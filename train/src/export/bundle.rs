@@ -16,14 +16,16 @@ use edge_vae::{
 
 use super::{
     agreement::{self, Graphs},
-    golden::{self, Golden},
-    graphs, residual,
+    golden, graphs, residual,
     second_network::SecondNetwork,
 };
 use crate::{
+    data::{Frames, MASK},
     detection,
-    fit::{Frames, MASK, State},
-    network::{Network, Snapshot},
+    nn::Snapshot,
+    options::Golden,
+    reporter::Reporter,
+    vae::{Network, State},
 };
 
 /// A trained network and all that its bundle is made of.
@@ -59,6 +61,8 @@ pub struct Export<'a> {
     pub device: &'a Device,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
+    /// Says what was found.
+    pub reporter: &'a Reporter,
 }
 
 /// File of the bundle with the head's graph.
@@ -139,6 +143,7 @@ impl Export<'_> {
             steps: self.state.step,
             seed: self.state.options.seed,
             interrupted: self.interrupted,
+            reporter: self.reporter,
         };
         let observer = |graphs: &[(&str, &[u8])], with_backbone: bool| {
             let backbone = self.second_network.filter(|_| with_backbone);

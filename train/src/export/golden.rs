@@ -1,6 +1,6 @@
 //! The frame that proves a bundle.
 
-use std::{io::Cursor, path::PathBuf};
+use std::io::Cursor;
 
 use anyhow::{Context, Result, bail};
 use edge_vae::{
@@ -10,6 +10,8 @@ use edge_vae::{
 };
 use image::{DynamicImage, ImageFormat};
 
+use crate::options::Golden;
+
 /// The golden frame's picture in a bundle.
 pub(super) const FRAME: &str = "golden.png";
 
@@ -18,18 +20,6 @@ pub(super) const VALUES: &str = "golden.npz";
 
 /// Longest side of the golden frame, in pixels.
 const LONGEST: u32 = 512;
-
-/// The frame that proves an engine.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Golden {
-    /// One of the calibration frames.
-    CalibrationFrame,
-    /// A drawn digit.
-    Glyph,
-    /// A picture of the user's.
-    File(PathBuf),
-}
 
 impl Golden {
     /// The golden frame as a PNG and as it comes out of that PNG; `calibration` is the first of the

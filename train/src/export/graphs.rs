@@ -10,8 +10,11 @@ use half::f16;
 
 use super::onnx::{Attribute, GraphBuilder, Value};
 use crate::{
-    network::{INPUT, LOG_VARIANCE_BOUNDS, Layer, NORM_EPSILON, Network, RECONSTRUCTION, Snapshot},
-    ops::{Activation, LEAKY_SLOPE},
+    nn::{
+        Layer, NORM_EPSILON, Snapshot,
+        ops::{Activation, LEAKY_SLOPE},
+    },
+    vae::{INPUT, LOG_VARIANCE_BOUNDS, Network, RECONSTRUCTION},
 };
 
 /// `encoder.onnx`: `input` N×C×H×W → `mean`, `log_variance` N×L or N×L×h×w, and each feature map
@@ -514,7 +517,7 @@ pub(crate) fn slice(
     graph.node("Slice", name, &[x, &starts, &ends, &axes], &[])
 }
 
-/// The smooth bounds of [`crate::ops::soft_clamp`]: `m + s·tanh((x − m)/s)`.
+/// The smooth bounds of [`crate::nn::ops::soft_clamp`]: `m + s·tanh((x − m)/s)`.
 pub(crate) fn soft_clamp(graph: &mut GraphBuilder, x: &Value, name: &str) -> Value {
     let (low, high) = LOG_VARIANCE_BOUNDS;
     let middle = ((low + high) / 2.0) as f32;

@@ -10,5 +10,4 @@ mod second_network;
 
 pub use agreement::{Graphs, TOLERANCE, prove};
 pub use bundle::Export;
-pub use golden::Golden;
 pub use second_network::SecondNetwork;

@@ -7,7 +7,7 @@
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
 use super::onnx::{Attribute, GraphBuilder, Value};
-use crate::network::{INPUT, RECONSTRUCTION};
+use crate::vae::{INPUT, RECONSTRUCTION};
 
 /// Scales, each half the one before, the first the tensor's own.
 const LEVELS: usize = 4;

@@ -10,7 +10,7 @@ use edge_vae::{
     vae::VaeSpec,
 };
 
-use crate::{backbone, fit::BackboneOptions};
+use crate::{backbone, options::BackboneOptions};
 
 /// File of the bundle with it.
 const FILE: &str = "backbone.onnx";

@@ -13,11 +13,12 @@ use rand_distr::StandardNormal;
 
 use super::position::FLOOR;
 use crate::{
-    fit::schedule,
-    network::{Mode, Network, Parameters},
-    ops,
-    optimiser::{AdamW, AdamWSettings},
+    nn::{
+        Mode, Parameters, ops,
+        optimiser::{AdamW, AdamWSettings},
+    },
     random::{Purpose, stream},
+    vae::{Network, schedule},
 };
 
 /// Frames, copies included, that it is trained on at most.

@@ -1,0 +1,111 @@
+//! From options and frames to the shapes of the model and its preprocessing.
+
+use anyhow::{Context, Result, bail};
+use edge_vae::{
+    dataset::Dataset,
+    preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
+    vae::{Latent, VaeSpec},
+};
+
+use super::survey;
+use crate::options::{FitOptions, Preset, TileChoice};
+
+/// Side of the crops that fully convolutional networks are trained on.
+const CROP: usize = 128;
+
+/// File of the bundle with the region of interest.
+pub const MASK: &str = "mask.png";
+
+/// Side of the largest frames for which the 28×28 network is the default, in pixels.
+const SMALL_SIDE: u32 = 32;
+
+/// Whether the first readable frame is small enough for the 28×28 network.
+pub fn is_small(dataset: &Dataset) -> bool {
+    let first = dataset.train.iter().find_map(|sample| sample.frame().ok());
+    first.is_some_and(|frame| frame.width().max(frame.height()) <= SMALL_SIDE)
+}
+
+/// The mask's file, which is one for the crop of `options`.
+///
+/// # Errors
+/// No file, and one that is no mask.
+pub fn read_mask(options: &FitOptions) -> Result<Option<Vec<u8>>> {
+    let Some(path) = &options.mask else {
+        return Ok(None);
+    };
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).with_context(|| format!("--mask {name}: cannot read"))?;
+    Mask::from_png(&bytes, &name, options.crop)?;
+    Ok(Some(bytes))
+}
+
+/// What a model is given.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Shapes of the model.
+    pub spec: VaeSpec,
+    /// From frame to tensor; values in [0, 1] until a normalisation is known.
+    pub preprocess: PreprocessSettings,
+}
+
+/// The input of a run with `options` and the mask's PNG, as the training frames ask for it where
+/// the options leave it open.
+///
+/// # Errors
+/// Tiles that the network can't be trained for; frames whose contrast can't be measured.
+pub fn input(dataset: &Dataset, options: &FitOptions, mask: Option<&[u8]>) -> Result<Input> {
+    let colour = match options.colour {
+        Some(colour) => colour,
+        None => survey::colour_of(&dataset.train),
+    };
+    let preset = options.preset;
+    let side = match preset.fixed_side().or(options.size) {
+        Some(side) => side,
+        None => {
+            let sizing = survey::Sizing {
+                usual: preset.usual_side(),
+                enlarges: options.backbone.is_some(),
+                tiles: options.tiles == TileChoice::Auto,
+                channels: colour.channels(),
+            };
+            survey::side_of(&dataset.train, options.crop, sizing)
+        }
+    };
+    let (likelihood, latent) = (options.likelihood, options.latent);
+    let spec = preset.spec(side, colour.channels(), likelihood, latent);
+    let tiles = match (options.tiles, crop(preset, &spec)) {
+        (TileChoice::Auto, Some(_)) => survey::tiles_of(&dataset.train, options.crop, side),
+        (TileChoice::Auto | TileChoice::Off, _) => None,
+        (TileChoice::Canvas { width, height }, Some(_)) => Some(Tiles {
+            width,
+            height,
+            overlap: survey::OVERLAP,
+        }),
+        (TileChoice::Canvas { .. }, None) => bail!(
+            "--tiles: this network sees whole frames only: give --preset edge, balanced or best \
+             and a map of latents"
+        ),
+    };
+    let mut preprocess = PreprocessSettings {
+        tiles,
+        mask: mask.is_some().then(|| MASK.to_owned()),
+        crop: options.crop,
+        denoise: options.denoise,
+        filter: options.filter,
+        ..PreprocessSettings::new(spec.width, spec.height, colour)
+    };
+    if options.exposure {
+        preprocess.exposure = Some(Exposure::default());
+    }
+    if options.contrast {
+        preprocess.contrast = survey::contrast_of(&dataset.train, &preprocess, mask)?;
+    }
+    Ok(Input { spec, preprocess })
+}
+
+/// Side of the crops that are trained on; none for a vector latent, which is made of the whole
+/// frame, as the digits' is.
+pub fn crop(preset: Preset, spec: &VaeSpec) -> Option<usize> {
+    let convolutional = preset.fixed_side().is_none() && matches!(spec.latent, Latent::Map { .. });
+    convolutional.then_some(CROP)
+}

@@ -1,0 +1,15 @@
+//! Training frames: in memory, as tensors, in parts, and changed at random.
+
+pub(crate) mod augmentation;
+mod frames;
+mod groups;
+mod input;
+mod split;
+mod survey;
+mod view;
+
+pub use frames::{Frames, Loaded, load};
+pub use groups::Groups;
+pub use input::{Input, MASK, crop, input, is_small, read_mask};
+pub use split::split;
+pub(crate) use view::{Movement, View};

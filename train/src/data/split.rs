@@ -1,0 +1,33 @@
+//! How many frames serve what.
+
+use anyhow::Result;
+use edge_vae::dataset::{Split, SplitFractions, split_groups};
+
+use super::groups::Groups;
+use crate::options::FitOptions;
+
+/// Most frames held out for early stopping and for calibration: beyond, they are of more use in
+/// training.
+const MOST_VALIDATION: f64 = 1000.0;
+const MOST_CALIBRATION: f64 = 2000.0;
+
+/// Parts of the frames to train on, to choose by and to calibrate with; groups stay whole.
+///
+/// # Errors
+/// Too few groups.
+pub fn split(groups: &Groups, options: &FitOptions) -> Result<Split> {
+    let fractions = fractions(groups.count(), options.false_alarm_rate);
+    Ok(split_groups(groups.numbers(), options.seed, fractions)?)
+}
+
+fn fractions(groups: usize, rate: f64) -> SplitFractions {
+    let usual = SplitFractions::default();
+    let most = MOST_CALIBRATION.max((1.0 / rate).ceil());
+    let validation = usual.validation.min(MOST_VALIDATION / groups as f64);
+    let calibration = usual.calibration.min(most / groups as f64);
+    SplitFractions {
+        train: 1.0 - validation - calibration,
+        validation,
+        calibration,
+    }
+}

@@ -1,0 +1,102 @@
+//! The networks that the trainer offers, by name.
+
+use edge_vae::vae::{Latent, Likelihood, VaeSpec};
+
+/// A network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Preset {
+    /// 28×28 grey with a vector of 512 latents: digits, small stamps.
+    #[serde(rename = "28x28")]
+    Small28,
+    /// Finds defects on a small processor.
+    #[serde(rename = "edge")]
+    Edge,
+    /// Half as wide again as `edge`: about twice its time.
+    #[serde(rename = "balanced")]
+    Balanced,
+    /// Twice as wide as `edge`, and deeper: about four times its time.
+    #[serde(rename = "best")]
+    Best,
+}
+
+/// The latent that a user asks for in place of the preset's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LatentChoice {
+    /// A vector of this length.
+    Vector(usize),
+    /// A map of this many channels at a sixteenth of the picture's side (a quarter for 28×28).
+    Map(usize),
+}
+
+impl Preset {
+    /// Name on the command line and in the model card.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small28 => "28x28",
+            Self::Edge => "edge",
+            Self::Balanced => "balanced",
+            Self::Best => "best",
+        }
+    }
+
+    /// Height and width of the tensor where the network allows only one.
+    pub fn fixed_side(self) -> Option<usize> {
+        match self {
+            Self::Small28 => Some(28),
+            Self::Edge | Self::Balanced | Self::Best => None,
+        }
+    }
+
+    /// Side of the tensor, unless the user says otherwise or frames are small.
+    pub fn usual_side(self) -> usize {
+        match self {
+            Self::Small28 => 28,
+            Self::Edge | Self::Balanced => 256,
+            // What is wrong is told as well, and where it is, better.
+            Self::Best => 384,
+        }
+    }
+
+    /// Whether the encoder hands out feature maps, which a head and its scores are made of.
+    pub fn detects(self) -> bool {
+        self != Self::Small28
+    }
+
+    /// Frames in one step, unless the user says otherwise.
+    pub fn batch(self) -> usize {
+        match self {
+            Self::Small28 => 64,
+            Self::Edge | Self::Balanced | Self::Best => 16,
+        }
+    }
+
+    /// Shapes of the model whose tensor is `side` high and wide: 28 for `28x28`, else a multiple
+    /// of 16.
+    pub fn spec(
+        self,
+        side: usize,
+        channels: usize,
+        likelihood: Likelihood,
+        latent: Option<LatentChoice>,
+    ) -> VaeSpec {
+        let (default, reduction) = match self {
+            Self::Small28 => (LatentChoice::Vector(512), 4),
+            Self::Edge | Self::Balanced | Self::Best => (LatentChoice::Map(16), 16),
+        };
+        let latent = match latent.unwrap_or(default) {
+            LatentChoice::Vector(length) => Latent::Vector { length },
+            LatentChoice::Map(channels) => Latent::Map {
+                channels,
+                height: side / reduction,
+                width: side / reduction,
+            },
+        };
+        VaeSpec {
+            channels,
+            height: side,
+            width: side,
+            latent,
+            likelihood,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! At which size large frames are worked on, and whether in tiles, where no flag says it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, bail};
+use edge_vae::{
+    backend::{BackendKind, Engine, EngineOptions},
+    dataset::{Dataset, Sample, Split},
+    preprocess::{Normalise, PreprocessSettings, Preprocessor},
+};
+
+use crate::{
+    data::{self, Frames, Groups, Input},
+    detection::{
+        Material,
+        size::{self, Candidate, FRAMES},
+    },
+    export::SecondNetwork,
+    options::{Budget, FitOptions, TileChoice},
+    reporter::Reporter,
+};
+
+/// Frames from which a size can be chosen by some of them.
+const LEAST: usize = 24;
+
+/// Minutes of a budget from which on one of them is spent on the choice.
+const LEAST_MINUTES: f64 = 10.0;
+
+/// What was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// Side of the tensor in pixels.
+    pub side: usize,
+    /// Whether frames are cut into tiles.
+    pub tiles: TileChoice,
+}
+
+/// The side that some of the frames tell synthetic defects best at: the one that frames as large
+/// as theirs have by rule, or the preset's usual one; of frames that are cut into tiles by rule, whether
+/// they are better left whole. None, which leaves it to the rule, where there is one way only, where frames are few,
+/// where there is hardly time, and where a network judges that takes one size only or is not trained yet.
+///
+/// # Errors
+/// Those of [`data::input`] and [`size::choose`].
+pub(super) fn choose(
+    dataset: &Dataset,
+    options: &FitOptions,
+    mask: Option<&[u8]>,
+    interrupted: &AtomicBool,
+    reporter: &Reporter,
+) -> Result<Option<Chosen>> {
+    if matches!(options.budget, Budget::Minutes(minutes) if minutes < LEAST_MINUTES) {
+        return Ok(None);
+    }
+    let usual = options.preset.usual_side();
+    let shipped = options.backbone.as_ref().filter(|b| b.path.is_none());
+    let Some(backbone) = shipped.filter(|_| options.preset.fixed_side().is_none()) else {
+        return Ok(None);
+    };
+    let Input {
+        spec,
+        preprocess: settings,
+    } = data::input(dataset, options, mask)?;
+    let can_shrink = spec.width > usual && settings.tiles.is_none();
+    let can_be_whole = settings.tiles.is_some() && options.tiles == TileChoice::Auto;
+    if !(can_shrink || can_be_whole)
+        || !options.score.compares_features()
+        // The crop of a drawn picture, which is one already, would leave the mask where it was.
+        || (options.crop.is_some() && mask.is_some())
+    {
+        return Ok(None);
+    }
+    let plain = PreprocessSettings {
+        exposure: None,
+        contrast: None,
+        ..settings.clone()
+    };
+    let mut preprocessor = Preprocessor::with_mask(plain, mask)?;
+    let mut samples: Vec<&Sample> = Vec::new();
+    let mut values = Vec::new();
+    // A canvas has as many tensors as tiles.
+    let most = if can_be_whole { FRAMES / 2 } else { FRAMES };
+    let stride = dataset.train.len().div_ceil(most).max(1);
+    for sample in dataset.train.iter().step_by(stride) {
+        if interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted while the size was chosen: nothing was trained");
+        }
+        // What can't be read or shows nothing is named when all frames are read.
+        let Ok(frame) = sample.frame() else { continue };
+        if frame.defect().is_none() {
+            preprocessor.prepare_canvas(&frame)?;
+            values.extend_from_slice(preprocessor.canvas());
+            samples.push(sample);
+        }
+    }
+    if samples.len() < LEAST {
+        return Ok(None);
+    }
+    let groups = Groups::of(&samples, options.group_by.as_deref())?;
+    let (validation, train): (Vec<usize>, Vec<usize>) =
+        (0..samples.len()).partition(|&place| groups.numbers()[place] % 3 == 1);
+    if validation.is_empty() {
+        return Ok(None);
+    }
+    reporter.line(format_args!(
+        "choosing the input size by {} frames",
+        samples.len()
+    ));
+    let split = Split {
+        train,
+        validation,
+        calibration: Vec::new(),
+    };
+    let frames = Frames::new(settings.canvas_shape(), values);
+    let other = FitOptions {
+        tiles: match can_be_whole {
+            true => TileChoice::Off,
+            false => options.tiles,
+        },
+        size: can_shrink.then_some(usual),
+        ..options.clone()
+    };
+    let of_other = data::input(dataset, &other, mask)?;
+    // What it is given was cropped and freed of noise.
+    let of_drawn = PreprocessSettings {
+        crop: None,
+        denoise: None,
+        ..of_other.preprocess
+    };
+    let engine = Engine::open(&EngineOptions {
+        backend: Some(BackendKind::Tract),
+        ..EngineOptions::default()
+    })?;
+    let identity = Normalise::identity(settings.channels());
+    let both = [(&spec, &settings), (&of_other.spec, &of_drawn)];
+    let networks = both.map(|(spec, _)| SecondNetwork::read(backbone, spec, &engine));
+    let networks = networks.into_iter().collect::<Result<Vec<_>>>()?;
+    let candidates: Vec<_> = both
+        .iter()
+        .zip(&networks)
+        .map(|(&(spec, preprocess), network)| {
+            let (engine, identity) = (&engine, &identity);
+            Candidate {
+                preprocess,
+                load: move || network.load(engine, spec, identity),
+            }
+        })
+        .collect();
+    let material = Material {
+        frames: &frames,
+        layout: preprocessor.canvas_layout(),
+        samples: &samples,
+        preprocess: &settings,
+        mask,
+        split: &split,
+        groups: groups.numbers(),
+        in_folds: false,
+        steps: 0,
+        seed: options.seed,
+        interrupted,
+        reporter,
+    };
+    let chosen = size::choose(&material, &candidates)?;
+    Ok(Some(Chosen {
+        side: both[chosen].0.width,
+        tiles: match chosen {
+            1 => other.tiles,
+            _ => options.tiles,
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_vae::dataset::DatasetOptions;
+
+    use super::*;
+    use crate::{
+        options::{BackboneOptions, Preset, Score},
+        preview,
+    };
+
+    fn options() -> FitOptions {
+        FitOptions {
+            preset: Preset::Edge,
+            tiles: TileChoice::Auto,
+            budget: Budget::Minutes(LEAST_MINUTES),
+            backbone: Some(BackboneOptions {
+                path: None,
+                normalise: None,
+                maps: Vec::new(),
+            }),
+            ..preview::tests::options()
+        }
+    }
+
+    #[test]
+    fn a_size_is_chosen_only_where_there_are_two_and_time() {
+        let room = tempfile::tempdir().unwrap();
+        let add = |number: usize| {
+            let picture = image::GrayImage::from_fn(330, 340, |x, y| {
+                image::Luma([(x * 7 + y * 3 + number as u32) as u8])
+            });
+            let path = room.path().join(format!("{number}.png"));
+            picture.save(path).unwrap();
+        };
+        (1..LEAST).for_each(add);
+        let chosen = |stop: bool, change: &dyn Fn(&mut FitOptions)| {
+            let dataset = Dataset::open(room.path(), &DatasetOptions::default()).unwrap();
+            let mut options = options();
+            change(&mut options);
+            let (stop, quiet) = (AtomicBool::new(stop), Reporter::new(true));
+            choose(&dataset, &options, None, &stop, &quiet)
+        };
+        assert_eq!(chosen(false, &|_| ()).unwrap(), None, "too few frames");
+        add(LEAST);
+        let canvas = TileChoice::Canvas {
+            width: 512,
+            height: 512,
+        };
+        let without: [&dyn Fn(&mut FitOptions); 5] = [
+            &|o| o.backbone = None,
+            &|o| o.score = Score::Residual,
+            &|o| o.budget = Budget::Minutes(5.0),
+            &|o| o.tiles = canvas,
+            &|o| o.preset = Preset::Small28,
+        ];
+        for change in without {
+            assert_eq!(chosen(true, change).unwrap(), None);
+        }
+        // Nothing stands in the way, so it begins, and is told to stop.
+        let error = chosen(true, &|_| ()).unwrap_err();
+        assert!(error.to_string().starts_with("interrupted"), "{error}");
+    }
+}

@@ -1,0 +1,21 @@
+//! The variational autoencoder: its network, its objective, and how it is trained.
+
+mod checkpoint;
+mod clock;
+mod curve;
+mod network;
+mod noise;
+mod objective;
+mod progress;
+mod record;
+pub(crate) mod schedule;
+mod training;
+mod validation;
+
+pub use checkpoint::{Checkpoint, FILE, Running, State};
+pub use network::{
+    Encoded, Head, HeadOutput, INPUT, LOG_VARIANCE_BOUNDS, LOGITS, Network, Observation,
+    RECONSTRUCTION, Step,
+};
+pub use record::{HeadRecord, Record};
+pub use training::{Start, Trained, Training, train};

@@ -1,0 +1,571 @@
+//! The training loop: from prepared frames to the best average of the weights.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+use candle_core::{Device, Tensor};
+use edge_vae::{metrics::auroc, preprocess::Normalise};
+use rand::seq::SliceRandom;
+
+use super::{
+    checkpoint::{Checkpoint, State},
+    clock::Clock,
+    curve,
+    network::Network,
+    noise::{Draw, Noise},
+    objective::{self, Weights},
+    progress::Progress,
+    record::{HeadRecord, Record},
+    schedule,
+    validation::{Validator, scalar},
+};
+use crate::{
+    data::{Frames, augmentation::Batches},
+    nn::{
+        Mode, Parameters, Snapshot,
+        optimiser::{AdamW, AdamWSettings},
+    },
+    options::{Budget, FitOptions},
+    random::{Purpose, stream},
+    reporter::Reporter,
+};
+
+/// How a run is paced.
+struct RunParams {
+    /// Validations in a run: enough to stop early in time, few enough to cost little.
+    validations: u64,
+    /// Fewest steps between two of them, so that a short run does not validate after each.
+    least_interval: u64,
+    /// Seconds between two checkpoints: what a power cut may cost.
+    checkpoint_seconds: f64,
+    /// Steps that are timed to plan a budget of minutes, after a first one, which is slower.
+    timed_steps: u64,
+    /// Trial steps that must fit into the time left for more than one of them to be timed.
+    affordable_steps: f64,
+    /// Relative difference of measured and planned speed above which the run is planned anew.
+    slip: f64,
+    /// Steps over which the learning rate rises: a twentieth of the run, at most a hundred.
+    warm_up_share: u64,
+    warm_up_steps: u64,
+    /// Decays of Adam's averages; the second is shorter than usual (0.999), since runs are short.
+    beta1: f64,
+    beta2: f64,
+    /// Keeps Adam's division finite.
+    eps: f64,
+}
+
+const PARAMS: RunParams = RunParams {
+    validations: 40,
+    least_interval: 10,
+    checkpoint_seconds: 60.0,
+    timed_steps: 4,
+    affordable_steps: 20.0,
+    slip: 0.05,
+    warm_up_share: 20,
+    warm_up_steps: 100,
+    beta1: 0.9,
+    beta2: 0.99,
+    eps: 1e-8,
+};
+
+/// A network and what it is trained on.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// Structure of the network.
+    pub network: &'a Network,
+    /// All prepared frames.
+    pub frames: &'a Frames,
+    /// Their normalisation.
+    pub normalise: &'a Normalise,
+    /// Frames trained on.
+    pub train: &'a [usize],
+    /// Frames watched for early stopping.
+    pub validation: &'a [usize],
+    /// Side of the crops to train on; without it whole frames.
+    pub crop: Option<usize>,
+    /// When the command began.
+    pub began: Instant,
+    /// Seconds that what follows training takes, roughly; 0 where that is not known.
+    pub afterwards: f64,
+    /// Folder of checkpoints, metrics and loss curve.
+    pub folder: &'a Path,
+    /// Where to train.
+    pub device: &'a Device,
+    /// Set by Ctrl-C.
+    pub interrupted: &'a AtomicBool,
+    /// Says how far it is.
+    pub reporter: &'a Reporter,
+}
+
+/// Where a run begins.
+#[derive(Debug)]
+pub enum Start {
+    /// Before its first step.
+    New(State),
+    /// Where an earlier one stopped.
+    Resumed(Box<Checkpoint>),
+}
+
+/// A trained network.
+#[derive(Debug)]
+pub struct Trained {
+    /// Weights and running statistics of the best validation, as graphs store them.
+    pub best: Snapshot,
+    /// Where the run ended.
+    pub state: State,
+}
+
+/// Trains from `start` on until the budget is spent or validation no longer improves.
+///
+/// # Errors
+/// Ctrl-C (the checkpoint is then written), a loss that is not finite, a full disk.
+pub fn train(training: &Training, start: Start) -> Result<Trained> {
+    let mut run = match start {
+        Start::New(state) => Run::start(training, state)?,
+        Start::Resumed(checkpoint) => Run::resume(training, *checkpoint)?,
+    };
+    if run.state.finished {
+        // Another score may have been asked for, and what follows may be interrupted.
+        run.save()?;
+    } else {
+        run.go()?;
+    }
+    Ok(Trained {
+        best: run.best.as_stored()?,
+        state: run.state,
+    })
+}
+
+struct Run<'a> {
+    training: &'a Training<'a>,
+    clock: Clock,
+    state: State,
+    parameters: Parameters,
+    optimiser: AdamW,
+    best: Snapshot,
+}
+
+impl<'a> Run<'a> {
+    fn start(training: &'a Training<'a>, state: State) -> Result<Self> {
+        let parameters = training
+            .network
+            .parameters(state.options.seed, training.device)?;
+        let mut run = Self {
+            training,
+            clock: clock(training, &state),
+            optimiser: optimiser(&parameters, &state.options)?,
+            best: parameters.snapshot()?,
+            state,
+            parameters,
+        };
+        run.state.total = run.plan()?;
+        Ok(run)
+    }
+
+    fn resume(training: &'a Training<'a>, checkpoint: Checkpoint) -> Result<Self> {
+        let state = checkpoint.state;
+        let fresh = training
+            .network
+            .parameters(state.options.seed, training.device)?;
+        let parameters = fresh.with(&checkpoint.values)?;
+        let mut optimiser = optimiser(&parameters, &state.options)?;
+        optimiser.restore(&checkpoint.optimiser)?;
+        let mut run = Self {
+            training,
+            clock: clock(training, &state),
+            // Through `with`, so that a value missing in the file is found out now.
+            best: fresh.with(&checkpoint.best)?.snapshot()?,
+            state,
+            parameters,
+            optimiser,
+        };
+        // A new budget is planned anew; the old one gives the old plan.
+        if !run.state.finished {
+            match run.state.options.budget {
+                Budget::Minutes(_) => run.replan(),
+                Budget::Epochs(_) | Budget::Steps(_) => {
+                    run.state.total = run.plan()?.max(run.state.step);
+                }
+            }
+        }
+        Ok(run)
+    }
+
+    /// Steps that the budget allows. For a budget of minutes a few steps are timed, whose results
+    /// are thrown away.
+    fn plan(&mut self) -> Result<u64> {
+        let per_epoch = self.steps_per_epoch() as f64;
+        match self.state.options.budget {
+            Budget::Steps(steps) => Ok(steps.max(1)),
+            Budget::Epochs(epochs) => Ok((epochs * per_epoch).ceil().max(1.0) as u64),
+            Budget::Minutes(minutes) => self.plan_minutes(minutes),
+        }
+    }
+
+    fn plan_minutes(&mut self, minutes: f64) -> Result<u64> {
+        let mut began = Instant::now();
+        self.gradients(0)?;
+        let mut each = began.elapsed().as_secs_f64();
+        if PARAMS.affordable_steps * each < self.clock.seconds_left() {
+            began = Instant::now();
+            for step in 0..PARAMS.timed_steps {
+                self.gradients(step)?;
+            }
+            each = began.elapsed().as_secs_f64() / PARAMS.timed_steps as f64;
+        }
+        if let Some(afterwards) = self.clock.overrun(minutes) {
+            self.training.reporter.warn(format_args!(
+                "what follows training takes about {afterwards:.1} minutes more: the command \
+                 will end later than --minutes {minutes}"
+            ));
+        }
+        let steps = self.clock.steps_left(each);
+        if steps < PARAMS.least_interval {
+            bail!(
+                "--minutes {minutes} leaves time for {steps} steps after reading the frames: give \
+                 more minutes or a smaller --preset"
+            );
+        }
+        Ok(steps)
+    }
+
+    fn go(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let mut saved = Instant::now();
+        let progress = Progress::new(self.training.reporter, &self.state);
+        if self.state.step == 0 {
+            // From now on a checkpoint in the folder is this run's, and the folder can be written.
+            self.save()?;
+        }
+        while self.state.step < self.state.total {
+            self.step()?;
+            self.state.seconds = self.clock.earlier + began.elapsed().as_secs_f64();
+            if self.clock.seconds_left() <= 0.0 {
+                self.state.total = self.state.step;
+            }
+            progress.step(&self.state);
+            let validate = self.state.step.is_multiple_of(self.interval())
+                || self.state.step == self.state.total;
+            if validate {
+                let record = self.validate()?;
+                let stop = self.judge(record)?;
+                self.replan();
+                progress.validated(&self.state);
+                if stop {
+                    self.training.reporter.line(format_args!(
+                        "no improvement in {} validations: stopping early",
+                        self.state.options.patience
+                    ));
+                    break;
+                }
+            }
+            let interrupted = self.training.interrupted.load(Ordering::Relaxed);
+            if interrupted || validate || saved.elapsed().as_secs_f64() > PARAMS.checkpoint_seconds
+            {
+                self.save()?;
+                saved = Instant::now();
+            }
+            if interrupted {
+                bail!(
+                    "interrupted at step {} of {}: the checkpoint is in {}; --resume continues",
+                    self.state.step,
+                    self.state.total,
+                    self.training.folder.display()
+                );
+            }
+        }
+        drop(progress);
+        self.state.finished = true;
+        self.save()
+    }
+
+    fn save(&self) -> Result<()> {
+        self.checkpoint()?.save(self.training.folder)?;
+        curve::write(self.training.folder, &self.state)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let step = self.state.step;
+        let made = self.gradients(step)?;
+        let (nll, divergence, head) = (made.nll, made.divergence, made.head);
+        if !(nll.is_finite() && divergence.is_finite() && head.is_finite()) {
+            bail!(
+                "step {step}: the loss is not finite (log-likelihood {nll}, KL {divergence}, head \
+                 {head}): try a lower --learning-rate"
+            );
+        }
+        let options = &self.state.options;
+        let warm_up = warm_up_steps(self.state.total);
+        let rate = schedule::learning_rate(step, self.state.total, warm_up, options.learning_rate);
+        let decay = schedule::average_decay(step, options.average);
+        let norm = self.optimiser.step(&made.gradients, rate)?;
+        if !norm.is_finite() {
+            bail!("step {step}: the gradient is not finite: try a lower --learning-rate");
+        }
+        self.parameters.absorb(made.statistics, decay)?;
+        let running = &mut self.state.running;
+        running.steps += 1;
+        running.nll += nll;
+        running.divergence += divergence;
+        running.head += head;
+        self.state.step += 1;
+        Ok(())
+    }
+
+    /// What step `step` finds. Changes nothing.
+    fn gradients(&self, step: u64) -> Result<Gradients> {
+        let options = &self.state.options;
+        let indices = self.batch_indices(step);
+        let counter = step * indices.len() as u64;
+        let batches = self.batches();
+        let batch = batches.train(
+            &indices,
+            &options.augmentation,
+            counter,
+            self.training.device,
+        )?;
+        let total = self.state.total.max(1);
+        let samples = schedule::importance_samples(
+            step,
+            total,
+            options.importance_share,
+            options.importance_samples,
+        );
+        let noise = self.noise().draw(Draw {
+            purpose: Purpose::Noise,
+            counter,
+            frames: indices.len(),
+            samples,
+        })?;
+        let weigh = |full| schedule::kl_weight(step, total, options.kl_warm_up, full);
+        let weights = Weights {
+            kl: weigh(options.beta),
+            free_bits: options.free_bits,
+            importance_samples: samples,
+            head: options.head.unwrap_or_default(),
+            warm_up: weigh(1.0),
+        };
+        let mut mode = Mode::Train(Vec::new());
+        let loss = objective::loss(
+            self.training.network,
+            &self.parameters,
+            &mut mode,
+            &batch,
+            &noise,
+            weights,
+        )?;
+        let gradients = loss.objective.backward()?;
+        let statistics = match mode {
+            Mode::Train(statistics) => statistics,
+            Mode::Evaluate => Vec::new(),
+        };
+        Ok(Gradients {
+            gradients,
+            statistics,
+            nll: scalar(&loss.negative_log_likelihood)?,
+            divergence: scalar(&loss.divergence)?,
+            head: match &loss.head {
+                Some(head) => scalar(&head.loss)?,
+                None => 0.0,
+            },
+        })
+    }
+
+    /// The frames of a step: each epoch is a permutation of its own, a rest shorter than a batch
+    /// is left out. Fewer frames than a batch come as often as they are needed.
+    fn batch_indices(&self, step: u64) -> Vec<usize> {
+        let per_epoch = self.steps_per_epoch();
+        let (epoch, place) = (step / per_epoch, (step % per_epoch) as usize);
+        let repeats = self.batch().div_ceil(self.training.train.len());
+        let mut order = self.training.train.repeat(repeats);
+        order.shuffle(&mut stream(self.state.options.seed, Purpose::Order, epoch));
+        let batch = self.batch();
+        order[place * batch..(place + 1) * batch].to_vec()
+    }
+
+    fn batch(&self) -> usize {
+        let wanted = self.state.options.batch;
+        match self.state.options.head {
+            // No two pictures of a batch are alike.
+            Some(_) => wanted,
+            None => wanted.min(self.training.train.len()),
+        }
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        (self.training.train.len() / self.batch()).max(1) as u64
+    }
+
+    fn interval(&self) -> u64 {
+        (self.state.total / PARAMS.validations).max(PARAMS.least_interval)
+    }
+
+    fn batches(&self) -> Batches<'_> {
+        Batches {
+            frames: self.training.frames,
+            normalise: self.training.normalise,
+            donors: self.training.train,
+            crop: self.training.crop,
+            tensor: [
+                self.training.network.spec().height,
+                self.training.network.spec().width,
+            ],
+            head: self.state.options.head,
+            seed: self.state.options.seed,
+        }
+    }
+
+    /// What the averaged weights make of the held-out frames.
+    fn validate(&mut self) -> Result<Record> {
+        let averaged = self.parameters.with(&self.averaged()?)?;
+        let sums = Validator {
+            network: self.training.network,
+            parameters: &averaged,
+            frames: self.training.validation,
+            batches: self.batches(),
+            noise: self.noise(),
+            options: &self.state.options,
+            batch: self.batch(),
+            device: self.training.device,
+        }
+        .run()?;
+        let running = std::mem::take(&mut self.state.running);
+        let steps = running.steps as f64;
+        let count = sums.count;
+        let options = &self.state.options;
+        let last = self.state.step - 1;
+        let total = self.state.total;
+        Ok(Record {
+            step: self.state.step,
+            epoch: self.state.step as f64 / self.steps_per_epoch() as f64,
+            seconds: self.state.seconds,
+            learning_rate: schedule::learning_rate(
+                last,
+                total,
+                warm_up_steps(total),
+                options.learning_rate,
+            ),
+            kl_weight: schedule::kl_weight(last, total, options.kl_warm_up, options.beta),
+            train_nll: running.nll / steps,
+            train_kl: running.divergence / steps,
+            validation_nll: sums.nll / count,
+            validation_kl: sums.divergence / count,
+            validation_bound: (options.importance_samples > 1).then(|| sums.bound / count),
+            validation_objective: sums.objective / count,
+            head: auroc(&sums.normal, &sums.defective).map(|validation_auroc| HeadRecord {
+                train_loss: running.head / steps,
+                validation_loss: sums.head / count,
+                validation_auroc,
+            }),
+        })
+    }
+
+    /// Keeps the average when `record` is the best so far; whether it is time to stop.
+    fn judge(&mut self, record: Record) -> Result<bool> {
+        let loss = record.validation_objective;
+        if !loss.is_finite() {
+            bail!(
+                "step {}: the validation loss is not finite: try a lower --learning-rate",
+                record.step
+            );
+        }
+        let best = self
+            .state
+            .records
+            .iter()
+            .map(|r| r.validation_objective)
+            .fold(f64::INFINITY, f64::min);
+        self.state.records.push(record);
+        if loss < best {
+            self.best = self.averaged()?;
+            self.state.best_step = self.state.step;
+        }
+        let since = self
+            .state
+            .records
+            .iter()
+            .filter(|r| r.step > self.state.best_step)
+            .count();
+        // While the KL weight rises the loss may grow for a good reason.
+        let warm = self.state.options.kl_warm_up * self.state.total as f64;
+        Ok(since >= self.state.options.patience && self.state.step as f64 >= warm)
+    }
+
+    /// Under a budget of minutes: plans anew when the measured speed differs from the planned one
+    /// by more than a twentieth.
+    fn replan(&mut self) {
+        if !matches!(self.state.options.budget, Budget::Minutes(_)) || self.state.seconds <= 0.0 {
+            return;
+        }
+        let rate = self.state.step as f64 / self.state.seconds;
+        let left = (self.clock.seconds_left().max(0.0) * rate) as u64;
+        let planned = self.state.total - self.state.step;
+        let slip = left.abs_diff(planned) as f64;
+        if slip > PARAMS.slip * planned as f64 && planned > self.interval() {
+            self.state.total = self.state.step + left.max(1);
+        }
+    }
+
+    fn noise(&self) -> Noise<'_> {
+        Noise {
+            spec: self.training.network.spec(),
+            crop: self.training.crop,
+            seed: self.state.options.seed,
+            device: self.training.device,
+        }
+    }
+
+    fn averaged(&self) -> Result<Snapshot> {
+        Ok(self.parameters.averaged(self.optimiser.averages()?))
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(Checkpoint {
+            state: self.state.clone(),
+            values: self.parameters.snapshot()?,
+            best: self.best.clone(),
+            optimiser: self.optimiser.state()?,
+        })
+    }
+}
+
+/// What one step finds.
+struct Gradients {
+    gradients: candle_core::backprop::GradStore,
+    /// Of each batch normalisation: name, mean, variance.
+    statistics: Vec<(String, Tensor, Tensor)>,
+    nll: f64,
+    divergence: f64,
+    /// The head's weighted loss, 0 without a head.
+    head: f64,
+}
+
+fn clock(training: &Training, state: &State) -> Clock {
+    Clock {
+        budget: state.options.budget,
+        began: training.began,
+        earlier: state.seconds,
+        afterwards: training.afterwards,
+    }
+}
+
+fn warm_up_steps(total: u64) -> u64 {
+    (total / PARAMS.warm_up_share).clamp(1, PARAMS.warm_up_steps)
+}
+
+fn optimiser(parameters: &Parameters, options: &FitOptions) -> Result<AdamW> {
+    let settings = AdamWSettings {
+        beta1: PARAMS.beta1,
+        beta2: PARAMS.beta2,
+        eps: PARAMS.eps,
+        weight_decay: options.weight_decay,
+        max_gradient_norm: Some(options.clip),
+        average_decay: Some(options.average),
+    };
+    let decays = |name: &str| name.ends_with(".weight");
+    Ok(AdamW::new(parameters.weights(), decays, settings)?)
+}
