@@ -5,8 +5,8 @@
 #   benches/detection/mnist_one_class.sh ../shared/data/mnist [FLAGS OF fit…]
 #   DIGITS="3 8" benches/detection/mnist_one_class.sh ../shared/data/mnist --epochs 20
 #
-# Four epochs give the figures of docs/design/detection.md: what `auto` chooses there, prototypes, does
-# not depend on how long the VAE is trained, as long as it is chosen.
+# Four epochs give the metrics of docs/experiments/2026-11-22-one-class-mnist.md: prototypes, which
+# `auto` selects there, do not depend on how long the VAE is trained.
 #
 # Results stay in target/bench-mnist/DIGIT{,.json}.
 set -euo pipefail

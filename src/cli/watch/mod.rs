@@ -33,7 +33,8 @@ Sources: v4l2:///dev/video0, csi://0, rtsp://…, file://clip.mp4, a folder (wha
 arrives), - (pictures or raw frames on standard input), pipe:COMMAND, synth://surface. Their
 settings may stand in the address, after a ?.
 
-Everything else is told in edge-vae.toml (docs/guide/watch.md has every key); flags override it.
+Everything else stands in edge-vae.toml (every key: docs/reference/configuration.md); flags
+override it.
 SIGHUP reads it again and exchanges the model between two frames. Ctrl-C and SIGTERM let the frames
 in flight be judged and the sinks be served; a second Ctrl-C ends at once.
 
