@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt::Display, path::Path};
 use edge_vae::{
     Detector, DetectorOptions,
     stream::{
-        Configuration, Host, Outflow, Plan, SourceEntry,
+        Configuration, Host, Plan, SinkConfig, SourceEntry,
         record::{EventPhase, Tally},
         run,
         sink::{Message, Sink, SinkError, Wants},
@@ -25,7 +25,7 @@ impl Sink for Hours {
     }
 
     fn wants(&self) -> Wants {
-        // Events only; frames would have to be asked for.
+        // Events only; frames come only where they are wanted.
         Wants::default()
     }
 
@@ -79,14 +79,14 @@ fn main() -> anyhow::Result<()> {
     };
     let plan = Plan {
         detector: Detector::open(Path::new("models/surface"), &DetectorOptions::default())?,
-        cameras: configuration.cameras()?,
-        sinks: vec![Outflow {
+        sources: configuration.sources()?,
+        sinks: vec![SinkConfig {
             key: "hours".to_owned(),
             open: Box::new(|| Ok(Box::new(Hours::default()))),
         }],
         options: configuration.options()?,
     };
-    let ended = run(plan, &mut Patient)?;
-    println!("{} frames judged", ended.tally.sources[0].judged);
+    let summary = run(plan, &mut Patient)?;
+    println!("{} frames judged", summary.tally.sources[0].judged);
     Ok(())
 }

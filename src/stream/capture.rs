@@ -14,9 +14,9 @@ use crate::Frame;
 
 use super::{
     backoff::Backoff,
-    intake::{Intake, Policy, Put},
+    frame_queue::{FrameQueue, Policy, Put},
     pool::Pool,
-    source::{Arrival, Source, SourceError},
+    source::{Arrival, Opener, Source, SourceError},
 };
 
 /// Wait before a lost source is opened again.
@@ -25,17 +25,14 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest such wait. Trying again costs little, and what came back should be noticed soon.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// A source that has given frames for so long has not failed any more: one that gives a few and dies
-/// is waited for ever longer.
+/// A source that has given frames for so long has not failed any more: one that gives a few and
+/// dies is waited for ever longer.
 const GOOD: Duration = Duration::from_secs(5);
-
-/// Opens a source, as often as it is lost.
-pub type Opener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
 
 /// A frame on its way to the model.
 #[derive(Debug)]
-pub(super) struct Captured {
-    pub(super) lane: usize,
+pub(super) struct CapturedFrame {
+    pub(super) source: usize,
     pub(super) number: u64,
     pub(super) frame: Arc<Frame>,
     pub(super) arrived: Instant,
@@ -43,28 +40,28 @@ pub(super) struct Captured {
     pub(super) live: bool,
 }
 
-/// What the thread of a source has to say.
+/// What the thread of a source reports.
 #[derive(Debug)]
-pub(super) struct News {
-    pub(super) lane: usize,
-    pub(super) what: What,
+pub(super) struct SourceEvent {
+    pub(super) source: usize,
+    pub(super) change: SourceChange,
 }
 
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum SourceChange {
     /// Frames come, from a source that is or is not live.
     Up { live: bool },
     /// It was lost, or could not be opened; it is tried again.
     Down(SourceError),
     /// A frame could not be read.
     Unreadable(SourceError),
-    /// It gives no more frames: it ended, it was asked to end, or it was given up.
+    /// It gives no more frames: it ended, it was asked to end, or it was abandoned.
     Ended(Option<SourceError>),
 }
 
-/// Counts that the thread writes and the pipeline reads.
+/// Counters that the thread writes and the pipeline reads.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct CaptureCounters {
     pub(super) captured: AtomicU64,
     pub(super) dropped: AtomicU64,
     pub(super) unreadable: AtomicU64,
@@ -73,60 +70,60 @@ pub(super) struct Counts {
 
 /// What the thread needs.
 pub(super) struct Capture {
-    pub(super) lane: usize,
+    pub(super) source: usize,
     pub(super) name: String,
     pub(super) open: Opener,
     /// `None`: the latest of a live source, all of another.
     pub(super) policy: Option<Policy>,
-    /// Attempts after which a source is given up that does not come back; `None` for never.
+    /// Attempts after which a source is abandoned that does not come back; `None` for never.
     pub(super) retries: Option<u32>,
-    pub(super) intake: Arc<Intake<Captured>>,
-    pub(super) news: mpsc::Sender<News>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) queue: Arc<FrameQueue<CapturedFrame>>,
+    pub(super) events: mpsc::Sender<SourceEvent>,
+    pub(super) counters: Arc<CaptureCounters>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
 /// How reading came to an end.
-enum Outcome {
+enum ReadEnd {
     Finished,
     Stopped,
     Lost(SourceError),
 }
 
 impl Capture {
-    /// Runs until the source ends, is given up, or `stop` is set.
+    /// Runs until the source ends, is abandoned, or `stop` is set.
     pub(super) fn run(mut self) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut pool = Pool::default();
         let mut number = 0;
         let mut opened_before = false;
-        let given_up = loop {
+        let abandoned = loop {
             if self.stopped() {
                 break None;
             }
             if opened_before {
-                self.counts.reconnects.fetch_add(1, Ordering::Relaxed);
+                self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
             }
             let outcome = match (self.open)() {
                 Ok(source) => {
                     opened_before = true;
                     self.read(source, &mut pool, &mut number, &mut backoff)
                 }
-                Err(error) => Outcome::Lost(error),
+                Err(error) => ReadEnd::Lost(error),
             };
             let error = match outcome {
-                Outcome::Finished | Outcome::Stopped => break None,
-                Outcome::Lost(error) => error,
+                ReadEnd::Finished | ReadEnd::Stopped => break None,
+                ReadEnd::Lost(error) => error,
             };
             let hopeless =
                 error.is_permanent() || self.retries.is_some_and(|most| backoff.failures() >= most);
             if hopeless {
                 break Some(error);
             }
-            self.tell(What::Down(error));
+            self.report(SourceChange::Down(error));
             self.wait(backoff.failed());
         };
-        self.tell(What::Ended(given_up));
+        self.report(SourceChange::Ended(abandoned));
     }
 
     fn read(
@@ -135,9 +132,9 @@ impl Capture {
         pool: &mut Pool,
         number: &mut u64,
         backoff: &mut Backoff,
-    ) -> Outcome {
+    ) -> ReadEnd {
         let live = source.is_live();
-        let policy = self.policy.unwrap_or(Policy::usual(live));
+        let policy = self.policy.unwrap_or(Policy::default_for(live));
         let opened = Instant::now();
         let mut up = false;
         while !self.stopped() {
@@ -150,14 +147,14 @@ impl Capture {
                     let arrived = Instant::now();
                     if !up {
                         up = true;
-                        self.tell(What::Up { live });
+                        self.report(SourceChange::Up { live });
                     }
                     if opened.elapsed() > GOOD {
                         backoff.succeeded();
                     }
-                    self.counts.captured.fetch_add(1, Ordering::Relaxed);
-                    let captured = Captured {
-                        lane: self.lane,
+                    self.counters.captured.fetch_add(1, Ordering::Relaxed);
+                    let captured = CapturedFrame {
+                        source: self.source,
                         number: *number,
                         frame: Arc::clone(buffer),
                         arrived,
@@ -165,37 +162,37 @@ impl Capture {
                     };
                     *number += 1;
                     match self
-                        .intake
-                        .put(self.lane, captured, policy, &|| self.stopped())
+                        .queue
+                        .put(self.source, captured, policy, &|| self.stopped())
                     {
                         Put::Waits => {}
                         Put::Lost(_) => {
-                            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+                            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
                         }
-                        Put::Closed => return Outcome::Stopped,
+                        Put::Closed => return ReadEnd::Stopped,
                     }
                 }
                 Ok(Arrival::Nothing) => {}
-                Ok(Arrival::End) => return Outcome::Finished,
+                Ok(Arrival::End) => return ReadEnd::Finished,
                 Err(error) if error.is_of_one_frame() => {
-                    self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
-                    self.tell(What::Unreadable(error));
+                    self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+                    self.report(SourceChange::Unreadable(error));
                 }
-                Err(error) => return Outcome::Lost(error),
+                Err(error) => return ReadEnd::Lost(error),
             }
         }
-        Outcome::Stopped
+        ReadEnd::Stopped
     }
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, what: What) {
-        // Where the pipeline has ended, there is nobody left to tell.
-        let _ = self.news.send(News {
-            lane: self.lane,
-            what,
+    fn report(&self, change: SourceChange) {
+        // Where the pipeline has ended, nobody is left to hear it.
+        let _ = self.events.send(SourceEvent {
+            source: self.source,
+            change,
         });
     }
 
@@ -242,12 +239,12 @@ mod tests {
         scripts: Vec<Option<Vec<Result<Arrival, SourceError>>>>,
         retries: Option<u32>,
     ) -> (Vec<u64>, Vec<String>, u64) {
-        let intake = Arc::new(Intake::new(100));
-        let (news, heard) = mpsc::channel();
-        let counts = Arc::new(Counts::default());
+        let queue = Arc::new(FrameQueue::new(100));
+        let (sender, received) = mpsc::channel();
+        let counters = Arc::new(CaptureCounters::default());
         let mut scripts = VecDeque::from(scripts);
         Capture {
-            lane: 0,
+            source: 0,
             name: "camera".into(),
             open: Box::new(move || match scripts.pop_front().flatten() {
                 Some(script) => Ok(Box::new(Script(script.into())) as Box<dyn Source>),
@@ -255,34 +252,34 @@ mod tests {
             }),
             policy: None,
             retries,
-            intake: Arc::clone(&intake),
-            news,
-            counts: Arc::clone(&counts),
+            queue: Arc::clone(&queue),
+            events: sender,
+            counters: Arc::clone(&counters),
             stop: Arc::default(),
         }
         .run();
         let mut numbers = Vec::new();
-        while let Some(captured) = intake.take(Duration::ZERO) {
+        while let Some(captured) = queue.take(Duration::ZERO) {
             numbers.push(captured.number);
         }
-        let news = heard.iter().map(|news| match news.what {
-            What::Up { .. } => "up".to_owned(),
-            What::Down(error) => format!("down: {error}"),
-            What::Unreadable(error) => format!("unreadable: {error}"),
-            What::Ended(None) => "ended".to_owned(),
-            What::Ended(Some(error)) => format!("given up: {error}"),
+        let events = received.iter().map(|event| match event.change {
+            SourceChange::Up { .. } => "up".to_owned(),
+            SourceChange::Down(error) => format!("down: {error}"),
+            SourceChange::Unreadable(error) => format!("unreadable: {error}"),
+            SourceChange::Ended(None) => "ended".to_owned(),
+            SourceChange::Ended(Some(error)) => format!("abandoned: {error}"),
         });
         (
             numbers,
-            news.collect(),
-            counts.reconnects.load(Ordering::Relaxed),
+            events.collect(),
+            counters.reconnects.load(Ordering::Relaxed),
         )
     }
 
     #[test]
     fn a_lost_source_is_opened_again_and_its_frames_go_on_counting() {
         let frame = || Ok(Arrival::Frame);
-        let (numbers, news, reconnects) = run(
+        let (numbers, events, reconnects) = run(
             vec![
                 Some(vec![frame(), frame(), Err(lost())]),
                 None,
@@ -292,7 +289,7 @@ mod tests {
         );
         assert_eq!(numbers, [0, 1, 2]);
         let down = "down: camera: unplugged";
-        assert_eq!(news, ["up", down, down, "up", "ended"]);
+        assert_eq!(events, ["up", down, down, "up", "ended"]);
         assert_eq!(reconnects, 2);
     }
 
@@ -302,28 +299,28 @@ mod tests {
             let frame = Frame::from_u8(0, 0, crate::frame::PixelFormat::Gray8, vec![], "x.png");
             Err(SourceError::Frame(frame.unwrap_err()))
         };
-        let (numbers, news, reconnects) =
+        let (numbers, events, reconnects) =
             run(vec![Some(vec![bad(), Ok(Arrival::Frame), bad()])], None);
         assert_eq!(numbers, [0]);
-        assert_eq!((news.len(), reconnects), (4, 0), "{news:?}");
-        assert!(news[0].starts_with("unreadable: x.png"), "{news:?}");
-        assert_eq!(news[3], "ended");
+        assert_eq!((events.len(), reconnects), (4, 0), "{events:?}");
+        assert!(events[0].starts_with("unreadable: x.png"), "{events:?}");
+        assert_eq!(events[3], "ended");
     }
 
     #[test]
-    fn a_source_is_given_up_after_the_attempts_that_were_allowed() {
-        let (numbers, news, _) = run(vec![], Some(2));
+    fn a_source_is_abandoned_after_the_attempts_that_were_allowed() {
+        let (numbers, events, _) = run(vec![], Some(2));
         assert!(numbers.is_empty());
         let down = "down: camera: unplugged";
-        assert_eq!(news, [down, down, "given up: camera: unplugged"]);
+        assert_eq!(events, [down, down, "abandoned: camera: unplugged"]);
     }
 
     #[test]
     fn an_impossible_source_is_not_tried_again() {
-        let (news, heard) = mpsc::channel();
+        let (sender, received) = mpsc::channel();
         let mut attempts = 0;
         Capture {
-            lane: 0,
+            source: 0,
             name: "x".into(),
             open: Box::new(move || {
                 attempts += 1;
@@ -335,17 +332,17 @@ mod tests {
             }),
             policy: None,
             retries: None,
-            intake: Arc::new(Intake::new(1)),
-            news,
-            counts: Arc::default(),
+            queue: Arc::new(FrameQueue::new(1)),
+            events: sender,
+            counters: Arc::default(),
             stop: Arc::default(),
         }
         .run();
-        let news: Vec<News> = heard.iter().collect();
+        let events: Vec<SourceEvent> = received.iter().collect();
         assert!(matches!(
-            news[..],
-            [News {
-                what: What::Ended(Some(SourceError::Impossible { .. })),
+            events[..],
+            [SourceEvent {
+                change: SourceChange::Ended(Some(SourceError::Impossible { .. })),
                 ..
             }]
         ));

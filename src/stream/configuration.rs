@@ -15,15 +15,15 @@ use crate::{
 };
 
 use super::{
-    Camera, Judging, Options, Outflow, Policy,
     event::EventSettings,
+    frame_queue::Policy,
     health::HealthSettings,
-    password::without_password,
+    monitor::MonitorSettings,
+    plan::{PipelineOptions, SinkConfig, SourceConfig},
     quantity,
     sink::{
-        Gpio, GpioSettings, Log, LogSettings, Mqtt, MqttSettings, Pictures, PicturesSettings,
-        Prometheus, PrometheusSettings, Screen, ScreenSettings, Sink, SinkError, Webhook,
-        WebhookSettings,
+        GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
+        ScreenSettings, SinkSettings, WebhookSettings,
     },
     source::{self, SourceError, SourceSettings, SourceUri},
 };
@@ -49,7 +49,7 @@ pub struct Configuration {
     pub policy: Option<Policy>,
     /// Frames of a source that wait for the model, 1 to 1000; 4 by default.
     pub queue: usize,
-    /// Judged frames after which it ends.
+    /// ScoredFrame frames after which it ends.
     pub frames: Option<u64>,
     /// Time after which it ends.
     #[serde(deserialize_with = "quantity::optional_duration")]
@@ -92,7 +92,7 @@ pub struct Configuration {
 
 impl Default for Configuration {
     fn default() -> Self {
-        let options = Options::default();
+        let options = PipelineOptions::default();
         Self {
             model: None,
             backend: None,
@@ -119,6 +119,18 @@ impl Default for Configuration {
             prometheus: Vec::new(),
         }
     }
+}
+
+/// Does something with the settings of each sink. A new kind of sink is one more field of
+/// [`Configuration`], and its name here.
+macro_rules! for_each_sink {
+    ($configuration:ident.$iter:ident(), $sink:ident => $body:expr) => {
+        for_each_sink!(@$configuration.$iter(), $sink => $body;
+            logs pictures mqtt webhooks screens gpio prometheus)
+    };
+    (@$configuration:ident.$iter:ident(), $sink:ident => $body:expr; $($field:ident)+) => {
+        $(for $sink in $configuration.$field.$iter() { $body; })+
+    };
 }
 
 /// One source. What is absent is as for all sources.
@@ -218,43 +230,17 @@ impl Configuration {
     }
 
     fn resolve(&mut self, folder: &Path) {
-        let own = self.model.iter_mut().chain(&mut self.ort_library);
-        let mqtt = self.mqtt.iter_mut().flat_map(|mqtt| {
-            [
-                &mut mqtt.password_file,
-                &mut mqtt.ca,
-                &mut mqtt.certificate,
-                &mut mqtt.key,
-                &mut mqtt.outbox.folder,
-            ]
-        });
-        let webhooks = self.webhooks.iter_mut().flat_map(|webhook| {
-            [
-                &mut webhook.token_file,
-                &mut webhook.ca,
-                &mut webhook.outbox.folder,
-            ]
-        });
-        let paths = own
-            .chain(self.logs.iter_mut().map(|log| &mut log.path))
-            .chain(
-                self.pictures
-                    .iter_mut()
-                    .map(|pictures| &mut pictures.folder),
-            )
-            .chain(self.screens.iter_mut().map(|screen| &mut screen.target))
-            .chain(mqtt.flatten())
-            .chain(webhooks.flatten());
-        for path in paths {
-            *path = folder.join(&*path);
-        }
+        let resolve = |path: &mut PathBuf| *path = folder.join(&*path);
+        self.model.iter_mut().for_each(resolve);
+        self.ort_library.iter_mut().for_each(resolve);
+        for_each_sink!(self.iter_mut(), sink => sink.paths().into_iter().for_each(resolve));
     }
 
     /// How the pipeline runs.
     ///
     /// # Errors
     /// A value out of range.
-    pub fn options(&self) -> Result<Options, ConfigurationError> {
+    pub fn options(&self) -> Result<PipelineOptions, ConfigurationError> {
         let value = |key, problem: &str| {
             Err(ConfigurationError::Value {
                 key,
@@ -267,7 +253,7 @@ impl Configuration {
         if self.threads == Some(0) {
             return value("threads", "choose 1 or more");
         }
-        Ok(Options {
+        Ok(PipelineOptions {
             depth: self.queue,
             frames: self.frames,
             duration: self.duration,
@@ -280,37 +266,34 @@ impl Configuration {
     ///
     /// # Errors
     /// None; an address that is not one; two sources of one name.
-    pub fn cameras(&self) -> Result<Vec<Camera>, ConfigurationError> {
+    pub fn sources(&self) -> Result<Vec<SourceConfig>, ConfigurationError> {
         if self.sources.is_empty() {
             return Err(ConfigurationError::Value {
                 key: "source",
                 problem: "there is none: name one, such as v4l2:///dev/video0".to_owned(),
             });
         }
-        let mut cameras: Vec<Camera> = Vec::new();
+        let mut sources: Vec<SourceConfig> = Vec::new();
         for entry in &self.sources {
             let uri: SourceUri = entry.uri.parse()?;
-            let name = self.name_of(entry, &uri, &cameras)?;
+            let name = self.name_of(entry, &uri, &sources)?;
             let settings = entry.settings.clone();
             uri.resolve(&settings)?;
-            cameras.push(Camera {
-                key: format!(
-                    "{uri:?} {settings:?} {:?} {:?}",
-                    entry.policy.or(self.policy),
-                    self.retries
-                ),
+            let policy = entry.policy.or(self.policy);
+            sources.push(SourceConfig {
+                key: format!("{uri:?} {settings:?} {policy:?} {:?}", self.retries),
                 open: source::opener(uri, settings),
-                policy: entry.policy.or(self.policy),
-                judging: self.judging(entry),
+                policy,
+                monitoring: self.monitoring(entry),
                 name,
             });
         }
-        Ok(cameras)
+        Ok(sources)
     }
 
-    fn judging(&self, entry: &SourceEntry) -> Judging {
+    fn monitoring(&self, entry: &SourceEntry) -> MonitorSettings {
         let drift = entry.drift.clone().unwrap_or_else(|| self.drift.clone());
-        Judging {
+        MonitorSettings {
             events: entry.events.clone().unwrap_or_else(|| self.events.clone()),
             health: entry.health.clone().unwrap_or_else(|| self.health.clone()),
             drift: self.monitor_drift.then_some(drift),
@@ -322,7 +305,7 @@ impl Configuration {
         &self,
         entry: &SourceEntry,
         uri: &SourceUri,
-        others: &[Camera],
+        others: &[SourceConfig],
     ) -> Result<String, ConfigurationError> {
         let taken = |name: &str| {
             others.iter().any(|other| other.name == name)
@@ -363,74 +346,28 @@ impl Configuration {
     }
 
     /// The sinks, to be opened by the pipeline.
-    pub fn sinks(&self) -> Vec<Outflow> {
+    pub fn sinks(&self) -> Vec<SinkConfig> {
         let mut sinks = Vec::new();
-        add(&mut sinks, &self.logs, |log| Log::open(log.clone()));
-        add(&mut sinks, &self.pictures, |pictures| {
-            Pictures::open(pictures.clone())
-        });
-        add(&mut sinks, &self.mqtt, Mqtt::open);
-        add(&mut sinks, &self.webhooks, Webhook::open);
-        // What these do not show of themselves, passwords and the like, distinguishes them too.
-        let hidden = self.mqtt.iter().map(MqttSettings::hidden);
-        let hidden = hidden.chain(self.webhooks.iter().map(WebhookSettings::hidden));
-        let first = self.logs.len() + self.pictures.len();
-        for (sink, hidden) in sinks[first..].iter_mut().zip(hidden) {
-            sink.key += &hidden;
-        }
-        add(&mut sinks, &self.screens, Screen::open);
-        add(&mut sinks, &self.gpio, Gpio::open);
-        add(&mut sinks, &self.prometheus, Prometheus::open);
+        for_each_sink!(self.iter(), sink => sinks.push(sink_config(sink)));
         sinks
     }
 
     /// The sinks in words, passwords left out.
     pub fn sink_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        names.extend(
-            self.logs
-                .iter()
-                .map(|log| format!("log {}", log.path.display())),
-        );
-        names.extend(
-            self.pictures
-                .iter()
-                .map(|pictures| format!("pictures {}", pictures.folder.display())),
-        );
-        names.extend(
-            self.mqtt
-                .iter()
-                .map(|mqtt| format!("mqtt {}", without_password(&mqtt.url))),
-        );
-        names.extend(
-            self.webhooks
-                .iter()
-                .map(|webhook| format!("webhook {}", without_password(&webhook.url))),
-        );
-        names.extend(
-            self.screens
-                .iter()
-                .map(|screen| format!("screen {}", screen.target.display())),
-        );
-        names.extend(self.gpio.iter().map(|gpio| format!("gpio {}", gpio.line)));
-        names.extend(
-            self.prometheus
-                .iter()
-                .map(|prometheus| format!("prometheus http://{}", prometheus.address)),
-        );
+        let mut names = Vec::new();
+        for_each_sink!(self.iter(), sink => names.push(sink.describe()));
         names
     }
 }
 
-fn add<T, S>(sinks: &mut Vec<Outflow>, settings: &[T], open: fn(&T) -> Result<S, SinkError>)
-where
-    T: Clone + fmt::Debug + Send + 'static,
-    S: Sink + 'static,
-{
-    sinks.extend(settings.iter().cloned().map(|settings| Outflow {
-        key: format!("{} {settings:?}", std::any::type_name::<S>()),
-        open: Box::new(move || Ok(Box::new(open(&settings)?) as Box<dyn Sink>)),
-    }));
+fn sink_config<S: SinkSettings>(settings: &S) -> SinkConfig {
+    // All of it, passwords too: a key is compared and never shown.
+    let written = serde_json::to_string(settings).unwrap_or_default();
+    let settings = settings.clone();
+    SinkConfig {
+        key: format!("{} {written}", std::any::type_name::<S>()),
+        open: Box::new(move || settings.open()),
+    }
 }
 
 fn line_of(text: &str, place: usize) -> usize {

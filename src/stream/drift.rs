@@ -72,7 +72,8 @@ impl SourceDrift {
             "; light and focus are not compared: calibrate on frames of this camera to turn that on"
         };
         format!(
-            "{of} of each {window} frames{taken} are compared with calibration, with a false-alarm rate of {false_alarm_rate} a window; two windows in a row are told{lacks}"
+            "{of} of each {window} frames{taken} are compared with calibration, with a \
+             false-alarm rate of {false_alarm_rate} a window; two windows in a row are told{lacks}"
         )
     }
 
@@ -246,7 +247,8 @@ mod tests {
     fn what_is_compared_is_said() {
         assert_eq!(
             drift(true).statement(),
-            "scores, light and focus of each 100 frames, one every 1 s, are compared with calibration, with a false-alarm rate of 0.001 a window; two windows in a row are told"
+            "scores, light and focus of each 100 frames, one every 1 s, are compared with \
+             calibration, with a false-alarm rate of 0.001 a window; two windows in a row are told"
         );
         let bare = Calibration {
             conditions: None,

@@ -13,24 +13,26 @@ mod capture;
 mod configuration;
 pub mod drift;
 pub mod event;
+mod frame_queue;
 pub mod health;
-mod intake;
-mod lane;
-mod outlet;
-mod password;
+mod monitor;
 mod pipeline;
 mod plan;
 mod pool;
 mod quantity;
 pub mod record;
+mod redact;
 pub mod sink;
+mod sink_worker;
 pub mod source;
+mod source_state;
 mod stages;
 mod temperature;
 
-pub use capture::Opener;
 pub use configuration::{Configuration, ConfigurationError, SourceEntry};
-pub use intake::Policy;
-pub use lane::Judging;
+pub use frame_queue::Policy;
+pub use monitor::MonitorSettings;
 pub use pipeline::run;
-pub use plan::{Camera, Ended, Host, Options, Outflow, Plan, SinkOpener, StreamError};
+pub use plan::{
+    Host, PipelineOptions, Plan, RunSummary, SinkConfig, SinkOpener, SourceConfig, StreamError,
+};

@@ -9,16 +9,16 @@ use std::{
 use crate::Detector;
 
 use super::{
-    capture::{Capture, Captured, News, What},
+    capture::{Capture, CapturedFrame, SourceChange, SourceEvent},
     event::RunId,
-    intake::Intake,
-    lane::{Lane, Outcome, Shown},
-    outlet::Outlet,
-    plan::{Camera, Ended, Host, Options, Outflow, Plan, StreamError},
+    frame_queue::FrameQueue,
+    plan::{Host, PipelineOptions, Plan, RunSummary, SinkConfig, SourceConfig, StreamError},
     record::{SCHEMA_VERSION, SourceRecord, Tally, timestamp},
     sink::Message,
+    sink_worker::SinkWorker,
     source::SourceError,
-    stages::Stages,
+    source_state::{EventNotice, FrameOutcome, SourceState},
+    stages::{Stages, milliseconds},
     temperature,
 };
 
@@ -36,7 +36,7 @@ const DURABLE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// A sink that can't be opened, impossible sources, and a system without threads: nothing ran then.
-pub fn run(plan: Plan, host: &mut dyn Host) -> Result<Ended, StreamError> {
+pub fn run(plan: Plan, host: &mut dyn Host) -> Result<RunSummary, StreamError> {
     let mut pipeline = Pipeline::start(plan, host)?;
     pipeline.work(host);
     Ok(pipeline.finish(host))
@@ -44,99 +44,100 @@ pub fn run(plan: Plan, host: &mut dyn Host) -> Result<Ended, StreamError> {
 
 struct Pipeline {
     detector: Detector,
-    options: Options,
-    lanes: Vec<(usize, Lane)>,
-    next_lane: usize,
-    outlets: Vec<Outlet>,
-    intake: Arc<Intake<Captured>>,
-    news: mpsc::Receiver<News>,
-    news_sender: mpsc::Sender<News>,
+    options: PipelineOptions,
+    sources: Vec<SourceState>,
+    next_source: usize,
+    workers: Vec<SinkWorker>,
+    queue: Arc<FrameQueue<CapturedFrame>>,
+    events: mpsc::Receiver<SourceEvent>,
+    event_sender: mpsc::Sender<SourceEvent>,
     stages: Stages,
     began: Instant,
     ticked: Instant,
     judged: u64,
     late: u64,
-    /// Frames on which the engine failed in a row: said once.
+    /// Frames on which the engine failed in a row: logged once.
     engine_trouble: Option<String>,
-    given_up: Option<SourceError>,
+    abandoned: Option<SourceError>,
     /// Makes the ids of this run's events different from those of others.
     run_id: RunId,
-    /// What was said of how frames are judged.
-    said: Option<&'static str>,
+    /// Which checks are off, as it was logged.
+    disabled_checks: Option<&'static str>,
 }
 
 impl Pipeline {
     fn start(plan: Plan, host: &mut dyn Host) -> Result<Self, StreamError> {
-        if plan.cameras.is_empty() {
+        if plan.sources.is_empty() {
             return Err(StreamError::NoSource);
         }
-        let (news_sender, news) = mpsc::channel();
+        let (event_sender, events) = mpsc::channel();
         let mut pipeline = Self {
             detector: plan.detector,
-            lanes: Vec::new(),
-            next_lane: 0,
-            outlets: Vec::new(),
-            intake: Arc::new(Intake::new(plan.options.depth)),
-            news,
-            news_sender,
+            sources: Vec::new(),
+            next_source: 0,
+            workers: Vec::new(),
+            queue: Arc::new(FrameQueue::new(plan.options.depth)),
+            events,
+            event_sender,
             stages: Stages::new(),
             began: Instant::now(),
             ticked: Instant::now(),
             judged: 0,
             late: 0,
             engine_trouble: None,
-            given_up: None,
+            abandoned: None,
             run_id: RunId::now(),
-            said: None,
+            disabled_checks: None,
             options: plan.options,
         };
-        for outflow in plan.sinks {
-            pipeline.add_sink(outflow)?;
+        for sink in plan.sinks {
+            pipeline.add_sink(sink)?;
         }
-        for camera in plan.cameras {
-            pipeline.add_camera(camera)?;
+        for source in plan.sources {
+            pipeline.add_source(source)?;
         }
         host.alive();
         Ok(pipeline)
     }
 
-    fn add_sink(&mut self, outflow: Outflow) -> Result<(), StreamError> {
-        let sink = (outflow.open)()?;
-        let outlet = Outlet::start(outflow.key, sink).map_err(StreamError::Thread)?;
-        self.outlets.push(outlet);
+    fn add_sink(&mut self, sink: SinkConfig) -> Result<(), StreamError> {
+        let sink = (sink.open)()?;
+        let worker = SinkWorker::start(sink.key, sink).map_err(StreamError::Thread)?;
+        self.workers.push(worker);
         Ok(())
     }
 
-    fn add_camera(&mut self, camera: Camera) -> Result<(), StreamError> {
-        if self.lanes.iter().any(|(_, lane)| lane.name == camera.name) {
-            return Err(StreamError::SameName { name: camera.name });
+    fn add_source(&mut self, config: SourceConfig) -> Result<(), StreamError> {
+        if self.sources.iter().any(|source| source.name == config.name) {
+            return Err(StreamError::SameName { name: config.name });
         }
-        let mut lane = Lane::new(
-            camera.name,
-            camera.key,
-            camera.judging,
+        let id = self.next_source;
+        self.next_source += 1;
+        let mut source = SourceState::new(
+            id,
+            config.name,
+            config.key,
+            config.monitoring,
             &self.detector,
             &self.run_id,
         )?;
-        let number = self.next_lane;
-        self.next_lane += 1;
         let capture = Capture {
-            lane: number,
-            name: lane.name.clone(),
-            open: camera.open,
-            policy: camera.policy,
+            source: id,
+            name: source.name.clone(),
+            open: config.open,
+            policy: config.policy,
             retries: self.options.retries,
-            intake: Arc::clone(&self.intake),
-            news: self.news_sender.clone(),
-            counts: Arc::clone(&lane.counts),
-            stop: Arc::clone(&lane.stop),
+            queue: Arc::clone(&self.queue),
+            events: self.event_sender.clone(),
+            counters: Arc::clone(&source.counters),
+            stop: Arc::clone(&source.stop),
         };
         let thread = thread::Builder::new()
             .name("source".into())
             .spawn(move || capture.run())
             .map_err(StreamError::Thread)?;
-        lane.thread = Some(thread);
-        self.lanes.push((number, lane));
+        source.thread = Some(thread);
+        self.sources.push(source);
         Ok(())
     }
 
@@ -150,10 +151,10 @@ impl Pipeline {
             if let Some(plan) = host.change() {
                 self.change(plan, host);
             }
-            self.hear(host);
-            match self.intake.take(PATIENCE) {
+            self.take_reports(host);
+            match self.queue.take(PATIENCE) {
                 Some(captured) => self.judge(captured, host),
-                None if self.lanes.iter().all(|(_, lane)| lane.thread.is_none()) => return,
+                None if self.sources.iter().all(|source| source.thread.is_none()) => return,
                 None => {}
             }
             if self.ticked.elapsed() >= TICK {
@@ -164,48 +165,44 @@ impl Pipeline {
     }
 
     fn limit_reached(&self) -> bool {
-        self.options.frames.is_some_and(|most| self.judged >= most)
-            || self
-                .options
-                .duration
-                .is_some_and(|most| self.began.elapsed() >= most)
+        let elapsed = self.began.elapsed();
+        self.frame_limit_reached() || self.options.duration.is_some_and(|most| elapsed >= most)
     }
 
-    fn judge(&mut self, captured: Captured, host: &mut dyn Host) {
-        let number = captured.lane;
-        let maps = self.outlets.iter().any(|outlet| outlet.wants().maps);
-        let Some((_, lane)) = self.lanes.iter_mut().find(|(n, _)| *n == number) else {
+    fn judge(&mut self, captured: CapturedFrame, host: &mut dyn Host) {
+        let id = captured.source;
+        let maps = self.workers.iter().any(|worker| worker.wants().maps);
+        let Some(source) = self.sources.iter_mut().find(|source| source.id == id) else {
             // Of a source that was taken out of the plan.
             return;
         };
-        // The frame may be here before the news that its source is.
-        if let Err(error) = lane.is_live(captured.live, &self.detector) {
-            host.note(&format_args!("{}: {error}", lane.name));
+        // The frame may be here before the event that its source is.
+        if let Err(error) = source.set_live(captured.live, &self.detector) {
+            host.note(&format_args!("{}: {error}", source.name));
         }
-        let Outcome {
-            judged,
-            events,
+        let FrameOutcome {
+            scored,
+            notices,
             drift,
             times,
             failure,
-        } = lane.judge(&mut self.detector, captured, maps);
+        } = source.score(&mut self.detector, captured, maps);
         if failure != self.engine_trouble {
             if let Some(failure) = &failure {
-                host.note(&format_args!("{}: {failure}", lane.name));
+                host.note(&format_args!("{}: {failure}", source.name));
             }
             self.engine_trouble = failure;
         }
         self.judged += 1;
         self.stages.record(&times);
-        if times.total > self.options.deadline.as_secs_f64() * 1e3 {
+        let deadline = milliseconds(self.options.deadline);
+        if times.total > deadline {
             self.late += 1;
             if self.late == 1 {
                 host.note(&format_args!(
-                    "{}: the verdict on frame {} came {:.0} ms after the frame, later than the deadline of {:.0} ms; late frames are counted",
-                    lane.name,
-                    judged.record.frame_number,
-                    times.total,
-                    self.options.deadline.as_secs_f64() * 1e3
+                    "{}: the verdict on frame {} came {:.0} ms after the frame, later than the \
+                     deadline of {deadline:.0} ms; late frames are counted",
+                    source.name, scored.record.frame_number, times.total,
                 ));
             }
         }
@@ -213,47 +210,44 @@ impl Pipeline {
             host.note(&format_args!("{}: {}", drift.source, drift.explanation));
         }
         // First, for the frame names the event that it opened.
-        self.announce(events);
-        self.give(&Message::Frame(judged));
+        self.announce(notices);
+        self.give(&Message::Frame(scored));
         if let Some(drift) = drift {
             self.give(&Message::Drift(Arc::new(drift)));
         }
     }
 
     fn give(&self, message: &Message) {
-        for outlet in &self.outlets {
-            outlet.give(message);
+        for worker in &self.workers {
+            worker.give(message);
         }
     }
 
     /// Events are on the disk of the sinks that keep them before anybody is told.
-    fn announce(&self, events: Vec<Shown>) {
-        for (record, shown) in events {
+    fn announce(&self, notices: Vec<EventNotice>) {
+        for EventNotice { record, frame } in notices {
             let message = Message::Event {
                 record: Arc::new(record),
-                shown,
+                frame,
             };
-            let (keepers, others): (Vec<&Outlet>, Vec<&Outlet>) = self
-                .outlets
+            let (durable, others): (Vec<&SinkWorker>, Vec<&SinkWorker>) = self
+                .workers
                 .iter()
-                .partition(|outlet| outlet.wants().durable);
-            for outlet in &keepers {
-                outlet.give(&message);
+                .partition(|worker| worker.wants().durable);
+            for worker in &durable {
+                worker.give(&message);
             }
-            for outlet in &keepers {
-                outlet.settle(DURABLE);
+            for worker in &durable {
+                worker.wait_until_idle(DURABLE);
             }
-            for outlet in others {
-                outlet.give(&message);
+            for worker in others {
+                worker.give(&message);
             }
         }
     }
 
     /// Tells the sinks that a source is up or down, and why.
-    fn tell(&self, source: String, change: Option<(bool, String)>) {
-        let Some((up, reason)) = change else {
-            return;
-        };
+    fn announce_source(&self, source: String, up: bool, reason: String) {
         self.give(&Message::Source(Arc::new(SourceRecord {
             schema_version: SCHEMA_VERSION,
             source,
@@ -264,80 +258,79 @@ impl Pipeline {
     }
 
     /// Finishes the sources that ended, once the last of their frames is judged.
-    fn finish_lanes(&mut self) {
-        for index in 0..self.lanes.len() {
-            let (number, lane) = &mut self.lanes[index];
-            let Some(reason) = lane.ended.take_if(|_| self.intake.is_empty(*number)) else {
+    fn finish_sources(&mut self) {
+        for index in 0..self.sources.len() {
+            let source = &mut self.sources[index];
+            let Some(reason) = source.ended.take_if(|_| self.queue.is_empty(source.id)) else {
                 continue;
             };
-            let (events, source) = (lane.finish(), lane.name.clone());
-            self.announce(events);
-            self.tell(source, Some((false, reason)));
+            let (notices, name) = (source.finish(), source.name.clone());
+            self.announce(notices);
+            self.announce_source(name, false, reason);
         }
     }
 
-    /// Listens to the threads of the sources and of the sinks.
-    fn hear(&mut self, host: &mut dyn Host) {
-        while let Ok(News { lane: number, what }) = self.news.try_recv() {
-            let Some((_, lane)) = self.lanes.iter_mut().find(|(n, _)| *n == number) else {
-                continue;
-            };
-            let change = match what {
-                What::Up { live } => {
-                    if let Err(error) = lane.is_live(live, &self.detector) {
-                        host.note(&format_args!("{}: {error}", lane.name));
-                    }
-                    if let Some(lacks) = lane.lacks().filter(|_| self.said.is_none()) {
-                        self.said = Some(lacks);
-                        host.note(&lacks);
-                    }
-                    lane.tally.up = true;
-                    let reason = match lane.lost_at.take() {
-                        Some(since) => {
-                            format!("back after {:.1} s", since.elapsed().as_secs_f64())
-                        }
-                        None => "gives frames".to_owned(),
-                    };
-                    if !lane.trouble.is_quiet() {
-                        host.note(&format_args!("{}: {reason}", lane.name));
-                    }
-                    Some((true, reason))
-                }
-                What::Down(error) => {
-                    let reason = error.to_string();
-                    let was_up = std::mem::take(&mut lane.tally.up);
-                    lane.lost_at.get_or_insert_with(Instant::now);
-                    if lane.trouble.is_news(&reason) {
-                        host.note(&format_args!("{reason}; trying again"));
-                    }
-                    was_up.then_some((false, reason))
-                }
-                What::Unreadable(error) => {
-                    host.note(&error);
-                    None
-                }
-                What::Ended(error) => {
-                    lane.stop();
-                    let reason = match error {
-                        Some(error) => {
-                            let reason = error.to_string();
-                            host.note(&format_args!("{reason}; given up"));
-                            self.given_up = Some(error);
-                            reason
-                        }
-                        None => "ended".to_owned(),
-                    };
-                    lane.ended = Some(reason);
-                    None
-                }
-            };
-            let source = lane.name.clone();
-            self.tell(source, change);
+    /// Takes in what the threads of the sources and of the sinks have to report.
+    fn take_reports(&mut self, host: &mut dyn Host) {
+        while let Ok(SourceEvent { source, change }) = self.events.try_recv() {
+            self.take_change(source, change, host);
         }
-        self.finish_lanes();
-        for outlet in &self.outlets {
-            for text in outlet.said() {
+        self.finish_sources();
+        for worker in &self.workers {
+            for text in worker.take_log() {
                 host.note(&text);
+            }
+        }
+    }
+
+    fn take_change(&mut self, id: usize, change: SourceChange, host: &mut dyn Host) {
+        let Some(source) = self.sources.iter_mut().find(|source| source.id == id) else {
+            return;
+        };
+        let name = source.name.clone();
+        match change {
+            SourceChange::Up { live } => {
+                if let Err(error) = source.set_live(live, &self.detector) {
+                    host.note(&format_args!("{name}: {error}"));
+                }
+                if self.disabled_checks.is_none() {
+                    self.disabled_checks = source.disabled_checks();
+                    if let Some(disabled) = self.disabled_checks {
+                        host.note(&disabled);
+                    }
+                }
+                source.tally.up = true;
+                let reason = match source.lost_at.take() {
+                    Some(since) => format!("back after {:.1} s", since.elapsed().as_secs_f64()),
+                    None => "gives frames".to_owned(),
+                };
+                if !source.losses.is_suppressed() {
+                    host.note(&format_args!("{name}: {reason}"));
+                }
+                self.announce_source(name, true, reason);
+            }
+            SourceChange::Down(error) => {
+                let reason = error.to_string();
+                let was_up = std::mem::take(&mut source.tally.up);
+                source.lost_at.get_or_insert_with(Instant::now);
+                if source.losses.should_log(&reason) {
+                    host.note(&format_args!("{reason}; trying again"));
+                }
+                if was_up {
+                    self.announce_source(name, false, reason);
+                }
+            }
+            SourceChange::Unreadable(error) => host.note(&error),
+            SourceChange::Ended(error) => {
+                source.stop();
+                source.ended = Some(match &error {
+                    Some(error) => {
+                        host.note(&format_args!("{error}; given up"));
+                        error.to_string()
+                    }
+                    None => "ended".to_owned(),
+                });
+                self.abandoned = error.or(self.abandoned.take());
             }
         }
     }
@@ -345,13 +338,9 @@ impl Pipeline {
     fn tally(&mut self) -> Tally {
         Tally {
             seconds: self.began.elapsed().as_secs_f64(),
-            sources: self
-                .lanes
-                .iter_mut()
-                .map(|(_, lane)| lane.tally())
-                .collect(),
+            sources: self.sources.iter_mut().map(SourceState::tally).collect(),
             stages: self.stages.tally(),
-            sinks: self.outlets.iter().map(Outlet::tally).collect(),
+            sinks: self.workers.iter().map(SinkWorker::tally).collect(),
             late: self.late,
             temperature: temperature::hottest(),
         }
@@ -363,90 +352,89 @@ impl Pipeline {
         self.give(&Message::Tally(tally));
     }
 
-    /// Goes over to another plan. What can't be opened is said and left out.
+    /// Goes over to another plan. What can't be opened is logged and left out.
     fn change(&mut self, plan: Plan, host: &mut dyn Host) {
         self.detector = plan.detector;
         self.options = plan.options;
         // Old sinks end before new ones begin, which may want the same file or port.
-        let (kept, gone): (Vec<Outlet>, Vec<Outlet>) = std::mem::take(&mut self.outlets)
+        let (kept, gone): (Vec<SinkWorker>, Vec<SinkWorker>) = std::mem::take(&mut self.workers)
             .into_iter()
-            .partition(|outlet| plan.sinks.iter().any(|sink| sink.key == outlet.key));
-        self.outlets = kept;
-        for outlet in gone {
-            for text in outlet.finish() {
+            .partition(|worker| plan.sinks.iter().any(|sink| sink.key == worker.key));
+        self.workers = kept;
+        for worker in gone {
+            for text in worker.finish() {
                 host.note(&text);
             }
         }
-        for outflow in plan.sinks {
-            let known = self.outlets.iter().any(|outlet| outlet.key == outflow.key);
-            if !known && let Err(error) = self.add_sink(outflow) {
+        for sink in plan.sinks {
+            let known = self.workers.iter().any(|worker| worker.key == sink.key);
+            if !known && let Err(error) = self.add_sink(sink) {
                 host.note(&error);
             }
         }
-        let same =
-            |lane: &Lane, camera: &Camera| lane.name == camera.name && lane.key == camera.key;
-        let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lanes)
+        let same = |source: &SourceState, config: &SourceConfig| {
+            source.name == config.name && source.key == config.key
+        };
+        let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sources)
             .into_iter()
-            .partition(|(_, lane)| plan.cameras.iter().any(|camera| same(lane, camera)));
-        for (_, mut lane) in gone {
-            lane.stop();
-            let ended = lane.finish();
-            self.announce(ended);
+            .partition(|source| plan.sources.iter().any(|config| same(source, config)));
+        for mut source in gone {
+            source.stop();
+            self.announce(source.finish());
         }
-        for camera in plan.cameras {
-            let position = kept.iter().position(|(_, lane)| same(lane, &camera));
-            let Some(position) = position else {
-                if let Err(error) = self.add_camera(camera) {
+        for config in plan.sources {
+            let Some(place) = kept.iter().position(|source| same(source, &config)) else {
+                if let Err(error) = self.add_source(config) {
                     host.note(&error);
                 }
                 continue;
             };
-            let (number, mut lane) = kept.remove(position);
+            let mut source = kept.remove(place);
             let why = "the configuration was read again";
-            match lane.judge_by(camera.judging, &self.detector, why) {
-                Ok(ended) => self.announce(ended),
-                Err(error) => host.note(&format_args!("{}: {error}", lane.name)),
+            match source.monitor_by(config.monitoring, &self.detector, why) {
+                Ok(notices) => self.announce(notices),
+                Err(error) => host.note(&format_args!("{}: {error}", source.name)),
             }
-            self.lanes.push((number, lane));
+            self.sources.push(source);
         }
     }
 
     /// Ends the sources, judges what is in flight, and finishes the sinks.
-    fn finish(mut self, host: &mut dyn Host) -> Ended {
-        self.intake.close();
-        for (_, lane) in &mut self.lanes {
-            lane.stop.store(true, Ordering::Relaxed);
+    fn finish(mut self, host: &mut dyn Host) -> RunSummary {
+        self.queue.close();
+        for source in &mut self.sources {
+            source.stop.store(true, Ordering::Relaxed);
         }
-        while !self.limit_reached_by_frames()
-            && let Some(captured) = self.intake.take(Duration::ZERO)
+        while !self.frame_limit_reached()
+            && let Some(captured) = self.queue.take(Duration::ZERO)
         {
             host.alive();
             self.judge(captured, host);
         }
-        for (_, lane) in &mut self.lanes {
-            lane.stop();
+        for source in &mut self.sources {
+            source.stop();
         }
-        // Their last words; then what was stopped and did not end by itself.
-        self.hear(host);
-        for index in 0..self.lanes.len() {
-            let ended = self.lanes[index].1.finish();
-            self.announce(ended);
+        // Their last reports; then what was stopped and did not end by itself.
+        self.take_reports(host);
+        for index in 0..self.sources.len() {
+            let notices = self.sources[index].finish();
+            self.announce(notices);
         }
         let tally = self.tally();
         self.give(&Message::Tally(Arc::new(tally.clone())));
-        for outlet in std::mem::take(&mut self.outlets) {
+        for worker in std::mem::take(&mut self.workers) {
             host.alive();
-            for text in outlet.finish() {
+            for text in worker.finish() {
                 host.note(&text);
             }
         }
-        Ended {
+        RunSummary {
             tally,
-            given_up: self.given_up,
+            abandoned: self.abandoned,
         }
     }
 
-    fn limit_reached_by_frames(&self) -> bool {
+    fn frame_limit_reached(&self) -> bool {
         self.options.frames.is_some_and(|most| self.judged >= most)
     }
 }

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use super::{
-    capture::Opener,
-    intake::Policy,
-    lane::Judging,
+    frame_queue::Policy,
+    monitor::MonitorSettings,
     record::Tally,
     sink::{Sink, SinkError},
-    source::SourceError,
+    source::{Opener, SourceError},
 };
 use crate::{Detector, anomaly::AnomalyError};
 
 /// A source of the pipeline.
-pub struct Camera {
+pub struct SourceConfig {
     /// Its name: in records, topics, labels; no other source has it.
     pub name: String,
-    /// What distinguishes its settings from others: when the plan changes, a camera of the same
+    /// What distinguishes its settings from others: when the plan changes, a source of the same
     /// name and key goes on undisturbed.
     pub key: String,
     /// Opens it, each time that it was lost.
@@ -25,14 +24,14 @@ pub struct Camera {
     /// any other waits.
     pub policy: Option<Policy>,
     /// How its frames are judged over time.
-    pub judging: Judging,
+    pub monitoring: MonitorSettings,
 }
 
 /// Opens a sink.
 pub type SinkOpener = Box<dyn FnOnce() -> Result<Box<dyn Sink>, SinkError> + Send>;
 
 /// A sink of the pipeline.
-pub struct Outflow {
+pub struct SinkConfig {
     /// What distinguishes its settings from others: when the plan changes, a sink of the same key
     /// goes on undisturbed.
     pub key: String,
@@ -45,19 +44,19 @@ pub struct Plan {
     /// Judges the frames.
     pub detector: Detector,
     /// The sources, at least one.
-    pub cameras: Vec<Camera>,
+    pub sources: Vec<SourceConfig>,
     /// The sinks.
-    pub sinks: Vec<Outflow>,
+    pub sinks: Vec<SinkConfig>,
     /// How it runs.
-    pub options: Options,
+    pub options: PipelineOptions,
 }
 
 /// How a pipeline runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
+pub struct PipelineOptions {
     /// Frames of a source that wait for the model, at least 1.
     pub depth: usize,
-    /// Judged frames, of all sources together, after which it ends; `None` for no limit.
+    /// ScoredFrame frames, of all sources together, after which it ends; `None` for no limit.
     pub frames: Option<u64>,
     /// Time after which it ends; `None` for no limit.
     pub duration: Option<Duration>,
@@ -67,7 +66,7 @@ pub struct Options {
     pub deadline: Duration,
 }
 
-impl Default for Options {
+impl Default for PipelineOptions {
     fn default() -> Self {
         Self {
             depth: 4,
@@ -94,7 +93,7 @@ pub trait Host {
     /// The counts, once a second.
     fn tally(&mut self, tally: &Tally);
 
-    /// Something that a person should know, said once.
+    /// Something that a person should know, once.
     fn note(&mut self, text: &dyn std::fmt::Display);
 }
 
@@ -107,7 +106,7 @@ pub enum StreamError {
     Sink(#[from] SinkError),
     /// A setting of how frames are judged is impossible.
     #[error(transparent)]
-    Judging(#[from] AnomalyError),
+    MonitorSettings(#[from] AnomalyError),
     /// Two sources have one name.
     #[error("two sources are called {name}: give each a name of its own")]
     SameName {
@@ -124,9 +123,9 @@ pub enum StreamError {
 
 /// How a pipeline ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct RunSummary {
     /// The counts.
     pub tally: Tally,
-    /// Why the source was given up that was, or the last of several.
-    pub given_up: Option<SourceError>,
+    /// Why a source was given up, the last of several.
+    pub abandoned: Option<SourceError>,
 }

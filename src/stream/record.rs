@@ -51,7 +51,7 @@ pub struct FrameRecord {
     pub percentile_of_normals: Option<f64>,
     /// The largest value of the anomaly map; `null` where the frame was not scored.
     pub map_max: Option<f64>,
-    /// What is strange in an anomalous frame.
+    /// The anomalous regions of an anomalous frame.
     pub regions: Vec<Region>,
     /// Why it is anomalous or invalid.
     pub reasons: Vec<String>,
@@ -99,7 +99,7 @@ pub enum EventPhase {
 
 /// One frame of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct EventFrame {
     /// Number of the frame.
     pub frame_number: u64,
     /// When it was captured, RFC 3339 in UTC with milliseconds.
@@ -108,7 +108,7 @@ pub struct Moment {
     pub score: f64,
     /// Its conformal p-value.
     pub p_value: f64,
-    /// What was strange in it.
+    /// Its anomalous regions.
     pub regions: Vec<Region>,
     /// The file, for sources of files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,11 +132,11 @@ pub struct EventRecord {
     /// The calibration's threshold.
     pub threshold: f64,
     /// The first anomalous frame of those that opened it.
-    pub first: Moment,
+    pub first: EventFrame,
     /// The one with the highest score so far.
-    pub worst: Moment,
+    pub worst: EventFrame,
     /// The latest anomalous one.
-    pub last: Moment,
+    pub last: EventFrame,
     /// How many anomalous frames it has so far.
     pub frames: u64,
     /// Why it ended; `null` while it is open.
@@ -245,7 +245,7 @@ pub struct SourceTally {
     pub reconnects: u64,
     /// Whether it drifted from calibration.
     pub drifted: bool,
-    /// Judged frames a second, over the last seconds.
+    /// ScoredFrame frames a second, over the last seconds.
     pub fps: f64,
 }
 

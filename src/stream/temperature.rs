@@ -30,8 +30,8 @@ mod tests {
 
     #[test]
     fn the_hottest_of_the_sensors_that_work() {
-        let room = tempfile::tempdir().unwrap();
-        assert_eq!(of(room.path()), None);
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(of(dir.path()), None);
         for (zone, text) in [
             ("thermal_zone0", "41500\n"),
             ("thermal_zone1", "67250\n"),
@@ -39,12 +39,12 @@ mod tests {
             ("thermal_zone3", "none\n"),
             ("cooling_device0", ""),
         ] {
-            fs::create_dir(room.path().join(zone)).unwrap();
+            fs::create_dir(dir.path().join(zone)).unwrap();
             if !text.is_empty() {
-                fs::write(room.path().join(zone).join("temp"), text).unwrap();
+                fs::write(dir.path().join(zone).join("temp"), text).unwrap();
             }
         }
-        assert_eq!(of(room.path()), Some(67.25));
-        assert_eq!(of(&room.path().join("gone")), None);
+        assert_eq!(of(dir.path()), Some(67.25));
+        assert_eq!(of(&dir.path().join("gone")), None);
     }
 }

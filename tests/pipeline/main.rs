@@ -18,7 +18,8 @@ use edge_vae::{
     backend::{BackendKind, Device, Engine, EngineOptions},
     bundle::BundleWriter,
     stream::{
-        Camera, Ended, Host, Judging, Options, Outflow, Plan, Policy, StreamError,
+        Host, MonitorSettings, PipelineOptions, Plan, Policy, RunSummary, SinkConfig, SourceConfig,
+        StreamError,
         record::{EventPhase, Tally},
         run,
         sink::{Message, Sink, SinkError, Wants},
@@ -119,23 +120,23 @@ impl Sink for Recorder {
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
         let note = match message {
-            Message::Frame(judged) => {
+            Message::Frame(scored) => {
                 assert_eq!(
-                    judged.map.is_some(),
-                    self.wants.maps && judged.record.pred_label == Label::Anomalous
+                    scored.map.is_some(),
+                    self.wants.maps && scored.record.pred_label == Label::Anomalous
                 );
-                let record = &judged.record;
+                let record = &scored.record;
                 format!(
                     "frame {} {} {}",
                     record.source, record.frame_number, record.pred_label
                 )
             }
-            Message::Event { record, shown } => {
+            Message::Event { record, frame } => {
                 let phase = match record.phase {
                     EventPhase::Open => "open",
                     EventPhase::Closed => "closed",
                 };
-                let shown = shown.as_ref().map(|shown| shown.record.frame_number);
+                let shown = frame.as_ref().map(|frame| frame.record.frame_number);
                 assert_eq!(shown, Some(record.worst.frame_number));
                 format!(
                     "event {phase} {} {}-{} {}",
@@ -163,13 +164,13 @@ impl Sink for Recorder {
     }
 }
 
-fn recorder(name: &str, notes: &Notes, wants: Wants) -> Outflow {
+fn recorder(name: &str, notes: &Notes, wants: Wants) -> SinkConfig {
     let sink = Recorder {
         name: name.to_owned(),
         notes: notes.clone(),
         wants,
     };
-    Outflow {
+    SinkConfig {
         key: name.to_owned(),
         open: Box::new(move || Ok(Box::new(sink))),
     }
@@ -182,9 +183,9 @@ const ALL: Wants = Wants {
     durable: false,
 };
 
-fn camera(name: &str, count: u64, defective: &[u64]) -> Camera {
+fn camera(name: &str, count: u64, defective: &[u64]) -> SourceConfig {
     let defective = defective.to_vec();
-    Camera {
+    SourceConfig {
         name: name.to_owned(),
         key: format!("{count}"),
         open: Box::new(move || {
@@ -197,7 +198,7 @@ fn camera(name: &str, count: u64, defective: &[u64]) -> Camera {
             }))
         }),
         policy: None,
-        judging: Judging::default(),
+        monitoring: MonitorSettings::default(),
     }
 }
 
@@ -231,12 +232,12 @@ impl Host for TestHost {
     }
 }
 
-fn plan(cameras: Vec<Camera>, sinks: Vec<Outflow>) -> Plan {
+fn plan(sources: Vec<SourceConfig>, sinks: Vec<SinkConfig>) -> Plan {
     Plan {
         detector: detector(),
-        cameras,
+        sources,
         sinks,
-        options: Options::default(),
+        options: PipelineOptions::default(),
     }
 }
 
@@ -244,7 +245,7 @@ fn plan(cameras: Vec<Camera>, sinks: Vec<Outflow>) -> Plan {
 fn every_frame_is_judged_in_order_and_each_defect_is_one_event() {
     let notes = Notes::default();
     let defective: Vec<u64> = (20..26).chain(100..104).collect();
-    let Ended { tally, .. } = run(
+    let RunSummary { tally, .. } = run(
         plan(
             vec![camera("line", 200, &defective)],
             vec![recorder("all", &notes, ALL)],
@@ -300,10 +301,10 @@ impl Sink for Encoded {
     }
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
-        if let Message::Frame(judged) = message
-            && judged.record.latency_ms.encode > 0.0
+        if let Message::Frame(scored) = message
+            && scored.record.latency_ms.encode > 0.0
         {
-            self.0.lock().unwrap().push(judged.record.frame_number);
+            self.0.lock().unwrap().push(scored.record.frame_number);
         }
         Ok(())
     }
@@ -328,18 +329,18 @@ fn what_a_verdict_does_not_need_runs_for_drift_and_anomalous_frames() {
         }))
     });
     line.policy = Some(Policy::All);
-    line.judging.drift = Some(DriftSettings::default());
+    line.monitoring.drift = Some(DriftSettings::default());
     // Its frames are all the same.
-    line.judging.health.frozen_after = 0;
+    line.monitoring.health.frozen_after = 0;
     let sink = encoded.clone();
-    let outflow = Outflow {
+    let sink = SinkConfig {
         key: "encoded".into(),
         open: Box::new(move || Ok(Box::new(sink))),
     };
-    let mut plan = plan(vec![line], vec![outflow]);
+    let mut plan = plan(vec![line], vec![sink]);
     plan.detector = detector_of(tiny::without_vae(false));
     plan.options.frames = Some(60);
-    let Ended { tally, .. } = run(plan, &mut TestHost::default()).unwrap();
+    let RunSummary { tally, .. } = run(plan, &mut TestHost::default()).unwrap();
     let source = &tally.sources[0];
     assert_eq!((source.normal, source.anomalous), (59, 1));
     assert_eq!(*encoded.0.lock().unwrap(), [0, 10, 25, 50]);
@@ -350,7 +351,7 @@ fn where_the_latest_is_wanted_each_frame_is_judged_or_counted_as_dropped() {
     let notes = Notes::default();
     let mut line = camera("line", 3000, &[]);
     line.policy = Some(Policy::Latest);
-    let Ended { tally, .. } = run(
+    let RunSummary { tally, .. } = run(
         plan(vec![line], vec![recorder("all", &notes, ALL)]),
         &mut TestHost::default(),
     )
@@ -376,7 +377,7 @@ fn a_limit_of_frames_is_kept_to_the_frame() {
         vec![recorder("all", &notes, ALL)],
     );
     plan.options.frames = Some(61);
-    let Ended { tally, .. } = run(plan, &mut TestHost::default()).unwrap();
+    let RunSummary { tally, .. } = run(plan, &mut TestHost::default()).unwrap();
     assert_eq!(notes.with("frame").len(), 61);
     let judged: u64 = tally.sources.iter().map(|source| source.judged).sum();
     assert_eq!(judged, 61);
@@ -406,7 +407,7 @@ fn a_lost_source_is_opened_again_and_one_that_is_given_up_leaves_the_others() {
         })
     });
     let mut host = TestHost::default();
-    let Ended { given_up, .. } = run(
+    let RunSummary { abandoned, .. } = run(
         plan(
             vec![returning, hopeless],
             vec![recorder("all", &notes, ALL)],
@@ -414,7 +415,7 @@ fn a_lost_source_is_opened_again_and_one_that_is_given_up_leaves_the_others() {
         &mut host,
     )
     .unwrap();
-    assert!(matches!(given_up, Some(SourceError::Impossible { .. })));
+    assert!(matches!(abandoned, Some(SourceError::Impossible { .. })));
     assert_eq!(notes.with("frame").len(), 20);
     assert_eq!(
         notes.with("source returning"),
@@ -481,7 +482,7 @@ fn another_plan_takes_over_between_two_frames() {
     }
     let counter = |seen: &Arc<AtomicUsize>| {
         let seen = Arc::clone(seen);
-        Outflow {
+        SinkConfig {
             key: "counter".into(),
             open: Box::new(move || Ok(Box::new(Counter(seen)) as Box<dyn Sink>)),
         }
@@ -501,7 +502,7 @@ fn another_plan_takes_over_between_two_frames() {
         vec![camera("kept", 2000, &[]), camera("gone", 100_000_000, &[])],
         vec![counter(&seen), recorder("old", &notes, ALL)],
     );
-    let Ended { tally, .. } = run(first, &mut host).unwrap();
+    let RunSummary { tally, .. } = run(first, &mut host).unwrap();
     let names: Vec<&str> = tally.sources.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["kept", "new"]);
     assert_eq!(tally.sources[0].judged, 2000, "{:?}", host.notes);
@@ -523,7 +524,7 @@ fn at_the_end_the_frames_in_flight_are_judged() {
         seen,
         ..TestHost::default()
     };
-    let Ended { tally, .. } = run(
+    let RunSummary { tally, .. } = run(
         plan(
             vec![camera("line", 1_000_000, &[])],
             vec![recorder("all", &notes, ALL)],
@@ -544,7 +545,7 @@ fn impossible_plans_are_refused() {
     let twice = vec![camera("a", 1, &[]), camera("a", 1, &[])];
     let twice = run(plan(twice, vec![]), &mut TestHost::default());
     assert!(matches!(twice, Err(StreamError::SameName { .. })));
-    let sink = Outflow {
+    let sink = SinkConfig {
         key: "bad".into(),
         open: Box::new(|| {
             Err(SinkError::Setting {

@@ -20,17 +20,17 @@ pub(crate) struct Broker {
     pub(crate) port: u16,
     child: Option<Child>,
     configuration: std::path::PathBuf,
-    _room: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Broker {
     /// Starts a broker with further lines of configuration; `None` where there is none to start.
     pub(crate) fn start(more: impl FnOnce(&Path) -> String) -> Option<Self> {
         program("mosquitto")?;
-        let room = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let configuration = room.path().join("mosquitto.conf");
-        let more = more(room.path());
+        let configuration = dir.path().join("mosquitto.conf");
+        let more = more(dir.path());
         // Only root may ask to stay who it is.
         let user = if rustix::process::geteuid().is_root() {
             "user root\n"
@@ -43,7 +43,7 @@ impl Broker {
             port,
             child: None,
             configuration,
-            _room: room,
+            _dir: dir,
         };
         broker.again();
         Some(broker)

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use edge_vae::stream::{
-    record::{EventPhase, EventRecord, Moment, SCHEMA_VERSION},
+    record::{EventFrame, EventPhase, EventRecord, SCHEMA_VERSION},
     sink::{Message, Sink, SinkError},
 };
 
 /// The opening of event `number`: `event-0007`.
 pub(crate) fn event(number: usize) -> Message {
-    let moment = Moment {
+    let frame = EventFrame {
         frame_number: number as u64,
         timestamp: "2026-03-04T05:06:07.089Z".to_owned(),
         score: 9.0,
@@ -25,13 +25,13 @@ pub(crate) fn event(number: usize) -> Message {
             source: "line 3".to_owned(),
             model_id: "surface".to_owned(),
             threshold: 4.0,
-            first: moment.clone(),
-            worst: moment.clone(),
-            last: moment,
+            first: frame.clone(),
+            worst: frame.clone(),
+            last: frame,
             frames: 1,
             ended_by: None,
         }),
-        shown: None,
+        frame: None,
     }
 }
 
@@ -49,12 +49,12 @@ pub(crate) fn id_of(json: &[u8]) -> String {
     event.event_id
 }
 
-/// What a sink says next of its trouble.
+/// What a sink reports next.
 pub(crate) fn trouble(sink: &mut dyn Sink) -> String {
-    let mut said = None;
-    crate::until("trouble is said", || {
-        said = sink.idle().err().map(|error: SinkError| error.to_string());
-        said.is_some()
+    let mut logged = None;
+    crate::until("a failure is reported", || {
+        logged = sink.idle().err().map(|error: SinkError| error.to_string());
+        logged.is_some()
     });
-    said.unwrap_or_default()
+    logged.unwrap_or_default()
 }

@@ -14,9 +14,9 @@ use crate::{
 const OPEN: &str = "allow_anonymous true";
 const EVENTS: &str = "hall/line 3/event";
 
-fn settings(port: u16, room: &Path) -> MqttSettings {
+fn settings(port: u16, dir: &Path) -> MqttSettings {
     let mut settings = MqttSettings::new(format!("mqtt://127.0.0.1:{port}/hall"));
-    settings.outbox.folder = Some(room.to_owned());
+    settings.outbox.folder = Some(dir.to_owned());
     settings
 }
 
@@ -33,13 +33,13 @@ fn a_broker_that_is_killed_and_restarted_gets_every_event_in_order_once() {
         (Protocol::V5, 1),
         (Protocol::V5, 2),
     ] {
-        let room = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let Some(mut broker) = Broker::start(|_| OPEN.to_owned()) else {
             return;
         };
         let subscriber = Subscriber::of(&broker, "hall/#");
         let gate = Gate::to(broker.port);
-        let mut settings = settings(gate.port, room.path());
+        let mut settings = settings(gate.port, dir.path());
         (settings.protocol, settings.qos, settings.home_assistant) = (protocol, qos, true);
         let mut mqtt = Mqtt::open(&settings).unwrap();
         for number in 0..20 {
@@ -51,8 +51,8 @@ fn a_broker_that_is_killed_and_restarted_gets_every_event_in_order_once() {
         for number in 20..40 {
             mqtt.take(&event(number)).unwrap();
         }
-        let said = trouble(&mut mqtt);
-        assert!(said.contains("mqtt://127.0.0.1"), "{said}");
+        let logged = trouble(&mut mqtt);
+        assert!(logged.contains("mqtt://127.0.0.1"), "{logged}");
         broker.again();
         // A broker that was killed has forgotten its subscribers, and what comes before they are
         // back reaches nobody.
@@ -85,13 +85,13 @@ fn a_connection_that_is_cut_loses_nothing_and_with_quality_2_doubles_nothing() {
         (Protocol::V5, 1),
         (Protocol::V5, 2),
     ] {
-        let room = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let Some(broker) = Broker::start(|_| OPEN.to_owned()) else {
             return;
         };
         let subscriber = Subscriber::of(&broker, "hall/#");
         let gate = Gate::to(broker.port);
-        let mut settings = settings(gate.port, room.path());
+        let mut settings = settings(gate.port, dir.path());
         (settings.protocol, settings.qos) = (protocol, qos);
         let mut mqtt = Mqtt::open(&settings).unwrap();
         let mut number = 0;
@@ -130,14 +130,14 @@ fn a_connection_that_is_cut_loses_nothing_and_with_quality_2_doubles_nothing() {
 
 #[test]
 fn events_of_a_process_that_ended_are_sent_by_the_next_and_a_will_says_that_it_is_gone() {
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let Some(broker) = Broker::start(|_| OPEN.to_owned()) else {
         return;
     };
     let subscriber = Subscriber::of(&broker, "hall/#");
     let gate = Gate::to(broker.port);
     gate.shut();
-    let settings = settings(gate.port, room.path());
+    let settings = settings(gate.port, dir.path());
     let mut mqtt = Mqtt::open(&settings).unwrap();
     for number in 0..5 {
         mqtt.take(&event(number)).unwrap();
@@ -160,47 +160,47 @@ fn events_of_a_process_that_ended_are_sent_by_the_next_and_a_will_says_that_it_i
 
 #[test]
 fn a_wrong_password_and_an_unknown_host_are_said_once_in_clear_words() {
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let Some(mosquitto_passwd) = program("mosquitto_passwd") else {
         return;
     };
-    let broker = Broker::start(|room| {
-        let file = room.join("passwords");
-        let made = Command::new(mosquitto_passwd)
+    let broker = Broker::start(|dir| {
+        let file = dir.join("passwords");
+        let output = Command::new(mosquitto_passwd)
             .args(["-b", "-c"])
             .arg(&file)
             .args(["anna", "right"])
             .output()
             .unwrap();
-        assert!(made.status.success());
+        assert!(output.status.success());
         format!("allow_anonymous false\npassword_file {}", file.display())
     });
     let Some(broker) = broker else {
         return;
     };
     for protocol in [Protocol::V3, Protocol::V5] {
-        let mut settings = settings(broker.port, room.path());
+        let mut settings = settings(broker.port, dir.path());
         settings.protocol = protocol;
         settings.url = format!("mqtt://anna:wrong@127.0.0.1:{}/hall", broker.port);
         let mut mqtt = Mqtt::open(&settings).unwrap();
-        let said = trouble(&mut mqtt);
+        let logged = trouble(&mut mqtt);
         assert!(
-            said.contains("the broker refuses us") || said.contains("password"),
-            "{said}"
+            logged.contains("the broker refuses us") || logged.contains("password"),
+            "{logged}"
         );
-        assert!(!said.contains("wrong@"), "{said}");
+        assert!(!logged.contains("wrong@"), "{logged}");
         mqtt.take(&event(0)).unwrap();
         mqtt.idle().unwrap();
         drop(mqtt);
 
-        let password = room.path().join("password");
+        let password = dir.path().join("password");
         fs::write(&password, "right\n").unwrap();
         settings.url = format!("mqtt://anna@127.0.0.1:{}/hall", broker.port);
         settings.password_file = Some(password);
         let mut mqtt = Mqtt::open(&settings).unwrap();
         until("delivery", || {
             mqtt.idle().unwrap();
-            fs::read_dir(room.path()).unwrap().all(|entry| {
+            fs::read_dir(dir.path()).unwrap().all(|entry| {
                 entry
                     .unwrap()
                     .path()
@@ -210,11 +210,11 @@ fn a_wrong_password_and_an_unknown_host_are_said_once_in_clear_words() {
         });
         mqtt.finish().unwrap();
     }
-    let mut settings = settings(1883, room.path());
+    let mut settings = settings(1883, dir.path());
     settings.url = "mqtt://no-such-host.invalid/hall".to_owned();
     let mut mqtt = Mqtt::open(&settings).unwrap();
-    let said = trouble(&mut mqtt);
-    assert!(said.contains("unknown host"), "{said}");
+    let logged = trouble(&mut mqtt);
+    assert!(logged.contains("unknown host"), "{logged}");
 }
 
 #[test]
@@ -222,16 +222,16 @@ fn tls_trusts_the_ca_that_is_set_and_no_other() {
     let Some(openssl) = program("openssl") else {
         return;
     };
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let make = |folder: &Path| {
         let run = |arguments: &str| {
-            let made = Command::new(&openssl)
+            let output = Command::new(&openssl)
                 .args(arguments.split_whitespace())
                 .current_dir(folder)
                 .output()
                 .unwrap();
-            let said = String::from_utf8_lossy(&made.stderr).into_owned();
-            assert!(made.status.success(), "openssl {arguments}: {said}");
+            let logged = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "openssl {arguments}: {logged}");
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         run(&format!(
@@ -246,14 +246,15 @@ fn tls_trusts_the_ca_that_is_set_and_no_other() {
         )
         .unwrap();
         run(
-            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile names",
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem \
+             -days 2 -extfile names",
         );
     };
-    make(room.path());
+    make(dir.path());
     let other = tempfile::tempdir().unwrap();
     make(other.path());
     let broker = Broker::start(|_| {
-        let at = |name: &str| room.path().join(name).display().to_string();
+        let at = |name: &str| dir.path().join(name).display().to_string();
         format!(
             "allow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}",
             at("ca.pem"),
@@ -269,11 +270,14 @@ fn tls_trusts_the_ca_that_is_set_and_no_other() {
     settings.url = format!("mqtts://localhost:{}/hall", broker.port);
     settings.ca = Some(other.path().join("ca.pem"));
     let mut mqtt = Mqtt::open(&settings).unwrap();
-    let said = trouble(&mut mqtt);
-    assert!(said.contains("is of a CA that is not trusted"), "{said}");
+    let logged = trouble(&mut mqtt);
+    assert!(
+        logged.contains("is of a CA that is not trusted"),
+        "{logged}"
+    );
     mqtt.take(&event(0)).unwrap();
     drop(mqtt);
-    settings.ca = Some(room.path().join("ca.pem"));
+    settings.ca = Some(dir.path().join("ca.pem"));
     let mut mqtt = Mqtt::open(&settings).unwrap();
     until("delivery", || {
         mqtt.idle().unwrap();

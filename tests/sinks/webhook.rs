@@ -23,7 +23,7 @@ enum Reply {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
+struct ReceivedRequest {
     id: String,
     key: String,
     authorization: String,
@@ -32,7 +32,7 @@ struct Seen {
 
 /// Answers as told, then with 200.
 struct Peer {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
     server: Arc<Server>,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,7 +40,7 @@ struct Peer {
 impl Peer {
     fn listen(port: u16, replies: &[Reply]) -> Self {
         let server = Arc::new(Server::http(("127.0.0.1", port)).unwrap());
-        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
         let mut replies: VecDeque<Reply> = replies.iter().copied().collect();
         let (theirs, notes) = (Arc::clone(&server), Arc::clone(&seen));
         let thread = std::thread::spawn(move || {
@@ -57,7 +57,7 @@ impl Peer {
                 assert_eq!(header("X-Edge-Vae-Type"), "event");
                 assert_eq!(header("Content-Type"), "application/json");
                 let reply = replies.pop_front().unwrap_or(Reply::Status(200));
-                notes.lock().unwrap().push(Seen {
+                notes.lock().unwrap().push(ReceivedRequest {
                     id: id_of(&body),
                     key: header("Idempotency-Key"),
                     authorization: header("Authorization"),
@@ -101,24 +101,24 @@ impl Drop for Peer {
 
 #[test]
 fn every_event_arrives_in_order_once_whatever_the_server_does() {
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let port = free_port();
-    let token = room.path().join("token");
+    let token = dir.path().join("token");
     std::fs::write(&token, "abc\n").unwrap();
     let mut settings = WebhookSettings::new(format!("http://127.0.0.1:{port}/hook?key=secret"));
-    settings.outbox.folder = Some(room.path().join("outbox"));
+    settings.outbox.folder = Some(dir.path().join("outbox"));
     settings.token_file = Some(token);
     settings.timeout = Duration::from_millis(300);
     let mut webhook = Webhook::open(&settings).unwrap();
     for number in 0..10 {
         webhook.take(&event(number)).unwrap();
     }
-    let said = trouble(&mut webhook);
+    let logged = trouble(&mut webhook);
     assert!(
-        said.contains("connection refused: no server listens there"),
-        "{said}"
+        logged.contains("connection refused: no server listens there"),
+        "{logged}"
     );
-    assert!(!said.contains("secret"), "{said}");
+    assert!(!logged.contains("secret"), "{logged}");
     let peer = Peer::listen(
         port,
         &[
@@ -140,30 +140,32 @@ fn every_event_arrives_in_order_once_whatever_the_server_does() {
     assert_eq!(seen[0].key, seen[1].key, "the same when it is sent again");
     assert!(seen.iter().all(|seen| seen.authorization == "Bearer abc"));
     until("nothing waits", || {
-        !room.path().join("outbox/00000000000000000010.msg").exists()
+        !dir.path().join("outbox/00000000000000000010.msg").exists()
     });
     assert!(
-        room.path()
+        dir.path()
             .join("outbox/aside/00000000000000000003.msg")
             .exists()
     );
-    let mut said = Vec::new();
+    let mut logged = Vec::new();
     for _ in 0..5 {
-        said.extend(webhook.idle().err().map(|error| error.to_string()));
+        logged.extend(webhook.idle().err().map(|error| error.to_string()));
     }
     assert!(
-        said.iter().any(|said| said.contains("refuses it with 422")),
-        "{said:?}"
+        logged
+            .iter()
+            .any(|logged| logged.contains("refuses it with 422")),
+        "{logged:?}"
     );
     webhook.finish().unwrap();
 }
 
 #[test]
 fn events_that_were_not_taken_outlive_the_process() {
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut settings = WebhookSettings::new(format!("http://127.0.0.1:{port}/"));
-    settings.outbox.folder = Some(room.path().to_owned());
+    settings.outbox.folder = Some(dir.path().to_owned());
     let mut webhook = Webhook::open(&settings).unwrap();
     webhook.take(&event(0)).unwrap();
     trouble(&mut webhook);

@@ -18,8 +18,8 @@ const H264: [&str; 2] = ["libx264", "libopenh264"];
 
 /// A clip in H.264, with B-frames if by libx264. Where this ffmpeg has no encoder for it, which is
 /// said, or fails where peers are asked for, it is in MPEG-4 part 2.
-fn clip(room: &Path) -> PathBuf {
-    let path = room.join("a clip.mp4");
+fn clip(dir: &Path) -> PathBuf {
+    let path = dir.join("a clip.mp4");
     let encoders = Command::new("ffmpeg")
         .args(["-hide_banner", "-encoders"])
         .output()
@@ -89,8 +89,8 @@ fn a_clip_gives_the_frames_of_ffmpeg() {
     if !has_ffmpeg() {
         return;
     }
-    let room = tempfile::tempdir().unwrap();
-    let clip = clip(room.path());
+    let dir = tempfile::tempdir().unwrap();
+    let clip = clip(dir.path());
     let path = clip.display();
     let (colour, grey) = (of_ffmpeg(&clip, "rgb24"), of_ffmpeg(&clip, "gray"));
     compare(&format!("{path}"), &colour, 3);
@@ -116,7 +116,8 @@ fn a_clip_gives_the_frames_of_ffmpeg() {
     let [width, height] = SIZE;
     compare(
         &format!(
-            "pipe:?format=rgb24&width={width}&height={height} ffmpeg -loglevel error -i '{path}' -f rawvideo -pix_fmt rgb24 -"
+            "pipe:?format=rgb24&width={width}&height={height} ffmpeg -loglevel error -i '{path}' \
+             -f rawvideo -pix_fmt rgb24 -"
         ),
         &colour,
         3,
@@ -128,8 +129,8 @@ fn a_clip_that_begins_again_goes_on() {
     if !has_ffmpeg() {
         return;
     }
-    let room = tempfile::tempdir().unwrap();
-    let clip = clip(room.path());
+    let dir = tempfile::tempdir().unwrap();
+    let clip = clip(dir.path());
     let mut source = opened(&format!("{}?loop=true", clip.display()));
     let mut frame = Frame::blank("clip");
     for _ in 0..FRAMES {
@@ -146,8 +147,8 @@ fn what_is_no_video_fails_for_good() {
     if !has_ffmpeg() {
         return;
     }
-    let room = tempfile::tempdir().unwrap();
-    let path = room.path().join("clip.mp4");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.mp4");
     std::fs::write(&path, "not a video").unwrap();
     let uri: SourceUri = path.to_str().unwrap().parse().unwrap();
     let mut source = open(&uri, &SourceSettings::default()).unwrap();
@@ -174,8 +175,8 @@ fn gstreamer_gives_a_clip_too() {
         return;
     }
     // JPEGs of one colour: the same samples by whatever decoder.
-    let room = tempfile::tempdir().unwrap();
-    let path = room.path().join("clip.avi");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.avi");
     let written = Command::new("ffmpeg")
         .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i"])
         .args([
@@ -209,8 +210,8 @@ fn gstreamer_in_this_process_gives_the_frames_of_the_child() {
     if !has_ffmpeg() || !is_installed {
         return;
     }
-    let room = tempfile::tempdir().unwrap();
-    let clip = clip(room.path());
+    let dir = tempfile::tempdir().unwrap();
+    let clip = clip(dir.path());
     for (grey, channels) in [(false, 3), (true, 1)] {
         let uri = format!("{}?decoder=gstreamer&grey={grey}", clip.display());
         let parsed: SourceUri = uri.parse().unwrap();

@@ -71,8 +71,8 @@ fn smooth(layout: &RawLayout) -> Vec<u8> {
 }
 
 /// The picture by ffmpeg, in `pixels`.
-fn of_ffmpeg(room: &Path, layout: &RawLayout, bytes: &[u8], colour: &str, pixels: &str) -> Vec<u8> {
-    let file = room.join("raw");
+fn of_ffmpeg(dir: &Path, layout: &RawLayout, bytes: &[u8], colour: &str, pixels: &str) -> Vec<u8> {
+    let file = dir.join("raw");
     std::fs::write(&file, bytes).unwrap();
     let size = format!("{}x{}", layout.width(), layout.height());
     let scale =
@@ -120,7 +120,7 @@ fn smooth_pictures_are_those_of_ffmpeg_but_for_rounding() {
     if !has_ffmpeg() {
         return;
     }
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for format in RawFormat::ALL.into_iter().filter(|format| format.is_yuv()) {
         // Over an odd number of pixels ffmpeg stretches the chroma, so that at a step of one level
         // it may take the neighbour's: 2.02 levels of blue, and rounding.
@@ -132,10 +132,10 @@ fn smooth_pictures_are_those_of_ffmpeg_but_for_rounding() {
                 (YuvColour::Bt709Full, "in_color_matrix=bt709:in_range=pc"),
             ] {
                 let what = format!("{format} {width}×{height} {colour}");
-                let expected = of_ffmpeg(room.path(), &layout, &bytes, name, "rgb24");
+                let expected = of_ffmpeg(dir.path(), &layout, &bytes, name, "rgb24");
                 let frame = of_library(&RawConverter::new(colour), &layout, &bytes);
                 assert_close(u8s(&frame), &expected, tolerance, &what);
-                let expected = of_ffmpeg(room.path(), &layout, &bytes, name, "gray");
+                let expected = of_ffmpeg(dir.path(), &layout, &bytes, name, "gray");
                 let grey = RawConverter::new(colour).as_grey(true);
                 let frame = of_library(&grey, &layout, &bytes);
                 assert_close(u8s(&frame), &expected, 1, &format!("{what} grey"));
@@ -149,7 +149,7 @@ fn what_is_only_put_in_order_is_that_of_ffmpeg() {
     if !has_ffmpeg() {
         return;
     }
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let converter = RawConverter::default();
     for (format, pixels) in [
         (RawFormat::Gray, "gray"),
@@ -164,7 +164,7 @@ fn what_is_only_put_in_order_is_that_of_ffmpeg() {
     ] {
         let layout = RawLayout::new(format, 127, 5).unwrap();
         let bytes = smooth(&layout);
-        let expected = of_ffmpeg(room.path(), &layout, &bytes, "iw:ih", pixels);
+        let expected = of_ffmpeg(dir.path(), &layout, &bytes, "iw:ih", pixels);
         let frame = of_library(&converter, &layout, &bytes);
         let found: Vec<u8> = match frame.samples() {
             Samples::U8(samples) => samples.clone(),

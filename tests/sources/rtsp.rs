@@ -53,11 +53,11 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = String::new();
+        let mut logged = String::new();
         let output = process.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut said).unwrap();
-        let port = said.trim().parse().unwrap_or_default();
-        assert_ne!(port, 0, "the server did not start: {said:?}");
+        BufReader::new(output).read_line(&mut logged).unwrap();
+        let port = logged.trim().parse().unwrap_or_default();
+        assert_ne!(port, 0, "the server did not start: {logged:?}");
         Self { process, port }
     }
 }
@@ -74,7 +74,8 @@ fn has_server() -> bool {
         "GStreamer's RTSP server for Python",
         Command::new(PYTHON).args([
             "-c",
-            "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer",
+            "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import \
+             GstRtspServer",
         ]),
     ) && has_gstreamer("rtpjpegpay")
 }

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::Value;
 
-use crate::room::{Room, lines};
+use crate::test_dir::{TestDir, lines};
 
 /// What distinguishes an announcement.
 fn identity(event: &Value) -> (String, String) {
@@ -20,14 +20,14 @@ fn identity(event: &Value) -> (String, String) {
 
 #[test]
 fn no_event_that_was_announced_is_missing_after_kill_9() {
-    let room = Room::new();
+    let dir = TestDir::new();
     // As fast as they are judged.
-    let line = room.line(5);
+    let line = dir.line(5);
     let mut random = Pcg64::seed_from_u64(1);
     let mut announced = Vec::new();
     let mut stopped_in_time = 0;
     for _ in 0..20 {
-        let mut child = room
+        let mut child = dir
             .watch(&[&line, "--json", "--log", "events.jsonl"])
             .spawn()
             .unwrap();
@@ -58,7 +58,7 @@ fn no_event_that_was_announced_is_missing_after_kill_9() {
         child.wait().unwrap();
     }
     assert_eq!(stopped_in_time, 20);
-    let kept: Vec<(String, String)> = lines(&room.path("events.jsonl"))
+    let kept: Vec<(String, String)> = lines(&dir.path("events.jsonl"))
         .iter()
         .filter(|object| object["type"] == "event")
         .map(identity)

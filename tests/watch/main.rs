@@ -4,5 +4,5 @@
 mod tiny;
 
 mod crash;
-mod room;
 mod run;
+mod test_dir;

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    room::{Ran, Room, lines},
+    test_dir::{Ran, TestDir, lines},
     tiny,
 };
 
@@ -29,9 +29,9 @@ fn next(out: &mut BufReader<ChildStdout>) -> Value {
 
 #[test]
 fn every_frame_of_a_folder_is_an_object_and_each_defect_one_event() {
-    let room = Room::new();
-    room.pictures("line", 30, &[4, 5, 6, 20, 21]);
-    let ran = Ran::of(&mut room.watch(&["line?watch=false", "--json", "--log", "events.jsonl"]));
+    let dir = TestDir::new();
+    dir.pictures("line", 30, &[4, 5, 6, 20, 21]);
+    let ran = Ran::of(&mut dir.watch(&["line?watch=false", "--json", "--log", "events.jsonl"]));
     assert_eq!(ran.code, Some(0), "{}", ran.messages);
     let frames = ran.of_type("frame");
     assert_eq!(frames.len(), 30);
@@ -76,7 +76,7 @@ fn every_frame_of_a_folder_is_an_object_and_each_defect_one_event() {
     };
     let events = ran.of_type("event");
     assert_eq!(of(&events, "closed"), [(4, 6), (20, 21)]);
-    let kept = lines(&room.path("events.jsonl"));
+    let kept = lines(&dir.path("events.jsonl"));
     let kept: Vec<&Value> = kept.iter().filter(|o| o["type"] == "event").collect();
     assert_eq!(kept, events);
     assert!(
@@ -89,9 +89,9 @@ fn every_frame_of_a_folder_is_an_object_and_each_defect_one_event() {
 
 #[test]
 fn a_picture_that_arrives_is_judged_and_a_signal_ends_it_well() {
-    let room = Room::new();
-    let folder = room.pictures("line", 2, &[]);
-    let mut child = room.watch(&["line", "--json"]).spawn().unwrap();
+    let dir = TestDir::new();
+    let folder = dir.pictures("line", 2, &[]);
+    let mut child = dir.watch(&["line", "--json"]).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     assert_eq!(next(&mut out)["frame_number"], 0);
     assert_eq!(next(&mut out)["frame_number"], 1);
@@ -121,11 +121,11 @@ fn a_picture_that_arrives_is_judged_and_a_signal_ends_it_well() {
 
 #[test]
 fn a_hangup_exchanges_the_model_and_a_bad_one_is_refused() {
-    let room = Room::new();
-    let line = room.line(9);
+    let dir = TestDir::new();
+    let line = dir.line(9);
     let configuration = format!("model = 'model'\n[[source]]\nuri = '{line}'\nname = 'cam'\n");
-    fs::write(room.path("edge-vae.toml"), configuration).unwrap();
-    let mut child = room.watch(&["--json"]).spawn().unwrap();
+    fs::write(dir.path("edge-vae.toml"), configuration).unwrap();
+    let mut child = dir.watch(&["--json"]).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let errors = BufReader::new(child.stderr.take().unwrap());
     let (say, said) = std::sync::mpsc::channel();
@@ -165,7 +165,7 @@ fn a_hangup_exchanges_the_model_and_a_bad_one_is_refused() {
     });
 
     // A model that can't prove itself.
-    let encoder = room.path("model/encoder.onnx");
+    let encoder = dir.path("model/encoder.onnx");
     let good = fs::read(&encoder).unwrap();
     fs::write(&encoder, b"garbage").unwrap();
     signal(&child, "HUP");
@@ -176,8 +176,8 @@ fn a_hangup_exchanges_the_model_and_a_bad_one_is_refused() {
     fs::write(&encoder, good).unwrap();
     let mut writer = tiny::writer();
     writer.name = "other".to_owned();
-    fs::remove_dir_all(room.path("model")).unwrap();
-    writer.finish().unwrap().save(&room.path("model")).unwrap();
+    fs::remove_dir_all(dir.path("model")).unwrap();
+    writer.finish().unwrap().save(&dir.path("model")).unwrap();
     signal(&child, "HUP");
     wait_for("the configuration was read again");
     thread::sleep(std::time::Duration::from_millis(300));
@@ -200,17 +200,17 @@ fn a_hangup_exchanges_the_model_and_a_bad_one_is_refused() {
 
 #[test]
 fn mistakes_are_one_line_and_exit_code_2() {
-    let room = Room::new();
-    room.pictures("line", 1, &[]);
-    room.pictures("empty", 0, &[]);
-    fs::write(room.path("typo.toml"), "model = \"model\"\nfraems = 3\n").unwrap();
+    let dir = TestDir::new();
+    dir.pictures("line", 1, &[]);
+    dir.pictures("empty", 0, &[]);
+    fs::write(dir.path("typo.toml"), "model = \"model\"\nfraems = 3\n").unwrap();
     fs::write(
-        room.path("value.toml"),
+        dir.path("value.toml"),
         "queue = 0\n[[source]]\nuri = \"line\"\n",
     )
     .unwrap();
     fs::write(
-        room.path("name.toml"),
+        dir.path("name.toml"),
         "[[source]]\nuri = \"line\"\nname = \"a/b\"\n",
     )
     .unwrap();
@@ -230,7 +230,7 @@ fn mistakes_are_one_line_and_exit_code_2() {
         (vec!["line", "--model", "none"], "none"),
         (vec!["line", "--log", "line/000.png/x.jsonl"], "x.jsonl"),
     ] {
-        let ran = Ran::of(&mut room.watch(&arguments));
+        let ran = Ran::of(&mut dir.watch(&arguments));
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.messages);
         let last = ran.messages.lines().last().unwrap();
         assert!(last.starts_with("edge-vae: "), "{last}");
@@ -245,8 +245,8 @@ fn mistakes_are_one_line_and_exit_code_2() {
 
 #[test]
 fn the_plan_is_printed_and_nothing_is_opened() {
-    let room = Room::new();
-    let mut command = room.watch(&["v4l2:///dev/video77", "--check", "--log", "events.jsonl"]);
+    let dir = TestDir::new();
+    let mut command = dir.watch(&["v4l2:///dev/video77", "--check", "--log", "events.jsonl"]);
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
@@ -259,14 +259,14 @@ fn the_plan_is_printed_and_nothing_is_opened() {
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
-    assert!(!room.path("events.jsonl").exists());
+    assert!(!dir.path("events.jsonl").exists());
 }
 
 #[test]
 fn the_procedural_camera_gives_each_frame_once() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let uri = "synth://surface?width=32&height=32&defects=0.05&seed=3&fps=1000";
-    let ran = Ran::of(&mut room.watch(&[uri, "--frames", "120", "--json"]));
+    let ran = Ran::of(&mut dir.watch(&[uri, "--frames", "120", "--json"]));
     assert_eq!(ran.code, Some(0), "{}", ran.messages);
     let numbers: Vec<u64> = ran
         .of_type("frame")

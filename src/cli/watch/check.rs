@@ -11,7 +11,7 @@ use super::plan::open_detector;
 /// Checks all that can be checked without opening a source or a sink, and prints it.
 pub(super) fn check(configuration: &Configuration, voice: Voice) -> anyhow::Result<Outcome> {
     let options = configuration.options()?;
-    let cameras = configuration.cameras()?;
+    let sources = configuration.sources()?;
     let detector = open_detector(configuration, voice)?;
     let mut out = StandardOutput::new();
     out.line(format_args!(
@@ -20,17 +20,17 @@ pub(super) fn check(configuration: &Configuration, voice: Voice) -> anyhow::Resu
         detector.description()
     ))?;
     let calibration = detector.calibration();
-    out.line(format_args!("promise      {}", calibration.statement()))?;
-    for (camera, entry) in cameras.iter().zip(&configuration.sources) {
+    out.line(format_args!("guarantee    {}", calibration.statement()))?;
+    for (source, entry) in sources.iter().zip(&configuration.sources) {
         let uri: SourceUri = entry.uri.parse()?;
         let live = uri.is_live(&uri.resolve(&entry.settings)?);
-        let policy = camera.policy.unwrap_or(Policy::usual(live));
-        out.line(format_args!("source       {}: {uri}", camera.name))?;
+        let policy = source.policy.unwrap_or(Policy::default_for(live));
+        out.line(format_args!("source       {}: {uri}", source.name))?;
         out.line(format_args!(
             "             {}; where frames come too fast, {policy}",
             if live { "live" } else { "not live" }
         ))?;
-        for statement in camera.judging.statements(calibration, live)? {
+        for statement in source.monitoring.statements(calibration, live)? {
             out.line(format_args!("             {statement}"))?;
         }
     }

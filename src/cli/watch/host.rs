@@ -152,7 +152,8 @@ impl Host for Watcher {
 
     fn note(&mut self, text: &dyn Display) {
         if self.status_line {
-            // It is drawn again below the message; where the terminal is gone, there is nobody to see.
+            // It is drawn again below the message; where the terminal is gone, there is nobody to
+            // see.
             let _ = write!(io::stderr(), "\r\x1b[2K");
         }
         self.voice.note(text);

@@ -4,9 +4,10 @@ mod check;
 mod host;
 mod plan;
 mod service;
+mod sinks;
 mod summary;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use clap::Args;
@@ -15,6 +16,7 @@ use edge_vae::stream::{self, Policy};
 use super::{Outcome, flags::EngineFlags, messages::Voice};
 
 use host::{Signals, Watcher};
+use sinks::SinkFlags;
 
 /// The configuration that is read where it is there and none is named.
 const DEFAULT_FILE: &str = "edge-vae.toml";
@@ -77,33 +79,8 @@ pub(crate) struct WatchFlags {
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     policy: Option<Policy>,
 
-    /// Append events to this file, as JSON lines.
-    #[arg(long, value_name = "FILE", help_heading = "Sinks")]
-    log: Option<PathBuf>,
-
-    /// Keep pictures of events in this folder.
-    #[arg(long, value_name = "DIR", help_heading = "Sinks")]
-    pictures: Option<PathBuf>,
-
-    /// Tell events to an MQTT broker: mqtt://user:password@host/topic.
-    #[arg(long, value_name = "URL", help_heading = "Sinks")]
-    mqtt: Option<String>,
-
-    /// Post events to this address.
-    #[arg(long, value_name = "URL", help_heading = "Sinks")]
-    webhook: Option<String>,
-
-    /// Show the picture on a framebuffer (/dev/fb0), or in a PNG file that is replaced every second.
-    #[arg(long, value_name = "DEVICE", help_heading = "Sinks")]
-    screen: Option<PathBuf>,
-
-    /// Serve metrics on this address: 127.0.0.1:9184.
-    #[arg(long, value_name = "ADDRESS", help_heading = "Sinks")]
-    metrics: Option<SocketAddr>,
-
-    /// Set an output line during events: /dev/gpiochip0:17.
-    #[arg(long, value_name = "LINE", help_heading = "Sinks")]
-    gpio: Option<String>,
+    #[command(flatten)]
+    sinks: SinkFlags,
 
     /// Folder of the model [default: that of the configuration, else $EDGE_VAE_MODEL, else
     /// models/surface].
@@ -138,14 +115,19 @@ pub(crate) fn run(flags: WatchFlags, voice: Voice) -> anyhow::Result<Outcome> {
         plan::plan(&flags, &configuration, voice)
     };
     let mut watcher = Watcher::new(voice, signals, Arc::new(reload), status_line);
-    let ended = stream::run(plan, &mut watcher)?;
-    for line in summary::lines(&ended.tally) {
+    let summary = stream::run(plan, &mut watcher)?;
+    for line in summary::lines(&summary.tally) {
         voice.note(&line);
     }
-    if let Some(error) = ended.given_up {
+    if let Some(error) = summary.abandoned {
         return Err(error.into());
     }
-    let judged: u64 = ended.tally.sources.iter().map(|source| source.judged).sum();
+    let judged: u64 = summary
+        .tally
+        .sources
+        .iter()
+        .map(|source| source.judged)
+        .sum();
     ensure!(
         judged > 0 || watcher.was_stopped(),
         "it ended without a frame that could be read"

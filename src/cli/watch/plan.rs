@@ -10,13 +10,7 @@ use edge_vae::{
     Detector,
     backend::{Device, EngineOptions},
     bundle::Bundle,
-    stream::{
-        Configuration, Outflow, Plan, SourceEntry,
-        sink::{
-            GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
-            ScreenSettings, Terminal, WebhookSettings,
-        },
-    },
+    stream::{Configuration, Plan, SinkConfig, SourceEntry, sink::Terminal},
 };
 use indicatif::ProgressDrawTarget;
 
@@ -47,30 +41,7 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
     configuration.frames = flags.frames.or(configuration.frames);
     configuration.duration = flags.duration.or(configuration.duration);
     configuration.retries = flags.retries.or(configuration.retries);
-    configuration
-        .logs
-        .extend(flags.log.clone().map(LogSettings::new));
-    configuration
-        .pictures
-        .extend(flags.pictures.clone().map(PicturesSettings::new));
-    configuration
-        .mqtt
-        .extend(flags.mqtt.clone().map(MqttSettings::new));
-    configuration
-        .webhooks
-        .extend(flags.webhook.clone().map(WebhookSettings::new));
-    configuration
-        .screens
-        .extend(flags.screen.clone().map(ScreenSettings::new));
-    configuration
-        .prometheus
-        .extend(flags.metrics.map(|address| PrometheusSettings {
-            address,
-            ..PrometheusSettings::default()
-        }));
-    configuration
-        .gpio
-        .extend(flags.gpio.clone().map(GpioSettings::new));
+    flags.sinks.add_to(&mut configuration);
     Ok(configuration)
 }
 
@@ -103,12 +74,12 @@ pub(super) fn plan(
 ) -> anyhow::Result<Plan> {
     // What costs nothing to check first.
     let options = configuration.options()?;
-    let cameras = configuration.cameras()?;
+    let sources = configuration.sources()?;
     let mut sinks = configuration.sinks();
     sinks.push(terminal(flags.json, voice));
     Ok(Plan {
         detector: open_detector(configuration, voice)?,
-        cameras,
+        sources,
         sinks,
         options,
     })
@@ -119,8 +90,8 @@ pub(super) fn shows_status(json: bool, voice: Voice) -> bool {
     !json && !voice.is_quiet() && io::stderr().is_terminal()
 }
 
-fn terminal(json: bool, voice: Voice) -> Outflow {
-    Outflow {
+fn terminal(json: bool, voice: Voice) -> SinkConfig {
+    SinkConfig {
         key: "terminal".to_owned(),
         open: Box::new(move || {
             let out = Box::new(io::stdout());

@@ -15,7 +15,8 @@ pub(super) fn lines(tally: &Tally) -> Vec<String> {
                 _ => format!("; {left} came after the last that was wanted"),
             };
             format!(
-                "{}: {} captured, {} dropped, {} unreadable; {} judged ({:.1}/s): {} normal, {} anomalous, {} invalid; {} events; reopened {} times{left}",
+                "{}: {} captured, {} dropped, {} unreadable; {} judged ({:.1}/s): {} normal, {} \
+                 anomalous, {} invalid; {} events; reopened {} times{left}",
                 source.name,
                 source.captured,
                 source.dropped,

@@ -20,7 +20,7 @@ use std::{
 
 use crate::anomaly::{Label, Region};
 
-use super::record::{EventPhase, EventRecord, Moment, SCHEMA_VERSION, timestamp};
+use super::record::{EventFrame, EventPhase, EventRecord, SCHEMA_VERSION, timestamp};
 
 use id::EventIds;
 pub use id::RunId;
@@ -31,7 +31,7 @@ pub const SOURCE_ENDED: &str = "the source ended";
 
 /// What events are made of: a frame and its verdict.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct FrameVerdict<'a> {
     /// Number of the frame at its source.
     pub frame_number: u64,
     /// When it was captured.
@@ -56,16 +56,16 @@ pub struct Events {
     model_id: String,
     ids: EventIds,
     /// The last frames that were judged, at most M, since the last event.
-    window: VecDeque<Standing>,
+    window: VecDeque<ScoreLevel>,
     /// The anomalous ones among them, while no event is open.
-    candidates: VecDeque<Moment>,
+    candidates: VecDeque<EventFrame>,
     last_judged: Option<SystemTime>,
     open: Option<Open>,
 }
 
 /// How high a judged frame scored.
 #[derive(Clone, Copy, Debug)]
-struct Standing {
+struct ScoreLevel {
     anomalous: bool,
     /// Above the release threshold, or anomalous.
     above_release: bool,
@@ -97,44 +97,44 @@ impl Events {
 
     /// Takes in the next frame of the source. What is returned began or ended with it: at most two,
     /// of which the first ended and the second began.
-    pub fn observe(&mut self, seen: &Seen) -> Vec<EventRecord> {
+    pub fn observe(&mut self, verdict: &FrameVerdict) -> Vec<EventRecord> {
         let mut records = Vec::new();
-        if let Some(why) = self.expired(seen.captured) {
+        if let Some(why) = self.expired(verdict.captured) {
             records.extend(self.finish(&why));
         }
-        let (Some(score), Some(p_value)) = (seen.score, seen.p_value) else {
+        let (Some(score), Some(p_value)) = (verdict.score, verdict.p_value) else {
             return records;
         };
-        let anomalous = match seen.label {
+        let anomalous = match verdict.label {
             Label::Normal => false,
             Label::Anomalous => true,
             Label::Invalid => return records,
         };
-        self.last_judged = Some(seen.captured);
-        let moment = anomalous.then(|| Moment {
-            frame_number: seen.frame_number,
-            timestamp: timestamp(seen.captured),
+        self.last_judged = Some(verdict.captured);
+        let frame = anomalous.then(|| EventFrame {
+            frame_number: verdict.frame_number,
+            timestamp: timestamp(verdict.captured),
             score,
             p_value,
-            regions: seen.regions.to_vec(),
-            path: seen.path.map(str::to_owned),
+            regions: verdict.regions.to_vec(),
+            path: verdict.path.map(str::to_owned),
         });
-        let standing = Standing {
+        let level = ScoreLevel {
             anomalous,
             above_release: anomalous || score > self.rule.release,
         };
-        self.remember(standing);
+        self.remember(level);
         if self.open.is_some() {
-            records.extend(self.go_on(seen.captured, standing, moment));
-        } else if let Some(moment) = moment {
-            self.candidates.push_back(moment);
-            records.extend(self.begin(seen.captured));
+            records.extend(self.go_on(verdict.captured, level, frame));
+        } else if let Some(frame) = frame {
+            self.candidates.push_back(frame);
+            records.extend(self.begin(verdict.captured));
         }
         records
     }
 
-    /// Closes the open event, for a reason such as [`SOURCE_ENDED`]; the next one begins with frames
-    /// that are yet to come.
+    /// Closes the open event, for a reason such as [`SOURCE_ENDED`]; the next one begins with
+    /// frames that are yet to come.
     pub fn finish(&mut self, why: &str) -> Option<EventRecord> {
         self.window.clear();
         self.candidates.clear();
@@ -180,14 +180,14 @@ impl Events {
         })
     }
 
-    fn remember(&mut self, standing: Standing) {
+    fn remember(&mut self, level: ScoreLevel) {
         if self.window.len() == self.rule.of
             && let Some(oldest) = self.window.pop_front()
             && oldest.anomalous
         {
             self.candidates.pop_front();
         }
-        self.window.push_back(standing);
+        self.window.push_back(level);
     }
 
     /// Opens an event if the last frames are enough for one.
@@ -195,12 +195,12 @@ impl Events {
         if self.candidates.len() < self.rule.anomalous {
             return None;
         }
-        let moments = std::mem::take(&mut self.candidates);
-        let first = moments.front()?.clone();
-        let last = moments.back()?.clone();
-        let worst = moments.iter().fold(&first, |worst, moment| {
-            if moment.score > worst.score {
-                moment
+        let frames = std::mem::take(&mut self.candidates);
+        let first = frames.front()?.clone();
+        let last = frames.back()?.clone();
+        let worst = frames.iter().fold(&first, |worst, frame| {
+            if frame.score > worst.score {
+                frame
             } else {
                 worst
             }
@@ -215,7 +215,7 @@ impl Events {
             worst: worst.clone(),
             first,
             last,
-            frames: moments.len() as u64,
+            frames: frames.len() as u64,
             ended_by: None,
         };
         self.open = Some(Open {
@@ -230,16 +230,16 @@ impl Events {
     fn go_on(
         &mut self,
         now: SystemTime,
-        standing: Standing,
-        moment: Option<Moment>,
+        level: ScoreLevel,
+        frame: Option<EventFrame>,
     ) -> Option<EventRecord> {
         let open = self.open.as_mut()?;
-        if let Some(moment) = moment {
+        if let Some(frame) = frame {
             open.record.frames += 1;
-            if moment.score > open.record.worst.score {
-                open.record.worst = moment.clone();
+            if frame.score > open.record.worst.score {
+                open.record.worst = frame.clone();
             }
-            open.record.last = moment;
+            open.record.last = frame;
         }
         let above = self.window.iter().filter(|s| s.above_release).count();
         if above >= self.rule.anomalous {
@@ -248,7 +248,7 @@ impl Events {
         }
         let since = *open.calm_since.get_or_insert(now);
         // A frame that may be the first of more does not end it.
-        if standing.above_release || seconds(since, now) < self.rule.cool_down {
+        if level.above_release || seconds(since, now) < self.rule.cool_down {
             return None;
         }
         let why = self.rule.calm(["scored", "scored"], self.rule.cool_down);

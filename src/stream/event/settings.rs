@@ -184,7 +184,9 @@ impl EventRule {
             _ => format!("{share:.1e} a frame"),
         };
         text + &format!(
-            "; false events of normal frames, each called anomalous with probability {false_alarm_rate}: at most {} if frames are independent, at most {} however they depend on each other",
+            "; false events of normal frames, each called anomalous with probability \
+             {false_alarm_rate}: at most {} if frames are independent, at most {} however they \
+             depend on each other",
             often(found.independent),
             often(found.at_most)
         )

@@ -1,7 +1,7 @@
-use std::time::UNIX_EPOCH;
+mod random;
+mod rule;
 
-use rand::{RngExt, SeedableRng};
-use rand_pcg::Pcg64;
+use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::anomaly::Calibration;
@@ -40,9 +40,9 @@ fn at(seconds: f64) -> SystemTime {
 }
 
 /// A frame of this score; NaN stands for one that could not be judged.
-fn seen(frame_number: u64, seconds: f64, score: f64) -> Seen<'static> {
+fn verdict(frame_number: u64, seconds: f64, score: f64) -> FrameVerdict<'static> {
     let judged = !score.is_nan();
-    Seen {
+    FrameVerdict {
         frame_number,
         captured: at(seconds),
         label: match score {
@@ -61,8 +61,8 @@ const INVALID: f64 = f64::NAN;
 
 /// What scores, one frame a second, give: `+F` an event began with first frame F, `-F..L worst W
 /// (n)` one ended, each after the number of the frame that made it so.
-fn told(rule: EventRule, scores: &[f64]) -> Vec<String> {
-    told_at(
+fn timeline(rule: EventRule, scores: &[f64]) -> Vec<String> {
+    timeline_at(
         rule,
         &scores
             .iter()
@@ -72,20 +72,20 @@ fn told(rule: EventRule, scores: &[f64]) -> Vec<String> {
     )
 }
 
-fn told_at(rule: EventRule, frames: &[(f64, f64)]) -> Vec<String> {
+fn timeline_at(rule: EventRule, frames: &[(f64, f64)]) -> Vec<String> {
     let mut events = events(rule);
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     for (number, &(seconds, score)) in frames.iter().enumerate() {
-        for record in events.observe(&seen(number as u64, seconds, score)) {
-            told.push(format!("{number}: {}", line(&record)));
+        for record in events.observe(&verdict(number as u64, seconds, score)) {
+            lines.push(format!("{number}: {}", line(&record)));
         }
     }
-    told.extend(
+    lines.extend(
         events
             .finish(SOURCE_ENDED)
             .map(|r| format!("end: {}", line(&r))),
     );
-    told
+    lines
 }
 
 fn line(record: &EventRecord) -> String {
@@ -109,7 +109,7 @@ fn line(record: &EventRecord) -> String {
 fn each_file_of_its_own() {
     // 91 is above 90, 60 above the release threshold of 50.
     assert_eq!(
-        told(rule(1, 1, 0.0), &[10.0, 95.0, 20.0, 91.0, 60.0, 93.0, 50.0]),
+        timeline(rule(1, 1, 0.0), &[10.0, 95.0, 20.0, 91.0, 60.0, 93.0, 50.0]),
         [
             "1: +1",
             "2: -1..1 worst 1 (1)",
@@ -118,24 +118,24 @@ fn each_file_of_its_own() {
         ]
     );
     assert_eq!(
-        told(rule(1, 1, 0.0), &[95.0]),
+        timeline(rule(1, 1, 0.0), &[95.0]),
         ["0: +0", "end: -0..0 worst 0 (1)"]
     );
-    assert!(told(rule(1, 1, 0.0), &[90.0, 60.0, INVALID]).is_empty());
+    assert!(timeline(rule(1, 1, 0.0), &[90.0, 60.0, INVALID]).is_empty());
 }
 
 #[test]
 fn a_single_frame_of_three_is_none() {
     let (hot, cold) = (95.0, 10.0);
-    assert!(told(rule(2, 3, 0.0), &[hot, cold, cold, hot, cold, cold]).is_empty());
+    assert!(timeline(rule(2, 3, 0.0), &[hot, cold, cold, hot, cold, cold]).is_empty());
     // Frames 1 and 3; calm when only one of the last three, 3 of 2, 3, 4, is above the release.
     assert_eq!(
-        told(rule(2, 3, 0.0), &[cold, hot, cold, hot, cold, cold, hot]),
+        timeline(rule(2, 3, 0.0), &[cold, hot, cold, hot, cold, cold, hot]),
         ["3: +1", "4: -1..3 worst 1 (2)"]
     );
     // The event has had its frames: the next one needs two of its own.
     assert_eq!(
-        told(rule(2, 3, 0.0), &[hot, hot, cold, cold, hot, hot, cold]),
+        timeline(rule(2, 3, 0.0), &[hot, hot, cold, cold, hot, hot, cold]),
         [
             "1: +0",
             "3: -0..1 worst 0 (2)",
@@ -145,7 +145,7 @@ fn a_single_frame_of_three_is_none() {
     );
     // A frame long ago is no part of the next event.
     assert_eq!(
-        told(rule(2, 3, 0.0), &[hot, cold, cold, hot, 99.0]),
+        timeline(rule(2, 3, 0.0), &[hot, cold, cold, hot, 99.0]),
         ["4: +3", "end: -3..4 worst 4 (2)"]
     );
 }
@@ -154,7 +154,7 @@ fn a_single_frame_of_three_is_none() {
 fn a_score_that_wavers_makes_one_event() {
     let frames = [95.0, 89.0, 91.0, 70.0, 55.0, 92.0, 51.0, 50.0, 91.0];
     assert_eq!(
-        told(rule(1, 1, 0.0), &frames),
+        timeline(rule(1, 1, 0.0), &frames),
         [
             "0: +0",
             "7: -0..5 worst 0 (3)",
@@ -169,7 +169,7 @@ fn what_comes_back_within_the_cool_down_is_the_same_event() {
     let (hot, cold) = (95.0, 10.0);
     // Calm since 1; at 3 two seconds have passed.
     assert_eq!(
-        told(rule(1, 1, 2.0), &[hot, cold, cold, cold, hot]),
+        timeline(rule(1, 1, 2.0), &[hot, cold, cold, cold, hot]),
         [
             "0: +0",
             "3: -0..0 worst 0 (1)",
@@ -178,12 +178,12 @@ fn what_comes_back_within_the_cool_down_is_the_same_event() {
         ]
     );
     assert_eq!(
-        told(rule(1, 1, 2.0), &[hot, cold, cold, 97.0, cold, cold, cold]),
+        timeline(rule(1, 1, 2.0), &[hot, cold, cold, 97.0, cold, cold, cold]),
         ["0: +0", "6: -0..3 worst 3 (2)"]
     );
     // One anomalous frame of three does not make it unquiet, and does not end it either.
     assert_eq!(
-        told(rule(2, 3, 2.0), &[hot, hot, cold, cold, cold, hot, cold]),
+        timeline(rule(2, 3, 2.0), &[hot, hot, cold, cold, cold, hot, cold]),
         ["1: +0", "6: -0..5 worst 0 (3)"]
     );
 }
@@ -192,7 +192,7 @@ fn what_comes_back_within_the_cool_down_is_the_same_event() {
 fn frames_that_could_not_be_judged_count_for_nothing() {
     let (hot, cold) = (95.0, 10.0);
     assert_eq!(
-        told(
+        timeline(
             rule(2, 2, 0.0),
             &[hot, INVALID, INVALID, hot, INVALID, cold]
         ),
@@ -207,7 +207,7 @@ fn frames_that_could_not_be_judged_count_for_nothing() {
         (9.0, cold),
     ];
     assert_eq!(
-        told_at(rule(2, 2, 1.0), &frames),
+        timeline_at(rule(2, 2, 1.0), &frames),
         ["1: +0", "4: -0..1 worst 0 (2)"]
     );
 }
@@ -218,7 +218,7 @@ fn a_gap_ends_an_event() {
     let rule = limited(rule(1, 1, 0.0), 10.0, f64::INFINITY);
     let frames = [(0.0, hot), (10.0, hot), (20.5, hot), (21.0, cold)];
     assert_eq!(
-        told_at(rule.clone(), &frames),
+        timeline_at(rule.clone(), &frames),
         [
             "0: +0",
             "2: -0..1 worst 0 (2)",
@@ -229,12 +229,12 @@ fn a_gap_ends_an_event() {
     // A covered lens is a gap too, which the invalid frame tells.
     let frames = [(0.0, hot), (5.0, INVALID), (11.0, INVALID)];
     assert_eq!(
-        told_at(rule.clone(), &frames),
+        timeline_at(rule.clone(), &frames),
         ["0: +0", "2: -0..0 worst 0 (1)"]
     );
     let mut events = events(rule);
-    events.observe(&seen(0, 0.0, hot));
-    let closed = events.observe(&seen(1, 60.5, INVALID));
+    events.observe(&verdict(0, 0.0, hot));
+    let closed = events.observe(&verdict(1, 60.5, INVALID));
     assert_eq!(
         closed[0].ended_by.as_deref(),
         Some("no frame could be judged for 60.5 s")
@@ -246,7 +246,7 @@ fn a_lasting_fault_is_told_again() {
     let rule = limited(rule(2, 2, 0.0), 60.0, 3.0);
     // Opens at 1, so 5 is the first frame after more than 3 s.
     assert_eq!(
-        told(rule, &[95.0; 8]),
+        timeline(rule, &[95.0; 8]),
         [
             "1: +0",
             "5: -0..4 worst 0 (5)",
@@ -267,7 +267,7 @@ fn a_clock_that_was_set_ends_nothing_early() {
         (7203.0, cold),
     ];
     assert_eq!(
-        told_at(rule(1, 1, 2.0), &frames),
+        timeline_at(rule(1, 1, 2.0), &frames),
         ["0: +0", "3: -0..0 worst 0 (1)"]
     );
 }
@@ -282,15 +282,15 @@ fn records_say_all_of_an_event() {
     };
     let mut events = events(rule(2, 3, 0.0));
     assert_eq!(events.open_id(), None);
-    let frame = |number: u64, score: f64| Seen {
+    let frame = |number: u64, score: f64| FrameVerdict {
         regions: std::slice::from_ref(&region),
         path: Some("a.png"),
         p_value: Some(0.01),
-        ..seen(number, number as f64 / 8.0, score)
+        ..verdict(number, number as f64 / 8.0, score)
     };
     assert!(events.observe(&frame(7, 92.0)).is_empty());
     let opened = events.observe(&frame(8, 94.0));
-    let moment = |number: u64, time: &str, score: f64| Moment {
+    let event_frame = |number: u64, time: &str, score: f64| EventFrame {
         frame_number: number,
         timestamp: time.to_owned(),
         score,
@@ -298,8 +298,8 @@ fn records_say_all_of_an_event() {
         regions: vec![region.clone()],
         path: Some("a.png".to_owned()),
     };
-    let first = moment(7, "1970-01-01T00:00:00.875Z", 92.0);
-    let second = moment(8, "1970-01-01T00:00:01.000Z", 94.0);
+    let first = event_frame(7, "1970-01-01T00:00:00.875Z", 92.0);
+    let second = event_frame(8, "1970-01-01T00:00:01.000Z", 94.0);
     let expected = EventRecord {
         schema_version: 1,
         event_id: "19700101T000000Z-000000-line-000001".to_owned(),
@@ -319,7 +319,7 @@ fn records_say_all_of_an_event() {
     let closed = events.replace(rule(1, 1, 0.0), "tiny-76543210", "the model was replaced");
     let expected = EventRecord {
         phase: EventPhase::Closed,
-        last: moment(9, "1970-01-01T00:00:01.125Z", 93.0),
+        last: event_frame(9, "1970-01-01T00:00:01.125Z", 93.0),
         frames: 3,
         ended_by: Some("the model was replaced".to_owned()),
         ..expected
@@ -329,229 +329,11 @@ fn records_say_all_of_an_event() {
     let next = events.observe(&frame(10, 93.0));
     assert_eq!(next[0].event_id, "19700101T000000Z-000000-line-000002");
     assert_eq!(next[0].model_id, "tiny-76543210");
-    let calm = events.observe(&seen(11, 2.0, 1.0));
+    let calm = events.observe(&verdict(11, 2.0, 1.0));
     assert_eq!(
         calm[0].ended_by.as_deref(),
         Some("a frame scored no more than 50.0000")
     );
-}
-
-/// The same by counting anew at every frame: an event at a time, from the frame where the last one
-/// ended.
-fn by_brute_force(rule: &EventRule, frames: &[(f64, f64)]) -> Vec<String> {
-    let judged = |k: usize| !frames[k].1.is_nan();
-    let last_of = |from: usize, to: usize| -> Vec<usize> {
-        let all: Vec<usize> = (from..=to).filter(|&k| judged(k)).collect();
-        all[all.len().saturating_sub(rule.of)..].to_vec()
-    };
-    let hot = |k: &usize| frames[*k].1 > 90.0;
-    let warm = |k: &usize| frames[*k].1 > 50.0;
-    let mut told = Vec::new();
-    let mut start = 0;
-    'event: loop {
-        let opens = |k: &usize| {
-            let window = last_of(start, *k);
-            judged(*k) && hot(k) && window.iter().filter(|k| hot(k)).count() >= rule.anomalous
-        };
-        let Some(opened) = (start..frames.len()).find(opens) else {
-            return told;
-        };
-        let first = *last_of(start, opened).iter().find(|k| hot(k)).unwrap();
-        told.push(format!("{opened}: +{first}"));
-        let close = |last: usize, when: String, told: &mut Vec<String>| {
-            let of_event: Vec<usize> = (first..=last).filter(|k| judged(*k) && hot(k)).collect();
-            let most = of_event.iter().map(|&k| frames[k].1).fold(0.0, f64::max);
-            let worst = of_event.iter().find(|&&k| frames[k].1 == most).unwrap();
-            told.push(format!(
-                "{when}: -{first}..{} worst {worst} ({})",
-                of_event.last().unwrap(),
-                of_event.len()
-            ));
-        };
-        for k in opened + 1..frames.len() {
-            let before = (opened..k).rfind(|&k| judged(k)).unwrap();
-            let gap = frames[k].0 - frames[before].0 > rule.max_gap;
-            if gap || frames[k].0 - frames[opened].0 > rule.max_duration {
-                close(k - 1, k.to_string(), &mut told);
-                start = k;
-                continue 'event;
-            }
-            if !judged(k) || warm(&k) {
-                continue;
-            }
-            // The judged frames up to this one that are all calm.
-            let calm =
-                |k: usize| last_of(start, k).iter().filter(|k| warm(k)).count() < rule.anomalous;
-            let run = (opened + 1..=k)
-                .rev()
-                .filter(|&k| judged(k))
-                .take_while(|&k| calm(k))
-                .last();
-            if run.is_some_and(|since| frames[k].0 - frames[since].0 >= rule.cool_down) {
-                close(k, k.to_string(), &mut told);
-                start = k + 1;
-                continue 'event;
-            }
-        }
-        close(frames.len() - 1, "end".to_owned(), &mut told);
-        return told;
-    }
-}
-
-#[test]
-fn random_sequences_give_what_counting_anew_gives() {
-    let mut rng = Pcg64::seed_from_u64(3);
-    let mut told = 0;
-    for round in 0..4000 {
-        let of = rng.random_range(1..=5);
-        let rule = limited(
-            rule(
-                rng.random_range(1..=of),
-                of,
-                f64::from(rng.random_range(0..4)),
-            ),
-            f64::from(rng.random_range(2..8)),
-            f64::from(rng.random_range(3..20)),
-        );
-        let heat = rng.random_range(0.1..0.9);
-        let mut time = 0.0;
-        let frames: Vec<(f64, f64)> = (0..rng.random_range(1..40))
-            .map(|_| {
-                time += 0.25 * f64::from(rng.random_range(1..=8));
-                let score = match rng.random_range(0.0..1.0) {
-                    x if x < 0.1 => INVALID,
-                    x if x < 0.1 + 0.9 * heat => f64::from(rng.random_range(91..=99)),
-                    _ => f64::from(rng.random_range(1..=90)),
-                };
-                (time, score)
-            })
-            .collect();
-        let found = told_at(rule.clone(), &frames);
-        assert_eq!(
-            found,
-            by_brute_force(&rule, &frames),
-            "{round}: {rule:?} {frames:?}"
-        );
-        told += found.len();
-    }
-    assert!(told > 10_000, "{told}");
-}
-
-#[test]
-fn settings_are_resolved_and_refused() {
-    let calibration = calibration();
-    let resolve = |settings: &EventSettings, live| EventRule::new(settings, &calibration, live);
-    let usual = EventSettings::default();
-    let live = resolve(&usual, true).unwrap();
-    assert_eq!((live.anomalous, live.of), (2, 3));
-    assert_eq!(
-        (live.cool_down, live.max_gap, live.max_duration),
-        (1.0, 30.0, 600.0)
-    );
-    assert_eq!((live.release_rate, live.release), (0.5, 50.0));
-    let files = resolve(&usual, false).unwrap();
-    assert_eq!((files.anomalous, files.of, files.cool_down), (1, 1, 0.0));
-    assert_eq!(
-        (files.max_gap, files.max_duration),
-        (f64::INFINITY, f64::INFINITY)
-    );
-    let parse = |text: &str| toml::from_str::<EventSettings>(text);
-    for (text, expected) in [
-        ("anomalous = 5", (5, 5)),
-        ("of = 1", (1, 1)),
-        ("anomalous = 1", (1, 3)),
-        ("of = 9", (2, 9)),
-    ] {
-        let rule = resolve(&parse(text).unwrap(), true).unwrap();
-        assert_eq!((rule.anomalous, rule.of), expected, "{text}");
-    }
-    for (text, key) in [
-        ("of = 0", "events.of: found 0"),
-        ("of = 1001", "events.of: found 1001"),
-        ("anomalous = 0\nof = 2", "events.anomalous: found 0"),
-        ("anomalous = 3\nof = 2", "events.anomalous: found 3"),
-        ("release-rate = 0.05", "events.release-rate: found 0.05"),
-        ("release-rate = 1.0", "events.release-rate: found 1"),
-        ("cool-down = -1.0", "events.cool-down: found -1"),
-        ("max-gap = nan", "events.max-gap: found NaN"),
-        ("max-duration = -0.5", "events.max-duration: found -0.5"),
-    ] {
-        let message = resolve(&parse(text).unwrap(), true)
-            .unwrap_err()
-            .to_string();
-        assert!(message.starts_with(key), "{message}");
-    }
-    assert!(parse("cooldown = 1.0").is_err());
-    assert_eq!(
-        resolve(&parse("release-rate = 0.1").unwrap(), true)
-            .unwrap()
-            .release,
-        90.0
-    );
-}
-
-#[test]
-fn false_events_are_as_rare_as_said() {
-    // By hand: 2 of 3 at 0.01: 0.01·(1 − 0.99²); 3 of 3: 0.01³; 1 of 5: 0.01.
-    for ((anomalous, of), expected) in [
-        ((1, 1), 0.01),
-        ((1, 5), 0.01),
-        ((2, 3), 1.99e-4),
-        ((3, 3), 1e-6),
-        ((2, 1000), 0.005),
-    ] {
-        let found = rule(anomalous, of, 0.0).false_events(0.01);
-        assert!(
-            (found.independent / expected - 1.0).abs() < 1e-9,
-            "{found:?}"
-        );
-        assert_eq!(found.at_most, 0.01 / f64::from(anomalous));
-    }
-    // Independent frames, one in twenty anomalous: nearly as many events as said, and no more but by
-    // chance. The release threshold is that of the calibration, so that events are short.
-    let mut rng = Pcg64::seed_from_u64(8);
-    let frames = 200_000_u32;
-    for (anomalous, of) in [(1, 1), (2, 3), (3, 5)] {
-        let rule = EventRule {
-            release: 90.0,
-            ..rule(anomalous, of, 0.0)
-        };
-        let said = rule.false_events(0.05).independent * f64::from(frames);
-        let mut events = events(rule);
-        let mut begun = 0_u32;
-        for number in 0..frames {
-            let score = if rng.random_bool(0.05) { 95.0 } else { 10.0 };
-            let records = events.observe(&seen(number.into(), number.into(), score));
-            begun += records
-                .iter()
-                .filter(|r| r.phase == EventPhase::Open)
-                .count() as u32;
-        }
-        let begun = f64::from(begun);
-        assert!(
-            begun <= said + 3.0 * said.sqrt(),
-            "{anomalous} of {of}: {begun} {said}"
-        );
-        assert!(
-            begun >= 0.8 * said - 3.0 * said.sqrt(),
-            "{anomalous} of {of}: {begun} {said}"
-        );
-    }
-}
-
-#[test]
-fn the_rule_in_words() {
-    let live = EventRule::new(&EventSettings::default(), &calibration(), true).unwrap();
-    assert_eq!(
-        live.statement(0.01, Some(30.0)),
-        "an event begins when 2 of the last 3 frames are anomalous, and ends when fewer than 2 of the last 3 frames score above 50.0000, for 1 s, when no frame could be judged for 30 s, or after 600 s; false events of normal frames, each called anomalous with probability 0.01: at most one in 2m 48s if frames are independent, at most one in 7s however they depend on each other"
-    );
-    let files = rule(1, 1, 0.0);
-    assert_eq!(
-        files.statement(0.05, None),
-        "an event begins with each anomalous frame, and ends when a frame scores no more than 50.0000; false events of normal frames, each called anomalous with probability 0.05: at most 5.0e-2 a frame if frames are independent, at most 5.0e-2 a frame however they depend on each other"
-    );
-    assert!(!live.statement(0.0, Some(30.0)).contains("inf"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::super::backoff::Backoff;
-use super::{Outbox, Parcel, SinkError};
+use super::{Outbox, OutboxMessage, SinkError};
 
 /// Time between attempts to write what the disk did not take.
 const SAVE: Duration = Duration::from_secs(1);
@@ -50,9 +50,9 @@ impl Delivery {
     }
 
     /// Keeps a message until it is delivered.
-    pub(super) fn push(&self, parcel: Parcel) -> Result<(), SinkError> {
+    pub(super) fn push(&self, message: OutboxMessage) -> Result<(), SinkError> {
         let pushed = match &mut self.lock().outbox {
-            Some(outbox) => outbox.push(parcel),
+            Some(outbox) => outbox.push(message),
             None => Ok(()),
         };
         self.changed.notify_all();
@@ -60,12 +60,12 @@ impl Delivery {
     }
 
     /// The message to deliver next.
-    pub(super) fn front(&self) -> Option<(u64, Parcel)> {
+    pub(super) fn front(&self) -> Option<(u64, OutboxMessage)> {
         self.lock().outbox.as_mut()?.front()
     }
 
     /// The message to deliver next, when there is one; `None` when the sink ends.
-    pub(super) fn wait_for_front(&self) -> Option<(u64, Parcel)> {
+    pub(super) fn wait_for_front(&self) -> Option<(u64, OutboxMessage)> {
         let mut inner = self.lock();
         loop {
             if inner.ending {
@@ -88,7 +88,7 @@ impl Delivery {
             Some(outbox) => outbox.remove(number),
             None => Ok(()),
         };
-        if let Err(SinkError::Away { problem, .. }) = removed {
+        if let Err(SinkError::Unavailable { problem, .. }) = removed {
             inner.unsaid = Some(problem);
         }
         self.changed.notify_all();
@@ -143,13 +143,13 @@ impl Delivery {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if let Some(problem) = inner.unsaid.take() {
-            return Err(self.away(problem));
+            return Err(self.unavailable(problem));
         }
         let Some(outbox) = &mut inner.outbox else {
             return Ok(());
         };
         if let Some(notice) = outbox.take_notice() {
-            return Err(self.away(notice));
+            return Err(self.unavailable(notice));
         }
         if inner.saved.elapsed() < SAVE {
             return Ok(());
@@ -190,11 +190,8 @@ impl Delivery {
         saved
     }
 
-    fn away(&self, problem: String) -> SinkError {
-        SinkError::Away {
-            sink: self.sink.clone(),
-            problem,
-        }
+    fn unavailable(&self, problem: String) -> SinkError {
+        SinkError::unavailable(&self.sink, problem)
     }
 }
 
@@ -214,8 +211,8 @@ mod tests {
 
     #[test]
     fn trouble_is_said_once_until_it_is_over() {
-        let room = tempfile::tempdir().unwrap();
-        let delivery = delivery(room.path());
+        let dir = tempfile::tempdir().unwrap();
+        let delivery = delivery(dir.path());
         let said = || delivery.report().err().map(|error| error.to_string());
         delivery.trouble("refused".to_owned());
         delivery.trouble("refused".to_owned());
@@ -231,29 +228,29 @@ mod tests {
 
     #[test]
     fn a_deliverer_waits_for_messages_and_for_the_end() {
-        let room = tempfile::tempdir().unwrap();
-        let delivery = delivery(room.path());
-        let parcel = Parcel {
+        let dir = tempfile::tempdir().unwrap();
+        let delivery = delivery(dir.path());
+        let message = OutboxMessage {
             address: "a".to_owned(),
             body: b"b".to_vec(),
         };
         std::thread::scope(|scope| {
             let deliverer = scope.spawn(|| {
                 let mut seen = Vec::new();
-                while let Some((number, parcel)) = delivery.wait_for_front() {
-                    seen.push(parcel);
+                while let Some((number, message)) = delivery.wait_for_front() {
+                    seen.push(message);
                     delivery.delivered(number);
                 }
                 assert!(!delivery.rest(Duration::from_secs(60)));
                 seen
             });
-            delivery.push(parcel.clone()).unwrap();
+            delivery.push(message.clone()).unwrap();
             delivery.wait_until_empty(Duration::from_secs(60));
             delivery.close().unwrap();
-            assert_eq!(deliverer.join().unwrap(), [parcel]);
+            assert_eq!(deliverer.join().unwrap(), [message]);
         });
         // The folder is free again.
-        Outbox::open("test", room.path(), &OutboxSettings::default()).unwrap();
+        Outbox::open("test", dir.path(), &OutboxSettings::default()).unwrap();
     }
 
     #[test]

@@ -14,10 +14,28 @@ pub enum SinkError {
     },
     /// The disk, the broker, the display did not take it; it may do later.
     #[error("{sink}: {problem}")]
-    Away {
+    Unavailable {
         /// The sink.
         sink: String,
-        /// What the system or the peer said.
+        /// What the system or the peer answered.
         problem: String,
     },
+}
+
+impl SinkError {
+    /// A setting of the sink that is impossible.
+    pub fn setting(sink: &str, problem: impl Into<String>) -> Self {
+        Self::Setting {
+            sink: sink.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// What a sink could not take.
+    pub fn unavailable(sink: &str, problem: impl Into<String>) -> Self {
+        Self::Unavailable {
+            sink: sink.to_owned(),
+            problem: problem.into(),
+        }
+    }
 }

@@ -13,13 +13,13 @@ use gpiocdev::{
     Request,
     line::{Offset, Value},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Message, Sink, SinkError, Wants, quantity};
+use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
 use crate::{anomaly::Label, stream::record::EventPhase};
 
 /// What makes the line active.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GpioCondition {
     /// An event is open.
@@ -34,7 +34,7 @@ pub enum GpioCondition {
 }
 
 /// A level of the line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GpioLevel {
     /// As without the condition.
@@ -45,7 +45,7 @@ pub enum GpioLevel {
 }
 
 /// Settings of the sink `gpio`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct GpioSettings {
     /// Chip and number of the line: `/dev/gpiochip0:17`.
@@ -93,6 +93,16 @@ impl GpioSettings {
     }
 }
 
+impl SinkSettings for GpioSettings {
+    fn describe(&self) -> String {
+        format!("gpio {}", self.line)
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(Gpio::open(self)?))
+    }
+}
+
 /// Where levels go.
 trait Line: Send {
     fn set(&mut self, level: GpioLevel) -> Result<(), String>;
@@ -121,7 +131,7 @@ impl Line for KernelLine {
 
 /// What is known of a source.
 #[derive(Debug)]
-struct Known {
+struct SourceStatus {
     name: String,
     label: Label,
     event_open: bool,
@@ -135,7 +145,7 @@ struct Logic {
     fail_safe: GpioLevel,
     minimum_pulse: Duration,
     timeout: Duration,
-    sources: Vec<Known>,
+    sources: Vec<SourceStatus>,
     active_since: Option<Instant>,
 }
 
@@ -151,10 +161,10 @@ impl Logic {
         }
     }
 
-    fn source(&mut self, name: &str, now: Instant) -> &mut Known {
+    fn source(&mut self, name: &str, now: Instant) -> &mut SourceStatus {
         let place = self.sources.iter().position(|source| source.name == name);
         let place = place.unwrap_or_else(|| {
-            self.sources.push(Known {
+            self.sources.push(SourceStatus {
                 name: name.to_owned(),
                 label: Label::Normal,
                 event_open: false,
@@ -166,11 +176,11 @@ impl Logic {
         &mut self.sources[place]
     }
 
-    fn hear(&mut self, message: &Message, now: Instant) {
+    fn take_in(&mut self, message: &Message, now: Instant) {
         match message {
-            Message::Frame(judged) => {
-                let source = self.source(&judged.record.source, now);
-                source.label = judged.record.pred_label;
+            Message::Frame(scored) => {
+                let source = self.source(&scored.record.source, now);
+                source.label = scored.record.pred_label;
                 source.last_frame = now;
                 source.lost = false;
             }
@@ -188,13 +198,13 @@ impl Logic {
 
     /// The level from now on.
     fn level(&mut self, now: Instant) -> GpioLevel {
-        let failed = |source: &Known| {
+        let failed = |source: &SourceStatus| {
             let silent = !self.timeout.is_zero()
                 && now.saturating_duration_since(source.last_frame) > self.timeout;
             source.lost || silent
         };
         let fails = self.sources.is_empty() || self.sources.iter().any(failed);
-        let any = |condition: fn(&Known) -> bool| self.sources.iter().any(condition);
+        let any = |condition: fn(&SourceStatus) -> bool| self.sources.iter().any(condition);
         let holds = match self.on {
             GpioCondition::Event => any(|source| source.event_open),
             GpioCondition::Anomalous => any(|source| source.label == Label::Anomalous),
@@ -243,11 +253,8 @@ impl Gpio {
     /// [`SinkError::Setting`] for a chip or line that is not there, may not be used, or is used by
     /// another program.
     pub fn open(settings: &GpioSettings) -> Result<Self, SinkError> {
-        let name = format!("gpio {}", settings.line);
-        let wrong = |problem: String| SinkError::Setting {
-            sink: name.clone(),
-            problem,
-        };
+        let name = settings.describe();
+        let wrong = |problem: String| SinkError::setting(&name, problem);
         let (chip, offset) = address(&settings.line).map_err(wrong)?;
         let mut builder = Request::builder();
         builder
@@ -285,10 +292,7 @@ impl Gpio {
         }
         let set = self.line.set(level);
         self.level = set.is_ok().then_some(level);
-        set.map_err(|problem| SinkError::Away {
-            sink: self.name.clone(),
-            problem,
-        })
+        set.map_err(|problem| SinkError::unavailable(&self.name, problem))
     }
 
     fn update(&mut self, now: Instant) -> Result<(), SinkError> {
@@ -320,7 +324,8 @@ fn explain(error: &gpiocdev::Error, chip: &Path, offset: Offset) -> String {
         }
         Some(Errno::ACCESS | Errno::PERM) => {
             format!(
-                "{shown} may not be opened by this user; add it to the group of the device (often gpio)"
+                "{shown} may not be opened by this user; add it to the group of the device (often \
+                 gpio)"
             )
         }
         Some(Errno::BUSY) => {
@@ -345,7 +350,7 @@ impl Sink for Gpio {
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
         let now = Instant::now();
-        self.logic.hear(message, now);
+        self.logic.take_in(message, now);
         self.update(now)
     }
 

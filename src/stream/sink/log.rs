@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Sink, SinkError, Wants, quantity};
+use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
 
 /// Events that are held while the disk takes nothing; of more, the oldest are lost.
 const MOST_HELD: usize = 10_000;
@@ -19,7 +19,7 @@ const MOST_HELD: usize = 10_000;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Settings of the sink `log`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LogSettings {
     /// The file: `events.jsonl`. Full ones are renamed to `events.jsonl.1` and so on, 1 the newest.
@@ -56,6 +56,20 @@ impl LogSettings {
             max_age: None,
             keep: default_keep(),
         }
+    }
+}
+
+impl SinkSettings for LogSettings {
+    fn describe(&self) -> String {
+        format!("log {}", self.path.display())
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        vec![&mut self.path]
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(Log::open(self)?))
     }
 }
 
@@ -111,22 +125,17 @@ impl Log {
     ///
     /// # Errors
     /// [`SinkError`] where it can't be written.
-    pub fn open(settings: LogSettings) -> Result<Self, SinkError> {
-        let name = format!("log {}", settings.path.display());
-        let setting = |problem: String| SinkError::Setting {
-            sink: name.clone(),
-            problem,
-        };
+    pub fn open(settings: &LogSettings) -> Result<Self, SinkError> {
+        let name = settings.describe();
         if settings.max_size == 0 {
-            return Err(setting(
-                "max-size is 0: no line has room; choose \"64 MB\"".to_owned(),
-            ));
+            let problem = "max-size is 0: no line has room; choose \"64 MB\"";
+            return Err(SinkError::setting(&name, problem));
         }
-        let current =
-            begin(&settings.path).map_err(|error| setting(format!("cannot write: {error}")))?;
+        let current = begin(&settings.path)
+            .map_err(|error| SinkError::setting(&name, format!("cannot write: {error}")))?;
         Ok(Self {
             name,
-            settings,
+            settings: settings.clone(),
             current: Some(current),
             line: Vec::new(),
             held: VecDeque::new(),
@@ -137,7 +146,8 @@ impl Log {
 
     fn write<T: Serialize>(&mut self, record: &T, matters: bool) -> Result<(), SinkError> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, record).map_err(|error| self.away(error.into()))?;
+        serde_json::to_writer(&mut self.line, record)
+            .map_err(|error| self.unavailable(error.into()))?;
         self.line.push(b'\n');
         if !self.held.is_empty() {
             // Behind those that wait, and not more often than [`RETRY`] to a disk that is full.
@@ -152,7 +162,7 @@ impl Log {
         if written.is_err() && matters {
             self.hold();
         }
-        written.map_err(|error| self.away(error))
+        written.map_err(|error| self.unavailable(error))
     }
 
     fn hold(&mut self) {
@@ -176,7 +186,7 @@ impl Log {
         while let Some(line) = self.held.pop_front() {
             if let Err(error) = self.append(&line, true) {
                 self.held.push_front(line);
-                return Err(self.away(error));
+                return Err(self.unavailable(error));
             }
         }
         Ok(())
@@ -237,16 +247,13 @@ impl Log {
         Ok(())
     }
 
-    fn away(&self, error: io::Error) -> SinkError {
+    fn unavailable(&self, error: io::Error) -> SinkError {
         let problem = if self.lost > 0 {
             format!("cannot write, and {} lines are lost: {error}", self.lost)
         } else {
             format!("cannot write: {error}")
         };
-        SinkError::Away {
-            sink: self.name.clone(),
-            problem,
-        }
+        SinkError::unavailable(&self.name, problem)
     }
 }
 
@@ -322,7 +329,7 @@ impl Sink for Log {
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
         match message {
-            Message::Frame(judged) if self.settings.frames => self.write(&judged.record, false),
+            Message::Frame(scored) if self.settings.frames => self.write(&scored.record, false),
             Message::Event { record, .. } => self.write(&**record, true),
             Message::Drift(record) => self.write(&**record, true),
             Message::Source(record) => self.write(&**record, true),
@@ -337,7 +344,10 @@ impl Sink for Log {
     fn finish(&mut self) -> Result<(), SinkError> {
         self.write_held()?;
         match &mut self.current {
-            Some(current) => current.medium.settle().map_err(|error| self.away(error)),
+            Some(current) => current
+                .medium
+                .settle()
+                .map_err(|error| self.unavailable(error)),
             None => Ok(()),
         }
     }

@@ -16,9 +16,10 @@ pub(crate) mod test_messages;
 mod tls;
 mod webhook;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use ndarray::Array2;
+use serde::Serialize;
 
 use crate::{Frame, Judgement};
 
@@ -29,19 +30,19 @@ pub use error::SinkError;
 pub use gpio::{Gpio, GpioCondition, GpioLevel, GpioSettings};
 pub use log::{Log, LogSettings};
 pub use mqtt::{Mqtt, MqttSettings, Protocol};
-pub use outbox::{Outbox, OutboxSettings, Parcel};
-pub use pictures::{MapFormat, Moments, Pictures, PicturesSettings};
+pub use outbox::{Outbox, OutboxMessage, OutboxSettings};
+pub use pictures::{MapFormat, Pictures, PicturesSettings, SavePolicy};
 pub use prometheus::{Prometheus, PrometheusSettings};
 pub use screen::{Screen, ScreenSettings};
 pub use terminal::Terminal;
 pub use webhook::{Webhook, WebhookSettings};
 
-/// A frame that was judged, with all that is known of it.
+/// A frame with its verdict and all that is known of it.
 #[derive(Debug)]
-pub struct Judged {
+pub struct ScoredFrame {
     /// The frame as it was captured.
     pub frame: Arc<Frame>,
-    /// What was said of it.
+    /// Verdict, regions, times.
     pub judgement: Judgement,
     /// What is written of it, as a program reads it.
     pub record: FrameRecord,
@@ -56,14 +57,14 @@ pub struct Judged {
 #[derive(Clone, Debug)]
 pub enum Message {
     /// A frame was judged.
-    Frame(Arc<Judged>),
+    Frame(Arc<ScoredFrame>),
     /// An event began or ended. The frame is the one that made it so: the worst of an event that
     /// ended, where it is still at hand.
     Event {
         /// What is written of it.
         record: Arc<EventRecord>,
         /// The frame to show.
-        shown: Option<Arc<Judged>>,
+        frame: Option<Arc<ScoredFrame>>,
     },
     /// The monitor of drift changed its mind.
     Drift(Arc<DriftRecord>),
@@ -78,7 +79,7 @@ pub enum Message {
 pub struct Wants {
     /// [`Message::Frame`]; the others always come.
     pub frames: bool,
-    /// [`Judged::map`], which costs a resampling a frame.
+    /// [`ScoredFrame::map`], which costs a resampling a frame.
     pub maps: bool,
     /// Every frame, and if the sources have to wait for it. Else the oldest are lost when the sink
     /// is too slow. Events and the rest are never lost.
@@ -86,6 +87,24 @@ pub struct Wants {
     /// An event is in its safe keeping when [`Sink::take`] returns: others are told of it only
     /// then, so that none was announced that is missing after a crash.
     pub durable: bool,
+}
+
+/// What the configuration says of one sink. A new kind of sink is a module with its settings and
+/// its [`Sink`], and a table in [`Configuration`](super::Configuration).
+pub trait SinkSettings: Clone + Serialize + Send + 'static {
+    /// The sink in words, without passwords: `log events.jsonl`.
+    fn describe(&self) -> String;
+
+    /// Its paths, which are relative to the folder of the configuration.
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        Vec::new()
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`] for settings that can't work.
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError>;
 }
 
 /// Something that is told of verdicts and events. It has a thread of its own.
@@ -99,7 +118,7 @@ pub trait Sink: Send {
     /// Takes a message.
     ///
     /// # Errors
-    /// What went wrong, for the supervisor to say once and to count. The sink goes on: the next
+    /// What went wrong, for the supervisor to log once and to count. The sink goes on: the next
     /// message is given to it all the same, so whatever must not be lost is kept by the sink itself
     /// until it can be delivered.
     fn take(&mut self, message: &Message) -> Result<(), SinkError>;

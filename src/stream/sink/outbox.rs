@@ -7,11 +7,12 @@
 //!
 //! ```text
 //! outbox/lock                       held by the process that uses the folder
-//! outbox/00000000000000000042.msg   {"schema_version":1,"address":"cam/event","bytes":812,"sha256":"…"}⏎ body
-//! outbox/aside/                     files that can't be delivered, for a person to look at
+//! outbox/00000000000000000042.msg  
+//! {"schema_version":1,"address":"cam/event","bytes":812,"sha256":"…"}⏎ body outbox/aside/         
+//!            files that can't be delivered, for a person to look at
 //! ```
 
-mod parcel;
+mod message;
 mod settings;
 
 use std::{
@@ -23,11 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::parcel::{read, written};
+use self::message::{read, written};
 use super::{SinkError, quantity};
 use crate::replace_file;
 
-pub use parcel::Parcel;
+pub use message::OutboxMessage;
 pub use settings::OutboxSettings;
 
 /// How long a folder is waited for that is in use.
@@ -41,7 +42,7 @@ struct Waiting {
     number: u64,
     bytes: u64,
     /// Here while the disk did not take it.
-    unsaved: Option<Parcel>,
+    unsaved: Option<OutboxMessage>,
 }
 
 /// Messages in the order in which they came.
@@ -68,13 +69,12 @@ impl Outbox {
     /// [`SinkError`] for a folder that can't be used, or is used by another process.
     pub fn open(sink: &str, folder: &Path, settings: &OutboxSettings) -> Result<Self, SinkError> {
         let shown = folder.display();
-        let setting = |problem: String| SinkError::Setting {
-            sink: sink.to_owned(),
-            problem,
-        };
+        let setting = |problem: String| SinkError::setting(sink, problem);
         if settings.max_messages == 0 || settings.max_bytes == 0 {
             return Err(setting(
-                "an outbox of no messages or no bytes can hold nothing; set outbox.max-messages and outbox.max-bytes to at least 1".to_owned(),
+                "an outbox of no messages or no bytes can hold nothing; set outbox.max-messages \
+                 and outbox.max-bytes to at least 1"
+                    .to_owned(),
             ));
         }
         let unusable = |error: io::Error| {
@@ -95,7 +95,8 @@ impl Outbox {
                 }
                 Err(TryLockError::WouldBlock) => {
                     return Err(setting(format!(
-                        "outbox {shown}: another process uses it; give each its own in outbox.folder"
+                        "outbox {shown}: another process uses it; give each its own in \
+                         outbox.folder"
                     )));
                 }
                 Err(TryLockError::Error(error)) => return Err(unusable(error)),
@@ -180,10 +181,11 @@ impl Outbox {
     /// Puts a message behind the others. It is on the disk when this returns without an error.
     ///
     /// # Errors
-    /// [`SinkError::Away`] where the disk did not take it: it then waits in memory, is delivered as
-    /// the others, and [`Outbox::save`] tries again. Where older ones were lost to make room.
-    pub fn push(&mut self, parcel: Parcel) -> Result<(), SinkError> {
-        let bytes = parcel.bytes();
+    /// [`SinkError::Unavailable`] where the disk did not take it: it then waits in memory, is
+    /// delivered as the others, and [`Outbox::save`] tries again. Where older ones were lost to
+    /// make room.
+    pub fn push(&mut self, message: OutboxMessage) -> Result<(), SinkError> {
+        let bytes = message.bytes();
         let mut lost = 0;
         while self.waiting.len() >= self.settings.max_messages
             || (!self.waiting.is_empty()
@@ -199,22 +201,23 @@ impl Outbox {
         self.lost += lost;
         let number = self.next;
         self.next += 1;
-        let kept = written(&parcel).and_then(|file| replace_file(&self.path(number), &file));
+        let kept = written(&message).and_then(|file| replace_file(&self.path(number), &file));
         self.bytes += bytes;
         self.unsaved += usize::from(kept.is_err());
         self.waiting.push_back(Waiting {
             number,
             bytes,
-            unsaved: kept.is_err().then_some(parcel),
+            unsaved: kept.is_err().then_some(message),
         });
         let shown = self.folder.display();
         if let Err(error) = kept {
-            return Err(self.away(format!(
-                "outbox {shown}: cannot write, so what waits would not outlive this process: {error}"
+            return Err(self.unavailable(format!(
+                "outbox {shown}: cannot write, so what waits would not outlive this process: \
+                 {error}"
             )));
         }
         if lost > 0 {
-            return Err(self.away(format!(
+            return Err(self.unavailable(format!(
                 "outbox {shown}: more waits than its {} messages and {}, so the oldest are lost",
                 self.settings.max_messages,
                 quantity::written_bytes(self.settings.max_bytes)
@@ -226,21 +229,22 @@ impl Outbox {
     /// Writes what the disk did not take before.
     ///
     /// # Errors
-    /// [`SinkError::Away`] where it still does not.
+    /// [`SinkError::Unavailable`] where it still does not.
     pub fn save(&mut self) -> Result<(), SinkError> {
         if self.unsaved == 0 {
             return Ok(());
         }
         for place in 0..self.waiting.len() {
             let waiting = &self.waiting[place];
-            let Some(parcel) = &waiting.unsaved else {
+            let Some(message) = &waiting.unsaved else {
                 continue;
             };
             let path = self.path(waiting.number);
-            if let Err(error) = written(parcel).and_then(|file| replace_file(&path, &file)) {
+            if let Err(error) = written(message).and_then(|file| replace_file(&path, &file)) {
                 let shown = self.folder.display();
-                return Err(self.away(format!(
-                    "outbox {shown}: cannot write, so what waits would not outlive this process: {error}"
+                return Err(self.unavailable(format!(
+                    "outbox {shown}: cannot write, so what waits would not outlive this process: \
+                     {error}"
                 )));
             }
             self.waiting[place].unsaved = None;
@@ -251,16 +255,16 @@ impl Outbox {
 
     /// The message that is to be delivered next, and its number. Files that are not what was
     /// written are set aside on the way.
-    pub fn front(&mut self) -> Option<(u64, Parcel)> {
+    pub fn front(&mut self) -> Option<(u64, OutboxMessage)> {
         loop {
             let waiting = self.waiting.front()?;
             let number = waiting.number;
-            if let Some(parcel) = &waiting.unsaved {
-                return Some((number, parcel.clone()));
+            if let Some(message) = &waiting.unsaved {
+                return Some((number, message.clone()));
             }
             match fs::read(self.path(number)) {
                 Ok(file) => match read(&file) {
-                    Some(parcel) => return Some((number, parcel)),
+                    Some(message) => return Some((number, message)),
                     None => self.set_aside(number, "it is damaged"),
                 },
                 Err(error) => self.set_aside(number, &format!("it cannot be read: {error}")),
@@ -271,18 +275,21 @@ impl Outbox {
     /// Forgets a message that was delivered. One that is not there is no error.
     ///
     /// # Errors
-    /// [`SinkError::Away`] where its file can't be removed: it would be delivered again by the next
-    /// process.
+    /// [`SinkError::Unavailable`] where its file can't be removed: it would be delivered again by
+    /// the next process.
     pub fn remove(&mut self, number: u64) -> Result<(), SinkError> {
         if !self.forget(number) {
             return Ok(());
         }
         let path = self.path(number);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.away(format!(
-                "{}: cannot remove the file of a delivered message, which would be delivered again: {error}",
-                path.display()
-            ))),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.unavailable(format!(
+                    "{}: cannot remove the file of a delivered message, which would be delivered \
+                 again: {error}",
+                    path.display()
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -294,10 +301,10 @@ impl Outbox {
             .iter_mut()
             .find(|waiting| waiting.number == number)
             .and_then(|waiting| waiting.unsaved.take());
-        if let Some(parcel) = unsaved {
+        if let Some(message) = unsaved {
             self.unsaved -= 1;
             // It could not be written before; if it still can't, its content is lost.
-            let _ = written(&parcel).and_then(|file| fs::write(self.path(number), file));
+            let _ = written(&message).and_then(|file| fs::write(self.path(number), file));
         }
         self.forget(number);
         self.move_aside(number, reason);
@@ -342,11 +349,8 @@ impl Outbox {
         self.folder.join(file_name(number))
     }
 
-    fn away(&self, problem: String) -> SinkError {
-        SinkError::Away {
-            sink: self.sink.clone(),
-            problem,
-        }
+    fn unavailable(&self, problem: String) -> SinkError {
+        SinkError::unavailable(&self.sink, problem)
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::{Judged, Message, Sink, SinkError, Wants, quantity};
+use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, Wants, quantity};
 use crate::{
     render::{MapPicture, judged_overlay, png},
     replace_file,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How the anomaly map is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MapFormat {
     /// Not at all.
@@ -30,10 +30,10 @@ pub enum MapFormat {
     Npy,
 }
 
-/// Which moments of an event are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Which frames of an event are saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Moments {
+pub enum SavePolicy {
     /// The frame that opened it.
     Open,
     /// The worst frame, when it has ended.
@@ -44,7 +44,7 @@ pub enum Moments {
 }
 
 /// Settings of the sink `pictures`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct PicturesSettings {
     /// The folder; below it is one for each day.
@@ -60,7 +60,7 @@ pub struct PicturesSettings {
     pub map: MapFormat,
     /// `"open"`, `"worst"` or `"both"` (the default).
     #[serde(default)]
-    pub moments: Moments,
+    pub save: SavePolicy,
     /// Most bytes of all pictures; of more, the oldest are removed. 1 GB by default.
     #[serde(default = "default_max_bytes", deserialize_with = "quantity::bytes")]
     pub max_bytes: u64,
@@ -89,10 +89,24 @@ impl PicturesSettings {
             frame: true,
             overlay: true,
             map: MapFormat::default(),
-            moments: Moments::default(),
+            save: SavePolicy::default(),
             max_bytes: default_max_bytes(),
             max_files: default_max_files(),
         }
+    }
+}
+
+impl SinkSettings for PicturesSettings {
+    fn describe(&self) -> String {
+        format!("pictures {}", self.folder.display())
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        vec![&mut self.folder]
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(Pictures::open(self)?))
     }
 }
 
@@ -114,12 +128,9 @@ impl Pictures {
     ///
     /// # Errors
     /// [`SinkError::Setting`] for a folder that can't be written or settings that leave nothing.
-    pub fn open(settings: PicturesSettings) -> Result<Self, SinkError> {
-        let name = format!("pictures {}", settings.folder.display());
-        let wrong = |problem: String| SinkError::Setting {
-            sink: name.clone(),
-            problem,
-        };
+    pub fn open(settings: &PicturesSettings) -> Result<Self, SinkError> {
+        let name = settings.describe();
+        let wrong = |problem: String| SinkError::setting(&name, problem);
         if settings.max_bytes == 0 || settings.max_files == 0 {
             return Err(wrong(
                 "no picture has room; set max-bytes and max-files to more than 0".to_owned(),
@@ -135,8 +146,8 @@ impl Pictures {
         tempfile::tempfile_in(&settings.folder)
             .map_err(|error| wrong(format!("cannot write into the folder: {error}")))?;
         let mut pictures = Self {
+            settings: settings.clone(),
             name,
-            settings,
             kept: BTreeMap::new(),
             bytes: 0,
         };
@@ -181,7 +192,8 @@ impl Pictures {
             };
             self.bytes = self.bytes.saturating_sub(size);
             let path = self.settings.folder.join(&oldest);
-            // One that somebody else removed is gone all the same; a folder that is not empty stays.
+            // One that somebody else removed is gone all the same; a folder that is not empty
+            // stays.
             let _ = fs::remove_file(&path);
             if let Some(day) = path.parent() {
                 let _ = fs::remove_dir(day);
@@ -198,64 +210,58 @@ impl Pictures {
             self.bytes = self.bytes.saturating_sub(before);
         }
         if size > self.settings.max_bytes {
-            return Err(self.away(&below, "the picture alone is more than max-bytes"));
+            return Err(self.unavailable(&below, "the picture alone is more than max-bytes"));
         }
         self.make_room(size, 1);
         replace_file(&self.settings.folder.join(&below), bytes)
-            .map_err(|error| self.away(&below, &format!("cannot write: {error}")))?;
+            .map_err(|error| self.unavailable(&below, &format!("cannot write: {error}")))?;
         self.bytes += size;
         self.kept.insert(below, size);
         Ok(())
     }
 
-    fn away(&self, below: &Path, problem: &str) -> SinkError {
-        SinkError::Away {
-            sink: self.name.clone(),
-            problem: format!("{}: {problem}", below.display()),
-        }
+    fn unavailable(&self, below: &Path, problem: &str) -> SinkError {
+        SinkError::unavailable(&self.name, format!("{}: {problem}", below.display()))
     }
 
-    fn event(&mut self, record: &EventRecord, judged: &Judged) -> Result<(), SinkError> {
-        let moment = match record.phase {
+    fn event(&mut self, record: &EventRecord, scored: &ScoredFrame) -> Result<(), SinkError> {
+        let when = match record.phase {
             EventPhase::Open => "open",
             EventPhase::Closed => "worst",
         };
-        let below = place(record, judged, moment);
-        let made = |what: Result<Vec<u8>, String>| {
-            what.map_err(|problem| SinkError::Away {
-                sink: self.name.clone(),
-                problem: format!("{}: {problem}", below.display()),
-            })
+        let below = stem(record, scored, when);
+        let labelled = |bytes: Result<Vec<u8>, String>| {
+            bytes.map_err(|problem| self.unavailable(&below, &problem))
         };
         let mut files = Vec::new();
         if self.settings.frame {
-            files.push((".frame.png", made(frame_png(judged))?));
+            files.push((".frame.png", labelled(frame_png(scored))?));
         }
         if self.settings.overlay {
             let picture = judged_overlay(
-                &judged.frame,
-                &judged.judgement,
-                judged.map.as_ref().map(|map| map.view()),
-                judged.map_range,
-                judged.record.threshold,
-                &judged.record.model_id,
+                &scored.frame,
+                &scored.judgement,
+                scored.map.as_ref().map(|map| map.view()),
+                scored.map_range,
+                scored.record.threshold,
+                &scored.record.model_id,
             );
             files.push((
                 ".overlay.png",
-                made(png(picture).map_err(|e| e.to_string()))?,
+                labelled(png(picture).map_err(|e| e.to_string()))?,
             ));
         }
-        match (&judged.map, self.settings.map) {
+        match (&scored.map, self.settings.map) {
             (Some(map), MapFormat::Png) => {
                 let bytes = MapPicture::of(map.view()).png();
-                files.push((".map.png", made(bytes.map_err(|e| e.to_string()))?));
+                files.push((".map.png", labelled(bytes.map_err(|e| e.to_string()))?));
             }
             (Some(map), MapFormat::Npy) => {
                 let mut npy = Vec::new();
                 let written = ndarray_npy::WriteNpyExt::write_npy(map, &mut npy);
                 files.push((
                     ".map.npy",
-                    made(written.map(|()| npy).map_err(|e| e.to_string()))?,
+                    labelled(written.map(|()| npy).map_err(|e| e.to_string()))?,
                 ));
             }
             (None, _) | (_, MapFormat::None) => {}
@@ -271,11 +277,11 @@ impl Pictures {
 }
 
 /// The frame's own samples: 8 or 16 bits, grey or colour.
-fn frame_png(judged: &Judged) -> Result<Vec<u8>, String> {
+fn frame_png(scored: &ScoredFrame) -> Result<Vec<u8>, String> {
     use crate::frame::{PixelFormat, Samples};
     use image::{DynamicImage, ImageBuffer};
 
-    let frame = &judged.frame;
+    let frame = &scored.frame;
     let (width, height) = (frame.width(), frame.height());
     let picture: Option<DynamicImage> = match (frame.format(), frame.samples().clone()) {
         (PixelFormat::Gray8, Samples::U8(s)) => {
@@ -296,9 +302,9 @@ fn frame_png(judged: &Judged) -> Result<Vec<u8>, String> {
     png(picture).map_err(|error| error.to_string())
 }
 
-/// Day, time, source, event and moment, without an ending.
-fn place(record: &EventRecord, judged: &Judged, moment: &str) -> PathBuf {
-    let (day, time) = judged
+/// Day, time, source, event and phase, without an ending.
+fn stem(record: &EventRecord, scored: &ScoredFrame, when: &str) -> PathBuf {
+    let (day, time) = scored
         .record
         .timestamp
         .split_once('T')
@@ -322,7 +328,7 @@ fn place(record: &EventRecord, judged: &Judged, moment: &str) -> PathBuf {
             .collect()
     };
     Path::new(day).join(format!(
-        "{}_{}_{}_{moment}",
+        "{}_{}_{}_{when}",
         plain(&time),
         plain(&record.source),
         plain(&record.event_id)
@@ -354,14 +360,16 @@ impl Sink for Pictures {
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
         let Message::Event {
             record,
-            shown: Some(judged),
+            frame: Some(scored),
         } = message
         else {
             return Ok(());
         };
-        match (record.phase, self.settings.moments) {
-            (EventPhase::Open, Moments::Worst) | (EventPhase::Closed, Moments::Open) => Ok(()),
-            _ => self.event(record, judged),
+        match (record.phase, self.settings.save) {
+            (EventPhase::Open, SavePolicy::Worst) | (EventPhase::Closed, SavePolicy::Open) => {
+                Ok(())
+            }
+            _ => self.event(record, scored),
         }
     }
 }

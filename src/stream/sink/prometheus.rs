@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use super::{Message, Sink, SinkError, Wants, quantity};
+use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
 use crate::stream::record::{SourceTally, Tally};
 
 /// Settings of the sink `prometheus`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct PrometheusSettings {
     /// Address and port; `127.0.0.1:9184` by default, which only this machine reaches. Metrics
@@ -32,6 +32,16 @@ impl Default for PrometheusSettings {
             address: SocketAddr::from(([127, 0, 0, 1], 9184)),
             timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl SinkSettings for PrometheusSettings {
+    fn describe(&self) -> String {
+        format!("prometheus http://{}", self.address)
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(Prometheus::open(self)?))
     }
 }
 
@@ -55,11 +65,8 @@ impl Prometheus {
     /// # Errors
     /// [`SinkError::Setting`] where the port is in use, reserved or the address not ours.
     pub fn open(settings: &PrometheusSettings) -> Result<Self, SinkError> {
-        let name = format!("prometheus http://{}", settings.address);
-        let wrong = |problem: String| SinkError::Setting {
-            sink: name.clone(),
-            problem,
-        };
+        let name = settings.describe();
+        let wrong = |problem: String| SinkError::setting(&name, problem);
         let listener = std::net::TcpListener::bind(settings.address).map_err(|error| {
             wrong(match error.kind() {
                 std::io::ErrorKind::AddrInUse => {
@@ -198,8 +205,8 @@ fn written(tally: &Tally) -> String {
     family(
         "frames_total",
         "counter",
-        "Judged frames, by verdict.",
-        &judged,
+        "ScoredFrame frames, by verdict.",
+        &scored,
     );
     type Of = fn(&SourceTally) -> f64;
     let counters: [(&str, &str, Of); 6] = [
@@ -242,7 +249,7 @@ fn written(tally: &Tally) -> String {
         ),
         (
             "frames_per_second",
-            "Judged frames a second, over the last seconds.",
+            "ScoredFrame frames a second, over the last seconds.",
             |s| s.fps,
         ),
     ];

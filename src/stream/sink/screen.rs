@@ -15,10 +15,10 @@ use std::{
 use embedded_graphics::pixelcolor::Rgb888;
 use framebuffer::Framebuffer;
 use image::RgbImage;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use self::pixels::PixelLayout;
-use super::{Judged, Message, Sink, SinkError, Wants};
+use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, Wants};
 use crate::{
     anomaly::Label,
     render::{Canvas, HudTile, HudView, MapScale, Past, RegionView, draw_hud, png},
@@ -32,7 +32,7 @@ const REMEMBERED: usize = 200;
 const FILE_EVERY: Duration = Duration::from_secs(1);
 
 /// Settings of the sink `screen`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ScreenSettings {
     /// A framebuffer, such as `/dev/fb0`, or a file ending in `.png`, which is replaced once a
@@ -73,14 +73,28 @@ impl ScreenSettings {
     }
 }
 
+impl SinkSettings for ScreenSettings {
+    fn describe(&self) -> String {
+        format!("screen {}", self.target.display())
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        vec![&mut self.target]
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(Screen::open(self)?))
+    }
+}
+
 enum Target {
     Framebuffer(Box<Framebuffer>, PixelLayout),
     File(PathBuf),
 }
 
 /// What is remembered of a source.
-struct Shown {
-    latest: Option<Arc<Judged>>,
+struct SourceView {
+    latest: Option<Arc<ScoredFrame>>,
     picture: Option<RgbImage>,
     past: VecDeque<Past>,
     regions: Vec<RegionView>,
@@ -90,7 +104,7 @@ struct Shown {
     drift: Option<String>,
 }
 
-impl Shown {
+impl SourceView {
     fn new(name: &str) -> Self {
         Self {
             latest: None,
@@ -108,25 +122,25 @@ impl Shown {
         }
     }
 
-    fn frame(&mut self, judged: &Arc<Judged>) {
+    fn frame(&mut self, scored: &Arc<ScoredFrame>) {
         if self.past.len() == REMEMBERED {
             self.past.pop_front();
         }
         self.past.push_back(Past {
-            score: judged.record.pred_score,
-            label: judged.record.pred_label.into(),
+            score: scored.record.pred_score,
+            label: scored.record.pred_label.into(),
         });
-        self.latest = Some(Arc::clone(judged));
+        self.latest = Some(Arc::clone(scored));
         self.picture = None;
         self.lost = None;
     }
 
     /// Turns the latest frame into what is drawn, where that was not done yet.
     fn prepare(&mut self) {
-        if let (Some(judged), None) = (&self.latest, &self.picture) {
-            self.picture = Some(judged.frame.to_rgb8());
+        if let (Some(scored), None) = (&self.latest, &self.picture) {
+            self.picture = Some(scored.frame.to_rgb8());
             self.regions.clear();
-            let regions = judged.judgement.verdict.regions.iter();
+            let regions = scored.judgement.verdict.regions.iter();
             self.regions.extend(regions.map(RegionView::from));
             self.past.make_contiguous();
         }
@@ -135,11 +149,11 @@ impl Shown {
     fn tile(&self) -> HudTile<'_> {
         let latest = self.latest.as_deref();
         let lost = self.lost.is_some() || !self.tally.up;
-        let of = |judged: &Judged| MapScale::of(&judged.judgement, judged.map_range);
-        let hot = latest.filter(|judged| judged.judgement.region_threshold.is_some());
+        let of = |scored: &ScoredFrame| MapScale::of(&scored.judgement, scored.map_range);
+        let hot = latest.filter(|scored| scored.judgement.region_threshold.is_some());
         let reason = latest
-            .filter(|judged| judged.record.pred_label == Label::Invalid)
-            .and_then(|judged| judged.record.reasons.first());
+            .filter(|scored| scored.record.pred_label == Label::Invalid)
+            .and_then(|scored| scored.record.reasons.first());
         let notice = if lost {
             Some(self.lost.as_deref().unwrap_or("lost"))
         } else {
@@ -149,20 +163,20 @@ impl Shown {
             source: &self.tally.name,
             frame: self.picture.as_ref(),
             map: hot
-                .and_then(|judged| judged.map.as_ref())
+                .and_then(|scored| scored.map.as_ref())
                 .map(|map| map.view()),
             scale: latest.map_or(MapScale::around(1.0, 0.0), of),
             // What was said of a frame is no longer so when there are none.
             label: latest
                 .filter(|_| !lost)
-                .map(|judged| judged.record.pred_label.into()),
+                .map(|scored| scored.record.pred_label.into()),
             score: latest
                 .filter(|_| !lost)
-                .and_then(|judged| judged.record.pred_score),
-            threshold: latest.map(|judged| judged.record.threshold),
+                .and_then(|scored| scored.record.pred_score),
+            threshold: latest.map(|scored| scored.record.threshold),
             p_value: latest
                 .filter(|_| !lost)
-                .and_then(|judged| judged.record.p_value),
+                .and_then(|scored| scored.record.p_value),
             regions: &self.regions,
             past: self.past.as_slices().0,
             fps: self.tally.fps,
@@ -184,7 +198,7 @@ pub struct Screen {
     drawn: Option<Instant>,
     stale: bool,
     canvas: Canvas,
-    sources: Vec<Shown>,
+    sources: Vec<SourceView>,
     tally: Option<Arc<Tally>>,
     model: String,
 }
@@ -195,11 +209,8 @@ impl Screen {
     /// # Errors
     /// [`SinkError::Setting`] where that can't be drawn on.
     pub fn open(settings: &ScreenSettings) -> Result<Self, SinkError> {
-        let name = format!("screen {}", settings.target.display());
-        let wrong = |problem: String| SinkError::Setting {
-            sink: name.clone(),
-            problem,
-        };
+        let name = settings.describe();
+        let wrong = |problem: String| SinkError::setting(&name, problem);
         let is_file = settings
             .target
             .extension()
@@ -240,25 +251,25 @@ impl Screen {
         Ok(screen)
     }
 
-    fn source(&mut self, name: &str) -> &mut Shown {
+    fn source(&mut self, name: &str) -> &mut SourceView {
         let place = self
             .sources
             .iter()
-            .position(|shown| shown.tally.name == name);
+            .position(|source| source.tally.name == name);
         let place = place.unwrap_or_else(|| {
-            self.sources.push(Shown::new(name));
+            self.sources.push(SourceView::new(name));
             self.sources.len() - 1
         });
         &mut self.sources[place]
     }
 
-    fn hear(&mut self, message: &Message) {
+    fn take_in(&mut self, message: &Message) {
         match message {
-            Message::Frame(judged) => {
-                if self.model != judged.record.model_id {
-                    self.model.clone_from(&judged.record.model_id);
+            Message::Frame(scored) => {
+                if self.model != scored.record.model_id {
+                    self.model.clone_from(&scored.record.model_id);
                 }
-                self.source(&judged.record.source).frame(judged);
+                self.source(&scored.record.source).frame(scored);
             }
             Message::Event { record, .. } => {
                 let open = record.phase == EventPhase::Open;
@@ -287,10 +298,8 @@ impl Screen {
         if !self.stale || !due {
             return Ok(());
         }
-        self.draw().map_err(|problem| SinkError::Away {
-            sink: self.name.clone(),
-            problem,
-        })
+        self.draw()
+            .map_err(|problem| SinkError::unavailable(&self.name, problem))
     }
 
     fn draw(&mut self) -> Result<(), String> {
@@ -307,7 +316,7 @@ impl Screen {
             clock: &clock,
             temperature: tally.and_then(|tally| tally.temperature),
             late: tally.map_or(0, |tally| tally.late),
-            tiles: self.sources.iter().map(Shown::tile).collect(),
+            tiles: self.sources.iter().map(SourceView::tile).collect(),
         };
         let Ok(()) = draw_hud(&mut self.canvas, &view);
         match &mut self.target {
@@ -364,7 +373,7 @@ impl Sink for Screen {
     }
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
-        self.hear(message);
+        self.take_in(message);
         self.draw_if_due()
     }
 
@@ -373,10 +382,8 @@ impl Sink for Screen {
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        self.draw().map_err(|problem| SinkError::Away {
-            sink: self.name.clone(),
-            problem,
-        })
+        self.draw()
+            .map_err(|problem| SinkError::unavailable(&self.name, problem))
     }
 }
 

@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_the_one_line_of_a_file() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("password");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
         fs::write(&path, "open sesame\n").unwrap();
         let found = read("password", Some(&path), None);
         assert_eq!(found, Ok(Some("open sesame".to_owned())));

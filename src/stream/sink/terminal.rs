@@ -74,7 +74,7 @@ impl Terminal {
 
     fn object<T: Serialize>(&mut self, record: &T) -> Result<(), SinkError> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, record).map_err(|error| away(error.into()))?;
+        serde_json::to_writer(&mut self.line, record).map_err(|error| unavailable(error.into()))?;
         self.write_line()
     }
 
@@ -103,16 +103,13 @@ impl Terminal {
                 self.closed = true;
                 Ok(())
             }
-            written => written.map_err(away),
+            written => written.map_err(unavailable),
         }
     }
 }
 
-fn away(error: io::Error) -> SinkError {
-    SinkError::Away {
-        sink: NAME.to_owned(),
-        problem: format!("cannot write: {error}"),
-    }
+fn unavailable(error: io::Error) -> SinkError {
+    SinkError::unavailable(NAME, format!("cannot write: {error}"))
 }
 
 impl Status {
@@ -178,7 +175,7 @@ fn status_line(tally: &Tally, latest: &[(String, Label, Option<f64>)]) -> String
 }
 
 fn event_line(record: &EventRecord) -> String {
-    let (moment, what) = match record.phase {
+    let (frame, what) = match record.phase {
         EventPhase::Open => (&record.first, "opened".to_owned()),
         EventPhase::Closed => {
             let ended = record.ended_by.as_deref().unwrap_or("unknown");
@@ -193,7 +190,7 @@ fn event_line(record: &EventRecord) -> String {
     let regions = record.worst.regions.len();
     format!(
         "{}  {}  event {} {what}: score {:.4}, threshold {:.4}, p-value {:.2e}, {regions} region{}",
-        moment.timestamp,
+        frame.timestamp,
         record.source,
         record.event_id,
         record.worst.score,
@@ -232,8 +229,8 @@ impl Sink for Terminal {
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
         if let Some(status) = &mut self.status {
             match message {
-                Message::Frame(judged) => {
-                    let record = &judged.record;
+                Message::Frame(scored) => {
+                    let record = &scored.record;
                     status.frame(&record.source, record.pred_label, record.pred_score);
                 }
                 Message::Tally(tally) => status.tally(tally),
@@ -241,7 +238,7 @@ impl Sink for Terminal {
             }
         }
         match (message, self.json) {
-            (Message::Frame(judged), true) => self.object(&judged.record),
+            (Message::Frame(scored), true) => self.object(&scored.record),
             (Message::Event { record, .. }, true) => self.object(&**record),
             (Message::Drift(record), true) => self.object(&**record),
             (Message::Event { record, .. }, false) => self.text(&event_line(record)),

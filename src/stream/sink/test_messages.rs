@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-use super::{Judged, Message};
+use super::{Message, ScoredFrame};
 use crate::{
     Frame, Judgement, Latency,
     anomaly::{Label, Region, Verdict},
     frame::{FrameStatistics, PixelFormat},
     stream::record::{
-        DriftRecord, EventPhase, EventRecord, FrameRecord, Moment, SCHEMA_VERSION, SourceRecord,
-        SourceTally, StageTimes, Tally,
+        DriftRecord, EventFrame, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION,
+        SourceRecord, SourceTally, StageTimes, Tally,
     },
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const THRESHOLD: f64 = 4.0;
 
 /// A grey frame of 64×48 pixels that was judged; a score that is no number makes it invalid.
-pub(crate) fn judged(source: &str, frame_number: u64, score: f64) -> Arc<Judged> {
+pub(crate) fn scored(source: &str, frame_number: u64, score: f64) -> Arc<ScoredFrame> {
     let (label, regions) = if !score.is_finite() {
         (Label::Invalid, vec![])
     } else if score > THRESHOLD {
@@ -34,7 +34,7 @@ pub(crate) fn judged(source: &str, frame_number: u64, score: f64) -> Arc<Judged>
     let known = label != Label::Invalid;
     let mut map = Array2::zeros((48, 64));
     map[[12, 20]] = if known { score as f32 } else { 0.0 };
-    Arc::new(Judged {
+    Arc::new(ScoredFrame {
         frame: Arc::new(
             Frame::from_u8(64, 48, PixelFormat::Gray8, vec![90; 64 * 48], source).unwrap(),
         ),
@@ -93,12 +93,12 @@ fn region(max: f32) -> Region {
 }
 
 pub(crate) fn frame(source: &str, frame_number: u64, score: f64) -> Message {
-    Message::Frame(judged(source, frame_number, score))
+    Message::Frame(scored(source, frame_number, score))
 }
 
 /// An event that opened.
 pub(crate) fn record(event_id: &str, source: &str) -> EventRecord {
-    let moment = Moment {
+    let event_frame = EventFrame {
         frame_number: 7,
         timestamp: "2026-03-04T05:06:07.089Z".to_owned(),
         score: 9.0,
@@ -113,9 +113,9 @@ pub(crate) fn record(event_id: &str, source: &str) -> EventRecord {
         source: source.to_owned(),
         model_id: "surface".to_owned(),
         threshold: THRESHOLD,
-        first: moment.clone(),
-        worst: moment.clone(),
-        last: moment,
+        first: event_frame.clone(),
+        worst: event_frame.clone(),
+        last: event_frame,
         frames: 3,
         ended_by: None,
     }
@@ -124,7 +124,7 @@ pub(crate) fn record(event_id: &str, source: &str) -> EventRecord {
 pub(crate) fn opened(event_id: &str, source: &str) -> Message {
     Message::Event {
         record: Arc::new(record(event_id, source)),
-        shown: Some(judged(source, 7, 9.0)),
+        frame: Some(scored(source, 7, 9.0)),
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn closed(event_id: &str, source: &str) -> Message {
     };
     Message::Event {
         record: Arc::new(record),
-        shown: Some(judged(source, 9, 11.0)),
+        frame: Some(scored(source, 9, 11.0)),
     }
 }
 

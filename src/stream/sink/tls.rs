@@ -15,7 +15,8 @@ pub(super) fn roots(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, S
             let found = rustls_native_certs::load_native_certs();
             if found.certs.is_empty() {
                 return Err(
-                    "the system has no CA certificates (on Debian: the package ca-certificates); install them or set ca"
+                    "the system has no CA certificates (on Debian: the package ca-certificates); \
+                     install them or set ca"
                         .to_owned(),
                 );
             }
@@ -71,8 +72,8 @@ mod tests {
 
     #[test]
     fn files_without_certificates_are_refused_in_clear_words() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("ca.pem");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
         let problem = roots(Some(&path)).unwrap_err();
         assert!(problem.contains("cannot read"), "{problem}");
         fs::write(&path, "no certificate").unwrap();

@@ -16,7 +16,8 @@ use ureq::{
 use url::Url;
 
 use super::{
-    Message, Outbox, OutboxSettings, Parcel, Sink, SinkError, Wants,
+    super::redact::without_password,
+    Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkSettings, Wants,
     delivery::{Delivery, attempts},
     quantity, secret, tls,
 };
@@ -25,7 +26,7 @@ use super::{
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Settings of the sink `webhook`.
-#[derive(Clone, PartialEq, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WebhookSettings {
     /// `http://host/path` or `https://host/path`.
@@ -63,19 +64,26 @@ impl std::fmt::Debug for WebhookSettings {
     }
 }
 
+impl SinkSettings for WebhookSettings {
+    fn describe(&self) -> String {
+        format!("webhook {}", without_password(&self.url))
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let files = [&mut self.token_file, &mut self.ca, &mut self.outbox.folder];
+        files.into_iter().flatten().collect()
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(Webhook::open(self)?))
+    }
+}
+
 fn default_timeout() -> Duration {
     Duration::from_secs(10)
 }
 
 impl WebhookSettings {
-    /// What [`Debug`](std::fmt::Debug) leaves out; never to be shown.
-    pub(in crate::stream) fn hidden(&self) -> String {
-        format!(
-            "{} {:?} {:?} {:?} {:?}",
-            self.url, self.headers, self.token_file, self.token_env, self.ca
-        )
-    }
-
     /// The defaults, for a server.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -110,18 +118,14 @@ impl Webhook {
     /// # Errors
     /// [`SinkError::Setting`] for settings that can't work, and an outbox that can't be used.
     pub fn open(settings: &WebhookSettings) -> Result<Self, SinkError> {
-        let setting = |sink: &str, problem: String| SinkError::Setting {
-            sink: sink.to_owned(),
-            problem,
-        };
         let url = Url::parse(&settings.url).map_err(|error| {
-            setting(
+            SinkError::setting(
                 "webhook",
                 format!("the url is none ({error}); write https://host/path"),
             )
         })?;
         let name = format!("webhook {}", shown(&url));
-        let wrong = |problem: String| setting(&name, problem);
+        let wrong = |problem: String| SinkError::setting(&name, problem);
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("only http:// and https:// are spoken".to_owned()));
         }
@@ -157,9 +161,8 @@ impl Webhook {
         let worker = std::thread::Builder::new()
             .name("webhook".to_owned())
             .spawn(move || poster.work())
-            .map_err(|error| SinkError::Away {
-                sink: name.clone(),
-                problem: format!("cannot start a thread: {error}"),
+            .map_err(|error| {
+                SinkError::unavailable(&name, format!("cannot start a thread: {error}"))
             })?;
         Ok(Self {
             name,
@@ -169,11 +172,9 @@ impl Webhook {
     }
 
     fn send<T: Serialize>(&self, kind: &str, key: &str, record: &T) -> Result<(), SinkError> {
-        let body = serde_json::to_vec(record).map_err(|error| SinkError::Away {
-            sink: self.name.clone(),
-            problem: format!("JSON: {error}"),
-        })?;
-        self.delivery.push(Parcel {
+        let body = serde_json::to_vec(record)
+            .map_err(|error| SinkError::unavailable(&self.name, format!("JSON: {error}")))?;
+        self.delivery.push(OutboxMessage {
             address: format!("{kind} {key}"),
             body,
         })
@@ -240,8 +241,8 @@ enum Attempt {
 impl Poster {
     fn work(&self) {
         let mut back_off = attempts();
-        while let Some((number, parcel)) = self.delivery.wait_for_front() {
-            match self.attempt(&parcel) {
+        while let Some((number, message)) = self.delivery.wait_for_front() {
+            match self.attempt(&message) {
                 Attempt::Taken => {
                     self.delivery.delivered(number);
                     self.delivery.well();
@@ -258,11 +259,11 @@ impl Poster {
         }
     }
 
-    fn attempt(&self, parcel: &Parcel) -> Attempt {
-        let (kind, key) = parcel
+    fn attempt(&self, message: &OutboxMessage) -> Attempt {
+        let (kind, key) = message
             .address
             .split_once(' ')
-            .unwrap_or((&parcel.address, ""));
+            .unwrap_or((&message.address, ""));
         let mut request = self
             .agent
             .post(&self.url)
@@ -272,7 +273,7 @@ impl Poster {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        match request.send(&parcel.body[..]) {
+        match request.send(&message.body[..]) {
             Ok(response) => judge(response.status().as_u16()),
             Err(error) => Attempt::Failed(explain(&error)),
         }

@@ -13,7 +13,7 @@ use gst::prelude::*;
 use gst_video::prelude::*;
 
 use super::{
-    Arrival, PATIENCE, Source, SourceError, SourceSettings, child::Manner,
+    Arrival, PATIENCE, Source, SourceError, SourceSettings, child_process::ChildOptions,
     command_line::CommandLine, picture_stream::converter,
 };
 use crate::{
@@ -24,8 +24,8 @@ use crate::{
     },
 };
 
-/// Pictures that wait in the sink. Beyond them the elements before it wait, or lose pictures as they
-/// see fit: what is too old is the pipeline's to drop.
+/// Pictures that wait in the sink. Beyond them the elements before it wait, or lose pictures as
+/// they see fit: what is too old is the pipeline's to drop.
 const WAITING: u32 = 2;
 
 /// A live picture whose timestamp says that it is older is taken for one of now: the timestamps are
@@ -42,7 +42,7 @@ pub(super) struct AppSource {
     bus: gst::Bus,
     sink: gst_app::AppSink,
     converter: RawConverter,
-    manner: Manner,
+    options: ChildOptions,
     /// The address, which elements may repeat with its password.
     secret: Option<String>,
     /// What the last picture was, for as long as they are the same.
@@ -63,7 +63,7 @@ impl AppSource {
         command: &CommandLine,
         secret: Option<&str>,
         settings: &SourceSettings,
-        manner: Manner,
+        options: ChildOptions,
     ) -> Result<Self, SourceError> {
         let impossible = |problem| SourceError::Impossible {
             source_name: name.to_owned(),
@@ -98,7 +98,7 @@ impl AppSource {
             bus,
             sink,
             converter: converter(settings),
-            manner,
+            options,
             secret: secret.map(str::to_owned),
             kind: None,
             planes: Vec::new(),
@@ -109,8 +109,8 @@ impl AppSource {
         match source.pipeline.set_state(gst::State::Playing) {
             Ok(_) => Ok(source),
             Err(error) => {
-                let said = source.complaint();
-                Err(source.failed(said.unwrap_or_else(|| format!("GStreamer: {error}"))))
+                let message = source.complaint();
+                Err(source.failed(message.unwrap_or_else(|| format!("GStreamer: {error}"))))
             }
         }
     }
@@ -179,7 +179,7 @@ impl AppSource {
             // Asked before the sink, which calls nothing live that it does not hold back.
             let before = self.sink.static_pad("sink");
             let answered = before.is_some_and(|pad| pad.peer_query(&mut latency));
-            self.manner.live && answered && latency.result().0
+            self.options.live && answered && latency.result().0
         });
         if !timed {
             return now;
@@ -202,22 +202,22 @@ impl AppSource {
         let element = message
             .src()
             .map_or_else(|| "pipeline".into(), |element| element.name());
-        let mut said = format!("GStreamer's {element}: {}", error.error());
+        let mut message = format!("GStreamer's {element}: {}", error.error());
         // Its first line is a place in the source code.
         let detail = error.debug().unwrap_or_default();
         if let Some((_, detail)) = detail.split_once('\n') {
             let detail: String = detail.trim().chars().take(DETAIL).collect();
-            said = format!("{said} {detail}");
+            message = format!("{message} {detail}");
         }
         if let Some(secret) = &self.secret {
-            said = said.replace(secret.as_str(), &self.name);
+            message = message.replace(secret.as_str(), &self.name);
         }
-        Some(said.replace(char::is_control, " "))
+        Some(message.replace(char::is_control, " "))
     }
 
     fn failed(&self, problem: String) -> SourceError {
         let source_name = self.name.clone();
-        if self.manner.fails_for_good && self.frames == 0 {
+        if self.options.fails_for_good && self.frames == 0 {
             SourceError::Impossible {
                 source_name,
                 problem,
@@ -245,16 +245,16 @@ impl Source for AppSource {
             return Ok(Arrival::Frame);
         }
         // An element that fails says so before it ends the stream.
-        if let Some(said) = self.complaint() {
-            return Err(self.failed(said));
+        if let Some(message) = self.complaint() {
+            return Err(self.failed(message));
         }
         if self.sink.is_eos() {
-            return match self.manner.ends {
+            return match self.options.ends {
                 true => Ok(Arrival::End),
                 false => Err(self.lost("the stream ended".to_owned())),
             };
         }
-        match self.manner.timeout {
+        match self.options.timeout {
             Some(timeout) if self.last.elapsed() > timeout => Err(self.lost(format!(
                 "no frame for {}",
                 humantime::format_duration(timeout)
@@ -264,7 +264,7 @@ impl Source for AppSource {
     }
 
     fn is_live(&self) -> bool {
-        self.manner.live
+        self.options.live
     }
 }
 

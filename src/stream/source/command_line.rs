@@ -149,7 +149,11 @@ impl Tools {
         if self.gstreamer {
             return Ok(());
         }
-        Err("gst-launch-1.0 is not installed; install the packages gstreamer1.0-tools, gstreamer1.0-plugins-good and gstreamer1.0-plugins-bad".to_owned())
+        Err(
+            "gst-launch-1.0 is not installed; install the packages gstreamer1.0-tools, \
+             gstreamer1.0-plugins-good and gstreamer1.0-plugins-bad"
+                .to_owned(),
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pictures of a folder: those that are there, and those that arrive.
 
-mod given;
+mod seen_files;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,8 +29,8 @@ use crate::{
     frame::{FrameError, is_picture},
 };
 
-pub(super) use given::Given;
-use given::Stamp;
+pub(super) use seen_files::SeenFiles;
+use seen_files::Stamp;
 
 /// How often the folder is read again, for file systems of the network, which tell nothing of what
 /// other machines write.
@@ -52,7 +52,7 @@ pub(super) struct Folder {
     /// Names of pictures, in the order in which they are given.
     waiting: VecDeque<OsString>,
     watching: Option<Watching>,
-    given: Given,
+    seen: SeenFiles,
     /// What only the last look found. It is taken when the next one finds it unchanged: nobody
     /// tells that it is whole.
     found: HashMap<OsString, Stamp>,
@@ -68,12 +68,12 @@ struct Watching {
 }
 
 impl Folder {
-    /// Opens a folder, of which `given` was given before.
+    /// Opens a folder, of which `seen` was given before.
     pub(super) fn open(
         name: &str,
         path: &Path,
         settings: &SourceSettings,
-        given: &Given,
+        seen: &SeenFiles,
     ) -> Result<Self, SourceError> {
         let watched = settings.watch != Some(false);
         let only_new = settings.new == Some(FolderPictures::Only);
@@ -89,7 +89,7 @@ impl Folder {
             path: path.to_owned(),
             waiting: VecDeque::new(),
             watching: None,
-            given: given.clone(),
+            seen: seen.clone(),
             found: HashMap::new(),
             next_look: Instant::now() + RESCAN,
         };
@@ -98,18 +98,18 @@ impl Folder {
             folder.watching = Some(folder.watch()?);
         }
         let found = folder.list()?;
-        let mut given = folder.given.locked();
-        if given.begin() && only_new {
+        let mut seen = folder.seen.locked();
+        if seen.begin() && only_new {
             for (file, stamp) in found {
-                given.insert(file, stamp);
+                seen.insert(file, stamp);
             }
-            given.forget();
+            seen.forget();
         } else {
             folder
                 .waiting
                 .extend(found.into_iter().map(|(file, _)| file));
         }
-        drop(given);
+        drop(seen);
         Ok(folder)
     }
 
@@ -134,7 +134,8 @@ impl Folder {
         };
         let _watcher = watch().map_err(|error: notify::Error| match error.kind {
             notify::ErrorKind::MaxFilesWatch => self.lost(
-                "cannot watch the folder: too many watches on this machine; raise the kernel's fs.inotify.max_user_watches",
+                "cannot watch the folder: too many watches on this machine; raise the kernel's \
+                 fs.inotify.max_user_watches",
             ),
             notify::ErrorKind::Io(error) => self.cannot("watch", &error),
             notify::ErrorKind::PathNotFound => self.lost("there is no such folder"),
@@ -158,7 +159,7 @@ impl Folder {
             if is_wanted(&file)
                 // One that is gone by now is none; another folder is none either.
                 && let Some(stamp) = Stamp::of(&self.path.join(&file))
-                && !self.given.locked().cover(&file, &stamp)
+                && !self.seen.locked().cover(&file, &stamp)
             {
                 found.push((file, stamp));
             }
@@ -208,7 +209,7 @@ impl Folder {
     /// Looks for what was not announced. All that waited was given.
     fn look(&mut self) -> Result<(), SourceError> {
         let begin = Instant::now();
-        self.given.locked().forget();
+        self.seen.locked().forget();
         let mut found = HashMap::new();
         for (file, stamp) in self.list()? {
             if self.found.get(&file) == Some(&stamp) {
@@ -235,7 +236,7 @@ impl Folder {
         // First the stamp: what is written from now on is another content.
         let stamp = Stamp::of(&path);
         if let Some(stamp) = &stamp
-            && self.given.locked().hold(&file, stamp)
+            && self.seen.locked().hold(&file, stamp)
         {
             return Ok(Arrival::Nothing);
         }
@@ -245,7 +246,7 @@ impl Folder {
             fs::read_dir(&self.path).map_err(|error| self.cannot("read", &error))?;
         }
         if let Some(stamp) = stamp {
-            self.given.locked().insert(file, stamp);
+            self.seen.locked().insert(file, stamp);
         }
         *frame = opened?;
         Ok(Arrival::Frame)

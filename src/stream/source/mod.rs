@@ -2,7 +2,7 @@
 
 #[cfg(feature = "gstreamer")]
 mod appsink;
-mod child;
+mod child_process;
 mod command_line;
 mod error;
 mod folder;
@@ -24,26 +24,29 @@ use std::{
     time::Duration,
 };
 
-use super::Opener;
 use crate::{Frame, frame::recognise};
 
-use child::{ChildSource, Manner};
+use child_process::{ChildOptions, ChildSource};
 use command_line::Tools;
-use folder::{Folder, Given};
+use folder::{Folder, SeenFiles};
 
 pub use error::SourceError;
 pub use settings::{Decoder, FolderPictures, PictureFormat, Seconds, SourceSettings, Transport};
 pub use synth::SyntheticTruth;
 pub use uri::{Address, SourceUri};
 
-/// What a source had when it was asked.
+/// Opens a source, as often as it is lost.
+pub type Opener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
+
+/// What a source had when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// A frame, which is now in the caller's buffer.
     Frame,
     /// No frame within [`PATIENCE`]: ask again.
     Nothing,
-    /// The last frame was given before: a file, a folder that is not watched or a finite pipe ended.
+    /// The last frame was given before: a file, a folder that is not watched or a finite pipe
+    /// ended.
     End,
 }
 
@@ -81,20 +84,20 @@ pub trait Source: Send {
 /// [`SourceError::Uri`] for settings that such a source does not know; [`SourceError::Impossible`]
 /// for what this machine can't do; [`SourceError::Lost`] for what may be there later.
 pub fn open(uri: &SourceUri, settings: &SourceSettings) -> Result<Box<dyn Source>, SourceError> {
-    open_after(uri, settings, &Given::default())
+    open_after(uri, settings, &SeenFiles::default())
 }
 
 /// What opens a source as often as it is lost, as [`open`] does. A folder goes on where it was:
 /// pictures that it gave, told by name, size and time of modification, do not come again.
 pub fn opener(uri: SourceUri, settings: SourceSettings) -> Opener {
-    let given = Given::default();
-    Box::new(move || open_after(&uri, &settings, &given))
+    let seen = SeenFiles::default();
+    Box::new(move || open_after(&uri, &settings, &seen))
 }
 
 fn open_after(
     uri: &SourceUri,
     settings: &SourceSettings,
-    given: &Given,
+    seen: &SeenFiles,
 ) -> Result<Box<dyn Source>, SourceError> {
     let name = uri.to_string();
     let settings = &uri.resolve(settings)?;
@@ -106,7 +109,7 @@ fn open_after(
     Ok(match uri.address() {
         Address::Camera(path) => Box::new(v4l2::Camera::open(&name, path, settings)?),
         Address::Surface => Box::new(synth::Surface::open(&name, settings)?),
-        Address::Folder(path) => Box::new(Folder::open(&name, path, settings, given)?),
+        Address::Folder(path) => Box::new(Folder::open(&name, path, settings, seen)?),
         Address::Stdin => {
             let splitter = picture_stream::splitter(settings).map_err(impossible)?;
             Box::new(standard_input::StandardInput::open(
@@ -133,20 +136,20 @@ fn open_after(
                 Address::Pipe(_) => picture_stream::splitter(settings).map_err(impossible)?,
                 _ => command.splitter(),
             };
-            let manner = match address {
-                Address::File(_) => Manner {
+            let options = match address {
+                Address::File(_) => ChildOptions {
                     live: settings.realtime == Some(true),
                     ends: true,
                     fails_for_good: true,
                     timeout: None,
                 },
-                Address::Pipe(_) => Manner {
+                Address::Pipe(_) => ChildOptions {
                     live: settings.live == Some(true),
                     ends: true,
                     fails_for_good: false,
                     timeout,
                 },
-                _ => Manner {
+                _ => ChildOptions {
                     live: true,
                     ends: false,
                     fails_for_good: false,
@@ -159,11 +162,11 @@ fn open_after(
                     Address::Stream(url) => Some(url.as_str()),
                     _ => None,
                 };
-                let source = appsink::AppSource::open(&name, &command, secret, settings, manner)?;
+                let source = appsink::AppSource::open(&name, &command, secret, settings, options)?;
                 return Ok(Box::new(source));
             }
             Box::new(ChildSource::open(
-                &name, &command, splitter, settings, manner,
+                &name, &command, splitter, settings, options,
             )?)
         }
     })
@@ -208,7 +211,8 @@ fn is_picture_file(name: &str, path: &Path) -> Result<bool, SourceError> {
     let metadata = path.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(failed(std::io::Error::other(
-            "it is no file; folders are folder:///PATH, cameras v4l2:///PATH, named pipes pipe:cat PATH",
+            "it is no file; folders are folder:///PATH, cameras v4l2:///PATH, named pipes \
+             pipe:cat PATH",
         )));
     }
     let mut start = Vec::with_capacity(64);
@@ -229,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_picture_is_one_frame() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("picture");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("picture");
         std::fs::write(&path, b"P5 2 1 255\nab").unwrap();
         let uri: SourceUri = path.to_str().unwrap().parse().unwrap();
         let mut source = open(&uri, &SourceSettings::default()).unwrap();
@@ -262,9 +266,9 @@ mod tests {
 
     #[test]
     fn a_folder_goes_on_where_it_was() {
-        let room = tempfile::tempdir().unwrap();
-        std::fs::write(room.path().join("1.pgm"), b"P5 2 1 255\nab").unwrap();
-        let uri: SourceUri = format!("folder://{}?watch=false", room.path().display())
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("1.pgm"), b"P5 2 1 255\nab").unwrap();
+        let uri: SourceUri = format!("folder://{}?watch=false", dir.path().display())
             .parse()
             .unwrap();
         let mut frame = Frame::blank("folder");

@@ -43,8 +43,8 @@ pub(super) struct Choice {
 /// Chooses by what is asked for. Nothing that is asked for is replaced by something like it.
 ///
 /// The size is the one closest to 1280×720, where a side is given the largest with it. Of its
-/// formats the cheapest that reaches the rate is taken: grey where that will do, then raw ones, then
-/// JPEG, which is what a camera on USB has for large sizes, with its losses.
+/// formats the cheapest that reaches the rate is taken: grey where that will do, then raw ones,
+/// then JPEG, which is what a camera on USB has for large sizes, with its losses.
 ///
 /// # Errors
 /// What the camera has in place of what is asked for.

@@ -111,8 +111,8 @@ impl PictureStream {
         let until = self.start + wanted;
         if self.buffer.len() < until {
             // Step by step: the header of a damaged stream may ask for more than ever comes.
-            let room = until.min(2 * self.buffer.len() + PIPE_BYTES);
-            self.buffer.resize(room, 0);
+            let length = until.min(2 * self.buffer.len() + PIPE_BYTES);
+            self.buffer.resize(length, 0);
         }
         let until = until.min(self.buffer.len());
         match self.file.read(&mut self.buffer[self.end..until]) {
@@ -219,7 +219,8 @@ pub(super) fn splitter(settings: &SourceSettings) -> Result<Splitter, String> {
             ];
             return match size.into_iter().flatten().next() {
                 Some(name) => Err(format!(
-                    "setting {name} is of raw frames, which need the setting format too; other streams say themselves what they are"
+                    "setting {name} is of raw frames, which need the setting format too; other \
+                     streams say themselves what they are"
                 )),
                 None => Ok(Splitter::Unknown),
             };

@@ -138,7 +138,8 @@ macro_rules! settings {
                 match name {
                     $($name => {
                         let parsed = value.parse::<$kind>();
-                        self.$field = Some(parsed.map_err(|error| format!("{name}={value}: {error}"))?);
+                        let parsed = parsed.map_err(|error| format!("{name}={value}: {error}"));
+                        self.$field = Some(parsed?);
                     })+
                     _ => return Ok(false),
                 }

@@ -25,9 +25,9 @@ const STREAM: u64 = 0x6465_6665_6374;
 ///
 /// The frames are taken `dwell` at a time: frames 0–2, 3–5, and so on. Each such run shows a defect
 /// with the probability `defects`, of one kind drawn by lot, in every one of its frames; so the
-/// share of defective frames is `defects`, and a defect is seen for `dwell` frames, or for a multiple
-/// where two runs follow one another. Each frame is a piece of metal of its own, and its defect lies
-/// elsewhere: two frames are never the same.
+/// share of defective frames is `defects`, and a defect is seen for `dwell` frames, or for a
+/// multiple where two runs follow one another. Each frame is a piece of metal of its own, and its
+/// defect lies elsewhere: two frames are never the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SyntheticTruth {
     seed: u64,

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use super::{super::password::without_password, SourceError, SourceSettings};
+use super::{super::redact::without_password, SourceError, SourceSettings};
 
 /// What is read, of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Address {
 /// |---|---|
 /// | `v4l2:///dev/video0`, `/dev/video0` | a camera |
 /// | `csi://0` | a Jetson's camera |
-/// | `rtsp://…`, `rtsps://…`, `http://…`, `https://…`, `rtmp://…`, `rtmps://…`, `srt://…`, `udp://…`, `tcp://…`, `rtp://…` | a stream |
+/// | `rtsp://…`, also `rtsps`, `http`, `https`, `rtmp`, `rtmps`, `srt`, `udp`, `tcp`, `rtp` | a stream |
 /// | `file://clip.mp4`, `clip.mp4` | a video or a picture |
 /// | `folder:///data/line1`, `/data/line1` | a folder of pictures |
 /// | `-` | standard input |
@@ -65,9 +65,9 @@ impl Address {
 /// | `synth://surface` | the procedural camera |
 ///
 /// Settings stand behind `?`, as `/dev/video0?width=640&height=480`; behind `#` in the URL of a
-/// stream, whose `?` is the camera's own; and before the command of a pipe, with a space between, as
-/// `pipe:?format=gray&width=64&height=48 COMMAND`. `%20` and the like are decoded in addresses with
-/// a scheme and in values; a bare path that exists is taken as it stands.
+/// stream, whose `?` is the camera's own; and before the command of a pipe, with a space between,
+/// as `pipe:?format=gray&width=64&height=48 COMMAND`. `%20` and the like are decoded in addresses
+/// with a scheme and in values; a bare path that exists is taken as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceUri {
     name: String,
@@ -76,8 +76,8 @@ pub struct SourceUri {
 }
 
 impl SourceUri {
-    /// A short name for the source, of letters, digits, `-`, `_` and `.`: `video0`, `csi0`, the host
-    /// of a stream, the name of a file or folder.
+    /// A short name for the source, of letters, digits, `-`, `_` and `.`: `video0`, `csi0`, the
+    /// host of a stream, the name of a file or folder.
     pub fn short_name(&self) -> String {
         let of_path = |path: &Path| {
             let name = path.file_stem().or(path.file_name());
@@ -249,7 +249,8 @@ fn parse(text: &str) -> Result<(Address, &str), String> {
         "file" => of_path(PathBuf::from(place)),
         _ => {
             return Err(format!(
-                "{scheme}:// is not a known kind of source; known are v4l2, csi, {}, file, folder, synth, pipe:COMMAND and -",
+                "{scheme}:// is not a known kind of source; known are v4l2, csi, {}, file, \
+                 folder, synth, pipe:COMMAND and -",
                 STREAMS.join(", ")
             ));
         }

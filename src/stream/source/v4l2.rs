@@ -85,7 +85,8 @@ impl Camera {
         let size = [found.width(), found.height()];
         if found.pixel_format().as_fourcc() != choice.code || size != choice.size {
             return Err(impossible(format!(
-                "{} of {}×{} was asked for and {} of {}×{} is what the driver gives; ask for that by format, width and height",
+                "{} of {}×{} was asked for and {} of {}×{} is what the driver gives; ask for that \
+                 by format, width and height",
                 choice.format,
                 choice.size[0],
                 choice.size[1],
@@ -238,12 +239,14 @@ fn check_capabilities(device: &Device) -> Result<(), String> {
     if !flags.contains(CapabilityFlags::VIDEO_CAPTURE) {
         return Err(if flags.contains(CapabilityFlags::VIDEO_CAPTURE_MPLANE) {
             format!(
-                "{} gives its pictures in separate planes, which is not read; have another program read it, by pipe:COMMAND",
+                "{} gives its pictures in separate planes, which is not read; have another \
+                 program read it, by pipe:COMMAND",
                 capabilities.card()
             )
         } else {
             format!(
-                "{} gives no pictures here; a camera often has a second device without any, so try its other /dev/video",
+                "{} gives no pictures here; a camera often has a second device without any, so \
+                 try its other /dev/video",
                 capabilities.card()
             )
         });
@@ -319,10 +322,10 @@ mod tests {
     fn what_is_no_camera_is_told_apart() {
         let missing = refusal(Path::new("/dev/video-missing"));
         assert!(!missing.is_permanent() && missing.to_string().contains("plugged in"));
-        let room = tempfile::tempdir().unwrap();
-        let file = room.path().join("file");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
         std::fs::write(&file, "text").unwrap();
-        for path in [Path::new("/dev/null"), &file, room.path()] {
+        for path in [Path::new("/dev/null"), &file, dir.path()] {
             let error = refusal(path);
             assert!(
                 error.is_permanent() && error.to_string().contains("not a camera"),

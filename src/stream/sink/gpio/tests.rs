@@ -15,7 +15,7 @@ fn levels(logic: &mut Logic, begin: Instant, script: &[(u64, Option<Message>)]) 
         .map(|(at, message)| {
             let now = begin + Duration::from_millis(*at);
             if let Some(message) = message {
-                logic.hear(message, now);
+                logic.take_in(message, now);
             }
             logic.level(now)
         })

@@ -12,9 +12,9 @@ fn lines(path: &Path) -> Vec<serde_json::Value> {
 
 #[test]
 fn events_are_lines_and_frames_only_where_asked() {
-    let room = tempfile::tempdir().unwrap();
-    let path = room.path().join("deep/events.jsonl");
-    let mut log = Log::open(LogSettings::new(&path)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/events.jsonl");
+    let mut log = Log::open(&LogSettings::new(&path)).unwrap();
     for message in [
         messages::frame("cam", 7, 3.5),
         messages::opened("e1", "cam"),
@@ -34,7 +34,7 @@ fn events_are_lines_and_frames_only_where_asked() {
         frames: true,
         ..LogSettings::new(&path)
     };
-    let mut log = Log::open(settings).unwrap();
+    let mut log = Log::open(&settings).unwrap();
     log.take(&messages::frame("cam", 8, f64::NAN)).unwrap();
     let lines = lines(&path);
     assert_eq!(lines[3]["frame_number"], 8);
@@ -43,8 +43,8 @@ fn events_are_lines_and_frames_only_where_asked() {
 
 #[test]
 fn a_torn_line_is_closed_and_damages_no_other() {
-    let room = tempfile::tempdir().unwrap();
-    let path = room.path().join("events.jsonl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events.jsonl");
     Log::open(LogSettings::new(&path))
         .unwrap()
         .take(&messages::opened("e1", "cam"))
@@ -52,7 +52,7 @@ fn a_torn_line_is_closed_and_damages_no_other() {
     let whole = fs::read(&path).unwrap();
     for cut in 1..whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
-        let mut log = Log::open(LogSettings::new(&path)).unwrap();
+        let mut log = Log::open(&LogSettings::new(&path)).unwrap();
         log.take(&messages::opened("e2", "cam")).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -64,8 +64,8 @@ fn a_torn_line_is_closed_and_damages_no_other() {
 
 #[test]
 fn full_files_are_rotated_and_so_many_kept() {
-    let room = tempfile::tempdir().unwrap();
-    let path = room.path().join("events.jsonl");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events.jsonl");
     let length = serde_json::to_vec(&messages::record("e0", "cam"))
         .unwrap()
         .len() as u64
@@ -75,7 +75,7 @@ fn full_files_are_rotated_and_so_many_kept() {
         keep: 2,
         ..LogSettings::new(&path)
     };
-    let mut log = Log::open(settings).unwrap();
+    let mut log = Log::open(&settings).unwrap();
     for number in 0..9 {
         log.take(&messages::opened(&format!("e{number}"), "cam"))
             .unwrap();
@@ -89,13 +89,13 @@ fn full_files_are_rotated_and_so_many_kept() {
     assert_eq!(ids(&path), ["e8"]);
     assert_eq!(ids(&numbered(&path, 1)), ["e6", "e7"]);
     assert_eq!(ids(&numbered(&path, 2)), ["e4", "e5"]);
-    assert_eq!(fs::read_dir(room.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
     // Of an age of nothing, every line has a file of its own.
     let settings = LogSettings {
         max_age: Some(Duration::ZERO),
         ..LogSettings::new(&path)
     };
-    let mut log = Log::open(settings).unwrap();
+    let mut log = Log::open(&settings).unwrap();
     log.take(&messages::opened("e9", "cam")).unwrap();
     assert_eq!(ids(&numbered(&path, 1)), ["e8"]);
 }
@@ -129,8 +129,8 @@ impl Medium for Full {
 
 #[test]
 fn a_full_disk_has_no_half_lines_and_events_follow_when_there_is_room() {
-    let room = tempfile::tempdir().unwrap();
-    let mut log = Log::open(LogSettings::new(room.path().join("x.jsonl"))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(&LogSettings::new(dir.path().join("x.jsonl"))).unwrap();
     let content = Arc::new(Mutex::new(Vec::new()));
     let room = Arc::new(Mutex::new(0));
     if let Some(current) = &mut log.current {
@@ -165,8 +165,8 @@ fn a_full_disk_has_no_half_lines_and_events_follow_when_there_is_room() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_refused() {
-    let room = tempfile::tempdir().unwrap();
-    let error = Log::open(LogSettings::new(room.path())).err().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let error = Log::open(&LogSettings::new(dir.path())).err().unwrap();
     assert!(error.to_string().contains("cannot write"), "{error}");
     let text = "path = 'a.jsonl'\nmax-size = '1 MB'\nmax-age = '1day'\nkeep = 2\nframes = true";
     let settings: LogSettings = toml::from_str(text).unwrap();

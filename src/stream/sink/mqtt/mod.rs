@@ -17,7 +17,7 @@
 //! its way in that moment, one at most. With QoS 2 and a broker that keeps its sessions, not even
 //! that one, unless this process was killed. Receivers can tell by `event_id` and `phase`.
 
-mod post;
+mod publisher;
 mod settings;
 mod topics;
 mod wire;
@@ -31,12 +31,12 @@ use std::{
 use serde::Serialize;
 
 use self::{
-    post::Post,
+    publisher::Publisher,
     settings::resolve,
     topics::{State, discovery, level},
     wire::OFFLINE,
 };
-use super::{Message, Outbox, Parcel, Sink, SinkError, Wants, delivery::Delivery};
+use super::{Message, Outbox, OutboxMessage, Sink, SinkError, Wants, delivery::Delivery};
 use crate::stream::record::EventPhase;
 
 pub use settings::{MqttSettings, Protocol};
@@ -52,13 +52,13 @@ pub struct Mqtt {
     frames: bool,
     home_assistant: Option<String>,
     client_id: String,
-    post: Arc<Post>,
-    states: Vec<Told>,
+    publisher: Arc<Publisher>,
+    sources: Vec<PublishedSource>,
     worker: Option<JoinHandle<()>>,
 }
 
-/// A source, and what the broker was told of it.
-struct Told {
+/// A source, and what was published of it.
+struct PublishedSource {
     state: State,
     last: Option<State>,
     when: Instant,
@@ -73,19 +73,18 @@ impl Mqtt {
     pub fn open(settings: &MqttSettings) -> Result<Self, SinkError> {
         let resolved = resolve(settings)?;
         let outbox = Outbox::open(&resolved.name, &resolved.folder, &settings.outbox)?;
-        let post = Arc::new(Post {
+        let publisher = Arc::new(Publisher {
             delivery: Delivery::new(&resolved.name, outbox),
             prefix: resolved.prefix,
             qos: settings.qos,
             link: Mutex::default(),
         });
-        let (theirs, options) = (Arc::clone(&post), resolved.options.clone());
+        let (theirs, options) = (Arc::clone(&publisher), resolved.options.clone());
         let worker = std::thread::Builder::new()
             .name("mqtt".to_owned())
             .spawn(move || theirs.work(&options))
-            .map_err(|error| SinkError::Away {
-                sink: resolved.name.clone(),
-                problem: format!("cannot start a thread: {error}"),
+            .map_err(|error| {
+                SinkError::unavailable(&resolved.name, format!("cannot start a thread: {error}"))
             })?;
         Ok(Self {
             name: resolved.name,
@@ -94,56 +93,53 @@ impl Mqtt {
                 .home_assistant
                 .then(|| settings.home_assistant_prefix.clone()),
             client_id: resolved.options.client_id,
-            post,
-            states: Vec::new(),
+            publisher,
+            sources: Vec::new(),
             worker: Some(worker),
         })
     }
 
     fn send<T: Serialize>(&self, source: &str, kind: &str, record: &T) -> Result<(), SinkError> {
-        let pushed = self.post.delivery.push(Parcel {
+        let pushed = self.publisher.delivery.push(OutboxMessage {
             address: format!("{}/{kind}", level(source)),
             body: json(record),
         });
-        self.post.send_next(&mut self.post.link());
+        self.publisher.send_next(&mut self.publisher.link());
         pushed
     }
 
     /// Changes the state of a source, and publishes it where that is due.
     fn change(&mut self, source: &str, change: impl FnOnce(&mut State)) {
-        let place = self
-            .states
-            .iter()
-            .position(|told| told.state.source == source);
-        let place = place.unwrap_or_else(|| {
-            self.states.push(Told {
+        let known = |published: &PublishedSource| published.state.source == source;
+        let place = self.sources.iter().position(known).unwrap_or_else(|| {
+            self.sources.push(PublishedSource {
                 state: State::new(source),
                 last: None,
                 when: Instant::now(),
             });
             if let Some(discovery_prefix) = &self.home_assistant {
-                for (topic, config) in
-                    discovery(discovery_prefix, &self.post.prefix, &self.client_id, source)
-                {
-                    self.post.retain(topic, json(&config));
+                for (topic, config) in discovery(
+                    discovery_prefix,
+                    &self.publisher.prefix,
+                    &self.client_id,
+                    source,
+                ) {
+                    self.publisher.retain(topic, json(&config));
                 }
             }
-            self.states.len() - 1
+            self.sources.len() - 1
         });
-        let told = &mut self.states[place];
-        change(&mut told.state);
-        let due = match &told.last {
-            None => true,
-            Some(last) => {
-                told.state.differs(last)
-                    || (told.state != *last && told.when.elapsed() >= SCORE_EVERY)
-            }
-        };
+        let published = &mut self.sources[place];
+        change(&mut published.state);
+        let PublishedSource { state, last, when } = published;
+        let due = last.as_ref().is_none_or(|last| {
+            state.differs(last) || (state != last && when.elapsed() >= SCORE_EVERY)
+        });
         if due {
-            let topic = format!("{}/{}/state", self.post.prefix, level(source));
-            self.post.retain(topic, json(&told.state));
-            told.last = Some(told.state.clone());
-            told.when = Instant::now();
+            let topic = format!("{}/{}/state", self.publisher.prefix, level(source));
+            self.publisher.retain(topic, json(state));
+            *last = Some(state.clone());
+            *when = Instant::now();
         }
     }
 }
@@ -168,8 +164,8 @@ impl Sink for Mqtt {
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
         match message {
-            Message::Frame(judged) => {
-                let record = &judged.record;
+            Message::Frame(scored) => {
+                let record = &scored.record;
                 self.change(&record.source, |state| {
                     state.up = true;
                     state.label = Some(record.pred_label);
@@ -177,9 +173,10 @@ impl Sink for Mqtt {
                     state.threshold = Some(record.threshold);
                 });
                 if self.frames
-                    && let Some(client) = &self.post.link().client
+                    && let Some(client) = &self.publisher.link().client
                 {
-                    let topic = format!("{}/{}/frame", self.post.prefix, level(&record.source));
+                    let topic =
+                        format!("{}/{}/frame", self.publisher.prefix, level(&record.source));
                     client.publish(&topic, 0, false, json(record));
                 }
                 Ok(())
@@ -212,21 +209,21 @@ impl Sink for Mqtt {
                     });
                 }
                 // Also where frames leave no time for [`Sink::idle`].
-                self.post.delivery.report()
+                self.publisher.delivery.report()
             }
         }
     }
 
     fn idle(&mut self) -> Result<(), SinkError> {
         // A message for which there was no room.
-        self.post.send_next(&mut self.post.link());
-        self.post.delivery.report()
+        self.publisher.send_next(&mut self.publisher.link());
+        self.publisher.delivery.report()
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        let connected = self.post.link().client.is_some();
+        let connected = self.publisher.link().client.is_some();
         if connected {
-            self.post.delivery.wait_until_empty(FAREWELL);
+            self.publisher.delivery.wait_until_empty(FAREWELL);
         }
         self.end()
     }
@@ -234,11 +231,11 @@ impl Sink for Mqtt {
 
 impl Mqtt {
     fn end(&mut self) -> Result<(), SinkError> {
-        let saved = self.post.delivery.close();
-        let client = self.post.link().client.take();
+        let saved = self.publisher.delivery.close();
+        let client = self.publisher.link().client.take();
         if let Some(client) = client {
             // A last will is only for those who leave without a word.
-            let topic = format!("{}/status", self.post.prefix);
+            let topic = format!("{}/status", self.publisher.prefix);
             client.publish(&topic, 0, true, OFFLINE.into());
             client.disconnect();
         }
@@ -268,7 +265,7 @@ mod tests {
 
     #[test]
     fn without_a_broker_events_wait_on_disk_and_the_trouble_is_said_once() {
-        let room = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         // A port that was free a moment ago.
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -276,7 +273,7 @@ mod tests {
             .unwrap()
             .port();
         let mut settings = MqttSettings::new(format!("mqtt://127.0.0.1:{port}/hall"));
-        settings.outbox.folder = Some(room.path().to_owned());
+        settings.outbox.folder = Some(dir.path().to_owned());
         settings.home_assistant = true;
         let mut mqtt = Mqtt::open(&settings).unwrap();
         mqtt.take(&messages::frame("cam", 1, 2.0)).unwrap();
@@ -295,16 +292,16 @@ mod tests {
             format!("mqtt mqtt://127.0.0.1:{port}: connection refused: no broker listens there")
         );
         assert_eq!(
-            mqtt.post.link().retained.len(),
+            mqtt.publisher.link().retained.len(),
             3,
             "two sensors and a state"
         );
         mqtt.finish().unwrap();
-        let mut outbox = Outbox::open("test", room.path(), &settings.outbox).unwrap();
+        let mut outbox = Outbox::open("test", dir.path(), &settings.outbox).unwrap();
         assert_eq!(outbox.len(), 2);
-        let (_, parcel) = outbox.front().unwrap();
-        assert_eq!(parcel.address, "cam/event");
-        let event: serde_json::Value = serde_json::from_slice(&parcel.body).unwrap();
+        let (_, message) = outbox.front().unwrap();
+        assert_eq!(message.address, "cam/event");
+        let event: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
         assert_eq!(
             (&event["event_id"], &event["phase"]),
             (&"e1".into(), &"open".into())

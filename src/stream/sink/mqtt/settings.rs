@@ -3,17 +3,21 @@
 use std::{path::PathBuf, time::Duration};
 
 use rumqttc::Transport;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
-    super::{OutboxSettings, SinkError, quantity, secret, tls},
-    wire::Options,
+    super::{
+        super::redact::without_password, OutboxSettings, Sink, SinkError, SinkSettings, quantity,
+        secret, tls,
+    },
+    Mqtt,
+    wire::ConnectOptions,
 };
 
 /// Version of the protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Protocol {
     /// MQTT 3.1.1.
     #[default]
@@ -25,7 +29,7 @@ pub enum Protocol {
 }
 
 /// Settings of the sink `mqtt`.
-#[derive(Clone, PartialEq, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MqttSettings {
     /// `mqtt://user:password@host:1883/topic-prefix`, or `mqtts://` for TLS (port 8883). User and
@@ -97,6 +101,27 @@ impl std::fmt::Debug for MqttSettings {
     }
 }
 
+impl SinkSettings for MqttSettings {
+    fn describe(&self) -> String {
+        format!("mqtt {}", without_password(&self.url))
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let files = [
+            &mut self.password_file,
+            &mut self.ca,
+            &mut self.certificate,
+            &mut self.key,
+            &mut self.outbox.folder,
+        ];
+        files.into_iter().flatten().collect()
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(Mqtt::open(self)?))
+    }
+}
+
 fn default_qos() -> u8 {
     1
 }
@@ -110,21 +135,6 @@ fn default_home_assistant_prefix() -> String {
 }
 
 impl MqttSettings {
-    /// What [`Debug`](std::fmt::Debug) leaves out; never to be shown.
-    pub(in crate::stream) fn hidden(&self) -> String {
-        format!(
-            "{} {:?} {:?} {:?} {:?} {:?} {:?} {}",
-            self.url,
-            self.password_file,
-            self.password_env,
-            self.ca,
-            self.certificate,
-            self.key,
-            self.keep_alive,
-            self.home_assistant_prefix
-        )
-    }
-
     /// The defaults, for a broker.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -152,23 +162,20 @@ pub(super) struct Resolved {
     pub(super) name: String,
     pub(super) prefix: String,
     pub(super) folder: PathBuf,
-    pub(super) options: Options,
+    pub(super) options: ConnectOptions,
 }
 
 pub(super) fn resolve(settings: &MqttSettings) -> Result<Resolved, SinkError> {
     // Never with the password.
     let mut sink = "mqtt".to_owned();
-    let problem = |sink: &str, problem: String| SinkError::Setting {
-        sink: sink.to_owned(),
-        problem,
-    };
-    let url = Url::parse(&settings.url)
-        .map_err(|error| problem(&sink, format!("the url is none ({error}); {EXAMPLE}")))?;
+    let url = Url::parse(&settings.url).map_err(|error| {
+        SinkError::setting(&sink, format!("the url is none ({error}); {EXAMPLE}"))
+    })?;
     let (secure, default_port) = match url.scheme() {
         "mqtt" => (false, 1883),
         "mqtts" => (true, 8883),
         other => {
-            return Err(problem(
+            return Err(SinkError::setting(
                 &sink,
                 format!("{other}:// is not spoken; {EXAMPLE}"),
             ));
@@ -177,15 +184,16 @@ pub(super) fn resolve(settings: &MqttSettings) -> Result<Resolved, SinkError> {
     let host = url
         .host_str()
         .filter(|host| !host.is_empty())
-        .ok_or_else(|| problem(&sink, format!("the url names no host; {EXAMPLE}")))?
+        .ok_or_else(|| SinkError::setting(&sink, format!("the url names no host; {EXAMPLE}")))?
         .to_owned();
     let port = url.port().unwrap_or(default_port);
     let address = format!("{}://{host}:{port}", url.scheme());
     sink = format!("mqtt {address}");
-    let wrong = |text: String| problem(&sink, text);
+    let wrong = |text: String| SinkError::setting(&sink, text);
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong(format!(
-            "the url has more than a prefix after the host (write # and ? as %23 and %3F); {EXAMPLE}"
+            "the url has more than a prefix after the host (write # and ? as %23 and %3F); \
+             {EXAMPLE}"
         )));
     }
     if secure && host.starts_with('[') {
@@ -265,7 +273,7 @@ pub(super) fn resolve(settings: &MqttSettings) -> Result<Resolved, SinkError> {
         None => own_id(&folder),
     };
     Ok(Resolved {
-        options: Options {
+        options: ConnectOptions {
             protocol: settings.protocol,
             client_id,
             host,

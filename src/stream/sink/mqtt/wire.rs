@@ -36,7 +36,7 @@ pub(super) const OFFLINE: &str = "offline";
 
 /// How to reach the broker.
 #[derive(Clone)]
-pub(super) struct Options {
+pub(super) struct ConnectOptions {
     pub(super) protocol: Protocol,
     pub(super) client_id: String,
     pub(super) host: String,
@@ -90,7 +90,7 @@ impl Client {
 }
 
 /// What the connection did.
-pub(super) enum Happened {
+pub(super) enum LinkEvent {
     /// The broker took us; it remembers what was on its way and goes on with that.
     Connected { resumed: bool },
     /// The message on its way has arrived.
@@ -130,7 +130,7 @@ pub(super) enum Connection {
 }
 
 /// Prepares a connection; the first [`Connection::next`] makes it.
-pub(super) fn connect(options: &Options, unfinished: Unfinished) -> (Client, Connection) {
+pub(super) fn connect(options: &ConnectOptions, unfinished: Unfinished) -> (Client, Connection) {
     let goes_on = !unfinished.is_empty();
     match options.protocol {
         Protocol::V3 => {
@@ -150,9 +150,10 @@ pub(super) fn connect(options: &Options, unfinished: Unfinished) -> (Client, Con
     }
 }
 
-fn options3(options: &Options) -> Options3 {
-    let mut made = Options3::new(&options.client_id, &options.host, options.port);
-    made.set_transport(options.transport.clone())
+fn options3(options: &ConnectOptions) -> Options3 {
+    let mut found = Options3::new(&options.client_id, &options.host, options.port);
+    found
+        .set_transport(options.transport.clone())
         .set_keep_alive(options.keep_alive)
         .set_clean_session(!options.keep_session)
         .set_inflight(IN_FLIGHT)
@@ -164,13 +165,13 @@ fn options3(options: &Options) -> Options3 {
             true,
         ));
     if let Some((user, password)) = &options.login {
-        made.set_credentials(user, password);
+        found.set_credentials(user, password);
     }
-    made
+    found
 }
 
-fn options5(options: &Options) -> Options5 {
-    let mut made = Options5::new(&options.client_id, &options.host, options.port);
+fn options5(options: &ConnectOptions) -> Options5 {
+    let mut found = Options5::new(&options.client_id, &options.host, options.port);
     let will = Will5::new(
         &options.status_topic,
         OFFLINE,
@@ -178,39 +179,40 @@ fn options5(options: &Options) -> Options5 {
         true,
         None,
     );
-    made.set_transport(options.transport.clone())
+    found
+        .set_transport(options.transport.clone())
         .set_keep_alive(options.keep_alive)
         .set_clean_start(!options.keep_session)
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_last_will(will);
     if options.keep_session {
-        made.set_session_expiry_interval(Some(SESSION.as_secs() as u32));
+        found.set_session_expiry_interval(Some(SESSION.as_secs() as u32));
     }
     if let Some((user, password)) = &options.login {
-        made.set_credentials(user, password);
+        found.set_credentials(user, password);
     }
-    made
+    found
 }
 
 impl Connection {
     /// Waits until something happens; an error, in words, is the end of this connection.
-    pub(super) fn next(&mut self) -> Result<Happened, String> {
+    pub(super) fn next(&mut self) -> Result<LinkEvent, String> {
         match self {
             Self::V3(connection) => match connection.recv() {
-                Ok(Ok(event)) => Ok(happened3(event)),
+                Ok(Ok(event)) => Ok(event3(event)),
                 Ok(Err(error)) => Err(explain3(&error)),
-                Err(_) => Ok(Happened::Ended),
+                Err(_) => Ok(LinkEvent::Ended),
             },
             Self::V5(connection) => match connection.recv() {
-                Ok(Ok(event)) => Ok(happened5(event)),
+                Ok(Ok(event)) => Ok(event5(event)),
                 // The connection is lost by it, and would be again.
                 Ok(Err(Error5::MqttState(State5::OutgoingPacketTooLarge { pkt_size, max }))) => {
-                    Ok(Happened::Refused(format!(
+                    Ok(LinkEvent::Refused(format!(
                         "its {pkt_size} bytes are more than the broker takes, which is {max}"
                     )))
                 }
                 Ok(Err(error)) => Err(explain5(&error)),
-                Err(_) => Ok(Happened::Ended),
+                Err(_) => Ok(LinkEvent::Ended),
             },
         }
     }
@@ -246,33 +248,33 @@ impl Connection {
     }
 }
 
-fn happened3(event: Event3) -> Happened {
+fn event3(event: Event3) -> LinkEvent {
     match event {
-        Event3::Incoming(Packet3::ConnAck(answer)) => Happened::Connected {
+        Event3::Incoming(Packet3::ConnAck(answer)) => LinkEvent::Connected {
             resumed: answer.session_present,
         },
-        Event3::Incoming(Packet3::PubAck(_) | Packet3::PubComp(_)) => Happened::Delivered,
-        Event3::Outgoing(Outgoing::Disconnect) => Happened::Ended,
-        _ => Happened::Nothing,
+        Event3::Incoming(Packet3::PubAck(_) | Packet3::PubComp(_)) => LinkEvent::Delivered,
+        Event3::Outgoing(Outgoing::Disconnect) => LinkEvent::Ended,
+        _ => LinkEvent::Nothing,
     }
 }
 
-fn happened5(event: Event5) -> Happened {
+fn event5(event: Event5) -> LinkEvent {
     match event {
-        Event5::Incoming(Packet5::ConnAck(answer)) => Happened::Connected {
+        Event5::Incoming(Packet5::ConnAck(answer)) => LinkEvent::Connected {
             resumed: answer.session_present,
         },
         Event5::Incoming(Packet5::PubAck(ack)) => match ack.reason {
-            Ack5::Success | Ack5::NoMatchingSubscribers => Happened::Delivered,
-            reason => Happened::Refused(format!("the broker refused it: {reason:?}")),
+            Ack5::Success | Ack5::NoMatchingSubscribers => LinkEvent::Delivered,
+            reason => LinkEvent::Refused(format!("the broker refused it: {reason:?}")),
         },
         Event5::Incoming(Packet5::PubRec(ack)) => match ack.reason {
-            Rec5::Success | Rec5::NoMatchingSubscribers => Happened::Nothing,
-            reason => Happened::Refused(format!("the broker refused it: {reason:?}")),
+            Rec5::Success | Rec5::NoMatchingSubscribers => LinkEvent::Nothing,
+            reason => LinkEvent::Refused(format!("the broker refused it: {reason:?}")),
         },
-        Event5::Incoming(Packet5::PubComp(_)) => Happened::Delivered,
-        Event5::Outgoing(Outgoing::Disconnect) => Happened::Ended,
-        _ => Happened::Nothing,
+        Event5::Incoming(Packet5::PubComp(_)) => LinkEvent::Delivered,
+        Event5::Outgoing(Outgoing::Disconnect) => LinkEvent::Ended,
+        _ => LinkEvent::Nothing,
     }
 }
 
@@ -372,7 +374,8 @@ fn explain_rustls(error: &rustls::Error) -> String {
         Error::InvalidMessage(_) => "the broker does not speak TLS on this port".to_owned(),
         Error::AlertReceived(alert) => {
             format!(
-                "the broker ended the TLS handshake ({alert:?}); it may want a certificate: set certificate and key"
+                "the broker ended the TLS handshake ({alert:?}); it may want a certificate: set \
+                 certificate and key"
             )
         }
         other => format!("TLS: {other}"),

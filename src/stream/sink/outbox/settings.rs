@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
     super::{SinkError, quantity},
-    parcel::hex,
+    message::hex,
 };
 
 /// How much waits, and where.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct OutboxSettings {
     /// The folder; every sink needs one of its own. By default one named after the sink, below the

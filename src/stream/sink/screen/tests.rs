@@ -53,8 +53,8 @@ fn pixels_are_packed_in_every_depth_and_padding_stays() {
 
 #[test]
 fn a_file_shows_the_latest_and_is_not_drawn_too_often() {
-    let room = tempfile::tempdir().unwrap();
-    let path = room.path().join("hud.png");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hud.png");
     let mut settings = ScreenSettings::new(&path);
     (settings.width, settings.height) = (640, 480);
     let mut screen = Screen::open(&settings).unwrap();

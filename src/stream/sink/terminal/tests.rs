@@ -56,8 +56,10 @@ fn people_get_a_line_an_event_and_none_a_frame() {
     assert_eq!(
         lines,
         [
-            "2026-03-04T05:06:07.089Z  cam  event e1 opened: score 9.0000, threshold 4.0000, p-value 1.00e-2, 1 region",
-            "2026-03-04T05:06:07.089Z  cam  event e1 closed after 12 frames (normal frames): score 9.0000, threshold 4.0000, p-value 1.00e-2, 1 region",
+            "2026-03-04T05:06:07.089Z  cam  event e1 opened: score 9.0000, threshold 4.0000, \
+             p-value 1.00e-2, 1 region",
+            "2026-03-04T05:06:07.089Z  cam  event e1 closed after 12 frames (normal frames): \
+             score 9.0000, threshold 4.0000, p-value 1.00e-2, 1 region",
             "2026-03-04T05:06:07.089Z  cam  drifted: the light is darker",
         ]
     );

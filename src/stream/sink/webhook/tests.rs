@@ -14,9 +14,9 @@ fn answers_say_whether_to_try_again() {
 
 #[test]
 fn wrong_settings_are_named_and_never_with_secrets() {
-    let room = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let open = |text: &str| {
-        let folder = room.path().display();
+        let folder = dir.path().display();
         let text = format!("outbox.folder = '{folder}'\n{text}");
         Webhook::open(&toml::from_str::<WebhookSettings>(&text).unwrap())
             .err()

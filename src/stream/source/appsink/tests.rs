@@ -1,19 +1,19 @@
 use std::{env, process::Command};
 
 use super::{
-    super::{child::ChildSource, command_line::GST_LAUNCH, splitter::Splitter},
+    super::{child_process::ChildSource, command_line::GST_LAUNCH, splitter::Splitter},
     *,
 };
 use crate::frame::Samples;
 
-const FILE: Manner = Manner {
+const FILE: ChildOptions = ChildOptions {
     live: false,
     ends: true,
     fails_for_good: true,
     timeout: None,
 };
 
-const CAMERA: Manner = Manner {
+const CAMERA: ChildOptions = ChildOptions {
     live: true,
     ends: false,
     fails_for_good: false,
@@ -32,14 +32,14 @@ fn command(elements: &str) -> CommandLine {
     }
 }
 
-fn open(elements: &str, manner: Manner) -> Result<AppSource, SourceError> {
+fn open(elements: &str, options: ChildOptions) -> Result<AppSource, SourceError> {
     let settings = SourceSettings::default();
     AppSource::open(
         "camera",
         &command(elements),
         Some("rtsp://me:secret@nowhere"),
         &settings,
-        manner,
+        options,
     )
 }
 
@@ -78,7 +78,8 @@ fn padded_planes_are_those_that_the_child_writes() {
         // Rows of 4n + 2 bytes, which GStreamer pads.
         let (width, height) = (62, 46);
         let elements = format!(
-            "videotestsrc pattern=smpte75 horizontal-speed=3 num-buffers=5 ! video/x-raw,format={name},width={width},height={height}"
+            "videotestsrc pattern=smpte75 horizontal-speed=3 num-buffers=5 ! \
+             video/x-raw,format={name},width={width},height={height}"
         );
         let stride = (width as usize * bytes).next_multiple_of(4);
         let layout = RawLayout::new(format, width, height)
@@ -132,7 +133,8 @@ fn a_picture_that_says_itself_where_its_samples_lie() {
 
 #[test]
 fn a_live_picture_is_as_old_as_its_timestamp() {
-    let elements = "videotestsrc is-live=true ! video/x-raw,format=GRAY8,width=8,height=4 ! identity sleep-time=2000000";
+    let elements = "videotestsrc is-live=true ! video/x-raw,format=GRAY8,width=8,height=4 ! \
+        identity sleep-time=2000000";
     let mut source = open(elements, CAMERA).unwrap();
     let mut frame = Frame::blank("camera");
     while source.read(&mut frame).unwrap() != Arrival::Frame {}
@@ -162,15 +164,18 @@ fn ends_and_errors_are_told_apart() {
         "{error}"
     );
 
-    for (manner, permanent) in [(FILE, true), (CAMERA, false)] {
-        let missing = open("filesrc location=/nowhere/clip ! decodebin", manner);
+    for (options, permanent) in [(FILE, true), (CAMERA, false)] {
+        let missing = open("filesrc location=/nowhere/clip ! decodebin", options);
         let error = missing.err().unwrap();
         assert_eq!(error.is_permanent(), permanent);
-        let said = error.to_string();
-        assert!(said.starts_with("camera: GStreamer's filesrc"), "{said}");
+        let logged = error.to_string();
         assert!(
-            said.contains("No such file \"/nowhere/clip\"") && !said.contains('\n'),
-            "{said}"
+            logged.starts_with("camera: GStreamer's filesrc"),
+            "{logged}"
+        );
+        assert!(
+            logged.contains("No such file \"/nowhere/clip\"") && !logged.contains('\n'),
+            "{logged}"
         );
     }
     let error = open("nosuchelement ! decodebin", CAMERA).err().unwrap();
@@ -182,12 +187,12 @@ fn ends_and_errors_are_told_apart() {
 
 #[test]
 fn silence_is_noticed() {
-    let manner = Manner {
+    let options = ChildOptions {
         timeout: Some(Duration::from_millis(300)),
         ..CAMERA
     };
     let elements = "videotestsrc is-live=true ! valve drop=true ! video/x-raw,format=GRAY8";
-    let (frames, end) = drain(&mut open(elements, manner).unwrap());
+    let (frames, end) = drain(&mut open(elements, options).unwrap());
     assert_eq!(
         (frames.len(), end.unwrap_err().to_string().as_str()),
         (0, "camera: no frame for 300ms")
@@ -201,9 +206,9 @@ fn passwords_are_not_repeated() {
         Ok(mut source) => drain(&mut source),
         Err(error) => (Vec::new(), Err(error)),
     };
-    let said = end.unwrap_err().to_string();
+    let logged = end.unwrap_err().to_string();
     assert!(
-        said.contains("GStreamer") && !said.contains("secret"),
-        "{said}"
+        logged.contains("GStreamer") && !logged.contains("secret"),
+        "{logged}"
     );
 }

@@ -11,12 +11,12 @@ fn write(folder: &Path, name: &str, value: u8) {
 }
 
 fn open(path: &Path, settings: &str) -> Result<Folder, SourceError> {
-    again(path, settings, &Given::default())
+    again(path, settings, &SeenFiles::default())
 }
 
 /// Opens a folder that gave pictures before.
-fn again(path: &Path, settings: &str, given: &Given) -> Result<Folder, SourceError> {
-    Folder::open("folder", path, &toml::from_str(settings).unwrap(), given)
+fn again(path: &Path, settings: &str, seen: &SeenFiles) -> Result<Folder, SourceError> {
+    Folder::open("folder", path, &toml::from_str(settings).unwrap(), seen)
 }
 
 /// The name of the next frame's file, waited for.
@@ -39,8 +39,8 @@ fn next(folder: &mut Folder) -> Result<String, SourceError> {
 
 #[test]
 fn pictures_that_are_there_come_in_natural_order() {
-    let room = tempfile::tempdir().unwrap();
-    let folder = room.path();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
     for name in [
         "f10.pgm",
         "f9.pgm",
@@ -64,8 +64,8 @@ fn pictures_that_are_there_come_in_natural_order() {
 
 #[test]
 fn pictures_arrive_once_they_are_whole() {
-    let room = tempfile::tempdir().unwrap();
-    let folder = room.path();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
     write(folder, "a.pgm", 1);
     let mut source = open(folder, "").unwrap();
     assert_eq!(next(&mut source).unwrap(), "a.pgm");
@@ -87,12 +87,12 @@ fn pictures_arrive_once_they_are_whole() {
 
 #[test]
 fn only_new_pictures_where_that_is_asked() {
-    let room = tempfile::tempdir().unwrap();
-    write(room.path(), "old.pgm", 1);
-    let mut source = open(room.path(), "new = 'only'").unwrap();
-    write(room.path(), "new.pgm", 2);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "old.pgm", 1);
+    let mut source = open(dir.path(), "new = 'only'").unwrap();
+    write(dir.path(), "new.pgm", 2);
     assert_eq!(next(&mut source).unwrap(), "new.pgm");
-    let error = open(room.path(), "new = 'only'\nwatch = false")
+    let error = open(dir.path(), "new = 'only'\nwatch = false")
         .err()
         .unwrap();
     assert!(
@@ -103,14 +103,14 @@ fn only_new_pictures_where_that_is_asked() {
 
 #[test]
 fn what_nobody_announces_is_found_by_looking_twice() {
-    let room = tempfile::tempdir().unwrap();
-    write(room.path(), "a.pgm", 1);
-    let mut source = open(room.path(), "").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.pgm", 1);
+    let mut source = open(dir.path(), "").unwrap();
     assert_eq!(next(&mut source).unwrap(), "a.pgm");
     // As over a network: nothing is heard.
     let (_sender, silence) = sync_channel(1);
     source.watching.as_mut().unwrap().events = silence;
-    write(room.path(), "b.pgm", 2);
+    write(dir.path(), "b.pgm", 2);
     source.look().unwrap();
     assert!(source.waiting.is_empty());
     source.look().unwrap();
@@ -118,10 +118,10 @@ fn what_nobody_announces_is_found_by_looking_twice() {
     source.look().unwrap();
     assert!(source.waiting.is_empty());
     // A network folder that is away for a moment looks empty.
-    let path = room.path().join("a.pgm");
-    fs::rename(&path, room.path().join("a")).unwrap();
+    let path = dir.path().join("a.pgm");
+    fs::rename(&path, dir.path().join("a")).unwrap();
     source.look().unwrap();
-    fs::rename(room.path().join("a"), &path).unwrap();
+    fs::rename(dir.path().join("a"), &path).unwrap();
     source.look().unwrap();
     source.look().unwrap();
     assert!(source.waiting.is_empty() && source.found.is_empty());
@@ -129,14 +129,14 @@ fn what_nobody_announces_is_found_by_looking_twice() {
 
 #[test]
 fn announcements_for_which_there_is_no_room_are_found() {
-    let room = tempfile::tempdir().unwrap();
-    let mut source = open(room.path(), "").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = open(dir.path(), "").unwrap();
     let watching = source.watching.as_mut().unwrap();
     let (_sender, silence) = sync_channel(1);
     watching.events = silence;
     // As when the queue is full.
     watching.missed.store(true, Ordering::Relaxed);
-    write(room.path(), "a.pgm", 1);
+    write(dir.path(), "a.pgm", 1);
     let mut frame = Frame::blank("folder");
     assert_eq!(source.read(&mut frame).unwrap(), Arrival::Nothing);
     assert_eq!(source.found.len(), 1);
@@ -146,11 +146,11 @@ fn announcements_for_which_there_is_no_room_are_found() {
 
 #[test]
 fn many_pictures_at_once_all_arrive() {
-    let room = tempfile::tempdir().unwrap();
-    let mut source = open(room.path(), "").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = open(dir.path(), "").unwrap();
     let many = ANNOUNCEMENTS + 500;
     for i in 0..many {
-        write(room.path(), &format!("{i}.pgm"), 1);
+        write(dir.path(), &format!("{i}.pgm"), 1);
     }
     let mut names = std::collections::HashSet::new();
     while names.len() < many {
@@ -164,15 +164,15 @@ fn many_pictures_at_once_all_arrive() {
 
 #[test]
 fn what_was_given_does_not_come_again() {
-    let room = tempfile::tempdir().unwrap();
-    let (folder, aside) = (room.path().join("day"), room.path().join("aside"));
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, aside) = (dir.path().join("day"), dir.path().join("aside"));
     fs::create_dir(&folder).unwrap();
     for name in ["1.pgm", "2.pgm", "3.pgm", "4.pgm"] {
         write(&folder, name, 1);
     }
     fs::write(folder.join("1.pgm"), "no picture").unwrap();
-    let given = Given::default();
-    let mut source = again(&folder, "", &given).unwrap();
+    let seen = SeenFiles::default();
+    let mut source = again(&folder, "", &seen).unwrap();
     assert!(next(&mut source).unwrap_err().is_of_one_frame());
     assert_eq!(next(&mut source).unwrap(), "2.pgm");
 
@@ -180,7 +180,7 @@ fn what_was_given_does_not_come_again() {
     fs::rename(&folder, &aside).unwrap();
     assert!(!next(&mut source).unwrap_err().is_of_one_frame());
     drop(source);
-    assert!(again(&folder, "", &given).is_err());
+    assert!(again(&folder, "", &seen).is_err());
     fs::write(
         aside.join("2.pgm"),
         b"P5 3 1 255
@@ -189,12 +189,12 @@ abc",
     .unwrap();
     write(&aside, "5.pgm", 1);
     fs::rename(&aside, &folder).unwrap();
-    let mut source = again(&folder, "", &given).unwrap();
+    let mut source = again(&folder, "", &seen).unwrap();
     for expected in ["2.pgm", "3.pgm", "4.pgm", "5.pgm"] {
         assert_eq!(next(&mut source).unwrap(), expected);
     }
     drop(source);
-    let mut source = again(&folder, "watch = false", &given).unwrap();
+    let mut source = again(&folder, "watch = false", &seen).unwrap();
     assert_eq!(next(&mut source).unwrap(), "the end");
     // Another source of the same folder has its own.
     assert_eq!(open(&folder, "watch = false").unwrap().waiting.len(), 5);
@@ -202,20 +202,20 @@ abc",
 
 #[test]
 fn only_new_pictures_are_those_since_the_first_opening() {
-    let room = tempfile::tempdir().unwrap();
-    write(room.path(), "old.pgm", 1);
-    let given = Given::default();
-    drop(again(room.path(), "new = 'only'", &given).unwrap());
-    write(room.path(), "new.pgm", 2);
-    let mut source = again(room.path(), "new = 'only'", &given).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "old.pgm", 1);
+    let seen = SeenFiles::default();
+    drop(again(dir.path(), "new = 'only'", &seen).unwrap());
+    write(dir.path(), "new.pgm", 2);
+    let mut source = again(dir.path(), "new = 'only'", &seen).unwrap();
     assert_eq!(next(&mut source).unwrap(), "new.pgm");
     assert!(source.waiting.is_empty());
 }
 
 #[test]
 fn a_folder_that_goes_is_lost() {
-    let room = tempfile::tempdir().unwrap();
-    let folder = room.path().join("day");
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("day");
     let missing = open(&folder, "").err().unwrap();
     assert!(!missing.is_permanent());
     assert_eq!(missing.to_string(), "folder: there is no such folder");

@@ -127,7 +127,8 @@ fn recognise(bytes: &[u8], ended: bool) -> Result<Option<Splitter>, String> {
         return Ok(None);
     }
     Err(format!(
-        "the stream starts with {}, which is none of JPEG, PNG, PNM, PAM and Y4M; raw frames need the settings format, width and height",
+        "the stream starts with {}, which is none of JPEG, PNG, PNM, PAM and Y4M; raw frames need \
+         the settings format, width and height",
         first_bytes(bytes)
     ))
 }

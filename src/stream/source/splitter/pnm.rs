@@ -84,7 +84,8 @@ fn header(bytes: &[u8]) -> Result<Option<Header>, String> {
                 .to_owned(),
         ),
         _ => Err(format!(
-            "{} in place of a PNM picture: what came before it was of another size than its header said",
+            "{} in place of a PNM picture: what came before it was of another size than its \
+             header said",
             first_bytes(bytes)
         )),
     }

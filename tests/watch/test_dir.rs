@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::tiny;
 
 /// A folder of its own for each test.
-pub(crate) struct Room {
+pub(crate) struct TestDir {
     folder: tempfile::TempDir,
 }
 
-impl Room {
+impl TestDir {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut bundle = tiny::writer().finish().unwrap();
@@ -57,7 +57,7 @@ impl Room {
     }
 }
 
-impl Room {
+impl TestDir {
     /// The address of an endless camera: of every `period` raw frames the last two have a spot.
     pub(crate) fn line(&self, period: usize) -> String {
         let raw: Vec<u8> = (0..period)

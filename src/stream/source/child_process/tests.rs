@@ -1,19 +1,19 @@
 use super::*;
 
-const MANNER: Manner = Manner {
+const MANNER: ChildOptions = ChildOptions {
     live: false,
     ends: true,
     fails_for_good: false,
     timeout: None,
 };
 
-fn open(command: &str, manner: Manner) -> ChildSource {
+fn open(command: &str, options: ChildOptions) -> ChildSource {
     ChildSource::open(
         "pipe",
         &CommandLine::shell(command),
         Splitter::Unknown,
         &SourceSettings::default(),
-        manner,
+        options,
     )
     .unwrap()
 }
@@ -38,7 +38,7 @@ fn a_child_gives_its_frames_and_ends() {
     let mut source = open("printf 'P5 2 1 255\\nabP5 2 1 255\\ncd'", MANNER);
     let (frames, end) = drain(&mut source);
     assert_eq!((frames, end.unwrap()), (2, Arrival::End));
-    let camera = Manner {
+    let camera = ChildOptions {
         ends: false,
         ..MANNER
     };
@@ -59,7 +59,7 @@ fn a_failure_tells_the_child_s_last_words() {
         error.to_string(),
         "pipe: sh ended with exit status: 3: 99998; 99999; 100000; no such camera"
     );
-    let file = Manner {
+    let file = ChildOptions {
         fails_for_good: true,
         ..MANNER
     };
@@ -75,11 +75,11 @@ fn a_failure_tells_the_child_s_last_words() {
 
 #[test]
 fn silence_is_noticed() {
-    let manner = Manner {
+    let options = ChildOptions {
         timeout: Some(Duration::from_millis(300)),
         ..MANNER
     };
-    let (_, end) = drain(&mut open("exec sleep 60", manner));
+    let (_, end) = drain(&mut open("exec sleep 60", options));
     assert_eq!(end.unwrap_err().to_string(), "pipe: no frame for 300ms");
 }
 
@@ -89,7 +89,8 @@ fn the_whole_group_is_gone_with_the_source() {
     let ids = folder.path().join("ids");
     // One that does not listen, and one that the shell started.
     let command = format!(
-        "trap '' INT; sleep 60 & echo $! $$ > '{0}.new'; mv '{0}.new' '{0}'; printf 'P5 1 1 255\\na'; wait; sleep 60",
+        "trap '' INT; sleep 60 & echo $! $$ > '{0}.new'; mv '{0}.new' '{0}'; printf 'P5 1 1 \
+         255\\na'; wait; sleep 60",
         ids.display()
     );
     let mut source = open(&command, MANNER);

@@ -12,14 +12,14 @@ use super::{
         super::backoff::Backoff,
         delivery::{Delivery, attempts},
     },
-    wire::{Client, Happened, ONLINE, Options, Unfinished, connect},
+    wire::{Client, ConnectOptions, LinkEvent, ONLINE, Unfinished, connect},
 };
 
 /// A connection that held for so long was a good one.
 const GOOD: Duration = Duration::from_secs(5);
 
 /// What the two threads share.
-pub(super) struct Post {
+pub(super) struct Publisher {
     pub(super) delivery: Delivery,
     pub(super) prefix: String,
     pub(super) qos: u8,
@@ -37,13 +37,13 @@ pub(super) struct Link {
     pub(super) retained: BTreeMap<String, Vec<u8>>,
 }
 
-impl Post {
+impl Publisher {
     pub(super) fn link(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a connection, until the sink ends.
-    pub(super) fn work(&self, options: &Options) {
+    pub(super) fn work(&self, options: &ConnectOptions) {
         let mut back_off = attempts();
         let mut unfinished = Unfinished::Nothing;
         while !self.delivery.is_ending() {
@@ -51,15 +51,15 @@ impl Post {
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 self.run(options, std::mem::take(&mut unfinished), &mut back_off)
             }));
-            let ended = ran.unwrap_or_else(|_| End::Lost {
+            let ended = ran.unwrap_or_else(|_| LinkEnd::Lost {
                 problem: "cannot start a client; are there too many open files?".to_owned(),
                 unfinished: Unfinished::Nothing,
             });
             self.link().client = None;
             match ended {
-                End::Asked => return,
-                End::Again => {}
-                End::Lost {
+                LinkEnd::Asked => return,
+                LinkEnd::Again => {}
+                LinkEnd::Lost {
                     problem,
                     unfinished: going,
                 } => {
@@ -74,20 +74,25 @@ impl Post {
     }
 
     /// One connection.
-    fn run(&self, options: &Options, unfinished: Unfinished, back_off: &mut Backoff) -> End {
+    fn run(
+        &self,
+        options: &ConnectOptions,
+        unfinished: Unfinished,
+        back_off: &mut Backoff,
+    ) -> LinkEnd {
         let (client, mut connection) = connect(options, unfinished);
         let mut since: Option<Instant> = None;
         loop {
             match connection.next() {
-                Ok(Happened::Connected { resumed }) => {
+                Ok(LinkEvent::Connected { resumed }) => {
                     since = Some(Instant::now());
                     self.connected(&client, resumed && options.keep_session, options);
                     // Who asked for the end before could not say goodbye with this client.
                     if self.delivery.is_ending() {
-                        return End::Asked;
+                        return LinkEnd::Asked;
                     }
                 }
-                Ok(Happened::Delivered) => {
+                Ok(LinkEvent::Delivered) => {
                     let mut link = self.link();
                     if let Some(number) = link.on_its_way.take() {
                         self.delivery.delivered(number);
@@ -96,14 +101,14 @@ impl Post {
                     }
                     self.send_next(&mut link);
                 }
-                Ok(Happened::Refused(reason)) => {
+                Ok(LinkEvent::Refused(reason)) => {
                     if let Some(number) = self.link().on_its_way.take() {
                         self.delivery.refused(number, &reason);
                     }
-                    return End::Again;
+                    return LinkEnd::Again;
                 }
-                Ok(Happened::Ended) => return End::Asked,
-                Ok(Happened::Nothing) => {}
+                Ok(LinkEvent::Ended) => return LinkEnd::Asked,
+                Ok(LinkEvent::Nothing) => {}
                 Err(problem) => {
                     if since.is_some_and(|since| since.elapsed() >= GOOD) {
                         self.delivery.well();
@@ -114,7 +119,7 @@ impl Post {
                     if unfinished.is_empty() {
                         self.link().on_its_way = None;
                     }
-                    return End::Lost {
+                    return LinkEnd::Lost {
                         problem,
                         unfinished,
                     };
@@ -123,7 +128,7 @@ impl Post {
         }
     }
 
-    fn connected(&self, client: &Client, resumed: bool, options: &Options) {
+    fn connected(&self, client: &Client, resumed: bool, options: &ConnectOptions) {
         let mut link = self.link();
         client.publish(&options.status_topic, 0, true, ONLINE.into());
         for (topic, body) in &link.retained {
@@ -141,9 +146,9 @@ impl Post {
         let (Some(client), None) = (&link.client, link.on_its_way) else {
             return;
         };
-        if let Some((number, parcel)) = self.delivery.front() {
-            let topic = format!("{}/{}", self.prefix, parcel.address);
-            if client.publish(&topic, self.qos, false, parcel.body) {
+        if let Some((number, message)) = self.delivery.front() {
+            let topic = format!("{}/{}", self.prefix, message.address);
+            if client.publish(&topic, self.qos, false, message.body) {
                 link.on_its_way = Some(number);
             }
         }
@@ -159,7 +164,7 @@ impl Post {
 }
 
 /// Why a connection ended.
-enum End {
+enum LinkEnd {
     /// The sink ends.
     Asked,
     /// Another one is wanted at once.

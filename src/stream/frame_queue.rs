@@ -1,4 +1,4 @@
-//! The bounded queues between sources and the model: a lane for each source, taken from in turn.
+//! The bounded queues between sources and the model: one for each source, taken from in turn.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,11 +9,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What happens to a frame for which a lane has no room.
+/// What happens to a frame for which a queue has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// The oldest frame of the lane is lost, and counted: what is judged is the present.
+    /// The oldest frame that waits is lost, and counted: what is judged is the present.
     Latest,
     /// The source waits: every frame is judged.
     All,
@@ -21,7 +21,7 @@ pub enum Policy {
 
 impl Policy {
     /// Where none is set: the latest of a live source, all of another.
-    pub fn usual(live: bool) -> Self {
+    pub fn default_for(live: bool) -> Self {
         if live { Self::Latest } else { Self::All }
     }
 }
@@ -35,25 +35,25 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Bounded lanes, each with its writer; one reader takes from them in turn, so that a fast source
+/// Bounded queues, each with its writer; one reader takes from them in turn, so that a fast source
 /// does not starve a slow one.
 #[derive(Debug)]
-pub(super) struct Intake<T> {
-    lanes: Mutex<Lanes<T>>,
+pub(super) struct FrameQueue<T> {
+    queues: Mutex<Queues<T>>,
     arrived: Condvar,
     taken: Condvar,
     depth: usize,
 }
 
 #[derive(Debug)]
-struct Lanes<T> {
+struct Queues<T> {
     queues: BTreeMap<usize, VecDeque<T>>,
-    /// The lane that was taken from last.
+    /// The source that was taken from last.
     last: usize,
     closed: bool,
 }
 
-/// What became of a frame that was put into a lane.
+/// What became of a frame that was put into its queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Put<T> {
     /// It waits for its turn.
@@ -64,11 +64,11 @@ pub(super) enum Put<T> {
     Closed,
 }
 
-impl<T> Intake<T> {
-    /// Lanes of room for `depth` frames each, at least 1.
+impl<T> FrameQueue<T> {
+    /// Queues with room for `depth` frames each, at least 1.
     pub(super) fn new(depth: usize) -> Self {
         Self {
-            lanes: Mutex::new(Lanes {
+            queues: Mutex::new(Queues {
                 queues: BTreeMap::new(),
                 last: 0,
                 closed: false,
@@ -79,29 +79,29 @@ impl<T> Intake<T> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
+    fn lock(&self) -> MutexGuard<'_, Queues<T>> {
         // No code that holds the lock can panic half-way through a change.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a frame into a lane. Where it has to wait for room, `ended` is asked now and then
-    /// whether it still should.
+    /// Puts a frame into the queue of its source. Where it has to wait for room, `ended` is asked
+    /// now and then whether it still should.
     pub(super) fn put(
         &self,
-        lane: usize,
+        source: usize,
         item: T,
         policy: Policy,
         ended: &dyn Fn() -> bool,
     ) -> Put<T> {
-        let mut lanes = self.lock();
+        let mut queues = self.lock();
         loop {
-            if lanes.closed {
+            if queues.closed {
                 return Put::Closed;
             }
             let depth = self.depth;
-            let queue = lanes
+            let queue = queues
                 .queues
-                .entry(lane)
+                .entry(source)
                 .or_insert_with(|| VecDeque::with_capacity(depth));
             let full = queue.len() >= depth;
             if !full || policy == Policy::Latest {
@@ -113,39 +113,42 @@ impl<T> Intake<T> {
             if ended() {
                 return Put::Closed;
             }
-            lanes = self
+            queues = self
                 .taken
-                .wait_timeout(lanes, Duration::from_millis(100))
+                .wait_timeout(queues, Duration::from_millis(100))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
     }
 
-    /// The next frame: of the lane after the one that was taken from last. `None` if there is none
-    /// within `patience`.
+    /// The next frame: of the source after the one that was taken from last. `None` if there is
+    /// none within `patience`.
     pub(super) fn take(&self, patience: Duration) -> Option<T> {
         let until = Instant::now() + patience;
-        let mut lanes = self.lock();
+        let mut queues = self.lock();
         loop {
-            if let Some(item) = lanes.next() {
+            if let Some(item) = queues.next() {
                 self.taken.notify_all();
                 return Some(item);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || lanes.closed {
+            if left.is_zero() || queues.closed {
                 return None;
             }
-            lanes = self
+            queues = self
                 .arrived
-                .wait_timeout(lanes, left)
+                .wait_timeout(queues, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
     }
 
-    /// Whether no frame waits in a lane.
-    pub(super) fn is_empty(&self, lane: usize) -> bool {
-        self.lock().queues.get(&lane).is_none_or(VecDeque::is_empty)
+    /// Whether no frame of a source waits.
+    pub(super) fn is_empty(&self, source: usize) -> bool {
+        self.lock()
+            .queues
+            .get(&source)
+            .is_none_or(VecDeque::is_empty)
     }
 
     /// Lets no more frames in: writers that wait are sent away. Those that are in can be taken.
@@ -156,14 +159,14 @@ impl<T> Intake<T> {
     }
 }
 
-impl<T> Lanes<T> {
+impl<T> Queues<T> {
     fn next(&mut self) -> Option<T> {
         let waiting = self.queues.iter().filter(|(_, queue)| !queue.is_empty());
-        let lane = waiting
-            .map(|(&lane, _)| lane)
-            .min_by_key(|&lane| (lane <= self.last, lane))?;
-        self.last = lane;
-        self.queues.get_mut(&lane)?.pop_front()
+        let source = waiting
+            .map(|(&source, _)| source)
+            .min_by_key(|&source| (source <= self.last, source))?;
+        self.last = source;
+        self.queues.get_mut(&source)?.pop_front()
     }
 }
 
@@ -178,63 +181,63 @@ mod tests {
 
     #[test]
     fn the_oldest_is_lost_where_the_latest_is_wanted() {
-        let intake = Intake::new(2);
-        assert_eq!(intake.put(0, 'a', Policy::Latest, NEVER), Put::Waits);
-        assert_eq!(intake.put(0, 'b', Policy::Latest, NEVER), Put::Waits);
-        assert_eq!(intake.put(0, 'c', Policy::Latest, NEVER), Put::Lost('a'));
-        assert_eq!(intake.take(NOW), Some('b'));
-        assert_eq!(intake.take(NOW), Some('c'));
-        assert_eq!(intake.take(NOW), None);
+        let queue = FrameQueue::new(2);
+        assert_eq!(queue.put(0, 'a', Policy::Latest, NEVER), Put::Waits);
+        assert_eq!(queue.put(0, 'b', Policy::Latest, NEVER), Put::Waits);
+        assert_eq!(queue.put(0, 'c', Policy::Latest, NEVER), Put::Lost('a'));
+        assert_eq!(queue.take(NOW), Some('b'));
+        assert_eq!(queue.take(NOW), Some('c'));
+        assert_eq!(queue.take(NOW), None);
     }
 
     #[test]
-    fn lanes_are_taken_from_in_turn() {
-        let intake = Intake::new(4);
+    fn sources_are_taken_from_in_turn() {
+        let queue = FrameQueue::new(4);
         for item in ["a1", "a2", "a3"] {
-            intake.put(0, item, Policy::All, NEVER);
+            queue.put(0, item, Policy::All, NEVER);
         }
-        intake.put(3, "b1", Policy::All, NEVER);
-        intake.put(7, "c1", Policy::All, NEVER);
-        intake.put(7, "c2", Policy::All, NEVER);
+        queue.put(3, "b1", Policy::All, NEVER);
+        queue.put(7, "c1", Policy::All, NEVER);
+        queue.put(7, "c2", Policy::All, NEVER);
         let mut order = Vec::new();
-        while let Some(item) = intake.take(NOW) {
+        while let Some(item) = queue.take(NOW) {
             order.push(item);
         }
-        // The first is of the lane after 0, where it starts.
+        // The first is of the source after 0, where it starts.
         assert_eq!(order, ["b1", "c1", "a1", "c2", "a2", "a3"]);
     }
 
     #[test]
     fn a_source_waits_for_room_and_loses_nothing() {
-        let intake = Arc::new(Intake::new(1));
+        let queue = Arc::new(FrameQueue::new(1));
         let writer = thread::spawn({
-            let intake = Arc::clone(&intake);
+            let queue = Arc::clone(&queue);
             move || {
                 for item in 0..1000 {
-                    assert_eq!(intake.put(0, item, Policy::All, NEVER), Put::Waits);
+                    assert_eq!(queue.put(0, item, Policy::All, NEVER), Put::Waits);
                 }
             }
         });
         for item in 0..1000 {
-            assert_eq!(intake.take(Duration::from_secs(60)), Some(item));
+            assert_eq!(queue.take(Duration::from_secs(60)), Some(item));
         }
         writer.join().unwrap();
     }
 
     #[test]
     fn a_writer_that_waits_is_sent_away_at_the_end() {
-        let intake = Arc::new(Intake::new(1));
-        intake.put(0, 1, Policy::All, NEVER);
+        let queue = Arc::new(FrameQueue::new(1));
+        queue.put(0, 1, Policy::All, NEVER);
         let writer = thread::spawn({
-            let intake = Arc::clone(&intake);
-            move || intake.put(0, 2, Policy::All, NEVER)
+            let queue = Arc::clone(&queue);
+            move || queue.put(0, 2, Policy::All, NEVER)
         });
-        intake.close();
+        queue.close();
         assert_eq!(writer.join().unwrap(), Put::Closed);
-        assert_eq!(intake.take(Duration::from_secs(60)), Some(1));
-        assert_eq!(intake.take(Duration::from_secs(60)), None);
+        assert_eq!(queue.take(Duration::from_secs(60)), Some(1));
+        assert_eq!(queue.take(Duration::from_secs(60)), None);
         assert_eq!(
-            Intake::new(1).put(0, 1, Policy::All, &|| true),
+            FrameQueue::new(1).put(0, 1, Policy::All, &|| true),
             Put::Waits,
             "there is room"
         );

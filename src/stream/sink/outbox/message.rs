@@ -9,14 +9,14 @@ const SCHEMA_VERSION: u32 = 1;
 
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parcel {
+pub struct OutboxMessage {
     /// Where it goes, in the words of the sink.
     pub address: String,
     /// What is delivered.
     pub body: Vec<u8>,
 }
 
-impl Parcel {
+impl OutboxMessage {
     pub(super) fn bytes(&self) -> u64 {
         (self.address.len() + self.body.len()) as u64
     }
@@ -40,28 +40,28 @@ fn digest(address: &str, body: &[u8]) -> String {
 }
 
 /// The content of its file.
-pub(super) fn written(parcel: &Parcel) -> io::Result<Vec<u8>> {
+pub(super) fn written(message: &OutboxMessage) -> io::Result<Vec<u8>> {
     let header = Header {
         schema_version: SCHEMA_VERSION,
-        address: parcel.address.clone(),
-        bytes: parcel.body.len(),
-        sha256: digest(&parcel.address, &parcel.body),
+        address: message.address.clone(),
+        bytes: message.body.len(),
+        sha256: digest(&message.address, &message.body),
     };
     let mut file = serde_json::to_vec(&header)?;
     file.push(b'\n');
-    file.extend_from_slice(&parcel.body);
+    file.extend_from_slice(&message.body);
     Ok(file)
 }
 
 /// The message of a file; `None` for a file that is not what was written.
-pub(super) fn read(file: &[u8]) -> Option<Parcel> {
+pub(super) fn read(file: &[u8]) -> Option<OutboxMessage> {
     let end = file.iter().position(|&byte| byte == b'\n')?;
     let header: Header = serde_json::from_slice(&file[..end]).ok()?;
     let body = &file[end + 1..];
     let whole = header.schema_version == SCHEMA_VERSION
         && header.bytes == body.len()
         && header.sha256 == digest(&header.address, body);
-    whole.then(|| Parcel {
+    whole.then(|| OutboxMessage {
         address: header.address,
         body: body.to_vec(),
     })

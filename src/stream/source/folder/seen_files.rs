@@ -45,10 +45,10 @@ impl Stamp {
 
 /// What was given, shared by the openings of a folder, which follow one another.
 #[derive(Clone, Debug, Default)]
-pub(in crate::stream::source) struct Given(Arc<Mutex<Pictures>>);
+pub(in crate::stream::source) struct SeenFiles(Arc<Mutex<SeenIndex>>);
 
-impl Given {
-    pub(super) fn locked(&self) -> MutexGuard<'_, Pictures> {
+impl SeenFiles {
+    pub(super) fn locked(&self) -> MutexGuard<'_, SeenIndex> {
         // A panic leaves at most one picture out.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,14 +59,14 @@ impl Given {
 /// Of a folder that gets new files for months the latest are remembered one by one, and of all
 /// older ones how recent the last of them was.
 #[derive(Debug, Default)]
-pub(super) struct Pictures {
+pub(super) struct SeenIndex {
     by_name: HashMap<OsString, Stamp>,
     /// What did not change later, and is not remembered, was given.
     forgotten: Option<Change>,
     begun: bool,
 }
 
-impl Pictures {
+impl SeenIndex {
     /// Whether this is the first opening. It is asked once by each.
     pub(super) fn begin(&mut self) -> bool {
         !std::mem::replace(&mut self.begun, true)
@@ -121,32 +121,32 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_forgets_nothing_that_was_given() {
-        let mut given = Pictures::default();
+        let mut seen = SeenIndex::default();
         let name = |i: i64| OsString::from(format!("{i}.png"));
         for i in 0..1000 {
-            given.insert(name(i), stamp(i, 7));
+            seen.insert(name(i), stamp(i, 7));
             if i % 50 == 49 {
-                given.forget_beyond(100);
-                assert!(given.by_name.len() <= 100, "{i}");
+                seen.forget_beyond(100);
+                assert!(seen.by_name.len() <= 100, "{i}");
             }
         }
-        assert_eq!(given.by_name.len(), 100);
-        assert!(given.by_name.capacity() < 1000);
+        assert_eq!(seen.by_name.len(), 100);
+        assert!(seen.by_name.capacity() < 1000);
         for i in 0..1000 {
-            assert!(given.cover(&name(i), &stamp(i, 7)), "{i}");
-            assert_eq!(given.hold(&name(i), &stamp(i, 7)), i >= 900, "{i}");
+            assert!(seen.cover(&name(i), &stamp(i, 7)), "{i}");
+            assert_eq!(seen.hold(&name(i), &stamp(i, 7)), i >= 900, "{i}");
         }
         // New ones, and those with new content, whether they are remembered or not.
-        assert!(!given.cover(&name(1000), &stamp(1000, 7)));
-        assert!(!given.cover(&name(950), &stamp(1000, 8)));
-        assert!(!given.cover(&name(20), &stamp(1000, 8)));
+        assert!(!seen.cover(&name(1000), &stamp(1000, 7)));
+        assert!(!seen.cover(&name(950), &stamp(1000, 8)));
+        assert!(!seen.cover(&name(20), &stamp(1000, 8)));
     }
 
     #[test]
     fn a_change_that_leaves_the_content_is_none() {
-        let mut given = Pictures::default();
-        given.insert("a.png".into(), stamp(1, 7));
+        let mut seen = SeenIndex::default();
+        seen.insert("a.png".into(), stamp(1, 7));
         // As by another owner, or another name and back.
-        assert!(given.cover(OsStr::new("a.png"), &stamp(2, 7)));
+        assert!(seen.cover(OsStr::new("a.png"), &stamp(2, 7)));
     }
 }

@@ -4,8 +4,8 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use regex::Regex;
 
-/// An address with `***` for its password, as in `rtsp://user:secret@host/…`; a command with that of
-/// each address in it.
+/// An address with `***` for its password, as in `rtsp://user:secret@host/…`; a command with that
+/// of each address in it.
 pub(super) fn without_password(address: &str) -> String {
     // Here blanks can only be part of the password.
     let hidden = || {

@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_millis(100);
 
 /// A sink with its thread and its queue.
 #[derive(Debug)]
-pub(super) struct Outlet {
+pub(super) struct SinkWorker {
     /// What distinguishes its settings from others.
     pub(super) key: String,
     shared: Arc<Shared>,
@@ -47,8 +47,8 @@ struct State {
     taken: u64,
     failed: u64,
     dropped: u64,
-    /// What to say: the first of several failures with the same words, and that it works again.
-    said: Vec<String>,
+    /// For the log: the first of several failures with the same words, and that it works again.
+    log: Vec<String>,
     trouble: Option<String>,
 }
 
@@ -73,14 +73,14 @@ impl Shared {
                 state.taken += u64::from(counts);
                 if counts && state.trouble.take().is_some() {
                     let text = format!("{}: works again", self.name);
-                    state.said.push(text);
+                    state.log.push(text);
                 }
             }
             Err(error) => {
                 state.failed += 1;
                 let text = error.to_string();
                 if state.trouble.as_ref() != Some(&text) {
-                    state.said.push(text.clone());
+                    state.log.push(text.clone());
                     state.trouble = Some(text);
                 }
             }
@@ -88,7 +88,7 @@ impl Shared {
     }
 }
 
-impl Outlet {
+impl SinkWorker {
     /// Starts the thread of a sink.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Outlet {
     }
 
     /// Waits until the sink has taken everything, not longer than `patience`.
-    pub(super) fn settle(&self, patience: Duration) {
+    pub(super) fn wait_until_idle(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let mut state = self.shared.lock();
         while state.busy || !state.queue.is_empty() {
@@ -164,9 +164,9 @@ impl Outlet {
         }
     }
 
-    /// What the sink had to say since it was last asked.
-    pub(super) fn said(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.lock().said)
+    /// What is to be logged of it since this was called last.
+    pub(super) fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.lock().log)
     }
 
     pub(super) fn tally(&self) -> SinkTally {
@@ -182,7 +182,7 @@ impl Outlet {
     /// Lets the sink take what it was given, finishes it, and ends its thread.
     pub(super) fn finish(mut self) -> Vec<String> {
         self.close();
-        self.said()
+        self.take_log()
     }
 
     fn close(&mut self) {
@@ -192,12 +192,12 @@ impl Outlet {
             && thread.join().is_err()
         {
             let text = format!("{}: it broke off; please report it", self.shared.name);
-            self.shared.lock().said.push(text);
+            self.shared.lock().log.push(text);
         }
     }
 }
 
-impl Drop for Outlet {
+impl Drop for SinkWorker {
     fn drop(&mut self) {
         self.close();
     }
@@ -263,7 +263,7 @@ mod tests {
             if works {
                 return Ok(());
             }
-            Err(SinkError::Away {
+            Err(SinkError::Unavailable {
                 sink: "slow".into(),
                 problem: "the disk is full".into(),
             })
@@ -283,21 +283,21 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_taken_in_order_before_the_end_and_trouble_is_said_once() {
+    fn everything_is_taken_in_order_before_the_end_and_trouble_is_logged_once() {
         let (go, let_go) = mpsc::channel();
         let (took, taken) = mpsc::channel();
-        let outlet = Outlet::start("key".into(), Box::new(Slow { let_go, took })).unwrap();
+        let worker = SinkWorker::start("key".into(), Box::new(Slow { let_go, took })).unwrap();
         for second in 0..5 {
-            outlet.give(&tally(f64::from(second)));
+            worker.give(&tally(f64::from(second)));
         }
         for works in [true, false, false, true, true] {
             go.send(works).unwrap();
         }
-        outlet.settle(Duration::from_secs(60));
-        let counts = outlet.tally();
+        worker.wait_until_idle(Duration::from_secs(60));
+        let counts = worker.tally();
         assert_eq!((counts.taken, counts.failed), (3, 2));
-        let said = outlet.finish();
-        assert_eq!(said, ["slow: the disk is full", "slow: works again"]);
+        let logged = worker.finish();
+        assert_eq!(logged, ["slow: the disk is full", "slow: works again"]);
         let taken: Vec<f64> = taken.iter().collect();
         assert_eq!(taken, [0.0, 1.0, 2.0, 3.0, 4.0, -1.0]);
     }

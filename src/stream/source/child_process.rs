@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::{
-    super::password::without_passwords,
+    super::redact::without_passwords,
     Arrival, Source, SourceError, SourceSettings,
     command_line::CommandLine,
     picture_stream::{PictureStream, converter},
@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How a source of a child's pictures behaves.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
+pub(super) struct ChildOptions {
     /// [`Source::is_live`].
     pub(super) live: bool,
     /// Whether a child that ends without complaint has given everything. A camera has not.
@@ -46,12 +46,13 @@ pub(super) struct Manner {
     pub(super) timeout: Option<Duration>,
 }
 
-/// Pictures of a child process. It is in a process group of its own, which is ended with the source.
+/// Pictures of a child process. It is in a process group of its own, which is ended with the
+/// source.
 pub(super) struct ChildSource {
     name: String,
     pictures: PictureStream,
     child: Child,
-    manner: Manner,
+    options: ChildOptions,
     /// When the last frame came, or the child began.
     last: Instant,
     frames: u64,
@@ -63,7 +64,7 @@ impl ChildSource {
         command: &CommandLine,
         splitter: Splitter,
         settings: &SourceSettings,
-        manner: Manner,
+        options: ChildOptions,
     ) -> Result<Self, SourceError> {
         let (child, output) = Child::spawn(command).map_err(|error| {
             let problem = format!("cannot start {}: {error}", command.program);
@@ -84,7 +85,7 @@ impl ChildSource {
             name: name.to_owned(),
             pictures: PictureStream::new(name, output, splitter, converter(settings)),
             child,
-            manner,
+            options,
             last: Instant::now(),
             frames: 0,
         })
@@ -93,7 +94,7 @@ impl ChildSource {
     fn end(&mut self) -> Result<Arrival, SourceError> {
         let (status, complaints) = self.child.finish();
         let complaints = without_passwords(&complaints);
-        if self.manner.ends && status.is_some_and(|status| status.success()) {
+        if self.options.ends && status.is_some_and(|status| status.success()) {
             return Ok(Arrival::End);
         }
         let how = match status {
@@ -106,7 +107,7 @@ impl ChildSource {
             false => format!("{} {how}: {complaints}", self.child.program),
         };
         let source_name = self.name.clone();
-        Err(if self.manner.fails_for_good && self.frames == 0 {
+        Err(if self.options.fails_for_good && self.frames == 0 {
             SourceError::Impossible {
                 source_name,
                 problem,
@@ -129,7 +130,7 @@ impl Source for ChildSource {
                 Ok(Arrival::Frame)
             }
             Arrival::End => self.end(),
-            Arrival::Nothing => match self.manner.timeout {
+            Arrival::Nothing => match self.options.timeout {
                 Some(timeout) if self.last.elapsed() > timeout => Err(SourceError::Lost {
                     source_name: self.name.clone(),
                     problem: format!("no frame for {}", humantime::format_duration(timeout)),
@@ -140,7 +141,7 @@ impl Source for ChildSource {
     }
 
     fn is_live(&self) -> bool {
-        self.manner.live
+        self.options.live
     }
 }
 
@@ -148,7 +149,7 @@ impl Source for ChildSource {
 struct Child {
     program: &'static str,
     process: process::Child,
-    complaints: Arc<Complaints>,
+    stderr: Arc<StderrTail>,
     finished: bool,
 }
 
@@ -162,18 +163,18 @@ impl Child {
             // Ctrl-C in a terminal is for us: what is in flight is finished first.
             .process_group(0)
             .spawn()?;
-        let complaints = Arc::new(Complaints::default());
+        let stderr = Arc::new(StderrTail::default());
         let streams = process.stdout.take().zip(process.stderr.take());
         let child = Self {
             program: command.program,
             process,
-            complaints: complaints.clone(),
+            stderr: stderr.clone(),
             finished: false,
         };
         let (output, errors) = streams.ok_or_else(|| io::Error::other("no pipe to the child"))?;
         thread::Builder::new()
             .name(format!("{} stderr", command.program))
-            .spawn(move || complaints.listen(errors))?;
+            .spawn(move || stderr.collect(errors))?;
         Ok((child, File::from(OwnedFd::from(output))))
     }
 
@@ -203,7 +204,7 @@ impl Child {
     /// complained of, in one line.
     fn finish(&mut self) -> (Option<ExitStatus>, String) {
         let ended = self.wait_until_ended(GRACE);
-        let complaints = self.complaints.wait_for_all(GRACE);
+        let complaints = self.stderr.wait_for_all(GRACE);
         let status = self.kill();
         (status.filter(|_| ended), complaints)
     }
@@ -233,14 +234,14 @@ impl Drop for Child {
 
 /// The last lines that a child wrote on standard error.
 #[derive(Default)]
-struct Complaints {
+struct StderrTail {
     lines: Mutex<(VecDeque<String>, bool)>,
     closed: Condvar,
 }
 
-impl Complaints {
+impl StderrTail {
     /// Reads all there is, so that the child is never held up by it.
-    fn listen(&self, errors: ChildStderr) {
+    fn collect(&self, errors: ChildStderr) {
         let mut errors = BufReader::new(errors);
         let mut line = Vec::new();
         loop {

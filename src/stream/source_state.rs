@@ -11,198 +11,154 @@ use std::{
 
 use crate::{
     Detector, Explain, Judgement,
-    anomaly::{AnomalyError, Calibration, DriftSettings, Label},
+    anomaly::{AnomalyError, Label},
     frame::FrameStatistics,
 };
 
 use super::{
-    capture::{Captured, Counts},
+    capture::{CaptureCounters, CapturedFrame},
     drift::SourceDrift,
-    event::{EventRule, EventSettings, Events, RunId, SOURCE_ENDED, Seen},
-    health::{Health, HealthSettings},
+    event::{Events, FrameVerdict, RunId, SOURCE_ENDED},
+    health::Health,
+    monitor::MonitorSettings,
     record::{
         DriftRecord, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION, SourceTally, StageTimes,
         timestamp,
     },
-    sink::Judged,
+    sink::ScoredFrame,
     stages::milliseconds,
 };
 
-/// How frames of a source are judged beyond the verdict of each.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Judging {
-    /// When anomalous frames are an event.
-    pub events: EventSettings,
-    /// Which frames can't be judged.
-    pub health: HealthSettings,
-    /// How drift is looked for; `None` for not at all.
-    pub drift: Option<DriftSettings>,
-}
-
-/// The rules that [`Judging`] gives for one source and one calibration.
-struct Rules {
-    events: EventRule,
-    health: Health,
-    drift: Option<SourceDrift>,
-}
-
-impl Judging {
-    fn rules(
-        &self,
-        name: &str,
-        calibration: &Calibration,
-        live: bool,
-    ) -> Result<Rules, AnomalyError> {
-        let drift = self.drift.as_ref().map_or(Ok(None), |settings| {
-            SourceDrift::new(settings, calibration, name, live)
-        });
-        Ok(Rules {
-            events: EventRule::new(&self.events, calibration, live)?,
-            health: Health::new(self.health.clone(), calibration, live)?,
-            drift: drift?,
-        })
-    }
-
-    /// The rules in words, for a source that is `live` or not.
-    ///
-    /// # Errors
-    /// A setting outside of its domain, by its name.
-    pub fn statements(
-        &self,
-        calibration: &Calibration,
-        live: bool,
-    ) -> Result<Vec<String>, AnomalyError> {
-        let rules = self.rules("", calibration, live)?;
-        let rate = calibration.false_alarm_rate;
-        let mut statements = vec![rules.events.statement(rate, None)];
-        statements.extend(rules.health.lacks().map(str::to_owned));
-        statements.extend(rules.drift.map(|drift| drift.statement()));
-        Ok(statements)
-    }
-}
-
 /// An event that began or ended, and the frame to show with it.
-pub(super) type Shown = (EventRecord, Option<Arc<Judged>>);
+pub(super) struct EventNotice {
+    pub(super) record: EventRecord,
+    pub(super) frame: Option<Arc<ScoredFrame>>,
+}
 
 /// One source while it runs.
-pub(super) struct Lane {
+pub(super) struct SourceState {
+    /// The number by which its thread and its queue know it.
+    pub(super) id: usize,
     pub(super) name: String,
     /// What distinguishes its settings from others.
     pub(super) key: String,
     pub(super) tally: SourceTally,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counters: Arc<CaptureCounters>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) thread: Option<JoinHandle<()>>,
-    /// What was said of its being lost, so that it is said once.
-    pub(super) trouble: Trouble,
+    pub(super) losses: LossLog,
     /// Why it gives no more frames, until the last of them is judged.
     pub(super) ended: Option<String>,
     pub(super) lost_at: Option<Instant>,
-    judging: Judging,
+    monitoring: MonitorSettings,
     live: bool,
     health: Health,
     events: Events,
     drift: Option<SourceDrift>,
     /// The worst frame of the open event.
-    worst: Option<Arc<Judged>>,
-    pace: Pace,
+    worst: Option<Arc<ScoredFrame>>,
+    rate: FrameRate,
 }
 
 /// What a frame led to.
-pub(super) struct Outcome {
-    pub(super) judged: Arc<Judged>,
-    pub(super) events: Vec<Shown>,
+pub(super) struct FrameOutcome {
+    pub(super) scored: Arc<ScoredFrame>,
+    pub(super) notices: Vec<EventNotice>,
     pub(super) drift: Option<DriftRecord>,
     pub(super) times: StageTimes,
     /// The engine's error, where it failed on the frame.
     pub(super) failure: Option<String>,
 }
 
-impl Lane {
+impl SourceState {
     /// A source that is taken for not live until its first frame tells.
     pub(super) fn new(
+        id: usize,
         name: String,
         key: String,
-        judging: Judging,
+        monitoring: MonitorSettings,
         detector: &Detector,
         run: &RunId,
     ) -> Result<Self, AnomalyError> {
-        let rules = judging.rules(&name, detector.calibration(), false)?;
+        let monitors = monitoring.resolve(&name, detector.calibration(), false)?;
         Ok(Self {
+            id,
             tally: SourceTally {
                 name: name.clone(),
                 ..SourceTally::default()
             },
-            health: rules.health,
-            events: Events::new(rules.events, &name, detector.model_id(), run),
-            drift: rules.drift,
+            health: monitors.health,
+            events: Events::new(monitors.events, &name, detector.model_id(), run),
+            drift: monitors.drift,
             name,
             key,
-            counts: Arc::default(),
+            counters: Arc::default(),
             stop: Arc::default(),
             thread: None,
-            trouble: Trouble::default(),
+            losses: LossLog::default(),
             ended: None,
             lost_at: None,
-            judging,
+            monitoring,
             live: false,
             worst: None,
-            pace: Pace::default(),
+            rate: FrameRate::default(),
         })
     }
 
-    /// Takes the source for live or not, as its frames are to be judged. To be told before the
-    /// first of them; nothing is open then.
-    pub(super) fn is_live(&mut self, live: bool, detector: &Detector) -> Result<(), AnomalyError> {
+    /// Takes the source for live or not, as its frames are to be judged. To be called before the
+    /// first of them; no event is open then.
+    pub(super) fn set_live(&mut self, live: bool, detector: &Detector) -> Result<(), AnomalyError> {
         if live != self.live {
             self.live = live;
-            self.judge_by(self.judging.clone(), detector, "the source was replaced")?;
+            let why = "the source was replaced";
+            self.monitor_by(self.monitoring.clone(), detector, why)?;
         }
         Ok(())
     }
 
     /// From now on frames are judged otherwise. What is open ends.
-    pub(super) fn judge_by(
+    pub(super) fn monitor_by(
         &mut self,
-        judging: Judging,
+        monitoring: MonitorSettings,
         detector: &Detector,
         why: &str,
-    ) -> Result<Vec<Shown>, AnomalyError> {
-        let rules = judging.rules(&self.name, detector.calibration(), self.live)?;
-        let ended = self.events.replace(rules.events, detector.model_id(), why);
-        self.judging = judging;
-        self.health = rules.health;
-        self.drift = rules.drift;
+    ) -> Result<Vec<EventNotice>, AnomalyError> {
+        let monitors = monitoring.resolve(&self.name, detector.calibration(), self.live)?;
+        let ended = self
+            .events
+            .replace(monitors.events, detector.model_id(), why);
+        self.monitoring = monitoring;
+        self.health = monitors.health;
+        self.drift = monitors.drift;
         self.tally.drifted = false;
-        let worst = self.worst.take();
-        Ok(ended
-            .into_iter()
-            .map(|event| (event, worst.clone()))
-            .collect())
+        Ok(self.with_worst(ended))
     }
 
     /// What a person should know of how its frames are judged.
-    pub(super) fn lacks(&self) -> Option<&'static str> {
-        self.health.lacks()
+    pub(super) fn disabled_checks(&self) -> Option<&'static str> {
+        self.health.disabled_checks()
     }
 
     /// Ends the open event, if there is one, for there are no more frames.
-    pub(super) fn finish(&mut self) -> Vec<Shown> {
+    pub(super) fn finish(&mut self) -> Vec<EventNotice> {
         let ended = self.events.finish(SOURCE_ENDED);
-        let worst = self.worst.take();
-        ended
-            .into_iter()
-            .map(|event| (event, worst.clone()))
-            .collect()
+        self.with_worst(ended)
+    }
+
+    /// An event that ended, with its worst frame.
+    fn with_worst(&mut self, ended: Option<EventRecord>) -> Vec<EventNotice> {
+        let frame = self.worst.take();
+        let notice = |record| EventNotice { record, frame };
+        ended.map(notice).into_iter().collect()
     }
 
     /// Judges a frame, and what it means after those before it.
-    pub(super) fn judge(
+    pub(super) fn score(
         &mut self,
         detector: &mut Detector,
-        captured: Captured,
+        captured: CapturedFrame,
         maps: bool,
-    ) -> Outcome {
+    ) -> FrameOutcome {
         let queued = captured.arrived.elapsed();
         let frame = &captured.frame;
         let begin = Instant::now();
@@ -231,7 +187,7 @@ impl Lane {
         judgement.latency.total = begin.elapsed();
         let times = times(queued, &judgement);
         let mut record = self.record(&captured, &judgement, detector, times);
-        let events = self.events.observe(&Seen {
+        let events = self.events.observe(&FrameVerdict {
             frame_number: captured.number,
             captured: frame.captured(),
             label: judgement.verdict.label,
@@ -252,17 +208,17 @@ impl Lane {
         let threshold = judgement
             .region_threshold
             .unwrap_or(detector.calibration().map_threshold as f32);
-        let judged = Arc::new(Judged {
+        let scored = Arc::new(ScoredFrame {
             frame: captured.frame,
             judgement,
             record,
             map,
             map_range: [0.0_f32.min(threshold.next_down()), threshold],
         });
-        let events = self.show(&judged, events);
-        Outcome {
-            judged,
-            events,
+        let notices = self.with_frames(&scored, events);
+        FrameOutcome {
+            scored,
+            notices,
             drift,
             times,
             failure,
@@ -270,26 +226,31 @@ impl Lane {
     }
 
     /// Gives each event the frame to show with it: what opened it, or its worst.
-    fn show(&mut self, judged: &Arc<Judged>, events: Vec<EventRecord>) -> Vec<Shown> {
-        let mut shown = Vec::with_capacity(events.len());
-        for event in events {
-            match event.phase {
-                EventPhase::Closed => shown.push((event, self.worst.take())),
+    fn with_frames(
+        &mut self,
+        scored: &Arc<ScoredFrame>,
+        events: Vec<EventRecord>,
+    ) -> Vec<EventNotice> {
+        let mut notices = Vec::with_capacity(events.len());
+        for record in events {
+            let frame = match record.phase {
+                EventPhase::Closed => self.worst.take(),
                 EventPhase::Open => {
-                    self.worst = Some(Arc::clone(judged));
-                    shown.push((event, self.worst.clone()));
+                    self.worst = Some(Arc::clone(scored));
+                    self.worst.clone()
                 }
-            }
+            };
+            notices.push(EventNotice { record, frame });
         }
         let worst = self.events.worst_frame();
-        if worst.is_some_and(|number| number == judged.record.frame_number) {
-            self.worst = Some(Arc::clone(judged));
+        if worst.is_some_and(|number| number == scored.record.frame_number) {
+            self.worst = Some(Arc::clone(scored));
         }
-        shown
+        notices
     }
 
     fn count(&mut self, judgement: &Judgement, failed: bool, events: &[EventRecord]) {
-        self.pace.count();
+        self.rate.count();
         self.tally.judged += 1;
         match judgement.verdict.label {
             Label::Normal => self.tally.normal += 1,
@@ -304,7 +265,7 @@ impl Lane {
     /// What is written of a frame.
     fn record(
         &self,
-        captured: &Captured,
+        captured: &CapturedFrame,
         judgement: &Judgement,
         detector: &Detector,
         latency_ms: StageTimes,
@@ -340,14 +301,14 @@ impl Lane {
         }
     }
 
-    /// The counts, and frames a second since they were last asked for.
+    /// The counts, and frames a second since the last call.
     pub(super) fn tally(&mut self) -> SourceTally {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        self.tally.captured = read(&self.counts.captured);
-        self.tally.dropped = read(&self.counts.dropped);
-        self.tally.unreadable = read(&self.counts.unreadable);
-        self.tally.reconnects = read(&self.counts.reconnects);
-        self.tally.fps = self.pace.per_second();
+        self.tally.captured = read(&self.counters.captured);
+        self.tally.dropped = read(&self.counters.dropped);
+        self.tally.unreadable = read(&self.counters.unreadable);
+        self.tally.reconnects = read(&self.counters.reconnects);
+        self.tally.fps = self.rate.per_second();
         self.tally.clone()
     }
 
@@ -363,7 +324,7 @@ impl Lane {
 }
 
 /// A pipeline that could not be started leaves no thread behind.
-impl Drop for Lane {
+impl Drop for SourceState {
     fn drop(&mut self) {
         self.stop();
     }
@@ -382,44 +343,44 @@ fn times(queued: Duration, judgement: &Judgement) -> StageTimes {
     }
 }
 
-/// What was said of a source that was lost, so that one that comes and goes is not told each time.
+/// What was logged of a source that is lost, so that one that comes and goes is not told each time.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct LossLog {
     last: Option<(String, Instant)>,
-    quiet: bool,
+    suppressed: bool,
 }
 
-impl Trouble {
-    /// For so long the same trouble is not said again.
+impl LossLog {
+    /// For so long the same loss is not logged again.
     const SAME: Duration = Duration::from_secs(60);
 
-    /// Whether the reason is to be said; if so, it is taken for said.
-    pub(super) fn is_news(&mut self, reason: &str) -> bool {
-        self.quiet = self
+    /// Whether the reason is to be logged; if so, it is taken for logged.
+    pub(super) fn should_log(&mut self, reason: &str) -> bool {
+        self.suppressed = self
             .last
             .as_ref()
             .is_some_and(|(last, when)| last == reason && when.elapsed() < Self::SAME);
-        if !self.quiet {
+        if !self.suppressed {
             self.last = Some((reason.to_owned(), Instant::now()));
         }
-        !self.quiet
+        !self.suppressed
     }
 
-    /// Whether the last was not said.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.quiet
+    /// Whether the last was not logged.
+    pub(super) fn is_suppressed(&self) -> bool {
+        self.suppressed
     }
 }
 
 /// Frames a second over the last few seconds.
 #[derive(Debug)]
-struct Pace {
+struct FrameRate {
     began: Instant,
     frames: u64,
     last: f64,
 }
 
-impl Default for Pace {
+impl Default for FrameRate {
     fn default() -> Self {
         Self {
             began: Instant::now(),
@@ -429,7 +390,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl FrameRate {
     /// Long enough that slow sources show more than 0 or 1.
     const SPAN: f64 = 2.0;
 
