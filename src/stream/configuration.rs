@@ -49,7 +49,7 @@ pub struct Configuration {
     pub policy: Option<Policy>,
     /// Frames of a source that wait for the model, 1 to 1000; 4 by default.
     pub queue: usize,
-    /// ScoredFrame frames after which it ends.
+    /// Judged frames after which it ends.
     pub frames: Option<u64>,
     /// Time after which it ends.
     #[serde(deserialize_with = "quantity::optional_duration")]

@@ -100,9 +100,9 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    fn add_sink(&mut self, sink: SinkConfig) -> Result<(), StreamError> {
-        let sink = (sink.open)()?;
-        let worker = SinkWorker::start(sink.key, sink).map_err(StreamError::Thread)?;
+    fn add_sink(&mut self, config: SinkConfig) -> Result<(), StreamError> {
+        let sink = (config.open)()?;
+        let worker = SinkWorker::start(config.key, sink).map_err(StreamError::Thread)?;
         self.workers.push(worker);
         Ok(())
     }

@@ -56,7 +56,7 @@ pub struct Plan {
 pub struct PipelineOptions {
     /// Frames of a source that wait for the model, at least 1.
     pub depth: usize,
-    /// ScoredFrame frames, of all sources together, after which it ends; `None` for no limit.
+    /// Judged frames, of all sources together, after which it ends; `None` for no limit.
     pub frames: Option<u64>,
     /// Time after which it ends; `None` for no limit.
     pub duration: Option<Duration>,

@@ -245,7 +245,7 @@ pub struct SourceTally {
     pub reconnects: u64,
     /// Whether it drifted from calibration.
     pub drifted: bool,
-    /// ScoredFrame frames a second, over the last seconds.
+    /// Judged frames a second, over the last seconds.
     pub fps: f64,
 }
 

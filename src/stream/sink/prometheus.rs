@@ -205,8 +205,8 @@ fn written(tally: &Tally) -> String {
     family(
         "frames_total",
         "counter",
-        "ScoredFrame frames, by verdict.",
-        &scored,
+        "Judged frames, by verdict.",
+        &judged,
     );
     type Of = fn(&SourceTally) -> f64;
     let counters: [(&str, &str, Of); 6] = [
@@ -249,7 +249,7 @@ fn written(tally: &Tally) -> String {
         ),
         (
             "frames_per_second",
-            "ScoredFrame frames a second, over the last seconds.",
+            "Judged frames a second, over the last seconds.",
             |s| s.fps,
         ),
     ];

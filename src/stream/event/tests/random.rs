@@ -70,7 +70,7 @@ fn by_brute_force(rule: &EventRule, frames: &[(f64, f64)]) -> Vec<String> {
 #[test]
 fn random_sequences_give_what_counting_anew_gives() {
     let mut rng = Pcg64::seed_from_u64(3);
-    let mut lines = 0;
+    let mut events = 0;
     for round in 0..4000 {
         let of = rng.random_range(1..=5);
         let rule = limited(
@@ -101,7 +101,7 @@ fn random_sequences_give_what_counting_anew_gives() {
             by_brute_force(&rule, &frames),
             "{round}: {rule:?} {frames:?}"
         );
-        told += found.len();
+        events += found.len();
     }
-    assert!(told > 10_000, "{told}");
+    assert!(events > 10_000, "{events}");
 }

@@ -75,7 +75,7 @@ fn false_events_are_as_rare_as_said() {
         );
         assert_eq!(found.at_most, 0.01 / f64::from(anomalous));
     }
-    // Independent frames, one in twenty anomalous: nearly as many events as said, and no more but
+    // Independent frames, one in twenty anomalous: nearly as many events as expected, and no more but
     // by chance. The release threshold is that of the calibration, so that events are short.
     let mut rng = Pcg64::seed_from_u64(8);
     let frames = 200_000_u32;
@@ -84,7 +84,7 @@ fn false_events_are_as_rare_as_said() {
             release: 90.0,
             ..rule(anomalous, of, 0.0)
         };
-        let said = rule.false_events(0.05).independent * f64::from(frames);
+        let expected = rule.false_events(0.05).independent * f64::from(frames);
         let mut events = events(rule);
         let mut begun = 0_u32;
         for number in 0..frames {
@@ -97,12 +97,12 @@ fn false_events_are_as_rare_as_said() {
         }
         let begun = f64::from(begun);
         assert!(
-            begun <= said + 3.0 * said.sqrt(),
-            "{anomalous} of {of}: {begun} {said}"
+            begun <= expected + 3.0 * expected.sqrt(),
+            "{anomalous} of {of}: {begun} {expected}"
         );
         assert!(
-            begun >= 0.8 * said - 3.0 * said.sqrt(),
-            "{anomalous} of {of}: {begun} {said}"
+            begun >= 0.8 * expected - 3.0 * expected.sqrt(),
+            "{anomalous} of {of}: {begun} {expected}"
         );
     }
 }

@@ -45,7 +45,7 @@ fn events_are_lines_and_frames_only_where_asked() {
 fn a_torn_line_is_closed_and_damages_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("events.jsonl");
-    Log::open(LogSettings::new(&path))
+    Log::open(&LogSettings::new(&path))
         .unwrap()
         .take(&messages::opened("e1", "cam"))
         .unwrap();

@@ -80,7 +80,7 @@ fn the_oldest_make_room_over_restarts_and_foreign_files_stay() {
         max_bytes: 8100,
         ..PicturesSettings::new(dir.path())
     };
-    let mut pictures = Pictures::open(&settings.clone()).unwrap();
+    let mut pictures = Pictures::open(&settings).unwrap();
     assert_eq!(pictures.bytes, 8000);
     pictures.take(&messages::opened("b", "cam")).unwrap();
     assert_eq!(
@@ -101,7 +101,7 @@ fn the_oldest_make_room_over_restarts_and_foreign_files_stay() {
         max_files: 1,
         ..settings
     };
-    Pictures::open(fewer).unwrap();
+    Pictures::open(&fewer).unwrap();
     assert!(!old.exists(), "an empty day goes too");
     assert_eq!(found(dir.path()).len(), 3);
 }
@@ -111,7 +111,7 @@ fn impossible_settings_and_frames_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let open = |text: &str| {
         let text = format!("folder = '{}'\n{text}", dir.path().display());
-        Pictures::open(toml::from_str(&text).unwrap())
+        Pictures::open(&toml::from_str(&text).unwrap())
             .err()
             .map(|error| error.to_string())
     };
@@ -126,7 +126,7 @@ fn impossible_settings_and_frames_are_errors() {
         max_bytes: 10,
         ..PicturesSettings::new(dir.path())
     };
-    let error = Pictures::open(tiny)
+    let error = Pictures::open(&tiny)
         .unwrap()
         .take(&messages::opened("b", "cam"))
         .unwrap_err();
