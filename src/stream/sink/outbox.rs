@@ -7,9 +7,8 @@
 //!
 //! ```text
 //! outbox/lock                       held by the process that uses the folder
-//! outbox/00000000000000000042.msg  
-//! {"schema_version":1,"address":"cam/event","bytes":812,"sha256":"…"}⏎ body outbox/aside/         
-//!            files that can't be delivered, for a person to look at
+//! outbox/00000000000000000042.msg   {"schema_version":1,"address":"cam/event",…}⏎ body
+//! outbox/aside/                     files that can't be delivered, for a person to look at
 //! ```
 
 mod message;
