@@ -12,7 +12,7 @@ use std::path::Path;
 
 use edge_vae::{
     Detector, DetectorOptions, Frame,
-    anomaly::{DriftFrame, DriftMonitor, DriftSettings, Quantity, WindowResult},
+    drift::{DriftFrame, DriftMonitor, DriftSettings, Quantity, WindowResult},
     frame::PixelFormat,
     synth::{Defects, SurfaceSettings, surface_frame},
 };
@@ -69,16 +69,16 @@ fn watched(
         let size = [picture.width(), picture.height()];
         let samples = picture.into_raw();
         let frame = Frame::from_u8(size[0], size[1], PixelFormat::Gray8, samples, "camera")?;
-        let judgement = detector.score(&frame)?;
+        let detection = detector.score(&frame)?;
         // A frame that is too dark or too bright to be judged has no score.
-        let (Some(score), Some(divergence)) = (judgement.verdict.score, judgement.divergence)
+        let (Some(score), Some(divergence)) = (detection.verdict.score, detection.divergence)
         else {
             continue;
         };
         let told = monitor.observe(&DriftFrame {
             score,
             divergence,
-            statistics: judgement.statistics,
+            statistics: detection.statistics,
             size,
         });
         if told.is_some() {

@@ -9,8 +9,8 @@
 
 use anyhow::Context;
 use edge_vae::{
-    anomaly::regions,
     render::{Canvas, HudTile, HudView, LabelView, MapScale, Past, RegionView, draw_hud},
+    scoring::regions,
     synth::{DefectKind, Defects, SurfaceSettings, surface_frame},
 };
 use embedded_graphics::pixelcolor::Rgb888;

@@ -32,12 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let name = format!("frame {number}");
         let frame = Frame::from_u8(width, height, PixelFormat::Gray8, samples, name)?;
-        let judgement = detector.score(&frame)?;
+        let detection = detector.score(&frame)?;
         println!(
             "{}: {:?}, score {:?}",
             frame.source(),
-            judgement.verdict.label,
-            judgement.verdict.score
+            detection.verdict.label,
+            detection.verdict.score
         );
     }
     Ok(())

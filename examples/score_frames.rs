@@ -10,14 +10,14 @@ fn main() -> Result<(), Error> {
     let mut detector = Detector::open(Path::new(&model), &DetectorOptions::default())?;
     eprintln!("{} on {}", detector.model_id(), detector.description());
     for path in arguments {
-        let judgement = detector.score(&Frame::open(Path::new(&path))?)?;
-        let verdict = &judgement.verdict;
+        let detection = detector.score(&Frame::open(Path::new(&path))?)?;
+        let verdict = &detection.verdict;
         println!(
             "{path}: {:?}, score {:?}, {} regions, {:.1?}",
             verdict.label,
             verdict.score,
             verdict.regions.len(),
-            judgement.latency.total
+            detection.latency.total
         );
     }
     Ok(())

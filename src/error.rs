@@ -17,12 +17,18 @@ pub enum Error {
     /// The model or its values were unusable.
     #[error(transparent)]
     Vae(#[from] crate::vae::VaeError),
-    /// A score or a calibration could not be computed.
+    /// A model could not be put together, or did not run.
     #[error(transparent)]
-    Anomaly(#[from] crate::anomaly::AnomalyError),
-    /// A backbone could not be used, or did not run.
+    Model(#[from] crate::model::ModelError),
+    /// A score could not be computed.
     #[error(transparent)]
-    Backbone(#[from] crate::anomaly::BackboneError),
+    Scoring(#[from] crate::scoring::ScoringError),
+    /// A calibration could not be made.
+    #[error(transparent)]
+    Calibration(#[from] crate::calibration::CalibrationError),
+    /// A setting outside of its domain.
+    #[error(transparent)]
+    Value(#[from] crate::value::ValueError),
     /// A bundle could not be opened, verified or written.
     #[error(transparent)]
     Bundle(#[from] crate::bundle::BundleError),

@@ -10,28 +10,29 @@
 //!
 //! [`Detector`] is the whole way in one object; a model lives in a folder, the [`bundle`].
 
-pub mod anomaly;
 pub mod backend;
 pub mod bundle;
+pub mod calibration;
 pub mod dataset;
-mod detector;
+pub mod drift;
 mod error;
 pub mod frame;
+pub mod image;
 pub mod metrics;
+pub mod model;
 pub mod npy;
-mod observer;
 pub mod preprocess;
-mod reconstructor;
 pub mod render;
 mod replace;
-mod smoothing;
+pub mod runtime;
+pub mod scoring;
 pub mod stream;
 pub mod synth;
 pub mod vae;
+pub mod value;
 
-pub use detector::{Detector, DetectorOptions, Explain, Judgement, Latency};
 pub use error::{Error, one_line};
 pub use frame::Frame;
-pub use observer::Observer;
-pub use reconstructor::Reconstructor;
+pub use model::Model;
 pub use replace::{replace_file, replace_file_unflushed};
+pub use runtime::{Detection, Detector, DetectorOptions, Explain, InferenceSession, Latency};

@@ -5,12 +5,15 @@ mod tiny;
 use std::path::Path;
 
 use edge_vae::{
-    Detector, DetectorOptions, Error, Explain, Frame, Reconstructor,
-    anomaly::{Aggregation, Calibration, GraphShapes, Label, Scoring, Source},
+    Detector, DetectorOptions, Error, Explain, Frame, InferenceSession,
     backend::{BackendKind, Device, Engine, EngineOptions, find_ort_library},
-    bundle::{Bundle, BundleError, BundleWriter, DECODER, ENCODER, GoldenValues, write_npy},
+    bundle::{Bundle, BundleError, BundleWriter, DECODER, ENCODER, write_npy},
+    calibration::Calibration,
     frame::PixelFormat,
+    model::GraphShapes,
     preprocess::{Crop, Normalise},
+    runtime::{GoldenCheck, GoldenValues, Label, load_scorer, load_vae},
+    scoring::{Aggregation, ScoreSource, Scoring},
 };
 
 use tiny::{SIDE, STATISTICS};
@@ -59,7 +62,7 @@ fn a_bundle_on_disk_judges_frames() {
     let folder = room.path().join("tiny");
     tiny().save(&folder).unwrap();
     let mut detector = Detector::open(&folder, &DetectorOptions::default()).unwrap();
-    assert!(detector.proof().agrees());
+    assert!(detector.golden_check().agrees());
     assert!(detector.anomaly_map().is_none());
 
     let dull = detector.score(&tiny::frame(1, None)).unwrap();
@@ -68,8 +71,8 @@ fn a_bundle_on_disk_judges_frames() {
 
     let spotted = tiny::frame(1, Some((5, 2)));
     let expected = tiny::expected(&spotted);
-    let judgement = detector.score(&spotted).unwrap();
-    let verdict = &judgement.verdict;
+    let detection = detector.score(&spotted).unwrap();
+    let verdict = &detection.verdict;
     assert_eq!(verdict.label, Label::Anomalous);
     let (score, wanted) = (verdict.score.unwrap(), expected.score.unwrap());
     assert!((score - wanted).abs() < 1e-4, "{score} is not {wanted}");
@@ -88,9 +91,9 @@ fn a_bundle_on_disk_judges_frames() {
         &expected.reconstruction,
         1e-6,
     );
-    let latency = judgement.latency;
+    let latency = detection.latency;
     assert!(
-        latency.prepare + latency.encode + latency.decode + latency.judge <= latency.total,
+        latency.prepare + latency.encode + latency.decode + latency.score <= latency.total,
         "{latency:?}"
     );
 }
@@ -99,11 +102,11 @@ fn a_bundle_on_disk_judges_frames() {
 fn regions_lie_in_the_frame() {
     let mut detector = Detector::new(&tiny(), &engine()).unwrap();
     // Each tensor pixel is 10×10 frame pixels: the spot covers x 50–59, y 20–29.
-    let judgement = detector.score(&tiny::frame(10, Some((5, 2)))).unwrap();
-    let map = detector.frame_map(&judgement).unwrap();
+    let detection = detector.score(&tiny::frame(10, Some((5, 2)))).unwrap();
+    let map = detector.frame_map(&detection).unwrap();
     assert_eq!(map.dim(), (10 * SIDE, 10 * SIDE));
-    let [region] = judgement.verdict.regions.as_slice() else {
-        panic!("one spot gives {:?}", judgement.verdict.regions);
+    let [region] = detection.verdict.regions.as_slice() else {
+        panic!("one spot gives {:?}", detection.verdict.regions);
     };
     let [x, y, width, height] = region.bbox;
     assert!(x <= 50 && x + width >= 60, "{region:?}");
@@ -127,26 +130,26 @@ fn anomalous_frames_have_regions_and_normal_ones_have_none() {
     let spotted = tiny::frame(4, Some((5, 2)));
     // A map threshold that the peak of a normal frame exceeds.
     let mut detector = calibrated(1e6, -1.0);
-    let judgement = detector.score(&spotted).unwrap();
-    assert_eq!(judgement.verdict.label, Label::Normal);
-    assert!(judgement.verdict.regions.is_empty());
-    assert_eq!(judgement.region_threshold, None);
+    let detection = detector.score(&spotted).unwrap();
+    assert_eq!(detection.verdict.label, Label::Normal);
+    assert!(detection.verdict.regions.is_empty());
+    assert_eq!(detection.region_threshold, None);
 
     // One that the peak of an anomalous frame does not reach: that of the score takes its place.
     let mut detector = calibrated(0.25, 1e6);
-    let judgement = detector.score(&spotted).unwrap();
-    assert_eq!(judgement.verdict.label, Label::Anomalous);
-    assert_eq!(judgement.region_threshold, Some(0.25));
-    let [region] = judgement.verdict.regions.as_slice() else {
-        panic!("one spot gives {:?}", judgement.verdict.regions);
+    let detection = detector.score(&spotted).unwrap();
+    assert_eq!(detection.verdict.label, Label::Anomalous);
+    assert_eq!(detection.region_threshold, Some(0.25));
+    let [region] = detection.verdict.regions.as_slice() else {
+        panic!("one spot gives {:?}", detection.verdict.regions);
     };
-    assert!(f64::from(region.max) <= judgement.verdict.score.unwrap());
+    assert!(f64::from(region.max) <= detection.verdict.score.unwrap());
 
     // One that it reaches is taken first.
     let mut detector = calibrated(0.25, 0.5);
-    let judgement = detector.score(&spotted).unwrap();
-    assert_eq!(judgement.region_threshold, Some(0.5));
-    assert!(!judgement.verdict.regions.is_empty());
+    let detection = detector.score(&spotted).unwrap();
+    assert_eq!(detection.region_threshold, Some(0.5));
+    assert!(!detection.verdict.regions.is_empty());
 }
 
 /// A frame of fewer pixels than the tensor has a map that is averaged, whose peak is lower.
@@ -159,15 +162,15 @@ fn a_peak_that_averaging_lowers_below_the_score_still_gives_a_region() {
     let score = calibrated(0.0, 0.0).score(&small).unwrap().verdict.score;
     let threshold = score.unwrap() * (1.0 - 1e-6);
     let mut detector = calibrated(threshold, threshold);
-    let judgement = detector.score(&small).unwrap();
-    assert_eq!(judgement.verdict.label, Label::Anomalous);
-    let map = detector.frame_map(&judgement).unwrap();
+    let detection = detector.score(&small).unwrap();
+    assert_eq!(detection.verdict.label, Label::Anomalous);
+    let map = detector.frame_map(&detection).unwrap();
     let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     assert!(f64::from(peak) < threshold, "{peak} {threshold}");
     let lowest = map.iter().copied().fold(f32::INFINITY, f32::min);
     let expected = peak - 0.1 * (peak - lowest);
-    assert_eq!(judgement.region_threshold, Some(expected));
-    let [strongest, ..] = judgement.verdict.regions.as_slice() else {
+    assert_eq!(detection.region_threshold, Some(expected));
+    let [strongest, ..] = detection.verdict.regions.as_slice() else {
         panic!("no region");
     };
     assert_eq!(strongest.max, peak);
@@ -179,24 +182,24 @@ fn frames_without_a_picture_are_invalid() {
     detector.score(&tiny::frame(1, Some((1, 1)))).unwrap();
     for (grey, word) in [(0, "black"), (255, "saturated"), (90, "uniform")] {
         let frame = Frame::from_u8(8, 8, PixelFormat::Gray8, vec![grey; 64], "camera").unwrap();
-        let judgement = detector.score(&frame).unwrap();
-        assert_eq!(judgement.verdict.label, Label::Invalid);
-        assert_eq!(judgement.verdict.score, None);
+        let detection = detector.score(&frame).unwrap();
+        assert_eq!(detection.verdict.label, Label::Invalid);
+        assert_eq!(detection.verdict.score, None);
         assert!(
-            judgement.verdict.reasons[0].contains(word),
+            detection.verdict.reasons[0].contains(word),
             "{:?}",
-            judgement.verdict.reasons
+            detection.verdict.reasons
         );
         // The map of the frame before must not pass for this one's.
         assert!(detector.anomaly_map().is_none());
-        assert!(detector.frame_map(&judgement).is_none());
+        assert!(detector.frame_map(&detection).is_none());
     }
 }
 
 #[test]
 fn an_engine_proves_itself() {
-    let proof = tiny().prove(&engine()).unwrap();
-    let names: Vec<_> = proof.differences.iter().map(|found| found.array).collect();
+    let check = GoldenCheck::verify(&tiny(), &engine()).unwrap();
+    let names: Vec<_> = check.differences.iter().map(|found| found.array).collect();
     assert_eq!(
         names,
         [
@@ -209,7 +212,7 @@ fn an_engine_proves_itself() {
             "score"
         ]
     );
-    assert!(proof.engine.contains("tract"), "{}", proof.engine);
+    assert!(check.engine.contains("tract"), "{}", check.engine);
 }
 
 #[test]
@@ -223,7 +226,7 @@ fn onnx_runtime_proves_itself_too() {
         device: Device::Cpu,
         ..EngineOptions::default()
     };
-    tiny().prove(&Engine::open(&options).unwrap()).unwrap();
+    GoldenCheck::verify(&tiny(), &Engine::open(&options).unwrap()).unwrap();
 }
 
 /// One change for each step of the way; the first array after it disagrees.
@@ -232,7 +235,7 @@ fn a_disagreement_is_named() {
     let engine = engine();
     let disagreeing = |change: fn(&mut BundleWriter), array: &str| {
         let bundle = changed(change);
-        assert!(!bundle.compare(&engine).unwrap().agrees());
+        assert!(!GoldenCheck::run(&bundle, &engine).unwrap().agrees());
         let message = refusal(Detector::new(&bundle, &engine));
         assert!(
             message.contains(&format!("`{array}` differs by")),
@@ -337,7 +340,7 @@ fn impossible_scorings_and_calibrations_are_refused() {
     };
     fn scoring(writer: &mut BundleWriter, blur: f32, how: Aggregation) {
         writer.scoring = Some(Scoring::of_one(
-            Source::Residual,
+            ScoreSource::Residual,
             blur,
             Some("statistics.npy".into()),
             how,
@@ -371,18 +374,22 @@ fn a_model_without_scoring_reconstructs_but_does_not_judge() {
         writer.calibration = None;
         writer.golden.score = None;
     });
-    bundle.prove(&engine).unwrap();
-    assert!(bundle.scorer(GraphShapes::default()).unwrap().is_none());
+    GoldenCheck::verify(&bundle, &engine).unwrap();
+    assert!(
+        load_scorer(&bundle, GraphShapes::default())
+            .unwrap()
+            .is_none()
+    );
     let message = refusal(Detector::new(&bundle, &engine));
     assert!(message.contains("no [scoring]"), "{message}");
 
     let spotted = tiny::frame(1, Some((0, 7)));
-    let mut reconstructor = Reconstructor::new(&bundle, &engine).unwrap();
-    reconstructor.run(&spotted).unwrap();
+    let mut session = InferenceSession::open(&bundle, &engine).unwrap();
+    session.run(&spotted).unwrap();
     let expected = tiny::expected(&spotted);
-    assert_close(reconstructor.posterior_mean(), &expected.mean, 1e-6);
+    assert_close(session.posterior_mean(), &expected.mean, 1e-6);
     assert_close(
-        &reconstructor.decoded().reconstruction,
+        &session.decoded().reconstruction,
         &expected.reconstruction,
         1e-6,
     );
@@ -394,7 +401,7 @@ fn a_model_without_scoring_reconstructs_but_does_not_judge() {
 
 #[test]
 fn batches_are_encoded_together() {
-    let mut vae = tiny().vae(&engine(), 2).unwrap();
+    let mut vae = load_vae(&tiny(), &engine(), 2).unwrap();
     let expected = [(0, 0), (6, 6)].map(|spot| tiny::expected(&tiny::frame(1, Some(spot))));
     let input: Vec<f32> = expected.iter().flat_map(|one| one.input.clone()).collect();
     let means: Vec<f32> = expected.iter().flat_map(|one| one.mean.clone()).collect();
@@ -410,16 +417,18 @@ fn smoothing_and_the_mean_of_the_largest_values_follow_the_formula() {
     let engine = engine();
     let bundle = changed(|writer| {
         writer.scoring = Some(Scoring::of_one(
-            Source::Residual,
+            ScoreSource::Residual,
             0.8,
             Some("statistics.npy".into()),
             Aggregation::TopFraction { fraction: 0.05 },
         ));
     });
     let frame = tiny::frame(1, Some((3, 0)));
-    let mut reconstructor = Reconstructor::new(&bundle, &engine).unwrap();
-    let mut scorer = bundle.scorer(GraphShapes::default()).unwrap().unwrap();
-    let found = GoldenValues::compute(&frame, &mut reconstructor, Some(&mut scorer)).unwrap();
+    let mut session = InferenceSession::open(&bundle, &engine).unwrap();
+    let mut scorer = load_scorer(&bundle, GraphShapes::default())
+        .unwrap()
+        .unwrap();
+    let found = GoldenValues::compute(&frame, &mut session, Some(&mut scorer)).unwrap();
 
     // tiny::expected has the unsmoothed z; undo the standardisation, smooth, and do it again.
     let (mu, deviation) = STATISTICS;
@@ -471,7 +480,7 @@ fn smooth(map: &[f64], sigma: f64) -> Vec<f64> {
 fn what_the_mask_leaves_out_counts_nowhere() {
     let bundle = tiny::masked().finish().unwrap();
     let mut detector = Detector::new(&bundle, &engine()).unwrap();
-    assert!(detector.proof().agrees());
+    assert!(detector.golden_check().agrees());
     let dull = detector.score(&tiny::frame(1, None)).unwrap();
     assert_eq!(dull.verdict.label, Label::Normal);
     // A spot outside is not seen.
@@ -481,18 +490,18 @@ fn what_the_mask_leaves_out_counts_nowhere() {
 
     let spotted = tiny::frame(1, Some((3, 2)));
     let expected = tiny::expected_masked(&spotted);
-    let judgement = detector.score(&spotted).unwrap();
-    assert_eq!(judgement.verdict.label, Label::Anomalous);
-    let (score, wanted) = (judgement.verdict.score.unwrap(), expected.score.unwrap());
+    let detection = detector.score(&spotted).unwrap();
+    assert_eq!(detection.verdict.label, Label::Anomalous);
+    let (score, wanted) = (detection.verdict.score.unwrap(), expected.score.unwrap());
     assert!((score - wanted).abs() < 1e-4, "{score} is not {wanted}");
     let map = detector.anomaly_map().unwrap();
     assert_close(map.as_slice().unwrap(), &expected.anomaly_map, 1e-4);
-    for region in &judgement.verdict.regions {
+    for region in &detection.verdict.regions {
         let [x, _, width, _] = region.bbox;
         assert!(x as usize + width as usize <= SIDE / 2, "{region:?}");
-        assert!(region.evidence[0].z < 10.0, "{region:?}");
+        assert!(region.sources[0].z < 10.0, "{region:?}");
     }
-    assert!(!judgement.verdict.regions.is_empty());
+    assert!(!detection.verdict.regions.is_empty());
 }
 
 /// Below every z: all that is looked at is one region, which ends where the mask does.
@@ -504,9 +513,9 @@ fn regions_end_with_the_mask() {
     writer.calibration = Some(calibration);
     let bundle = writer.finish().unwrap();
     let mut detector = Detector::new(&bundle, &engine()).unwrap();
-    let judgement = detector.score(&tiny::frame(3, Some((1, 1)))).unwrap();
-    let [region] = judgement.verdict.regions.as_slice() else {
-        panic!("{:?}", judgement.verdict.regions);
+    let detection = detector.score(&tiny::frame(3, Some((1, 1)))).unwrap();
+    let [region] = detection.verdict.regions.as_slice() else {
+        panic!("{:?}", detection.verdict.regions);
     };
     assert_eq!(region.bbox, [0, 0, 12, 24]);
 }
@@ -515,20 +524,20 @@ fn regions_end_with_the_mask() {
 fn tiles_are_judged_as_one_canvas() {
     let bundle = tiny::tiled().finish().unwrap();
     let mut detector = Detector::new(&bundle, &engine()).unwrap();
-    assert!(detector.proof().agrees());
+    assert!(detector.golden_check().agrees());
     for spot in [None, Some((0, 7)), Some((5, 3)), Some((9, 0))] {
         let frame = tiny::canvas_frame(1, spot);
         let expected = tiny::expected_tiled(&frame);
-        let judgement = detector.score(&frame).unwrap();
-        let (score, wanted) = (judgement.verdict.score.unwrap(), expected.score.unwrap());
+        let detection = detector.score(&frame).unwrap();
+        let (score, wanted) = (detection.verdict.score.unwrap(), expected.score.unwrap());
         assert!((score - wanted).abs() < 1e-4, "{score} is not {wanted}");
         let map = detector.anomaly_map().unwrap();
         assert_eq!(map.dim(), (SIDE, tiny::CANVAS));
         assert_close(map.as_slice().unwrap(), &expected.anomaly_map, 1e-4);
     }
     // What needs one tensor a frame says so.
-    let mut reconstructor = Reconstructor::new(&bundle, &engine()).unwrap();
-    let message = refusal(reconstructor.run(&tiny::canvas_frame(1, None)));
+    let mut session = InferenceSession::open(&bundle, &engine()).unwrap();
+    let message = refusal(session.run(&tiny::canvas_frame(1, None)));
     assert!(message.contains("2 tensors"), "{message}");
 }
 
@@ -539,7 +548,7 @@ fn what_a_verdict_does_not_need_is_run_for_anomalous_frames_only() {
         let bundle = tiny::without_vae(several).finish().unwrap();
         let [mut always, mut lean] = [Explain::Always, Explain::Anomalous].map(|explain| {
             let mut detector = Detector::new(&bundle, &engine()).unwrap();
-            assert!(detector.proof().agrees());
+            assert!(detector.golden_check().agrees());
             detector.explain(explain);
             detector
         });
@@ -562,9 +571,9 @@ fn what_a_verdict_does_not_need_is_run_for_anomalous_frames_only() {
             assert!(whole.divergence.is_some() && !whole.latency.encode.is_zero());
             if spot.is_some() {
                 assert_eq!(part.verdict.label, Label::Anomalous);
-                let evidence = &part.verdict.regions[0].evidence;
-                assert_eq!(evidence[0].source, Source::Residual);
-                assert!(evidence[0].z > 1.0, "{evidence:?}");
+                let sources = &part.verdict.regions[0].sources;
+                assert_eq!(sources[0].source, ScoreSource::Residual);
+                assert!(sources[0].z > 1.0, "{sources:?}");
                 assert_eq!(whole.divergence, part.divergence);
                 assert_eq!(always.reconstruction(), lean.reconstruction());
                 assert!(lean.reconstruction().is_some());
@@ -583,10 +592,10 @@ fn what_a_verdict_does_not_need_is_run_for_anomalous_frames_only() {
 fn what_a_verdict_needs_is_run_for_every_frame() {
     let mut detector = Detector::new(&tiny(), &engine()).unwrap();
     detector.explain(Explain::Anomalous);
-    let judgement = detector.score(&tiny::frame(1, None)).unwrap();
-    assert_eq!(judgement.verdict.label, Label::Normal);
-    assert!(judgement.divergence.is_some() && detector.reconstruction().is_some());
-    assert!(!judgement.latency.encode.is_zero());
+    let detection = detector.score(&tiny::frame(1, None)).unwrap();
+    assert_eq!(detection.verdict.label, Label::Normal);
+    assert!(detection.divergence.is_some() && detector.reconstruction().is_some());
+    assert!(!detection.latency.encode.is_zero());
 }
 
 #[test]
@@ -603,15 +612,15 @@ fn a_4k_frame_has_its_region_in_its_own_pixels() {
         })
         .collect();
     let frame = Frame::from_u8(width, height, PixelFormat::Gray8, samples, "4K").unwrap();
-    let judgement = detector.score(&frame).unwrap();
-    assert_eq!(judgement.verdict.label, Label::Anomalous);
-    let region = &judgement.verdict.regions[0];
+    let detection = detector.score(&frame).unwrap();
+    assert_eq!(detection.verdict.label, Label::Anomalous);
+    let region = &detection.verdict.regions[0];
     let [x, y, columns, rows] = region.bbox;
     assert!(x <= 2688 && x + columns >= 3072, "{region:?}");
     assert!(y <= 810 && y + rows >= 1080, "{region:?}");
     assert!(columns < 1300 && rows < 900, "{region:?}");
     assert_eq!(
-        detector.frame_map(&judgement).unwrap().dim(),
+        detector.frame_map(&detection).unwrap().dim(),
         (height as usize, width as usize)
     );
 }

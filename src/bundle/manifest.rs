@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::BundleError;
 use crate::{
-    anomaly::{Calibration, Scoring},
+    calibration::Calibration,
     preprocess::{MAX_SIDE, PreprocessSettings},
+    scoring::Scoring,
     vae::{Latent, Likelihood, VaeSpec},
 };
 
@@ -49,7 +50,7 @@ pub struct Manifest {
     /// How map and score are computed; absent where a model only reconstructs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scoring: Option<Scoring>,
-    /// Threshold and promised false-alarm rate.
+    /// Threshold and target false-alarm rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
     /// The frame that proves an engine.

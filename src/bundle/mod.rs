@@ -2,17 +2,15 @@
 //! `docs/reference/bundle.md`.
 
 mod arrays;
+mod edit;
 mod error;
-mod golden;
 mod manifest;
-mod mask;
 mod open;
 mod write;
 
 pub use arrays::write_npy;
+pub(crate) use arrays::{read_npy, read_npz, write_npz};
 pub use error::BundleError;
-pub(crate) use golden::Compared;
-pub use golden::{Difference, GoldenValues, Proof};
 pub use manifest::{
     DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,
 };

@@ -7,24 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ndarray::Array3;
 use sha2::{Digest, Sha256};
 
 use super::{
     BundleError, Manifest,
-    arrays::read_npy,
     manifest::{DECODER, ENCODER, MANIFEST},
 };
-use crate::{
-    Error, Observer,
-    anomaly::{
-        Backbone, EvidenceMap, GraphShapes, Scorer, Scoring, Standardisation, statistics_size,
-    },
-    backend::Engine,
-    frame::{DecodeLimits, Frame},
-    preprocess::{PreprocessError, Preprocessor},
-    vae::Vae,
-};
+use crate::scoring::Scoring;
 
 /// Largest manifest read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
@@ -33,7 +22,7 @@ const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// so that what was checked is what runs.
 #[derive(Clone, Debug)]
 pub struct Bundle {
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) files: BTreeMap<String, Vec<u8>>,
 }
@@ -99,123 +88,9 @@ impl Bundle {
         self.files.get(name).map(Vec::as_slice)
     }
 
-    /// The preprocessing, with the bundle's mask where it has one.
-    ///
-    /// # Errors
-    /// Impossible settings, and a file that is no mask or leaves nothing to look at.
-    pub fn preprocessor(&self) -> Result<Preprocessor, PreprocessError> {
-        let settings = &self.manifest.preprocess;
-        let mask = settings.mask.as_deref().map(|name| self.listed(name));
-        Preprocessor::with_mask(settings.clone(), mask)
-    }
-
-    /// The model on an engine, for `batch` frames at a time.
-    ///
-    /// # Errors
-    /// A graph that the engine can't load, or whose names or shapes are not those of the manifest.
-    pub fn vae(&self, engine: &Engine, batch: usize) -> Result<Vae, Error> {
-        let load = |name| -> Result<_, Error> {
-            let shown = self.path.join(name).display().to_string();
-            Ok(engine.load(self.listed(name), &shown, batch)?)
-        };
-        Ok(Vae::new(
-            self.manifest.vae.clone(),
-            load(ENCODER)?,
-            load(DECODER)?,
-        )?)
-    }
-
-    /// The model with the graphs that its scoring runs after the decoder, one frame at a time.
-    ///
-    /// # Errors
-    /// A graph that the engine can't load, or whose names or shapes are not those of the manifest
-    /// or of the graphs before it.
-    pub fn observer(&self, engine: &Engine) -> Result<Observer, Error> {
-        let scoring = self.manifest.scoring.as_ref();
-        let shown = |name: &str| self.path.join(name).display().to_string();
-        let backbone = match scoring.and_then(|scoring| scoring.backbone.as_ref()) {
-            Some(settings) => Some(Backbone::load(
-                engine,
-                self.listed(&settings.file),
-                &shown(&settings.file),
-                settings,
-                (
-                    1,
-                    self.manifest.vae.input_shape(),
-                    &self.manifest.preprocess.normalise,
-                ),
-            )?),
-            None => None,
-        };
-        let mut observer = Observer::new(self.vae(engine, 1)?, backbone);
-        for name in scoring.iter().flat_map(|scoring| &scoring.graphs) {
-            let shown = shown(name);
-            observer.push(&shown, engine.load(self.listed(name), &shown, 1)?)?;
-        }
-        Ok(observer)
-    }
-
-    /// The scorer with the bundle's statistics, for maps that the graphs make in these shapes;
-    /// `None` for a model that only reconstructs.
-    ///
-    /// # Errors
-    /// A source whose graph is missing; statistics of another shape than the source's, or
-    /// impossible ones.
-    pub fn scorer(&self, graphs: GraphShapes) -> Result<Option<Scorer>, BundleError> {
-        let Some(scoring) = &self.manifest.scoring else {
-            return Ok(None);
-        };
-        let spec = &self.manifest.vae;
-        let preprocessor = self.preprocessor().map_err(|error| BundleError::Setting {
-            path: self.path.join(MANIFEST),
-            key: "preprocess".into(),
-            problem: error.to_string(),
-        })?;
-        let layout = preprocessor.canvas_layout();
-        let unusable = |path: &str, problem| BundleError::Array {
-            path: self.path.join(path),
-            problem,
-        };
-        let mut statistics = BTreeMap::new();
-        for settings in &scoring.sources {
-            let Some(name) = &settings.statistics else {
-                continue;
-            };
-            let failed = |problem| unusable(name, problem);
-            let evidence = EvidenceMap::new(settings.source, spec, graphs)
-                .map_err(|error| failed(error.to_string()))?;
-            let size = layout.map_size(evidence.shape());
-            let [rows, columns] = statistics_size(size);
-            let shape = [2, rows, columns];
-            let values = read_npy(self.listed(name), &shape).map_err(failed)?;
-            let array =
-                Array3::from_shape_vec(shape, values).map_err(|error| failed(error.to_string()))?;
-            Standardisation::from_array(array.view(), size)
-                .map_err(|error| failed(error.to_string()))?;
-            statistics.insert(settings.source, array);
-        }
-        let scorer = Scorer::new(scoring, spec, layout, graphs, &statistics)
-            .map_err(|error| unusable(MANIFEST, error.to_string()))?;
-        Ok(Some(scorer))
-    }
-
-    /// The golden frame.
-    ///
-    /// # Errors
-    /// A picture that can't be decoded.
-    pub fn golden_frame(&self) -> Result<Frame, Error> {
-        let name = &self.manifest.golden.frame;
-        let shown = self.path.join(name).display().to_string();
-        Ok(Frame::decode(
-            self.listed(name),
-            &shown,
-            &DecodeLimits::default(),
-        )?)
-    }
-
     /// Bytes of a file that the manifest's check found listed; empty can't happen for an open
     /// bundle, and would only fail to decode.
-    pub(super) fn listed(&self, name: &str) -> &[u8] {
+    pub(crate) fn listed(&self, name: &str) -> &[u8] {
         self.file(name).unwrap_or_default()
     }
 

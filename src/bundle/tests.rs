@@ -493,7 +493,7 @@ fn a_mask_belongs_to_the_bundle() {
     let mut id = |mask: &[u8]| {
         writer.files.insert("mask.png".into(), mask.to_vec());
         let bundle = writer.clone().finish().unwrap();
-        let problem = bundle.preprocessor().map(|_| ());
+        let problem = crate::runtime::load_preprocessor(&bundle).map(|_| ());
         (bundle.model_id().to_owned(), problem)
     };
     let (first, problem) = id(b"no picture");

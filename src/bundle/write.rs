@@ -14,9 +14,7 @@ use super::{
     open::{read_manifest, sha256, weight_digits},
 };
 use crate::{
-    anomaly::{Calibration, Scoring},
-    preprocess::PreprocessSettings,
-    vae::VaeSpec,
+    calibration::Calibration, preprocess::PreprocessSettings, scoring::Scoring, vae::VaeSpec,
 };
 
 /// What a bundle is made of; [`BundleWriter::finish`] adds sizes, digests and the model's id.
@@ -30,7 +28,7 @@ pub struct BundleWriter {
     pub vae: VaeSpec,
     /// How map and score are computed.
     pub scoring: Option<Scoring>,
-    /// Threshold and promised false-alarm rate.
+    /// Threshold and target false-alarm rate.
     pub calibration: Option<Calibration>,
     /// The golden frame's files, score and tolerances.
     pub golden: Golden,
@@ -174,18 +172,6 @@ impl Bundle {
         } else {
             flushed
         }
-    }
-
-    /// Takes another calibration, in memory only; [`Bundle::save`] writes it.
-    ///
-    /// # Errors
-    /// A calibration that [`Calibration::validate`] refuses, and a bundle without a scoring.
-    pub fn set_calibration(&mut self, calibration: Calibration) -> Result<(), BundleError> {
-        let mut manifest = self.manifest.clone();
-        manifest.calibration = Some(calibration);
-        manifest.check(&self.path.join(MANIFEST))?;
-        self.manifest = manifest;
-        Ok(())
     }
 
     /// Replaces the manifest of a saved bundle, as after a new calibration; its files stay.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
+    InferenceSession,
     bundle::Bundle,
     preprocess::denormalise,
     render::png,
@@ -64,7 +65,10 @@ pub(crate) fn run(options: &DecodeOptions, voice: Voice) -> anyhow::Result<Outco
     let (bundle, engine) = options.model.open(voice)?;
     let latent = bundle.manifest().vae.latent;
     let (_, values) = latents::read(&options.latents, &latent.shape())?;
-    let mut painter = Painter::new(&bundle, bundle.proved(&engine)?.into_vae());
+    let mut painter = Painter::new(
+        &bundle,
+        InferenceSession::verified(&bundle, &engine)?.into_vae(),
+    );
     prepare_folder(&options.out)?;
     let mut out = StandardOutput::new();
     interrupt::watch();

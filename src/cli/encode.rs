@@ -4,7 +4,7 @@ use std::{io::Cursor, path::PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use edge_vae::{preprocess::PixelRect, vae::Posterior};
+use edge_vae::{InferenceSession, preprocess::PixelRect, vae::Posterior};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewD};
 use ndarray_npy::NpzWriter;
 use serde::Serialize;
@@ -109,13 +109,13 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
     let file = options.out.as_deref();
     let file = file.map(|path| FilePlace::check(path, "npz")).transpose()?;
     let (bundle, engine) = options.model.open(voice)?;
-    let mut reconstructor = bundle.proved(&engine)?;
+    let mut session = InferenceSession::verified(&bundle, &engine)?;
     if let Some(file) = file {
         file.prepare()?;
     }
     let latent = bundle.manifest().vae.latent;
     let shape = latent.shape();
-    let tiles = reconstructor.canvas_layout().tiles().clone();
+    let tiles = session.canvas_layout().tiles().clone();
     let mut out = StandardOutput::new();
     let mut rows = Rows::default();
     let (mut means, mut log_variances) = (Vec::new(), Vec::new());
@@ -129,7 +129,7 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
         means.clear();
         log_variances.clear();
         let encoded = run_named(path, |frame| {
-            reconstructor.run_tiles(frame, |_, observed| {
+            session.run_tiles(frame, |_, observed| {
                 means.extend(observed.mean);
                 log_variances.extend(observed.log_variance);
                 Ok(())

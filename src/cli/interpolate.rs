@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
+    InferenceSession,
     render::{Tile, contact_sheet, png},
     vae::{Interpolation, interpolate},
 };
@@ -82,19 +83,19 @@ const COLUMNS: usize = 16;
 pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<Outcome> {
     let file = FilePlace::check(&options.out, "png")?;
     let (bundle, engine) = options.model.open(voice)?;
-    let mut reconstructor = bundle.proved(&engine)?;
+    let mut session = InferenceSession::verified(&bundle, &engine)?;
     one_posterior(
-        reconstructor.canvas_layout().tiles(),
+        session.canvas_layout().tiles(),
         bundle.model_id(),
         "there is no single way from frame to frame; `encode --out` and `decode` serve for its tiles",
     )?;
     file.prepare()?;
     let mut mean = |path| -> anyhow::Result<Vec<f32>> {
-        run_named(path, |frame| reconstructor.run(frame))?;
-        Ok(reconstructor.posterior_mean().to_vec())
+        run_named(path, |frame| session.run(frame))?;
+        Ok(session.posterior_mean().to_vec())
     };
     let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);
-    let mut painter = Painter::new(&bundle, reconstructor.into_vae());
+    let mut painter = Painter::new(&bundle, session.into_vae());
     let mut tiles = Vec::new();
     interrupt::watch();
     for z in interpolate(&from, &to, options.steps, options.path)? {

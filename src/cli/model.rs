@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use edge_vae::{
-    anomaly::{Aggregation, ImageScore, MapScore, Source},
     backend::{BackendKind, Device, Engine, find_ort_library},
-    bundle::{Bundle, Difference, Manifest, Proof},
+    bundle::{Bundle, Manifest},
     preprocess::Colour,
+    runtime::{Difference, GoldenCheck},
+    scoring::{Aggregation, ImageScore, MapScore, ScoreSource},
     vae::{Latent, Likelihood},
 };
 use serde::Serialize;
@@ -268,7 +269,7 @@ fn map(map: &MapScore) -> String {
     sources(&map.sources, map.standardised)
 }
 
-fn sources(sources: &[Source], standardised: bool) -> String {
+fn sources(sources: &[ScoreSource], standardised: bool) -> String {
     let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     let unit = if standardised {
         ", in standard deviations of normal frames at each position"
@@ -304,18 +305,18 @@ fn verify(
     for choice in choices {
         let threads = choice.threads.unwrap_or(1);
         // With one engine its failure is the verb's; of several, each is told.
-        let proof = choice
+        let check = choice
             .open(threads, voice)
-            .and_then(|engine: Engine| Ok(bundle.compare(&engine)?));
-        match proof {
-            Ok(proof) => {
-                print(&mut out, bundle, &proof)?;
-                if !proof.agrees() {
+            .and_then(|engine: Engine| Ok(GoldenCheck::run(bundle, &engine)?));
+        match check {
+            Ok(check) => {
+                print(&mut out, bundle, &check)?;
+                if !check.agrees() {
                     agree = false;
                     voice.error(&format_args!(
                         "{}: {} disagrees with the trainer on the golden frame; use another --backend or --device",
                         bundle.path().display(),
-                        proof.engine
+                        check.engine
                     ));
                 }
             }
@@ -354,8 +355,8 @@ fn every_engine(choice: &EngineChoice, voice: Voice) -> Vec<EngineChoice> {
     choices
 }
 
-fn print(out: &mut StandardOutput, bundle: &Bundle, proof: &Proof) -> anyhow::Result<()> {
-    let says = if proof.agrees() {
+fn print(out: &mut StandardOutput, bundle: &Bundle, check: &GoldenCheck) -> anyhow::Result<()> {
+    let says = if check.agrees() {
         "agrees"
     } else {
         "disagrees"
@@ -363,13 +364,13 @@ fn print(out: &mut StandardOutput, bundle: &Bundle, proof: &Proof) -> anyhow::Re
     out.line(format_args!(
         "{}  {}  {says} on the golden frame",
         bundle.model_id(),
-        proof.engine
+        check.engine
     ))?;
     for difference @ Difference {
         array,
         largest,
         tolerance,
-    } in &proof.differences
+    } in &check.differences
     {
         let mark = if difference.agrees() { "" } else { "  differs" };
         out.line(format_args!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edge_vae::{
-    Frame,
+    Frame, InferenceSession,
     preprocess::{PreprocessSettings, TileLayout, denormalise_canvas},
     render::{MapScale, Tile, contact_sheet, heat_map, png},
 };
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
         return no_frames(list.failed);
     }
     let (bundle, engine) = options.model.open(voice)?;
-    let mut reconstructor = bundle.proved(&engine)?;
+    let mut session = InferenceSession::verified(&bundle, &engine)?;
     prepare_folder(&options.out)?;
     let settings = &bundle.manifest().preprocess;
     let names = ResultNames::new(&list.paths);
@@ -87,14 +87,14 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
     for path in &list.paths {
         interrupt::check()?;
         let made = run_named(path, |frame| {
-            reconstructor.reconstruct_canvas(frame, &mut reconstruction)
+            session.reconstruct_canvas(frame, &mut reconstruction)
         });
         if let Err(error) = made {
             failed += 1;
             voice.error(&one_line(&error));
             continue;
         }
-        let input = (!options.plain).then_some(reconstructor.canvas());
+        let input = (!options.plain).then_some(session.canvas());
         let picture = picture(settings, &reconstruction, input)?;
         let suffix = if options.plain { RECONSTRUCTION } else { SHEET };
         let target = names.path(&options.out, path, suffix);

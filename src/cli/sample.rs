@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
+    InferenceSession,
     render::{Tile, contact_sheet, png},
     vae::{Posterior, sample_prior},
 };
@@ -88,24 +89,24 @@ impl SampleFlags {
 
 pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outcome> {
     let (bundle, engine) = options.model.open(voice)?;
-    let mut reconstructor = bundle.proved(&engine)?;
+    let mut session = InferenceSession::verified(&bundle, &engine)?;
     if let Some(path) = &options.posterior {
-        let tiles = reconstructor.canvas_layout().tiles();
+        let tiles = session.canvas_layout().tiles();
         one_posterior(
             tiles,
             bundle.model_id(),
             "--posterior draws from a single one; leave it out",
         )?;
-        run_named(path, |frame| reconstructor.run(frame))?;
+        run_named(path, |frame| session.run(frame))?;
     }
-    let mean = reconstructor.posterior_mean().to_vec();
-    let log_variance = reconstructor.posterior_log_variance().to_vec();
+    let mean = session.posterior_mean().to_vec();
+    let log_variance = session.posterior_log_variance().to_vec();
     let posterior = match options.posterior {
         Some(_) => Some(Posterior::new(&mean, &log_variance)?),
         None => None,
     };
     prepare_folder(&options.out)?;
-    let mut painter = Painter::new(&bundle, reconstructor.into_vae());
+    let mut painter = Painter::new(&bundle, session.into_vae());
     let mut rng = Pcg64::seed_from_u64(options.seed);
     let mut z = vec![0.0; bundle.manifest().vae.latent.dimensions()];
     let mut out = StandardOutput::new();

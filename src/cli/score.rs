@@ -8,9 +8,10 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use edge_vae::{
-    Detector, Explain, Frame, Judgement,
-    anomaly::{Label, Region},
+    Detection, Detector, Explain, Frame,
     render::{MapPicture, judged_overlay, png},
+    runtime::Label,
+    scoring::Region,
     stream::record::timestamp,
 };
 use ndarray::Array2;
@@ -220,8 +221,8 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
             }
         };
         let read = began.elapsed();
-        let judgement = match run.detector.score(&frame) {
-            Ok(judgement) => judgement,
+        let detection = match run.detector.score(&frame) {
+            Ok(detection) => detection,
             Err(error) => {
                 tally.failed += 1;
                 let error = anyhow::Error::from(error).context(path.display().to_string());
@@ -230,13 +231,13 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
             }
         };
         tally.judged += 1;
-        match judgement.verdict.label {
+        match detection.verdict.label {
             Label::Normal => {}
             Label::Anomalous => tally.anomalous += 1,
             Label::Invalid => tally.invalid += 1,
         }
         // Results that can't be written stop the run: those of the next frames could not either.
-        run.report(id, path, &frame, &judgement, read)?;
+        run.report(id, path, &frame, &detection, read)?;
     }
     run.out.finish()?;
 
@@ -284,12 +285,12 @@ impl Run<'_> {
         id: usize,
         path: &Path,
         frame: &Frame,
-        judgement: &Judgement,
+        detection: &Detection,
         read: Duration,
     ) -> anyhow::Result<()> {
         let wants_map = self.options.overlay.is_some() || self.options.map.is_some();
         let frame_map = wants_map
-            .then(|| self.detector.frame_map(judgement))
+            .then(|| self.detector.frame_map(detection))
             .flatten();
         let mut overlay_path = None;
         if let Some(folder) = &self.options.overlay {
@@ -297,7 +298,7 @@ impl Run<'_> {
             let calibration = self.detector.calibration();
             let picture = judged_overlay(
                 frame,
-                judgement,
+                detection,
                 frame_map.as_ref().map(|map| map.view()),
                 [0.0, calibration.map_threshold as f32],
                 calibration.threshold,
@@ -310,11 +311,11 @@ impl Run<'_> {
         if let (Some(folder), Some(map)) = (&self.options.map, &frame_map) {
             map_record = Some(self.write_map(folder, path, map)?);
         }
-        let verdict = &judgement.verdict;
+        let verdict = &detection.verdict;
         let threshold = self.detector.calibration().threshold;
         if self.options.json {
             let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-            let latency = &judgement.latency;
+            let latency = &detection.latency;
             let record = Record {
                 schema_version: SCHEMA_VERSION,
                 frame_id: id,
@@ -328,7 +329,7 @@ impl Run<'_> {
                 percentile_of_normals: verdict
                     .p_value
                     .and(verdict.score)
-                    .map(|score| self.detector.calibration().standing(score).percentile()),
+                    .map(|score| self.detector.calibration().percentile(score).percent()),
                 map_max: self.detector.map_maximum(),
                 regions: &verdict.regions,
                 reasons: &verdict.reasons,
@@ -341,7 +342,7 @@ impl Run<'_> {
                     encode: milliseconds(latency.encode),
                     decode: milliseconds(latency.decode),
                     detect: milliseconds(latency.detect),
-                    judge: milliseconds(latency.judge),
+                    judge: milliseconds(latency.score),
                     total: milliseconds(read + latency.total),
                 },
                 overlay: overlay_path,
@@ -352,7 +353,7 @@ impl Run<'_> {
         let path = path.display();
         match (verdict.label, verdict.score, verdict.p_value) {
             (label @ (Label::Normal | Label::Anomalous), Some(score), Some(p_value)) => {
-                let standing = self.detector.calibration().standing(score).to_string();
+                let standing = self.detector.calibration().percentile(score).to_string();
                 self.out.line(format_args!(
                     "{label:<9}  score {score:>10.4}  threshold {threshold:>10.4}  p {p_value:<8.2e}  {standing:<43}  {path}"
                 ))

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::{
         frame::PixelFormat,
-        smoothing::GaussianSmoothing,
+        image::GaussianSmoothing,
         synth::{SurfaceSettings, surface_frame},
     };
     use rand::{RngExt, SeedableRng};

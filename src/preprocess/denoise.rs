@@ -1,7 +1,7 @@
 //! Noise filters at the frame's own resolution, on one plane of values in [0, 1].
 
 use super::{Denoise, median::Median};
-use crate::smoothing::GaussianSmoothing;
+use crate::image::GaussianSmoothing;
 
 /// A noise filter with its buffers.
 ///

@@ -7,7 +7,7 @@ use super::{
     mask::Interior,
     resample::{Resampler, Size},
 };
-use crate::smoothing::GaussianSmoothing;
+use crate::image::GaussianSmoothing;
 
 /// Pixels with a luma below the first are black, above the second they are not; between them they
 /// count in part, so that no median jumps when a background comes out of the black.

@@ -5,8 +5,9 @@ use ndarray::{Array2, ArrayView2};
 
 use super::{LabelView, MapScale, RegionView, VerdictView, overlay};
 use crate::{
-    Frame, Judgement,
-    anomaly::{Label, Region, Verdict},
+    Detection, Frame,
+    runtime::{Label, Verdict},
+    scoring::Region,
 };
 
 impl From<Label> for LabelView {
@@ -47,8 +48,8 @@ impl MapScale {
     /// The scale on which heat, contours and boxes of a judged frame end at the same value.
     /// `cold` and `threshold` are the map's for all frames: the mean of normal frames (0 for a
     /// standardised map) and the threshold of their peaks.
-    pub fn of(judgement: &Judgement, [cold, threshold]: [f32; 2]) -> Self {
-        let threshold = judgement.region_threshold.unwrap_or(threshold);
+    pub fn of(detection: &Detection, [cold, threshold]: [f32; 2]) -> Self {
+        let threshold = detection.region_threshold.unwrap_or(threshold);
         Self::around(threshold, cold.min(threshold.next_down()))
     }
 }
@@ -57,15 +58,15 @@ impl MapScale {
 /// geometry, `map_range` as in [`MapScale::of`], `threshold` the calibration's for scores.
 pub fn judged_overlay(
     frame: &Frame,
-    judgement: &Judgement,
+    detection: &Detection,
     map: Option<ArrayView2<'_, f32>>,
     map_range: [f32; 2],
     threshold: f64,
     model: &str,
 ) -> RgbImage {
-    let scale = MapScale::of(judgement, map_range);
-    let view = VerdictView::of(&judgement.verdict, threshold, model);
+    let scale = MapScale::of(detection, map_range);
+    let view = VerdictView::of(&detection.verdict, threshold, model);
     let cold = Array2::from_elem((1, 1), scale.low);
-    let map = map.filter(|_| judgement.region_threshold.is_some());
+    let map = map.filter(|_| detection.region_threshold.is_some());
     overlay(&frame.to_rgb8(), map.unwrap_or(cold.view()), &scale, &view)
 }

@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    anomaly::DriftSettings,
     backend::{BackendKind, Device},
+    drift::DriftSettings,
 };
 
 use super::{

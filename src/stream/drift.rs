@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use crate::{
-    Judgement,
-    anomaly::{AnomalyError, Calibration, DriftFrame, DriftMonitor, DriftSettings, WindowResult},
+    Detection,
+    calibration::Calibration,
+    drift::{DriftFrame, DriftMonitor, DriftSettings, WindowResult},
     frame::Frame,
+    value::ValueError,
 };
 
 use super::record::{DriftRecord, DriftTest, SCHEMA_VERSION, timestamp};
@@ -34,7 +36,7 @@ impl SourceDrift {
         calibration: &Calibration,
         source: &str,
         live: bool,
-    ) -> Result<Option<Self>, AnomalyError> {
+    ) -> Result<Option<Self>, ValueError> {
         let monitor = DriftMonitor::new(settings, calibration)?;
         Ok(monitor.map(|monitor| Self {
             monitor,
@@ -61,12 +63,12 @@ impl SourceDrift {
         } else {
             String::new()
         };
-        let of = if self.monitor.knows_conditions() {
+        let of = if self.monitor.has_reference() {
             "scores, light and focus"
         } else {
             "scores"
         };
-        let lacks = if self.monitor.knows_conditions() {
+        let lacks = if self.monitor.has_reference() {
             ""
         } else {
             "; light and focus are not compared: calibrate on frames of this camera to turn that on"
@@ -89,11 +91,11 @@ impl SourceDrift {
 
     /// Takes in the next frame of the source and what was said of it. What is returned is told: the
     /// source drifted, or is back.
-    pub fn observe(&mut self, frame: &Frame, judgement: &Judgement) -> Option<DriftRecord> {
-        let score = judgement.verdict.score?;
+    pub fn observe(&mut self, frame: &Frame, detection: &Detection) -> Option<DriftRecord> {
+        let score = detection.verdict.score?;
         // Only of frames that were judged.
-        judgement.verdict.p_value?;
-        let (captured, divergence) = (frame.captured(), judgement.divergence?);
+        detection.verdict.p_value?;
+        let (captured, divergence) = (frame.captured(), detection.divergence?);
         if !self.takes(captured) {
             return None;
         }
@@ -101,7 +103,7 @@ impl SourceDrift {
         let found = self.monitor.observe(&DriftFrame {
             score,
             divergence,
-            statistics: judgement.statistics,
+            statistics: detection.statistics,
             size: [frame.width(), frame.height()],
         })?;
         Some(self.record(captured, found))
@@ -141,15 +143,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        anomaly::{Conditions, Verdict},
+        calibration::ReferenceStatistics,
         frame::{FrameStatistics, PixelFormat},
+        runtime::Verdict,
     };
 
     fn calibration() -> Calibration {
         let scores: Vec<f64> = (0..100).map(f64::from).collect();
         let light: Vec<f64> = (0..100).map(|k| 0.4 + 0.001 * f64::from(k)).collect();
         Calibration {
-            conditions: Some(Conditions {
+            reference: Some(ReferenceStatistics {
                 contrast: light.iter().map(|v| 0.1 * v).collect(),
                 focus: vec![1.0; 100],
                 divergence: scores.clone(),
@@ -168,7 +171,7 @@ mod tests {
     }
 
     /// The k-th frame of a source with so much of the calibrated light.
-    fn judgement(k: u32, gain: f64) -> Judgement {
+    fn detection(k: u32, gain: f64) -> Detection {
         let place = f64::from(k * 37 % 100);
         let light = gain * (0.4 + 0.001 * place);
         let statistics = FrameStatistics {
@@ -176,10 +179,10 @@ mod tests {
             contrast: 0.1 * light,
             focus: 1.0,
         };
-        Judgement {
-            verdict: Verdict::judge(place, &calibration(), None, Vec::new()),
+        Detection {
+            verdict: Verdict::of(place, &calibration(), None, Vec::new()),
             divergence: Some(place),
-            ..Judgement::invalid(String::new(), statistics)
+            ..Detection::invalid(String::new(), statistics)
         }
     }
 
@@ -199,7 +202,7 @@ mod tests {
         let mut told = Vec::new();
         for k in 0..1000 {
             let gain = if (250..650).contains(&k) { 0.7 } else { 1.0 };
-            if let Some(record) = drift.observe(&frame(f64::from(k)), &judgement(k, gain)) {
+            if let Some(record) = drift.observe(&frame(f64::from(k)), &detection(k, gain)) {
                 told.push((k, record));
             }
         }
@@ -231,12 +234,12 @@ mod tests {
         let told: Vec<u32> = (0..1000)
             .filter(|&k| {
                 let seconds = f64::from(k) / 4.0;
-                live.observe(&frame(seconds), &judgement(k, 0.7)).is_some()
+                live.observe(&frame(seconds), &detection(k, 0.7)).is_some()
             })
             .collect();
         assert_eq!(told, [796]);
         let mut files = drift(false);
-        let invalid = Judgement::invalid("the frame is black".into(), FrameStatistics::default());
+        let invalid = Detection::invalid("the frame is black".into(), FrameStatistics::default());
         for k in 0..1000 {
             assert_eq!(files.observe(&frame(f64::from(k)), &invalid), None);
         }
@@ -251,7 +254,7 @@ mod tests {
              calibration, with a false-alarm rate of 0.001 a window; two windows in a row are told"
         );
         let bare = Calibration {
-            conditions: None,
+            reference: None,
             ..calibration()
         };
         let settings = DriftSettings::default();

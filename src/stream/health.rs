@@ -8,8 +8,9 @@ use std::{collections::hash_map::DefaultHasher, hash::Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    anomaly::{AnomalyError, Calibration},
+    calibration::Calibration,
     frame::{Frame, FrameStatistics, PixelFormat, Samples},
+    value::ValueError,
 };
 
 /// Share of the blurriest calibration frames that the limit does without: of 100 frames one, of
@@ -90,9 +91,9 @@ impl Health {
         settings: HealthSettings,
         calibration: &Calibration,
         live: bool,
-    ) -> Result<Self, AnomalyError> {
+    ) -> Result<Self, ValueError> {
         let refuse = |setting, found, expected| {
-            Err(AnomalyError::Setting {
+            Err(ValueError::Setting {
                 setting,
                 found,
                 expected,
@@ -128,10 +129,10 @@ impl Health {
 
     /// Goes on with another calibration, as after a model was replaced.
     pub fn calibrate(&mut self, calibration: &Calibration) {
-        let conditions = calibration.conditions.as_ref();
-        self.calibrated_size = conditions.and_then(|conditions| conditions.size());
-        self.least_focus = conditions.and_then(|conditions| {
-            let mut focus = conditions.focus.clone();
+        let reference = calibration.reference.as_ref();
+        self.calibrated_size = reference.and_then(|reference| reference.size());
+        self.least_focus = reference.and_then(|reference| {
+            let mut focus = reference.focus.clone();
             focus.sort_by(f64::total_cmp);
             let place = (LEAST_SHARP * focus.len() as f64) as usize;
             Some(self.settings.blur * focus.get(place)?).filter(|&limit| limit > 0.0)

@@ -1,7 +1,7 @@
-//! Live frames: sources, a bounded pipeline, judgement over time, sinks.
+//! Live frames: sources, a bounded pipeline, detection over time, sinks.
 //!
 //! ```text
-//! source ─▶ capture ─▶ [queue] ─▶ Detector ─▶ judgement over time ─▶ [queue] ─▶ sink
+//! source ─▶ capture ─▶ [queue] ─▶ Detector ─▶ detection over time ─▶ [queue] ─▶ sink
 //! (one thread each)              (one thread for all sources)        (one thread for each sink)
 //! ```
 //!

@@ -1,6 +1,9 @@
 //! How the frames of a source are judged over time: events, health, drift.
 
-use crate::anomaly::{AnomalyError, Calibration, DriftSettings};
+use crate::{
+    calibration::{Calibration, CalibrationError},
+    drift::DriftSettings,
+};
 
 use super::{
     drift::SourceDrift,
@@ -32,7 +35,7 @@ impl MonitorSettings {
         name: &str,
         calibration: &Calibration,
         live: bool,
-    ) -> Result<Monitors, AnomalyError> {
+    ) -> Result<Monitors, CalibrationError> {
         let drift = self.drift.as_ref().map_or(Ok(None), |settings| {
             SourceDrift::new(settings, calibration, name, live)
         });
@@ -51,7 +54,7 @@ impl MonitorSettings {
         &self,
         calibration: &Calibration,
         live: bool,
-    ) -> Result<Vec<String>, AnomalyError> {
+    ) -> Result<Vec<String>, CalibrationError> {
         let monitors = self.resolve("", calibration, live)?;
         let rate = calibration.false_alarm_rate;
         let mut statements = vec![monitors.events.statement(rate, None)];

@@ -9,7 +9,7 @@ use super::{
     sink::{Sink, SinkError},
     source::{Opener, SourceError},
 };
-use crate::{Detector, anomaly::AnomalyError};
+use crate::{Detector, calibration::CalibrationError};
 
 /// A source of the pipeline.
 pub struct SourceConfig {
@@ -106,7 +106,7 @@ pub enum StreamError {
     Sink(#[from] SinkError),
     /// A setting of how frames are judged is impossible.
     #[error(transparent)]
-    MonitorSettings(#[from] AnomalyError),
+    MonitorSettings(#[from] CalibrationError),
     /// Two sources have one name.
     #[error("two sources are called {name}: give each a name of its own")]
     SameName {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::anomaly::{Label, Region};
+use crate::{runtime::Label, scoring::Region};
 
 /// Schema of the objects; it changes when a key changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -10,9 +10,8 @@ use std::{
 };
 
 use crate::{
-    Detector, Explain, Judgement,
-    anomaly::{AnomalyError, Label},
-    frame::FrameStatistics,
+    Detection, Detector, Explain, calibration::CalibrationError, frame::FrameStatistics,
+    runtime::Label,
 };
 
 use super::{
@@ -79,7 +78,7 @@ impl SourceState {
         monitoring: MonitorSettings,
         detector: &Detector,
         run: &RunId,
-    ) -> Result<Self, AnomalyError> {
+    ) -> Result<Self, CalibrationError> {
         let monitors = monitoring.resolve(&name, detector.calibration(), false)?;
         Ok(Self {
             id,
@@ -107,7 +106,11 @@ impl SourceState {
 
     /// Takes the source for live or not, as its frames are to be judged. To be called before the
     /// first of them; no event is open then.
-    pub(super) fn set_live(&mut self, live: bool, detector: &Detector) -> Result<(), AnomalyError> {
+    pub(super) fn set_live(
+        &mut self,
+        live: bool,
+        detector: &Detector,
+    ) -> Result<(), CalibrationError> {
         if live != self.live {
             self.live = live;
             let why = "the source was replaced";
@@ -122,7 +125,7 @@ impl SourceState {
         monitoring: MonitorSettings,
         detector: &Detector,
         why: &str,
-    ) -> Result<Vec<EventNotice>, AnomalyError> {
+    ) -> Result<Vec<EventNotice>, CalibrationError> {
         let monitors = monitoring.resolve(&self.name, detector.calibration(), self.live)?;
         let ended = self
             .events
@@ -164,8 +167,8 @@ impl SourceState {
         let begin = Instant::now();
         let statistics = FrameStatistics::of(frame);
         let mut failure = None;
-        let mut judgement = if let Some(reason) = self.health.check(frame, &statistics) {
-            Judgement::invalid(reason, statistics)
+        let mut detection = if let Some(reason) = self.health.check(frame, &statistics) {
+            Detection::invalid(reason, statistics)
         } else {
             let drift = self.drift.as_ref();
             detector.explain(match drift.is_some_and(|d| d.takes(frame.captured())) {
@@ -177,40 +180,40 @@ impl SourceState {
                 .unwrap_or_else(|error| {
                     let error = error.to_string();
                     failure = Some(error.clone());
-                    Judgement::invalid(error, statistics)
+                    Detection::invalid(error, statistics)
                 })
         };
-        let anomalous = judgement.verdict.label == Label::Anomalous;
+        let anomalous = detection.verdict.label == Label::Anomalous;
         let map = (maps && anomalous)
-            .then(|| detector.frame_map(&judgement))
+            .then(|| detector.frame_map(&detection))
             .flatten();
-        judgement.latency.total = begin.elapsed();
-        let times = times(queued, &judgement);
-        let mut record = self.record(&captured, &judgement, detector, times);
+        detection.latency.total = begin.elapsed();
+        let times = times(queued, &detection);
+        let mut record = self.record(&captured, &detection, detector, times);
         let events = self.events.observe(&FrameVerdict {
             frame_number: captured.number,
             captured: frame.captured(),
-            label: judgement.verdict.label,
-            score: judgement.verdict.score,
-            p_value: judgement.verdict.p_value,
-            regions: &judgement.verdict.regions,
+            label: detection.verdict.label,
+            score: detection.verdict.score,
+            p_value: detection.verdict.p_value,
+            regions: &detection.verdict.regions,
             path: record.path.as_deref(),
         });
         record.event_id = self.events.open_id().map(str::to_owned);
         let drift = self
             .drift
             .as_mut()
-            .and_then(|drift| drift.observe(frame, &judgement));
+            .and_then(|drift| drift.observe(frame, &detection));
         if let Some(drift) = &drift {
             self.tally.drifted = drift.drifted;
         }
-        self.count(&judgement, failure.is_some(), &events);
-        let threshold = judgement
+        self.count(&detection, failure.is_some(), &events);
+        let threshold = detection
             .region_threshold
             .unwrap_or(detector.calibration().map_threshold as f32);
         let scored = Arc::new(ScoredFrame {
             frame: captured.frame,
-            judgement,
+            detection,
             record,
             map,
             map_range: [0.0_f32.min(threshold.next_down()), threshold],
@@ -249,10 +252,10 @@ impl SourceState {
         notices
     }
 
-    fn count(&mut self, judgement: &Judgement, failed: bool, events: &[EventRecord]) {
+    fn count(&mut self, detection: &Detection, failed: bool, events: &[EventRecord]) {
         self.rate.count();
         self.tally.judged += 1;
-        match judgement.verdict.label {
+        match detection.verdict.label {
             Label::Normal => self.tally.normal += 1,
             Label::Anomalous => self.tally.anomalous += 1,
             Label::Invalid => self.tally.invalid += 1,
@@ -266,12 +269,12 @@ impl SourceState {
     fn record(
         &self,
         captured: &CapturedFrame,
-        judgement: &Judgement,
+        detection: &Detection,
         detector: &Detector,
         latency_ms: StageTimes,
     ) -> FrameRecord {
         let frame = &captured.frame;
-        let verdict = &judgement.verdict;
+        let verdict = &detection.verdict;
         let calibration = detector.calibration();
         FrameRecord {
             schema_version: SCHEMA_VERSION,
@@ -288,7 +291,7 @@ impl SourceState {
             percentile_of_normals: verdict
                 .p_value
                 .and(verdict.score)
-                .map(|score| calibration.standing(score).percentile()),
+                .map(|score| calibration.percentile(score).percent()),
             // The detector's map is that of the frame before, where this one was not given to it.
             map_max: verdict.score.and_then(|_| detector.map_maximum()),
             regions: verdict.regions.clone(),
@@ -330,15 +333,15 @@ impl Drop for SourceState {
     }
 }
 
-fn times(queued: Duration, judgement: &Judgement) -> StageTimes {
-    let latency = &judgement.latency;
+fn times(queued: Duration, detection: &Detection) -> StageTimes {
+    let latency = &detection.latency;
     StageTimes {
         queue: milliseconds(queued),
         prepare: milliseconds(latency.prepare),
         encode: milliseconds(latency.encode),
         decode: milliseconds(latency.decode),
         detect: milliseconds(latency.detect),
-        judge: milliseconds(latency.judge),
+        judge: milliseconds(latency.score),
         total: milliseconds(queued + latency.total),
     }
 }

@@ -6,6 +6,8 @@ use edge_vae::{
     Frame,
     bundle::{Bundle, MANIFEST},
     frame::PixelFormat,
+    model::GraphShapes,
+    runtime::GoldenValues,
     synth::{SurfaceSettings, surface_frame},
 };
 use serde_json::{Value, json};
@@ -115,10 +117,10 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
     }
     // Chequers of 100 and 100 + c: the mean is c/2 above 100, the deviation c/2; the posterior mean
     // is the mean of each of four squares, with one variance for all.
-    let seen = calibration.conditions.unwrap();
+    let seen = calibration.reference.unwrap();
     let side = tiny::SIDE as u64;
     assert_eq!(
-        record["conditions"],
+        record["reference"],
         json!({"frames": 120, "width": side, "height": side})
     );
     for (index, contrast) in (0..).zip(FAINTEST..FAINTEST + 120) {
@@ -396,9 +398,9 @@ fn lines_of_a_period_give_what_its_frames_give() {
     };
     // A line does not say what its frame looked like.
     let mut of_frames = of("scored");
-    assert_eq!(of_frames.conditions.take().unwrap().frames(), 120);
+    assert_eq!(of_frames.reference.take().unwrap().frames(), 120);
     assert_eq!(of("new"), of_frames);
-    assert_eq!(whole[0]["conditions"], Value::Null);
+    assert_eq!(whole[0]["reference"], Value::Null);
     let loud = calibrate(
         &room,
         &["--from", "all.jsonl", "--all-normal", "--out", "new"],
@@ -559,9 +561,7 @@ fn a_mask_is_added_to_a_model_and_calibrated_with() {
     }
     // What the golden frame gives with this mask, by hand.
     let expected = tiny::expected_masked(&tiny::frame(1, None));
-    let found = masked
-        .golden_values(edge_vae::anomaly::GraphShapes::default())
-        .unwrap();
+    let found = GoldenValues::read(&masked, GraphShapes::default()).unwrap();
     assert!((found.score.unwrap() - expected.score.unwrap()).abs() < 1e-4);
     let pairs = found.input.iter().zip(&expected.input);
     for (found, expected) in pairs.chain(found.anomaly_map.iter().zip(&expected.anomaly_map)) {

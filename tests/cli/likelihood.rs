@@ -1,8 +1,9 @@
 //! `likelihood`, on a model whose evidence is known in closed form.
 
 use edge_vae::{
-    anomaly::GraphShapes,
-    bundle::{BundleWriter, DECODER, GoldenValues},
+    bundle::{BundleWriter, DECODER},
+    model::GraphShapes,
+    runtime::GoldenValues,
 };
 
 use crate::{

@@ -14,9 +14,10 @@ use std::{
 
 use edge_vae::{
     Detector, Frame,
-    anomaly::{DriftSettings, Label},
     backend::{BackendKind, Device, Engine, EngineOptions},
     bundle::BundleWriter,
+    drift::DriftSettings,
+    runtime::Label,
     stream::{
         Host, MonitorSettings, PipelineOptions, Plan, Policy, RunSummary, SinkConfig, SourceConfig,
         StreamError,

@@ -9,10 +9,13 @@ use std::{collections::BTreeMap, io::Cursor};
 
 use edge_vae::{
     Frame,
-    anomaly::{Aggregation, Calibration, GraphShapes, Scoring, Source},
-    bundle::{BundleWriter, DECODER, ENCODER, Golden, GoldenValues, ModelCard, write_npy},
+    bundle::{BundleWriter, DECODER, ENCODER, Golden, ModelCard, write_npy},
+    calibration::Calibration,
     frame::PixelFormat,
+    model::GraphShapes,
     preprocess::{Colour, PreprocessSettings, Tiles},
+    runtime::GoldenValues,
+    scoring::{Aggregation, ScoreSource, Scoring},
     vae::{Latent, Likelihood, VaeSpec},
 };
 use prost::Message;
@@ -70,7 +73,7 @@ pub(crate) fn writer() -> BundleWriter {
         preprocess: PreprocessSettings::new(SIDE, SIDE, Colour::Grey),
         vae: spec,
         scoring: Some(Scoring::of_one(
-            Source::Residual,
+            ScoreSource::Residual,
             0.0,
             Some("statistics.npy".into()),
             Aggregation::Maximum,
@@ -300,7 +303,7 @@ pub(crate) fn without_vae(several_tiles: bool) -> BundleWriter {
         ("golden.npz".to_owned(), golden.unwrap()),
         ("distance.onnx".to_owned(), graph),
     ]);
-    let direct = Scoring::of_one(Source::Features, 0.0, None, Aggregation::Maximum);
+    let direct = Scoring::of_one(ScoreSource::Features, 0.0, None, Aggregation::Maximum);
     let explaining = writer.scoring.take().unwrap().sources;
     writer.scoring = Some(Scoring {
         graphs: vec!["distance.onnx".into()],

@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use edge_vae::{
-    Detector, Frame,
-    anomaly::{Condition, Label},
-};
+use edge_vae::{Detector, Frame, calibration::ReferenceFrame, runtime::Label};
 
 use super::{Material, Sample};
 use crate::cli::{
@@ -45,9 +42,9 @@ pub(super) fn score(
                 material.unreadable += 1;
                 progress.beside(|| voice.error(&one_line(&error)));
             }
-            Ok((judgement, size)) => match (
-                judgement.verdict.label,
-                judgement.verdict.score,
+            Ok((detection, size)) => match (
+                detection.verdict.label,
+                detection.verdict.score,
                 detector.map_maximum(),
             ) {
                 (Label::Normal | Label::Anomalous, Some(score), Some(peak)) => {
@@ -55,8 +52,8 @@ pub(super) fn score(
                         path: path.clone(),
                         score,
                         peak,
-                        condition: judgement.divergence.map(|divergence| Condition {
-                            statistics: judgement.statistics,
+                        reference: detection.divergence.map(|divergence| ReferenceFrame {
+                            statistics: detection.statistics,
                             divergence,
                             size,
                         }),
@@ -64,7 +61,7 @@ pub(super) fn score(
                 }
                 _ => {
                     material.invalid += 1;
-                    let reasons = judgement.verdict.reasons.join("; ");
+                    let reasons = detection.verdict.reasons.join("; ");
                     progress.beside(|| {
                         voice.note(&format_args!("{}: {reasons}; left out", path.display()));
                     });

@@ -14,9 +14,10 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use edge_vae::{
     Detector,
-    anomaly::{AnomalyError, Calibration, Condition, Conditions},
     bundle::Bundle,
+    calibration::{Calibration, CalibrationError, ReferenceFrame, ReferenceStatistics},
     dataset::Grouping,
+    runtime::replace_mask,
 };
 
 use self::report::Report;
@@ -116,7 +117,7 @@ pub(crate) struct CalibrateFlags {
 /// What [`CalibrateFlags`] are resolved into.
 #[derive(Debug)]
 pub(crate) struct CalibrateOptions {
-    source: Source,
+    source: ScoreSource,
     rate: Option<f64>,
     grouping: Option<Grouping>,
     mask: Option<PathBuf>,
@@ -127,7 +128,7 @@ pub(crate) struct CalibrateOptions {
 
 /// Where scores come from.
 #[derive(Debug)]
-enum Source {
+enum ScoreSource {
     /// From these frames.
     Frames(Vec<PathBuf>),
     /// From these files of JSON lines.
@@ -149,9 +150,9 @@ impl CalibrateFlags {
         );
         Ok(CalibrateOptions {
             source: if self.from.is_empty() {
-                Source::Frames(self.normals)
+                ScoreSource::Frames(self.normals)
             } else {
-                Source::Records {
+                ScoreSource::Records {
                     files: self.from,
                     all_normal: self.all_normal,
                 }
@@ -179,7 +180,7 @@ struct Sample {
     /// The maximum of its anomaly map.
     peak: f64,
     /// What it looked like, where there is a frame and not only a line of it.
-    condition: Option<Condition>,
+    reference: Option<ReferenceFrame>,
 }
 
 /// The normal frames, and what was left out.
@@ -222,7 +223,7 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
         Bundle::check_target(place)?;
     }
     let paths = match &options.source {
-        Source::Frames(arguments) => {
+        ScoreSource::Frames(arguments) => {
             let list = frames::find(arguments, &[], voice)?;
             // What was meant and is missing would be missed in silence.
             if list.failed > 0 || list.paths.is_empty() {
@@ -230,7 +231,7 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
             }
             distinct(list.paths, voice)
         }
-        Source::Records { .. } => Vec::new(),
+        ScoreSource::Records { .. } => Vec::new(),
     };
     let (mut bundle, engine) = options.model.open(voice)?;
     match whole.map(|place| place.parent()) {
@@ -246,7 +247,7 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
     if let Some(mask) = &options.mask {
         let name = mask.display().to_string();
         let png = std::fs::read(mask).with_context(|| format!("{name}: cannot read"))?;
-        bundle.set_mask(&png, &name, &engine)?;
+        replace_mask(&mut bundle, &png, &name, &engine)?;
         // Scores of another mask can't be compared.
         earlier = None;
     }
@@ -257,7 +258,7 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
     let mut detector = Detector::new(&bundle, &engine)?;
 
     let material = match &options.source {
-        Source::Frames(_) => {
+        ScoreSource::Frames(_) => {
             let found: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
             // Before they are scored, which may take long.
             check_enough(&found, options.grouping.as_ref(), rate)?;
@@ -265,7 +266,7 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
             material.check("frame")?;
             material
         }
-        Source::Records { files, all_normal } => {
+        ScoreSource::Records { files, all_normal } => {
             let material = records::read(files, bundle.model_id(), *all_normal, voice)?;
             material.check("line")?;
             material
@@ -276,11 +277,13 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
     let scores: Vec<f64> = material.samples.iter().map(|s| s.score).collect();
     let peaks: Vec<f64> = material.samples.iter().map(|s| s.peak).collect();
     let mut warnings = Vec::new();
-    let conditions: Option<Vec<Condition>> = material.samples.iter().map(|s| s.condition).collect();
+    let frames: Option<Vec<ReferenceFrame>> =
+        material.samples.iter().map(|s| s.reference).collect();
     let mut calibration = match &options.grouping {
         None => {
             let mut calibration = Calibration::fit(scores, peaks, rate)?;
-            calibration.conditions = conditions.and_then(|frames| Conditions::of(&frames, None));
+            calibration.reference =
+                frames.and_then(|frames| ReferenceStatistics::of(&frames, None));
             calibration
         }
         Some(grouping) => {
@@ -289,8 +292,8 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
             if calibration.groups().is_none() {
                 warnings.push("no two frames are of one group, so each stands for itself".into());
             }
-            calibration.conditions =
-                conditions.and_then(|frames| Conditions::of(&frames, Some(&groups)));
+            calibration.reference =
+                frames.and_then(|frames| ReferenceStatistics::of(&frames, Some(&groups)));
             calibration
         }
     };
@@ -300,11 +303,11 @@ pub(crate) fn run(options: &CalibrateOptions, voice: Voice) -> anyhow::Result<Ou
         warn_of_change(
             earlier,
             &calibration,
-            matches!(options.source, Source::Records { .. }),
+            matches!(options.source, ScoreSource::Records { .. }),
             &mut warnings,
         );
     }
-    if calibration.conditions.is_none() {
+    if calibration.reference.is_none() {
         voice.note(&"lines do not say what their frames looked like: blurred frames and a changed camera or light can't be told; calibrate on frames to turn that on");
     }
     for warning in &warnings {
@@ -361,7 +364,7 @@ fn check_enough(paths: &[&Path], grouping: Option<&Grouping>, rate: f64) -> anyh
         .map(|grouping| grouping.groups(paths))
         .transpose()?;
     match groups {
-        None if paths.len() < needed => Err(AnomalyError::TooFewFrames {
+        None if paths.len() < needed => Err(CalibrationError::TooFewFrames {
             found: paths.len(),
             needed,
             rate,
@@ -371,7 +374,7 @@ fn check_enough(paths: &[&Path], grouping: Option<&Grouping>, rate: f64) -> anyh
         Some(groups) => {
             let found = groups.into_iter().collect::<BTreeSet<_>>().len();
             if found < needed {
-                return Err(AnomalyError::TooFewGroups {
+                return Err(CalibrationError::TooFewGroups {
                     found,
                     needed,
                     rate,
@@ -407,12 +410,12 @@ fn warn_of_change(
     if calibration.groups().is_some() {
         return;
     }
-    if let Some(likeness) = earlier.likeness(&calibration.scores)
-        && likeness.p_value < UNLIKELY
+    if let Some(distribution_shift) = earlier.distribution_shift(&calibration.scores)
+        && distribution_shift.p_value < UNLIKELY
     {
         warnings.push(format!(
             "these frames look unlike those of the earlier calibration (Kolmogorov-Smirnov distance {:.3}, p-value {:.1e}): light, camera or parts have changed, or the frames are not all normal and new to the model; look at them before you rely on it",
-            likeness.distance, likeness.p_value
+            distribution_shift.distance, distribution_shift.p_value
         ));
     }
     let alarms = calibration.scores.iter().any(|&s| earlier.is_anomalous(s));

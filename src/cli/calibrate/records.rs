@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use edge_vae::anomaly::Label;
+use edge_vae::runtime::Label;
 use serde::Deserialize;
 
 use super::{Material, Sample};
@@ -181,7 +181,7 @@ fn sort(
             path: record.path,
             score,
             peak,
-            condition: None,
+            reference: None,
         });
     } else {
         material.rejected += 1;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use edge_vae::anomaly::Calibration;
+use edge_vae::calibration::Calibration;
 use serde::Serialize;
 
 use super::Material;
@@ -41,7 +41,7 @@ struct Record<'a> {
     confidence: f64,
     rate_interval: [f64; 2],
     statement: String,
-    conditions: Option<Seen>,
+    reference: Option<Seen>,
     earlier: Option<Earlier>,
     warnings: &'a [String],
 }
@@ -113,7 +113,7 @@ impl Report<'_> {
             confidence: CONFIDENCE,
             rate_interval: [low, high],
             statement: calibration.statement(),
-            conditions: calibration.conditions.as_ref().map(|seen| Seen {
+            reference: calibration.reference.as_ref().map(|seen| Seen {
                 frames: seen.frames(),
                 width: seen.width,
                 height: seen.height,
@@ -125,8 +125,8 @@ impl Report<'_> {
 
     fn compared(&self, earlier: &Calibration) -> Earlier {
         let scores = &self.calibration.scores;
-        let likeness = match self.calibration.groups() {
-            None => earlier.likeness(scores),
+        let distribution_shift = match self.calibration.groups() {
+            None => earlier.distribution_shift(scores),
             Some(_) => None,
         };
         Earlier {
@@ -135,8 +135,8 @@ impl Report<'_> {
             frames: earlier.scores.len(),
             date: earlier.date.clone(),
             called_anomalous: scores.iter().filter(|&&s| earlier.is_anomalous(s)).count(),
-            distance: likeness.map(|likeness| likeness.distance),
-            p_value: likeness.map(|likeness| likeness.p_value),
+            distance: distribution_shift.map(|distribution_shift| distribution_shift.distance),
+            p_value: distribution_shift.map(|distribution_shift| distribution_shift.p_value),
         }
     }
 
@@ -161,13 +161,13 @@ impl Report<'_> {
                 ),
             )?;
         }
-        if let Some(seen) = &calibration.conditions {
+        if let Some(seen) = &calibration.reference {
             let size = match seen.size() {
                 Some([width, height]) => format!("{width}×{height} pixels"),
                 None => "of several sizes".to_owned(),
             };
             row(
-                "conditions",
+                "reference",
                 &format!(
                     "light and focus of {}, {size}",
                     count(seen.frames(), "frame")

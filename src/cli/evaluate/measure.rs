@@ -1,10 +1,10 @@
 //! Every frame of the test part through the detector, one by one.
 
 use edge_vae::{
-    Detector, Judgement,
-    anomaly::Label,
+    Detection, Detector,
     dataset::{GOOD, Sample},
     metrics::PixelScores,
+    runtime::Label,
 };
 use ndarray::{Array2, CowArray, Ix2};
 
@@ -195,11 +195,11 @@ impl Run<'_> {
 
     fn frame(&mut self, index: usize, sample: &Sample, stratum: usize) -> anyhow::Result<()> {
         let frame = sample.frame()?;
-        let judgement = self
+        let detection = self
             .detector
             .score(&frame)
             .map_err(|error| anyhow::Error::from(error).context(sample.name().to_owned()))?;
-        let verdict = &judgement.verdict;
+        let verdict = &detection.verdict;
         let (Some(score), Some(p_value), Label::Normal | Label::Anomalous) =
             (verdict.score, verdict.p_value, verdict.label)
         else {
@@ -223,7 +223,7 @@ impl Run<'_> {
             self.map_sum += f64::from(mean);
             self.maps += 1;
         }
-        self.pixels(sample, stratum, &frame, &judgement);
+        self.pixels(sample, stratum, &frame, &detection);
         Ok(())
     }
 
@@ -232,7 +232,7 @@ impl Run<'_> {
         sample: &Sample,
         stratum: usize,
         frame: &edge_vae::Frame,
-        judgement: &Judgement,
+        detection: &Detection,
     ) {
         let Some(pixels) = &mut self.measured.pixels else {
             return;
@@ -259,10 +259,10 @@ impl Run<'_> {
             },
         };
         let map: Option<CowArray<'_, f32, Ix2>> = match self.place {
-            Pixels::Frame => self.detector.frame_map(judgement).map(CowArray::from),
+            Pixels::Frame => self.detector.frame_map(detection).map(CowArray::from),
             Pixels::Tensor => self.detector.anomaly_map().map(CowArray::from),
         };
-        let (Some(map), Some(geometry)) = (map, judgement.geometry) else {
+        let (Some(map), Some(geometry)) = (map, detection.geometry) else {
             return;
         };
         let read: Option<Array2<bool>> = match self.place {

@@ -9,6 +9,7 @@ use std::{path::PathBuf, thread};
 use clap::{Args, ValueEnum};
 use edge_vae::{
     bundle::Manifest,
+    runtime::{GoldenCheck, load_preprocessor},
     vae::{Likelihood, MarginalEstimate, bits_per_dimension, bits_per_dimension_bernoulli},
 };
 use serde::Serialize;
@@ -200,11 +201,11 @@ pub(crate) fn run(options: &LikelihoodOptions, voice: Voice) -> anyhow::Result<O
         (bundle, engine)
     };
     one_posterior(
-        bundle.preprocessor()?.layout(),
+        load_preprocessor(&bundle)?.layout(),
         bundle.model_id(),
         "tiles that overlap share pixels, so that their probabilities make none of the frame; `score` judges it",
     )?;
-    bundle.prove(&engine)?;
+    GoldenCheck::verify(&bundle, &engine)?;
     let manifest = bundle.manifest();
     let binarise = binarise(options.binarise, manifest, voice)?;
     let chosen = frames::choose(source.frames.len(), options.limit, options.seed);

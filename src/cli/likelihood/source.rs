@@ -35,7 +35,7 @@ impl FrameSource {
 
 /// What the arguments stand for.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ScoreSource {
     pub(super) frames: Vec<FrameSource>,
     /// Arguments without a frame; each was reported.
     pub(super) failed: usize,
@@ -46,7 +46,7 @@ pub(super) fn find(
     arguments: &[PathBuf],
     split: Option<SplitChoice>,
     voice: Voice,
-) -> anyhow::Result<Source> {
+) -> anyhow::Result<ScoreSource> {
     if let [folder] = arguments
         && folder.is_dir()
     {
@@ -69,13 +69,17 @@ pub(super) fn find(
         shown: path.to_string_lossy().into_owned(),
         path,
     };
-    Ok(Source {
+    Ok(ScoreSource {
         frames: list.paths.into_iter().map(file).collect(),
         failed: list.failed,
     })
 }
 
-fn of(dataset: Dataset, split: SplitChoice, folder: &std::path::Path) -> anyhow::Result<Source> {
+fn of(
+    dataset: Dataset,
+    split: SplitChoice,
+    folder: &std::path::Path,
+) -> anyhow::Result<ScoreSource> {
     let samples = match split {
         SplitChoice::Test => dataset.test,
         SplitChoice::Train => dataset.train,
@@ -85,7 +89,7 @@ fn of(dataset: Dataset, split: SplitChoice, folder: &std::path::Path) -> anyhow:
         "{}: the data set has no test part; take the other with --split train",
         folder.display()
     );
-    Ok(Source {
+    Ok(ScoreSource {
         frames: samples
             .into_iter()
             .map(|sample| FrameSource::Sample(Box::new(sample)))

@@ -13,6 +13,7 @@ use edge_vae::{
     backend::Engine,
     bundle::Bundle,
     preprocess::Preprocessor,
+    runtime::{load_preprocessor, load_vae},
     vae::{MarginalEstimate, MarginalEstimator},
 };
 use rand::{RngExt, SeedableRng};
@@ -133,8 +134,8 @@ struct Worker {
 impl Worker {
     fn new(bundle: &Bundle, engine: &Engine, plan: &Plan) -> anyhow::Result<Self> {
         Ok(Self {
-            preprocessor: bundle.preprocessor()?,
-            estimator: MarginalEstimator::new(bundle.vae(engine, plan.batch)?),
+            preprocessor: load_preprocessor(bundle)?,
+            estimator: MarginalEstimator::new(load_vae(bundle, engine, plan.batch)?),
             dimensions: bundle.manifest().vae.dimensions(),
             inputs: Vec::new(),
             indices: Vec::new(),

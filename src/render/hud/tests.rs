@@ -58,7 +58,7 @@ fn scene(part: u64, defect: Option<DefectKind>) -> Scene {
         let peak = map.iter().copied().fold(0.0, f32::max);
         map *= 8.0 / peak;
     }
-    let regions = crate::anomaly::regions(map.view(), 3.0, 40);
+    let regions = crate::scoring::regions(map.view(), 3.0, 40);
     let anomalous = defect.is_some();
     let mut past = past(200);
     if !anomalous {

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::anomaly::{Label, Region};
+use crate::{runtime::Label, scoring::Region};
 
 use super::record::{EventFrame, EventPhase, EventRecord, SCHEMA_VERSION, timestamp};
 

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use crate::anomaly::{AnomalyError, Calibration};
+use crate::{
+    calibration::{Calibration, CalibrationError},
+    value::ValueError,
+};
 
 /// Most frames that debouncing looks back on.
 const LONGEST: u32 = 1000;
@@ -84,7 +87,7 @@ impl EventRule {
         settings: &EventSettings,
         calibration: &Calibration,
         live: bool,
-    ) -> Result<Self, AnomalyError> {
+    ) -> Result<Self, CalibrationError> {
         let (usual, usual_of) = if live { (2, 3) } else { (1, 1) };
         let of = settings
             .of
@@ -92,7 +95,7 @@ impl EventRule {
         let anomalous = settings.anomalous.unwrap_or(usual.min(of));
         let check = |setting, found: f64, fine: bool, expected| match fine {
             true => Ok(found),
-            false => Err(AnomalyError::Setting {
+            false => Err(ValueError::Setting {
                 setting,
                 found,
                 expected,

@@ -4,7 +4,7 @@ mod rule;
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::anomaly::Calibration;
+use crate::calibration::Calibration;
 
 /// 99 scores 1–99 at 10 %: the threshold is 90, and the release threshold at 50 % is 50.
 fn calibration() -> Calibration {
@@ -278,7 +278,7 @@ fn records_say_all_of_an_event() {
         bbox: [1, 2, 3, 4],
         area: 5,
         max: 9.5,
-        evidence: Vec::new(),
+        sources: Vec::new(),
     };
     let mut events = events(rule(2, 3, 0.0));
     assert_eq!(events.open_id(), None);

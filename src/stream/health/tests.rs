@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    anomaly::{Condition, Conditions},
-    smoothing::GaussianSmoothing,
+    calibration::{ReferenceFrame, ReferenceStatistics},
+    image::GaussianSmoothing,
     synth::{SurfaceSettings, surface_frame},
 };
 
@@ -41,9 +41,11 @@ fn uncalibrated() -> Calibration {
 }
 
 fn calibrated() -> Calibration {
-    let frames: Vec<Condition> = (0..60).map(|i| Condition::of(&frame(i), 1.0)).collect();
+    let frames: Vec<ReferenceFrame> = (0..60)
+        .map(|i| ReferenceFrame::of(&frame(i), 1.0))
+        .collect();
     Calibration {
-        conditions: Conditions::of(&frames, None),
+        reference: ReferenceStatistics::of(&frames, None),
         ..uncalibrated()
     }
 }

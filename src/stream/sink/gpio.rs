@@ -16,7 +16,7 @@ use gpiocdev::{
 use serde::{Deserialize, Serialize};
 
 use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
-use crate::{anomaly::Label, stream::record::EventPhase};
+use crate::{runtime::Label, stream::record::EventPhase};
 
 /// What makes the line active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -21,7 +21,7 @@ use std::{path::PathBuf, sync::Arc};
 use ndarray::Array2;
 use serde::Serialize;
 
-use crate::{Frame, Judgement};
+use crate::{Detection, Frame};
 
 use super::quantity;
 use super::record::{DriftRecord, EventRecord, FrameRecord, SourceRecord, Tally};
@@ -43,7 +43,7 @@ pub struct ScoredFrame {
     /// The frame as it was captured.
     pub frame: Arc<Frame>,
     /// Verdict, regions, times.
-    pub judgement: Judgement,
+    pub detection: Detection,
     /// What is written of it, as a program reads it.
     pub record: FrameRecord,
     /// The anomaly map in the frame's geometry, `H×W`, of an anomalous frame where some sink asked

@@ -240,7 +240,7 @@ impl Pictures {
         if self.settings.overlay {
             let picture = judged_overlay(
                 &scored.frame,
-                &scored.judgement,
+                &scored.detection,
                 scored.map.as_ref().map(|map| map.view()),
                 scored.map_range,
                 scored.record.threshold,

@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use self::pixels::PixelLayout;
 use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, Wants};
 use crate::{
-    anomaly::Label,
     render::{Canvas, HudTile, HudView, MapScale, Past, RegionView, draw_hud, png},
     replace_file_unflushed,
+    runtime::Label,
     stream::record::{EventPhase, SourceTally, Tally},
 };
 
@@ -140,7 +140,7 @@ impl SourceView {
         if let (Some(scored), None) = (&self.latest, &self.picture) {
             self.picture = Some(scored.frame.to_rgb8());
             self.regions.clear();
-            let regions = scored.judgement.verdict.regions.iter();
+            let regions = scored.detection.verdict.regions.iter();
             self.regions.extend(regions.map(RegionView::from));
             self.past.make_contiguous();
         }
@@ -149,8 +149,8 @@ impl SourceView {
     fn tile(&self) -> HudTile<'_> {
         let latest = self.latest.as_deref();
         let lost = self.lost.is_some() || !self.tally.up;
-        let of = |scored: &ScoredFrame| MapScale::of(&scored.judgement, scored.map_range);
-        let hot = latest.filter(|scored| scored.judgement.region_threshold.is_some());
+        let of = |scored: &ScoredFrame| MapScale::of(&scored.detection, scored.map_range);
+        let hot = latest.filter(|scored| scored.detection.region_threshold.is_some());
         let reason = latest
             .filter(|scored| scored.record.pred_label == Label::Invalid)
             .and_then(|scored| scored.record.reasons.first());

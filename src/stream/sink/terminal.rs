@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Message, Sink, SinkError, Wants};
 use crate::{
-    anomaly::Label,
+    runtime::Label,
     stream::record::{DriftRecord, EventPhase, EventRecord, Tally},
 };
 

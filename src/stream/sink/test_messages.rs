@@ -6,9 +6,10 @@ use ndarray::Array2;
 
 use super::{Message, ScoredFrame};
 use crate::{
-    Frame, Judgement, Latency,
-    anomaly::{Label, Region, Verdict},
+    Detection, Frame, Latency,
     frame::{FrameStatistics, PixelFormat},
+    runtime::{Label, Verdict},
+    scoring::Region,
     stream::record::{
         DriftRecord, EventFrame, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION,
         SourceRecord, SourceTally, StageTimes, Tally,
@@ -38,7 +39,7 @@ pub(crate) fn scored(source: &str, frame_number: u64, score: f64) -> Arc<ScoredF
         frame: Arc::new(
             Frame::from_u8(64, 48, PixelFormat::Gray8, vec![90; 64 * 48], source).unwrap(),
         ),
-        judgement: Judgement {
+        detection: Detection {
             verdict: Verdict {
                 label,
                 score: known.then_some(score),
@@ -88,7 +89,7 @@ fn region(max: f32) -> Region {
         bbox: [20, 12, 1, 1],
         area: 1,
         max,
-        evidence: vec![],
+        sources: vec![],
     }
 }
 

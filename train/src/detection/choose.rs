@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use edge_vae::{
-    anomaly::{
-        Aggregation, BackboneSettings, GaussianSmoothing, ImageScore, MapScore, Mean, Scoring,
-        Source, SourceSettings,
-    },
+    image::GaussianSmoothing,
     metrics::{PixelScores, auroc},
+    model::FeatureExtractorSettings,
+    scoring::{Aggregation, ImageScore, MapScore, Mean, ScoreSource, Scoring, SourceSettings},
 };
 use ndarray::{Array2, Array3};
 use rayon::prelude::*;
@@ -143,7 +142,7 @@ struct Best {
     /// Whether its network was trained on synthetic defects.
     practised: bool,
     /// What it is made of.
-    source: Source,
+    source: ScoreSource,
     /// Where Gaussians look for what a cell should be, if it is of Gaussians.
     gaussians: Option<Kind>,
 }
@@ -252,7 +251,7 @@ fn preferred(bests: &[Best], seen: bool) -> Option<usize> {
 fn gaussians_of_the_set(bests: &[Best], places: &[usize]) -> Option<&'static [Kind]> {
     const IN_PLACE: &[Kind] = &[Kind::PerPosition, Kind::ShiftTolerant];
     const ANYWHERE: &[Kind] = &[Kind::PositionFree];
-    let best_of = |source: Source, kinds: &[Kind]| {
+    let best_of = |source: ScoreSource, kinds: &[Kind]| {
         let candidates = places.iter().map(|&p| &bests[p]);
         candidates
             .filter(|b| b.source == source && b.gaussians.is_some_and(|k| kinds.contains(&k)))
@@ -260,8 +259,8 @@ fn gaussians_of_the_set(bests: &[Best], places: &[usize]) -> Option<&'static [Ki
             .max_by(f64::total_cmp)
     };
     let of_both = |kinds| {
-        let features = best_of(Source::Features, kinds)?;
-        Some(0.5 * (features + best_of(Source::Details, kinds)?))
+        let features = best_of(ScoreSource::Features, kinds)?;
+        Some(0.5 * (features + best_of(ScoreSource::Details, kinds)?))
     };
     let anywhere_is_better = of_both(ANYWHERE)? > of_both(IN_PLACE)? + TIE;
     Some(if anywhere_is_better {
@@ -272,17 +271,20 @@ fn gaussians_of_the_set(bests: &[Best], places: &[usize]) -> Option<&'static [Ki
 }
 
 /// Whether the plain map, the standardised, or both are candidates.
-fn standardisations(wanted: Score, source: Source) -> Vec<bool> {
+fn standardisations(wanted: Score, source: ScoreSource) -> Vec<bool> {
     match (wanted, source) {
-        (Score::Residual, Source::Residual) => vec![false],
-        (Score::ResidualZ, Source::Residual) => vec![true],
-        (Score::ResidualZ, Source::Reconstruction) => vec![false, true],
-        (Score::Likelihood, Source::Likelihood) | (Score::Latent, Source::Latent) => vec![false],
-        (Score::LikelihoodZ, Source::Likelihood) => vec![true],
-        (Score::Head, Source::Head) | (Score::Features | Score::FeaturesVae, Source::Features) => {
+        (Score::Residual, ScoreSource::Residual) => vec![false],
+        (Score::ResidualZ, ScoreSource::Residual) => vec![true],
+        (Score::ResidualZ, ScoreSource::Reconstruction) => vec![false, true],
+        (Score::Likelihood, ScoreSource::Likelihood) | (Score::Latent, ScoreSource::Latent) => {
+            vec![false]
+        }
+        (Score::LikelihoodZ, ScoreSource::Likelihood) => vec![true],
+        (Score::Head, ScoreSource::Head)
+        | (Score::Features | Score::FeaturesVae, ScoreSource::Features) => {
             vec![false, true]
         }
-        (Score::Auto, Source::Residual) => vec![true],
+        (Score::Auto, ScoreSource::Residual) => vec![true],
         (Score::Auto, _) => vec![false, true],
         _ => Vec::new(),
     }
@@ -296,7 +298,8 @@ fn best_of(
     trials: &[Trial],
 ) -> Result<Best> {
     let field = &gathered.fields[place];
-    let total = matches!(field.source, Source::Likelihood | Source::Latent) && !standardised;
+    let total =
+        matches!(field.source, ScoreSource::Likelihood | ScoreSource::Latent) && !standardised;
     let aggregations: Vec<Aggregation> = match wanted {
         // What the field means by these names is the sum over the frame.
         Score::Likelihood | Score::Latent => vec![Aggregation::Total],
@@ -383,10 +386,10 @@ fn choose_map(
             let field = &gathered.fields[f];
             let judging = gathered.fields[image.field].source;
             // Of several kinds of features only one becomes a graph: the score's, or that of a map beside details.
-            let of_features = field.source == Source::Features;
+            let of_features = field.source == ScoreSource::Features;
             field.source != judging
-                && (!of_features || (judging == Source::Details && field.gaussians.is_some()))
-                && field.source != Source::Latent
+                && (!of_features || (judging == ScoreSource::Details && field.gaussians.is_some()))
+                && field.source != ScoreSource::Latent
                 && !(lies_anywhere && field.gaussians == Some(Kind::PerPosition))
         });
         // A single cell tells no places apart.
@@ -410,7 +413,7 @@ fn choose_map(
     let handicap = |fields: &[usize]| {
         let heads = fields
             .iter()
-            .filter(|&&f| gathered.fields[f].source == Source::Head);
+            .filter(|&&f| gathered.fields[f].source == ScoreSource::Head);
         let longer = fields.iter().any(|&f| gathered.fields[f].needs_vae)
             && !gathered.fields[image.field].needs_vae;
         PRACTICE * heads.count() as f64 / fields.len() as f64 + if longer { LONGER } else { 0.0 }
@@ -584,28 +587,29 @@ fn describe(gathered: &Gathered, best: &Best) -> String {
 pub(super) fn scoring(
     choice: &Choice,
     gathered: &Gathered,
-    backbone: Option<BackboneSettings>,
-    name_of: impl Fn(Source) -> String,
-) -> Result<(Scoring, BTreeMap<Source, Array3<f32>>)> {
+    backbone: Option<FeatureExtractorSettings>,
+    name_of: impl Fn(ScoreSource) -> String,
+) -> Result<(Scoring, BTreeMap<ScoreSource, Array3<f32>>)> {
     let mut sources = Vec::new();
     let mut statistics = BTreeMap::new();
     let chosen_features = [choice.image_field]
         .into_iter()
         .chain(choice.map_fields.iter().copied())
-        .find(|&f| gathered.fields[f].source == Source::Features);
-    let of_backbone = [Source::Features, Source::Details];
+        .find(|&f| gathered.fields[f].source == ScoreSource::Features);
+    let of_backbone = [ScoreSource::Features, ScoreSource::Details];
     let uses_backbone = [choice.image_field]
         .iter()
         .chain(&choice.map_fields)
         .any(|&f| of_backbone.contains(&gathered.fields[f].source));
     for (place, field) in gathered.fields.iter().enumerate() {
-        if field.source == Source::Features && chosen_features != Some(place) {
+        if field.source == ScoreSource::Features && chosen_features != Some(place) {
             continue;
         }
         // Those that only explain regions would be smoothed for each frame's whole canvas; Gaussians of
         // reconstructions would make the bundle larger.
         let used = choice.image_field == place || choice.map_fields.contains(&place);
-        let only_if_used = [Source::Reconstruction, Source::Details].contains(&field.source);
+        let only_if_used =
+            [ScoreSource::Reconstruction, ScoreSource::Details].contains(&field.source);
         if (gathered.tiled || only_if_used) && !used {
             continue;
         }
@@ -630,7 +634,7 @@ pub(super) fn scoring(
 }
 
 /// Whether the maps of a source are candidates for a score.
-pub(super) fn considers(wanted: Score, source: Source) -> bool {
+pub(super) fn considers(wanted: Score, source: ScoreSource) -> bool {
     !standardisations(wanted, source).is_empty()
 }
 

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use edge_vae::{
-    Observer,
-    anomaly::{DETAIL_DISTANCE, DISTANCE, RECONSTRUCTION_DISTANCE, Source},
+    Model as GraphModel,
     preprocess::{CanvasLayout, Preprocessor},
+    scoring::ScoreSource,
 };
 use rand::Rng;
 
@@ -130,13 +130,13 @@ impl Fitted {
     }
 
     /// The evidence that its distances are.
-    pub(super) fn source(&self) -> Source {
+    pub(super) fn source(&self) -> ScoreSource {
         match self {
-            Self::Prototypes(_) => Source::Features,
+            Self::Prototypes(_) => ScoreSource::Features,
             Self::OfMaps { of, .. } => match of {
-                Of::Features => Source::Features,
-                Of::Details => Source::Details,
-                Of::Reconstruction => Source::Reconstruction,
+                Of::Features => ScoreSource::Features,
+                Of::Details => ScoreSource::Details,
+                Of::Reconstruction => ScoreSource::Reconstruction,
             },
         }
     }
@@ -175,9 +175,9 @@ impl Fitted {
             } => gaussians.to_onnx(
                 model,
                 match of {
-                    Of::Features => DISTANCE,
-                    Of::Details => DETAIL_DISTANCE,
-                    Of::Reconstruction => RECONSTRUCTION_DISTANCE,
+                    Of::Features => "distance",
+                    Of::Details => "detail_distance",
+                    Of::Reconstruction => "reconstruction_distance",
                 },
             ),
             Self::Prototypes(prototypes) => Ok(prototypes.to_onnx(model)),
@@ -189,7 +189,11 @@ impl Fitted {
 ///
 /// # Errors
 /// Values that are not finite.
-pub(super) fn maps(fitted: &[Fitted], observer: &Observer, input: &[f32]) -> Result<Vec<Vec<f32>>> {
+pub(super) fn maps(
+    fitted: &[Fitted],
+    observer: &GraphModel,
+    input: &[f32],
+) -> Result<Vec<Vec<f32>>> {
     let tensors = Of::ALL.map(|of| maps_of(observer, of));
     let [features, details, residual] = tensors.each_ref().map(borrowed);
     fitted
@@ -439,7 +443,7 @@ pub(super) type Maps = Vec<(String, [usize; 3], Vec<f32>)>;
 
 /// What a model is made of: what encoder and head, or a backbone, name features, in order; or what is left of
 /// the residual.
-fn maps_of(observer: &Observer, of: Of) -> Maps {
+fn maps_of(observer: &GraphModel, of: Of) -> Maps {
     let maps = match of {
         Of::Features => observer.feature_maps(),
         Of::Details => observer.detail_maps(),

@@ -9,7 +9,7 @@
 use std::{cell::RefCell, collections::BTreeMap, sync::atomic::Ordering};
 
 use anyhow::{Context, Result, bail};
-use edge_vae::anomaly::Source;
+use edge_vae::scoring::ScoreSource;
 use ndarray::Array3;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -39,7 +39,7 @@ const COMPARED: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Folds {
     /// Whose distances they are.
-    source: Source,
+    source: ScoreSource,
     /// Number of folds.
     pub(super) count: usize,
     /// The fold of each frame.
@@ -57,7 +57,7 @@ pub struct Folds {
 
 impl Folds {
     /// Whose distances they are.
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> ScoreSource {
         self.source
     }
 
@@ -83,8 +83,8 @@ impl Folds {
     pub(super) fn statistics_of(
         &self,
         fold: usize,
-        all: &BTreeMap<Source, Array3<f32>>,
-    ) -> BTreeMap<Source, Array3<f32>> {
+        all: &BTreeMap<ScoreSource, Array3<f32>>,
+    ) -> BTreeMap<ScoreSource, Array3<f32>> {
         let mut statistics = all.clone();
         if let Some(own) = self.statistics.get(fold) {
             statistics.insert(self.source, own.clone());

@@ -3,8 +3,9 @@
 
 use anyhow::Result;
 use edge_vae::{
-    anomaly::{GaussianSmoothing, PositionStatistics, Source, Standardisation},
+    image::GaussianSmoothing,
     preprocess::{CanvasLayout, Interior},
+    scoring::{PositionStatistics, ScoreSource, Standardisation},
 };
 
 use crate::features::Kind;
@@ -22,7 +23,7 @@ pub(super) struct Field {
     /// For people: `features (per-position)`.
     pub name: String,
     /// The source.
-    pub source: Source,
+    pub source: ScoreSource,
     /// Whether the network that makes it was trained on synthetic defects.
     pub practised: bool,
     /// The kind of Gaussians whose distances its values are: never negative, and of no unit that means
@@ -72,7 +73,7 @@ impl Field {
     /// A map without pixels.
     pub(super) fn new(
         name: impl Into<String>,
-        (source, practised): (Source, bool),
+        (source, practised): (ScoreSource, bool),
         tile_shape: [usize; 2],
         size: [usize; 2],
         layout: &CanvasLayout,
@@ -81,9 +82,12 @@ impl Field {
         let interior = layout.interior(shape);
         let side = size[0].min(size[1]) as f32;
         let shares: &[f32] = match source {
-            Source::Residual | Source::Likelihood => &FINE,
-            Source::Head => &HEAD,
-            Source::Latent | Source::Reconstruction | Source::Features | Source::Details => &[0.0],
+            ScoreSource::Residual | ScoreSource::Likelihood => &FINE,
+            ScoreSource::Head => &HEAD,
+            ScoreSource::Latent
+            | ScoreSource::Reconstruction
+            | ScoreSource::Features
+            | ScoreSource::Details => &[0.0],
         };
         let scale = tile_shape[0] as f32 / size[0] as f32;
         let smoothings: Vec<f32> = shares.iter().map(|share| share * side).collect();

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use edge_vae::{
-    Observer,
-    anomaly::{Scorer, Source},
+    Model,
+    scoring::{ScoreSource, Scorer},
     vae::VaeSpec,
 };
 
@@ -36,7 +36,7 @@ pub fn score(
     places: &[usize],
     spec: &VaeSpec,
     detector: &Detector,
-    make: impl FnMut() -> Result<Observer>,
+    make: impl FnMut() -> Result<Model>,
     mut take: impl FnMut(f64, f64, &[f32]),
 ) -> Result<()> {
     let mut runner = Runner::new(make, material.interrupted)?;
@@ -44,7 +44,7 @@ pub fn score(
     let mut shapes = runner.graph_shapes();
     if let Some(folds) = folds {
         match folds.source() {
-            Source::Details => shapes.detail_distance = Some(folds.shape),
+            ScoreSource::Details => shapes.detail_distance = Some(folds.shape),
             _ => shapes.distance = Some(folds.shape),
         }
     }
@@ -74,11 +74,11 @@ pub fn score(
                 Some(scorer) => scorer,
                 None => Scorer::new(&detector.scoring, spec, layout, shapes, &statistics[fold])?,
             };
-            let mut observed = observer.observed(input);
+            let mut observed = observer.outputs(input);
             if let Some(folds) = folds {
                 let distances = &folds.distances[frame];
                 match folds.source() {
-                    Source::Details => observed.detail_distance = distances,
+                    ScoreSource::Details => observed.detail_distance = distances,
                     _ => observed.distance = distances,
                 }
             }

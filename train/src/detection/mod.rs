@@ -18,11 +18,12 @@ use std::{cell::RefCell, collections::BTreeMap, sync::atomic::AtomicBool};
 
 use anyhow::{Context, Result, anyhow};
 use edge_vae::{
-    Observer,
-    anomaly::{BackboneSettings, EvidenceMap, GraphShapes, Scoring, Source},
+    Model,
     bundle::write_npy,
     dataset::{Sample, Split},
+    model::{FeatureExtractorSettings, GraphShapes},
     preprocess::{CanvasLayout, PreprocessSettings, TileBlend},
+    scoring::{ScoreMap, ScoreSource, Scoring},
     vae::VaeSpec,
 };
 use ndarray::Array3;
@@ -49,9 +50,9 @@ pub const RESIDUAL: &str = "residual.onnx";
 const RECONSTRUCTION: &str = "reconstruction.onnx";
 
 /// The file with the graph of the distances `source`.
-pub fn graph_of(source: Source) -> &'static str {
+pub fn graph_of(source: ScoreSource) -> &'static str {
     match source {
-        Source::Details => DETAILS,
+        ScoreSource::Details => DETAILS,
         _ => FEATURES,
     }
 }
@@ -97,7 +98,7 @@ pub struct Detector {
     /// How map and score are computed.
     pub scoring: Scoring,
     /// Statistics by source.
-    pub statistics: BTreeMap<Source, Array3<f32>>,
+    pub statistics: BTreeMap<ScoreSource, Array3<f32>>,
     /// Files that the scoring names, but for the head's graph.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Figures for the model card.
@@ -116,7 +117,7 @@ pub struct Graphs<'a> {
     /// The graph of [`crate::export::residual`], which the observers have as [`RESIDUAL`].
     pub residual: Option<&'a [u8]>,
     /// A second network, whose features are compared.
-    pub backbone: Option<&'a BackboneSettings>,
+    pub backbone: Option<&'a FeatureExtractorSettings>,
 }
 
 /// Fits a detector for `wanted` with the observers of `make`, which have these graphs; says on the
@@ -130,7 +131,7 @@ pub fn fit(
     material: &Material,
     spec: &VaeSpec,
     graphs_given: Graphs,
-    make: impl FnMut() -> Result<Observer>,
+    make: impl FnMut() -> Result<Model>,
 ) -> Result<Detector> {
     let runner = RefCell::new(Runner::new(make, material.interrupted)?);
     let has_backbone = graphs_given.backbone.is_some();
@@ -170,7 +171,7 @@ pub fn fit(
     if rehearsal.is_some() && !in_folds {
         // A VAE that was not chosen keeps its place, and is not trained again.
         let keeps_vae = evidence
-            .chosen(&choice, Source::Features)
+            .chosen(&choice, ScoreSource::Features)
             .is_some_and(Fitted::is_vae);
         let idle = models
             .iter()
@@ -202,13 +203,15 @@ pub fn fit(
         let last = last.as_ref().filter(|model| model.source() == source);
         last.or(evidence.chosen(&choice, source))
     };
-    if let Some(model) = chosen(Source::Features) {
+    if let Some(model) = chosen(ScoreSource::Features) {
         files.insert(FEATURES.to_owned(), model.to_onnx("features")?);
     }
-    if let Some(model) = chosen(Source::Details) {
+    if let Some(model) = chosen(ScoreSource::Details) {
         files.insert(DETAILS.to_owned(), model.to_onnx("details")?);
     }
-    if let (Some(model), Some(residual)) = (chosen(Source::Reconstruction), graphs_given.residual) {
+    if let (Some(model), Some(residual)) =
+        (chosen(ScoreSource::Reconstruction), graphs_given.residual)
+    {
         files.insert(RESIDUAL.to_owned(), residual.to_vec());
         files.insert(RECONSTRUCTION.to_owned(), model.to_onnx("reconstruction")?);
     }
@@ -218,7 +221,7 @@ pub fn fit(
     })?;
     let has_features = files.contains_key(FEATURES);
     let is_source = |source| scoring.sources.iter().any(|s| s.source == source);
-    let wants_head = is_source(Source::Head) || (has_features && scoring.backbone.is_none());
+    let wants_head = is_source(ScoreSource::Head) || (has_features && scoring.backbone.is_none());
     scoring.graphs = graphs_given
         .head
         .filter(|_| wants_head)
@@ -309,7 +312,7 @@ struct Evidence<'a> {
     /// Whether features are those of a backbone.
     has_backbone: bool,
     /// Sources other than features, in the order of preference.
-    sources: Vec<Source>,
+    sources: Vec<ScoreSource>,
     models: &'a [Fitted],
     /// What puts the maps of several tiles together, for each candidate.
     blends: Vec<Option<TileBlend>>,
@@ -324,14 +327,14 @@ impl<'a> Evidence<'a> {
         models: &'a [Fitted],
     ) -> Result<Self> {
         let sources = [
-            Source::Head,
-            Source::Residual,
-            Source::Likelihood,
-            Source::Latent,
+            ScoreSource::Head,
+            ScoreSource::Residual,
+            ScoreSource::Likelihood,
+            ScoreSource::Latent,
         ];
         let sources = sources
             .into_iter()
-            .filter(|&source| source != Source::Head || graphs.head.is_some())
+            .filter(|&source| source != ScoreSource::Head || graphs.head.is_some())
             .filter(|&source| wanted == Score::Auto || choose::considers(wanted, source))
             .collect();
         let mut evidence = Self {
@@ -352,13 +355,13 @@ impl<'a> Evidence<'a> {
     }
 
     /// Name, source, and rows and columns of a tile's map of each candidate, features first.
-    fn candidates(&self) -> Result<Vec<(String, Source, [usize; 2])>> {
+    fn candidates(&self) -> Result<Vec<(String, ScoreSource, [usize; 2])>> {
         let features = self.models.iter().map(|model| {
             let name = format!("{} ({})", model.source(), model.name());
             Ok((name, model.source(), model.shape()))
         });
         let others = self.sources.iter().map(|&source| {
-            let shape = EvidenceMap::new(source, &self.spec, self.graphs)?.shape();
+            let shape = ScoreMap::new(source, &self.spec, self.graphs)?.shape();
             Ok((source.name().to_owned(), source, shape))
         });
         features.chain(others).collect()
@@ -435,13 +438,13 @@ impl<'a> Evidence<'a> {
 
     /// Whether the network that makes `source` was trained on synthetic defects: what has a head was,
     /// and its VAE to take them away; a backbone never saw one.
-    fn is_practised(&self, source: Source) -> bool {
+    fn is_practised(&self, source: ScoreSource) -> bool {
         self.graphs.head.is_some() && !self.is_of_backbone(source)
     }
 
     /// Whether nothing but a backbone has to run for `source`.
-    fn is_of_backbone(&self, source: Source) -> bool {
-        self.has_backbone && matches!(source, Source::Features | Source::Details)
+    fn is_of_backbone(&self, source: ScoreSource) -> bool {
+        self.has_backbone && matches!(source, ScoreSource::Features | ScoreSource::Details)
     }
 
     /// Adds what the graphs made of a tile to the maps of the canvas, in the order of
@@ -449,7 +452,7 @@ impl<'a> Evidence<'a> {
     fn add(
         &self,
         tile: usize,
-        observer: &Observer,
+        observer: &Model,
         input: &[f32],
         maps: &mut Vec<Vec<f32>>,
     ) -> Result<()> {
@@ -472,20 +475,20 @@ impl<'a> Evidence<'a> {
     }
 
     /// The map that each candidate has of a tile.
-    fn maps(&self, observer: &Observer, input: &[f32]) -> Result<Vec<Vec<f32>>> {
+    fn maps(&self, observer: &Model, input: &[f32]) -> Result<Vec<Vec<f32>>> {
         let mut maps = features::maps(self.models, observer, input)?;
         for &source in &self.sources {
-            let mut evidence = EvidenceMap::new(source, &self.spec, self.graphs)?;
+            let mut evidence = ScoreMap::new(source, &self.spec, self.graphs)?;
             let [height, width] = evidence.shape();
             let mut map = vec![0.0; height * width];
-            evidence.compute(&observer.observed(input), &mut map)?;
+            evidence.compute(&observer.outputs(input), &mut map)?;
             maps.push(map);
         }
         Ok(maps)
     }
 
     /// The model that score or map use for `source`.
-    fn chosen(&self, choice: &Choice, source: Source) -> Option<&'a Fitted> {
+    fn chosen(&self, choice: &Choice, source: ScoreSource) -> Option<&'a Fitted> {
         let used = [choice.image_field]
             .into_iter()
             .chain(choice.map_fields.iter().copied());

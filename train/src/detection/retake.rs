@@ -6,8 +6,8 @@ use std::io::Cursor;
 
 use anyhow::{Context, Result};
 use edge_vae::{
-    anomaly::GaussianSmoothing,
     frame::Frame,
+    image::GaussianSmoothing,
     preprocess::{Normalise, PreprocessSettings, Preprocessor},
 };
 use image::{DynamicImage, GrayImage, RgbImage, codecs::jpeg::JpegEncoder};

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, anyhow, bail};
-use edge_vae::{Observer, anomaly::GraphShapes};
+use edge_vae::{Model, model::GraphShapes};
 
 /// Frames that one observer takes before results are handed over.
 const ROUND: usize = 8;
@@ -21,7 +21,7 @@ pub(super) enum What {
 
 /// One observer for each processor.
 pub(super) struct Runner<'a> {
-    observers: Vec<Observer>,
+    observers: Vec<Model>,
     interrupted: &'a AtomicBool,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// Those of `make`.
     pub(super) fn new(
-        mut make: impl FnMut() -> Result<Observer>,
+        mut make: impl FnMut() -> Result<Model>,
         interrupted: &'a AtomicBool,
     ) -> Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -46,7 +46,7 @@ impl<'a> Runner<'a> {
     pub(super) fn graph_shapes(&self) -> GraphShapes {
         self.observers
             .first()
-            .map_or(GraphShapes::default(), Observer::graph_shapes)
+            .map_or(GraphShapes::default(), Model::graph_shapes)
     }
 
     /// Whether the graphs make features.
@@ -58,7 +58,9 @@ impl<'a> Runner<'a> {
 
     /// Whether a backbone makes them.
     pub(super) fn has_backbone(&self) -> bool {
-        self.observers.first().is_some_and(Observer::has_backbone)
+        self.observers
+            .first()
+            .is_some_and(Model::has_feature_extractor)
     }
 
     /// Rows and columns of the finest of the maps that are too fine to be compared with a backbone's
@@ -86,7 +88,7 @@ impl<'a> Runner<'a> {
         count: usize,
         what: What,
         tensors: impl Fn(usize) -> Result<Vec<Vec<f32>>> + Sync,
-        see: impl Fn([usize; 2], &Observer, &[f32], &mut T) -> Result<()> + Sync,
+        see: impl Fn([usize; 2], &Model, &[f32], &mut T) -> Result<()> + Sync,
         mut take: impl FnMut(usize, T) -> Result<()>,
     ) -> Result<()> {
         let threads = self.observers.len();
@@ -108,9 +110,9 @@ impl<'a> Runner<'a> {
                                 let mut result = T::default();
                                 for (tile, input) in tensors(place)?.iter().enumerate() {
                                     match what {
-                                        What::All => observer.observe(input)?,
-                                        What::Features => observer.observe_features(input)?,
-                                        What::Residual => observer.observe_residual(input)?,
+                                        What::All => observer.run(input)?,
+                                        What::Features => observer.run_features(input)?,
+                                        What::Residual => observer.run_residual(input)?,
                                     }
                                     see([place, tile], observer, input, &mut result)?;
                                 }

@@ -9,9 +9,10 @@ use std::{sync::atomic::Ordering, thread::available_parallelism};
 
 use anyhow::{Context, Result, bail};
 use edge_vae::{
-    anomaly::{Aggregation, Backbone},
     metrics::auroc,
+    model::FeatureExtractor,
     preprocess::{PreprocessSettings, Preprocessor},
+    scoring::Aggregation,
 };
 use rayon::prelude::*;
 
@@ -76,7 +77,7 @@ impl<F> Candidate<'_, F> {
 ///
 /// # Errors
 /// Ctrl-C, frames that can no longer be read, values that are not finite.
-pub fn choose<F: Fn() -> Result<Backbone> + Sync>(
+pub fn choose<F: Fn() -> Result<FeatureExtractor> + Sync>(
     material: &Material,
     candidates: &[Candidate<'_, F>],
 ) -> Result<usize> {
@@ -100,7 +101,7 @@ pub fn choose<F: Fn() -> Result<Backbone> + Sync>(
 }
 
 /// The AUROC of each of `candidates` on `trials`.
-fn measure<F: Fn() -> Result<Backbone> + Sync>(
+fn measure<F: Fn() -> Result<FeatureExtractor> + Sync>(
     material: &Material,
     candidates: &[Candidate<'_, F>],
     trials: &[(Vec<f32>, Truth)],
@@ -154,7 +155,7 @@ struct See<'a, 'b, F> {
     candidate: &'a Candidate<'b, F>,
 }
 
-impl<F: Fn() -> Result<Backbone> + Sync> See<'_, '_, F> {
+impl<F: Fn() -> Result<FeatureExtractor> + Sync> See<'_, '_, F> {
     /// Feature maps of `pictures` of the first candidate's canvas, those of each tile, on all
     /// processors.
     fn all(&self, pictures: &[&[f32]]) -> Result<Vec<Vec<Maps>>> {
@@ -282,9 +283,9 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use edge_vae::{
-        anomaly::BackboneSettings,
         backend::{BackendKind, Engine, EngineOptions},
         dataset::{Dataset, DatasetOptions, Sample, Split},
+        model::FeatureExtractorSettings,
         preprocess::{Colour, Normalise, Tiles},
     };
 
@@ -363,7 +364,7 @@ mod tests {
             ..EngineOptions::default()
         })
         .unwrap();
-        let network = BackboneSettings {
+        let network = FeatureExtractorSettings {
             file: "backbone.onnx".to_owned(),
             normalise: backbone::normalise(),
             maps: Vec::new(),
@@ -377,7 +378,7 @@ mod tests {
                 load: move || {
                     let onnx = backbone::onnx(side, side)?;
                     let tensor = (1, [channels, side, side], identity);
-                    Ok(Backbone::load(
+                    Ok(FeatureExtractor::load(
                         engine,
                         &onnx,
                         "backbone.onnx",

@@ -6,7 +6,7 @@
 //! the whole shape.
 
 use anyhow::Result;
-use edge_vae::{anomaly::GaussianSmoothing, preprocess::Interior};
+use edge_vae::{image::GaussianSmoothing, preprocess::Interior};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, path::Path, sync::atomic::AtomicBool};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use edge_vae::{
-    Observer, Reconstructor,
-    anomaly::{Calibration, Condition, Conditions, Scorer, Source},
+    InferenceSession, Model,
     backend::{BackendKind, Engine, EngineOptions},
-    bundle::{BundleWriter, DECODER, ENCODER, GoldenValues, ModelCard},
+    bundle::{BundleWriter, DECODER, ENCODER, ModelCard},
+    calibration::{Calibration, ReferenceFrame, ReferenceStatistics},
     dataset::{Sample, Split},
     preprocess::{CanvasLayout, PreprocessSettings, Preprocessor},
+    runtime::{GoldenCheck, GoldenValues},
+    scoring::{ScoreSource, Scorer},
     vae::{Vae, VaeSpec},
 };
 
@@ -150,7 +152,7 @@ impl Export<'_> {
             let backbone = backbone
                 .map(|network| network.load(&engine, &spec, &self.preprocess.normalise))
                 .transpose()?;
-            let mut observer = Observer::new(vae()?, backbone);
+            let mut observer = Model::new(vae()?, backbone);
             for (name, graph) in graphs {
                 observer.push(name, engine.load(graph, name, 1)?)?;
             }
@@ -210,8 +212,8 @@ impl Export<'_> {
             spec.width.max(spec.height),
         )?;
         let preprocessor = Preprocessor::with_mask(self.preprocess.clone(), self.mask)?;
-        let mut reconstructor = Reconstructor::of(preprocessor, observer, engine.description());
-        let golden = GoldenValues::compute(&frame, &mut reconstructor, Some(&mut scorer))?;
+        let mut session = InferenceSession::new(preprocessor, observer, engine.description());
+        let golden = GoldenValues::compute(&frame, &mut session, Some(&mut scorer))?;
         let golden_npz = golden.to_npz(&spec, shapes, self.layout.tiles().canvas_size())?;
 
         let mut files = detector.files;
@@ -246,7 +248,7 @@ impl Export<'_> {
             files,
         };
         let mut bundle = writer.finish()?;
-        bundle.prove(&engine)?;
+        GoldenCheck::verify(&bundle, &engine)?;
         bundle.save(out)?;
         eprintln!("{}: {}", out.display(), bundle.manifest().model_id);
         Ok(())
@@ -256,13 +258,13 @@ impl Export<'_> {
     ///
     /// # Errors
     /// A difference above [`MAP_TOLERANCE`].
-    fn prove_distances(&self, folds: &detection::Folds, mut graph: Observer) -> Result<()> {
+    fn prove_distances(&self, folds: &detection::Folds, mut graph: Model) -> Result<()> {
         for (frame, expected) in folds.compared() {
             let input = self.frames.get(frame);
-            graph.observe(input)?;
-            let observed = graph.observed(input);
+            graph.run(input)?;
+            let observed = graph.outputs(input);
             let found = match folds.source() {
-                Source::Details => observed.detail_distance,
+                ScoreSource::Details => observed.detail_distance,
                 _ => observed.distance,
             };
             let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
@@ -287,7 +289,7 @@ impl Export<'_> {
         material: &detection::Material,
         spec: &VaeSpec,
         detector: &detection::Detector,
-        observer: impl FnMut() -> Result<Observer>,
+        observer: impl FnMut() -> Result<Model>,
     ) -> Result<Calibration> {
         let held_out = &self.split.calibration;
         let judged = match &detector.folds {
@@ -342,8 +344,8 @@ impl Export<'_> {
             );
         }
         eprintln!("{}", calibration.statement());
-        calibration.conditions = self.conditions(&divergences);
-        if calibration.conditions.is_none() {
+        calibration.reference = self.conditions(&divergences);
+        if calibration.reference.is_none() {
             eprintln!(
                 "warning: calibration frames can't be read any more: the bundle will not know what \
                  they look like"
@@ -354,20 +356,20 @@ impl Export<'_> {
 
     /// What the calibration frames look like, before any preprocessing; `None` where one of them
     /// can't be read again.
-    fn conditions(&self, divergences: &[f64]) -> Option<Conditions> {
-        let conditions: Option<Vec<Condition>> = self
+    fn conditions(&self, divergences: &[f64]) -> Option<ReferenceStatistics> {
+        let conditions: Option<Vec<ReferenceFrame>> = self
             .split
             .calibration
             .iter()
             .zip(divergences)
             .map(|(&index, &divergence)| {
                 let frame = self.samples[index].frame().ok()?;
-                Some(Condition::of(&frame, divergence))
+                Some(ReferenceFrame::of(&frame, divergence))
             })
             .collect();
         let held_out = self.split.calibration.iter();
         let groups: Vec<usize> = held_out.map(|&frame| self.groups[frame]).collect();
-        Conditions::of(&conditions?, Some(&groups))
+        ReferenceStatistics::of(&conditions?, Some(&groups))
     }
 
     fn card(&self, worst: f64, detection: BTreeMap<String, f64>) -> ModelCard {

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use edge_vae::{
-    anomaly::{Backbone, BackboneSettings},
     backend::Engine,
+    model::{FeatureExtractor, FeatureExtractorSettings},
     preprocess::Normalise,
     vae::VaeSpec,
 };
@@ -22,7 +22,7 @@ const TIMED: u32 = 3;
 #[derive(Debug)]
 pub struct SecondNetwork {
     /// As the bundle describes it.
-    pub settings: BackboneSettings,
+    pub settings: FeatureExtractorSettings,
     /// The file.
     pub onnx: Vec<u8>,
     /// What the user calls it.
@@ -35,7 +35,7 @@ impl SecondNetwork {
     /// # Errors
     /// A file that can't be read or that `engine` refuses.
     pub fn read(options: &BackboneOptions, spec: &VaeSpec, engine: &Engine) -> Result<Self> {
-        let settings = |normalise| BackboneSettings {
+        let settings = |normalise| FeatureExtractorSettings {
             file: FILE.to_owned(),
             normalise,
             maps: options.maps.clone(),
@@ -62,9 +62,14 @@ impl SecondNetwork {
     /// Loads it for tensors that were prepared with the normalisation `prepared`.
     ///
     /// # Errors
-    /// Those of [`Backbone::load`].
-    pub fn load(&self, engine: &Engine, spec: &VaeSpec, prepared: &Normalise) -> Result<Backbone> {
-        Ok(Backbone::load(
+    /// Those of [`FeatureExtractor::load`].
+    pub fn load(
+        &self,
+        engine: &Engine,
+        spec: &VaeSpec,
+        prepared: &Normalise,
+    ) -> Result<FeatureExtractor> {
+        Ok(FeatureExtractor::load(
             engine,
             &self.onnx,
             &self.name,
@@ -76,7 +81,7 @@ impl SecondNetwork {
     /// Seconds that it takes for a tensor.
     ///
     /// # Errors
-    /// Those of [`Self::load`] and [`Backbone::run`].
+    /// Those of [`Self::load`] and [`FeatureExtractor::run`].
     pub fn seconds(&self, engine: &Engine, spec: &VaeSpec, prepared: &Normalise) -> Result<f64> {
         let mut network = self.load(engine, spec, prepared)?;
         let tensor = vec![0.0; spec.dimensions()];

@@ -4,7 +4,8 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use edge_vae::{
-    anomaly::{EvidenceMap, GraphShapes, Observed, Source},
+    model::{GraphShapes, ModelOutputs},
+    scoring::{ScoreMap, ScoreSource},
     vae::{Latent, Likelihood, VaeSpec},
 };
 use nalgebra::DMatrix;
@@ -162,7 +163,7 @@ impl Autoencoder {
     }
 
     /// Negative evidence lower bound at the posterior mean of a frame's vectors in nats, for each cell:
-    /// the library's evidence [`Source::Likelihood`], of a picture whose channels are directions.
+    /// the library's evidence [`ScoreSource::Likelihood`], of a picture whose channels are directions.
     ///
     /// # Errors
     /// Vectors of another shape.
@@ -176,15 +177,15 @@ impl Autoencoder {
         let planes = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1();
         let variance = seen.log_variance.as_ref().map(planes).transpose()?;
         let mut map = vec![0.0; spec.height * spec.width];
-        let observed = Observed {
+        let observed = ModelOutputs {
             input: &planes(&x)?,
             mean: &planes(&posterior.mean)?,
             log_variance: &planes(&posterior.log_variance)?,
             reconstruction: &planes(&seen.location)?,
             reconstruction_log_variance: &variance.unwrap_or_default(),
-            ..Observed::default()
+            ..ModelOutputs::default()
         };
-        EvidenceMap::new(Source::Likelihood, spec, GraphShapes::default())?
+        ScoreMap::new(ScoreSource::Likelihood, spec, GraphShapes::default())?
             .compute(&observed, &mut map)?;
         Ok(map)
     }

@@ -11,7 +11,7 @@
 //!    frames; s makes the mean over held-out normal frames 1.
 
 use anyhow::{Result, ensure};
-use edge_vae::{anomaly::GaussianSmoothing, preprocess::Normalise};
+use edge_vae::{image::GaussianSmoothing, preprocess::Normalise};
 use half::f16;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;

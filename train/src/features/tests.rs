@@ -1,9 +1,6 @@
 use std::sync::Arc;
 
-use edge_vae::{
-    anomaly::DISTANCE,
-    backend::{BackendError, BackendKind, Engine, EngineOptions},
-};
+use edge_vae::backend::{BackendError, BackendKind, Engine, EngineOptions};
 use half::f16;
 use nalgebra::{DMatrix, DVector};
 use rand::{Rng, RngExt, SeedableRng};
@@ -454,11 +451,11 @@ fn kept_vectors_give_the_same_models() {
             let direct = distances(model, &train.maps(frame));
             assert_eq!(kept.distance(frame, &again[0]).unwrap(), direct);
         }
-        assert!(again[0].to_onnx("m", DISTANCE).is_ok());
+        assert!(again[0].to_onnx("m", "distance").is_ok());
         let of_maps = again[0].of_maps_of(model).unwrap();
         assert_eq!(
-            of_maps.to_onnx("m", DISTANCE).unwrap(),
-            model.to_onnx("m", DISTANCE).unwrap()
+            of_maps.to_onnx("m", "distance").unwrap(),
+            model.to_onnx("m", "distance").unwrap()
         );
 
         // Without some of the frames it is as if they had never been.
@@ -597,7 +594,7 @@ fn engine(kind: BackendKind) -> Option<Engine> {
 
 /// Largest relative difference between a model and its graph on two frames in one batch.
 fn disagreement(model: &Model, engine: &Engine, frames: &Frames) -> f64 {
-    let onnx = model.to_onnx("test", DISTANCE).unwrap();
+    let onnx = model.to_onnx("test", "distance").unwrap();
     let mut graph = engine.load(&onnx, "features.onnx", 2).unwrap();
     assert_eq!(graph.metadata("edge_vae.graph").unwrap(), "features");
     let inputs: Vec<Vec<f32>> = graph
@@ -838,7 +835,7 @@ fn bits_do_not_depend_on_threads() {
             assert_eq!(models.len(), 4);
             models
                 .iter()
-                .flat_map(|model| model.to_onnx("test", DISTANCE).unwrap())
+                .flat_map(|model| model.to_onnx("test", "distance").unwrap())
                 .collect::<Vec<u8>>()
         })
     };
@@ -940,7 +937,7 @@ fn default_sizes_keep_the_budget() {
             count,
             &mut Pcg64::seed_from_u64(1),
         );
-        let bytes = model.to_onnx("test", DISTANCE).unwrap().len();
+        let bytes = model.to_onnx("test", "distance").unwrap().len();
         assert!(
             bytes <= 5_000_000,
             "{side}×{side}: {directions} directions, {bytes} bytes"

@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Result;
 use edge_vae::{
     Detector, DetectorOptions, Frame,
-    anomaly::Label,
     frame::PixelFormat,
     preprocess::{Normalise, PreprocessSettings, denormalise},
     render::{MapScale, Tile, heat_map},
+    runtime::Label,
 };
 use image::{RgbImage, imageops};
 
@@ -67,8 +67,8 @@ impl Watcher {
     /// Judges a picture, C×H×W in [0, 1], of [`Watcher::plain_settings`].
     pub(super) fn look(&mut self, values: &[f32], shape: [usize; 3]) -> Result<Seen> {
         let frame = self.frame(&picture(values, shape))?;
-        let judgement = self.detector.score(&frame)?;
-        let verdict = &judgement.verdict;
+        let detection = self.detector.score(&frame)?;
+        let verdict = &detection.verdict;
         let Some(map) = self.detector.anomaly_map() else {
             return Ok(Seen {
                 reconstruction: None,

@@ -4,9 +4,10 @@ use std::{fs, process::Stdio, thread, time::Duration};
 
 use edge_vae::{
     Detector, Frame,
-    anomaly::Source,
     backend::{Engine, EngineOptions},
     bundle::Bundle,
+    runtime::GoldenCheck,
+    scoring::ScoreSource,
 };
 
 use super::{Scratch, assert_fails, stderr};
@@ -200,7 +201,7 @@ fn large_planes_are_kept_on_a_grid_and_proved() {
     assert!((524_288..525_000).contains(&size("statistics-residual.npy")));
     let bundle = Bundle::open(&scratch.path("large")).expect("a bundle");
     let engine = Engine::open(&EngineOptions::default()).expect("tract");
-    let proof = bundle.prove(&engine).expect("golden values of tract");
+    let proof = GoldenCheck::verify(&bundle, &engine).expect("golden values of tract");
     let names: Vec<&str> = proof.differences.iter().map(|d| d.array).collect();
     assert!(
         names.contains(&"anomaly_map") && names.contains(&"input"),
@@ -223,11 +224,14 @@ fn reconstructions_are_compared_with_those_of_normal_frames() {
     // Of a network that was hardly trained either may be the better one.
     let chosen = scoring.image.sources[0];
     let has = |name: &str| scoring.graphs.iter().any(|graph| graph == name);
-    let is_reconstruction = chosen == Source::Reconstruction;
-    assert!(is_reconstruction || chosen == Source::Residual, "{chosen}");
+    let is_reconstruction = chosen == ScoreSource::Reconstruction;
+    assert!(
+        is_reconstruction || chosen == ScoreSource::Residual,
+        "{chosen}"
+    );
     assert_eq!(has("reconstruction.onnx"), is_reconstruction);
     let engine = Engine::open(&EngineOptions::default()).expect("tract");
-    let proof = bundle.prove(&engine).expect("golden values of tract");
+    let proof = GoldenCheck::verify(&bundle, &engine).expect("golden values of tract");
     let mut names = proof.differences.iter().map(|d| d.array);
     assert_eq!(
         names.any(|name| name == "reconstruction_distance"),
@@ -267,10 +271,7 @@ fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
     let (said, folds) = fit(&[&FEATURES[..], &["--false-alarm-rate", "0.05"]].concat());
     let good = || fs::read_dir(scratch.path("frames/train/good")).expect("the frames");
     let frames = good().count();
-    assert!(
-        said.contains("each judged by a model of the others"),
-        "{said}"
-    );
+    assert!(said.contains("each scored out of fold"), "{said}");
     assert_eq!((folds.scores.len(), folds.folds), (frames, Some(20)));
     assert_eq!(
         folds.threshold,
@@ -283,8 +284,8 @@ fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
     let mut detector = Detector::new(&bundle, &engine).expect("a detector");
     let seen = good().map(|entry| {
         let frame = Frame::open(&entry.expect("a frame").path()).expect("a frame");
-        let judgement = detector.score(&frame).expect("a verdict");
-        judgement.verdict.score.expect("a score")
+        let detection = detector.score(&frame).expect("a verdict");
+        detection.verdict.score.expect("a score")
     });
     let mut seen: Vec<f64> = seen.collect();
     seen.sort_by(f64::total_cmp);
@@ -334,7 +335,7 @@ fn groups_are_never_parted_and_limit_the_promise() {
     );
     assert_eq!(calibration.false_alarm_rate, 0.5);
     assert!(said.contains("new groups like these"), "{said}");
-    let kept = calibration.conditions.expect("what frames looked like");
+    let kept = calibration.reference.expect("what frames looked like");
     assert_eq!(kept.frames(), 1);
 
     let refused = fit("none", &["--group-by", "parent"]);
@@ -363,9 +364,7 @@ fn groups_are_never_parted_and_limit_the_promise() {
     let said = stderr(&run);
     assert!(run.status.success(), "{said}");
     assert!(
-        said.contains(
-            "40 normal frames of 4 groups, each group judged by a model of the others (4 folds)"
-        ),
+        said.contains("40 normal frames of 4 groups, each group scored out of fold (4 folds)"),
         "{said}"
     );
     let bundle = Bundle::open(&scratch.path("folds")).expect("a bundle");

@@ -4,9 +4,9 @@ use std::fs;
 
 use edge_vae::{
     Detector, DetectorOptions, Frame,
-    anomaly::Source,
     dataset::{Dataset, DatasetOptions},
     frame::{PixelFormat, Samples},
+    scoring::ScoreSource,
 };
 
 use super::{Scratch, assert_fails, stderr};
@@ -56,10 +56,13 @@ fn tiles_and_a_mask_go_the_whole_way() {
     for source in &scoring.sources {
         let file = source.statistics.as_ref().expect("statistics");
         let values = match source.source {
-            Source::Residual | Source::Likelihood => 128 * 176,
-            Source::Head => 64 * 88,
+            ScoreSource::Residual | ScoreSource::Likelihood => 128 * 176,
+            ScoreSource::Head => 64 * 88,
             // At a sixteenth, or at the features' own grid.
-            Source::Latent | Source::Features | Source::Reconstruction | Source::Details => {
+            ScoreSource::Latent
+            | ScoreSource::Features
+            | ScoreSource::Reconstruction
+            | ScoreSource::Details => {
                 continue;
             }
         };

@@ -151,8 +151,8 @@ fn show(
     scale: &MapScale,
 ) -> anyhow::Result<Shown> {
     let frame = sample.frame()?;
-    let judgement = detector.score(&frame)?;
-    let map = detector.frame_map(&judgement).with_context(|| {
+    let detection = detector.score(&frame)?;
+    let map = detector.frame_map(&detection).with_context(|| {
         format!(
             "{}: was judged before and is invalid now; leave the data set alone while it is read",
             sample.name()

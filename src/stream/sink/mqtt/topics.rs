@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{anomaly::Label, stream::record::SCHEMA_VERSION};
+use crate::{runtime::Label, stream::record::SCHEMA_VERSION};
 
 /// The name of a source as one level of a topic.
 pub(super) fn level(source: &str) -> String {

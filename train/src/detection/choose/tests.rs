@@ -11,7 +11,7 @@ fn bests(parts: &[(f64, f64)]) -> Vec<Best> {
         of_defects,
         of_shapes: Some(of_shapes),
         practised: false,
-        source: Source::Residual,
+        source: ScoreSource::Residual,
         gaussians: None,
     };
     parts.iter().enumerate().map(best).collect()
@@ -61,10 +61,10 @@ fn features_and_details_say_together_where_things_lie() {
     let of = |parts: [f64; 4]| {
         let mut found = bests(&parts.map(|of_defects| (of_defects, 0.5)));
         let kinds = [
-            (Source::Features, Kind::PerPosition),
-            (Source::Features, Kind::PositionFree),
-            (Source::Details, Kind::PerPosition),
-            (Source::Details, Kind::PositionFree),
+            (ScoreSource::Features, Kind::PerPosition),
+            (ScoreSource::Features, Kind::PositionFree),
+            (ScoreSource::Details, Kind::PerPosition),
+            (ScoreSource::Details, Kind::PositionFree),
         ];
         for (best, (source, kind)) in found.iter_mut().zip(kinds) {
             (best.source, best.gaussians) = (source, Some(kind));

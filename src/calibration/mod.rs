@@ -1,0 +1,444 @@
+//! Split-conformal calibration: threshold, p-value and what they guarantee.
+//!
+//! With n scores of held-out normal frames and a new normal frame that is exchangeable with them,
+//! the new score is equally likely to take any of the n + 1 ranks. So a frame that is called
+//! anomalous when at most l − 1 of the n scores reach its own is called so with a probability of at
+//! most l/(n + 1) (Vovk et al. 2005; Angelopoulos & Bates 2023, section 1). Here l is the largest
+//! number with l/(n + 1) ≤ rate, and the threshold is the (n + 1 − l)-th smallest score, which is
+//! the ⌈(n + 1)(1 − rate)⌉-th.
+//!
+//! Frames of one part or one shift resemble each other, so of K groups only the groups are
+//! exchangeable, and within a group its frames. Then a frame counts 1/(size of its group), a group
+//! 1, and with W(s) the sum over the frames whose score reaches s, (1 + W(s))/(K + 1) is a p-value
+//! for a frame of a new group (hierarchical conformal prediction, HCP: Lee, Barber & Willett 2023; the
+//! setting is that of Dunn, Wasserman & Ramdas 2023). Groups of one frame each give back the rule
+//! above.
+//!
+//! Where a model was fitted to all frames, and each of them scored by a model of the frames of other
+//! folds, the same rule is applied to these scores (cross-conformal prediction: Vovk 2015). No theorem
+//! says then what is guaranteed; `docs/guide/calibrate.md` has what was measured.
+
+mod distribution_shift;
+mod error;
+mod guarantee;
+mod percentile;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::value::{ValueError, check_finite, check_length};
+
+pub use distribution_shift::DistributionShift;
+pub use error::CalibrationError;
+pub use percentile::Percentile;
+pub use reference::{MAX_REFERENCE_FRAMES, ReferenceFrame, ReferenceStatistics};
+
+/// Most frames of a calibration: what a manifest of the largest size that is read has room for.
+pub const MAX_CALIBRATION_FRAMES: usize = 300_000;
+
+/// Relative tolerance with which a rate meets l/(n + 1): 0.29 is 29 of 100, although 0.29·100 falls
+/// below 29 in `f64`.
+const RATE_TOLERANCE: f64 = 1e-12;
+
+/// What rounding may add to a sum of weights 1/size: three thirds are a whole.
+const WEIGHT_TOLERANCE: f64 = 1e-9;
+
+/// Scores of held-out normal frames, from which come threshold, p-value and the target
+/// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023). With
+/// [folds](Self::folds) of frames scored out of fold: then what is said here of rates and
+/// p-values is no theorem, but what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Calibration {
+    /// The target probability that a normal frame is called anomalous, in (0, 1).
+    pub false_alarm_rate: f64,
+    /// A frame with a score above it is anomalous.
+    pub threshold: f64,
+    /// A pixel of the anomaly map above it belongs to a region: the same quantile of the maps'
+    /// maxima.
+    pub map_threshold: f64,
+    /// When it was calibrated, RFC 3339 in UTC; absent where that was done with the training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// Scores of the calibration frames, ascending.
+    pub scores: Vec<f64>,
+    /// For each of `scores` the number of calibration frames of its group, itself counted in;
+    /// absent where each frame stands for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_sizes: Option<Vec<u32>>,
+    /// Where the model was fitted to the calibration frames too: in how many folds, each scored by a
+    /// model of the others, at least 2. Absent where the frames were held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<u32>,
+    /// What the calibration frames looked like: what tells that camera or light have changed.
+    /// Absent where only scores were calibrated on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ReferenceStatistics>,
+}
+
+impl Calibration {
+    /// Calibrates on the scores of held-out normal frames, and on the maxima of their anomaly maps
+    /// in the same order, for a target `rate` in (0, 1).
+    ///
+    /// # Errors
+    /// A rate outside of (0, 1); scores and maxima of different number; NaN or an infinity; more
+    /// than [`MAX_CALIBRATION_FRAMES`]; [`CalibrationError::TooFewFrames`] with fewer than
+    /// [`Calibration::needed`].
+    pub fn fit(
+        scores: Vec<f64>,
+        map_maxima: Vec<f64>,
+        rate: f64,
+    ) -> Result<Self, CalibrationError> {
+        Self::fit_sizes(scores, map_maxima, None, rate)
+    }
+
+    /// [`Calibration::fit`] for frames that belong together: `groups` has a number for each frame,
+    /// the same for frames of one group. The guarantee is for a frame of a new group, each group
+    /// counting alike, and the number of groups limits the rate. Groups of one frame each are
+    /// single frames.
+    ///
+    /// # Errors
+    /// Those of [`Calibration::fit`], with [`CalibrationError::TooFewGroups`] in the place of too few
+    /// frames, and `groups` of another number than the scores.
+    pub fn fit_grouped(
+        scores: Vec<f64>,
+        map_maxima: Vec<f64>,
+        groups: &[usize],
+        rate: f64,
+    ) -> Result<Self, CalibrationError> {
+        let sizes = sizes(Some(groups), scores.len())?;
+        Self::fit_sizes(scores, map_maxima, sizes, rate)
+    }
+
+    fn fit_sizes(
+        scores: Vec<f64>,
+        map_maxima: Vec<f64>,
+        sizes: Option<Vec<u32>>,
+        rate: f64,
+    ) -> Result<Self, CalibrationError> {
+        check_rate(rate)?;
+        check_length("maxima of the anomaly maps", map_maxima.len(), scores.len())?;
+        check_finite("calibration score", &scores)?;
+        check_finite("calibration frame: maximum of its anomaly map", &map_maxima)?;
+        check_count(scores.len())?;
+        let (scores, score_sizes) = sorted(scores, sizes.as_deref());
+        let (map_maxima, maximum_sizes) = sorted(map_maxima, sizes.as_deref());
+        let allowed = allowed_tail(units(&score_sizes), sizes.is_some(), rate)?;
+        Ok(Self {
+            false_alarm_rate: rate,
+            threshold: threshold(&scores, &score_sizes, allowed),
+            map_threshold: threshold(&map_maxima, &maximum_sizes, allowed),
+            date: None,
+            scores,
+            group_sizes: sizes.map(|_| score_sizes),
+            folds: None,
+            reference: None,
+        })
+    }
+
+    /// Like [`Calibration::fit`], or [`Calibration::fit_grouped`] where there are `groups`, but where
+    /// frames or groups are too few for `rate`, guarantees the smallest rate that n of them can,
+    /// 1/(n + 1), and returns that rate beside the calibration, for the caller to say aloud; `None`
+    /// where the wanted rate is kept.
+    ///
+    /// # Errors
+    /// As [`Calibration::fit_grouped`]; too few frames only where there is none.
+    pub fn fit_attainable(
+        scores: Vec<f64>,
+        map_maxima: Vec<f64>,
+        groups: Option<&[usize]>,
+        rate: f64,
+    ) -> Result<(Self, Option<f64>), CalibrationError> {
+        check_rate(rate)?;
+        let sizes = sizes(groups, scores.len())?;
+        let count = sizes.as_deref().map_or(scores.len(), units);
+        let coarser = match allowed_tail(count, sizes.is_some(), rate) {
+            Err(_) if count > 0 => Some(1.0 / (count as f64 + 1.0)),
+            _ => None,
+        };
+        let calibration = Self::fit_sizes(scores, map_maxima, sizes, coarser.unwrap_or(rate))?;
+        Ok((calibration, coarser))
+    }
+
+    /// Calibrates on scores of frames in `folds`, each scored by a model of the other folds, where the
+    /// model that will score was fitted to all of them. `map_maxima` may be those of fewer frames, if what
+    /// makes the maps has seen the others: regions then go by the highest-scoring where they are too few for
+    /// the rate. `groups`, if frames have some, are those of the scores' frames and those of the maxima's;
+    /// a group's frames then are of one fold. As [`Calibration::fit_attainable`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Calibration::fit_attainable`]; fewer than 2 folds, or more than frames or groups; no maxima.
+    pub fn fit_folds(
+        scores: Vec<f64>,
+        map_maxima: Vec<f64>,
+        groups: Option<[&[usize]; 2]>,
+        folds: u32,
+        rate: f64,
+    ) -> Result<(Self, Option<f64>), CalibrationError> {
+        check_finite("calibration frame: maximum of its anomaly map", &map_maxima)?;
+        if map_maxima.is_empty() {
+            return Err(CalibrationError::Invalid {
+                reason: "no frame has a maximum of its anomaly map".into(),
+            });
+        }
+        // The maxima have a threshold of their own below.
+        let of_scores = groups.map(|[of_scores, _]| of_scores);
+        let (mut calibration, coarser) =
+            Self::fit_attainable(scores.clone(), scores, of_scores, rate)?;
+        let sizes = sizes(groups.map(|[_, of_maxima]| of_maxima), map_maxima.len())?;
+        let count = sizes.as_deref().map_or(map_maxima.len(), units);
+        let rate = calibration.false_alarm_rate.max(1.0 / (count as f64 + 1.0));
+        let allowed = allowed_tail(count, sizes.is_some(), rate)?;
+        let (map_maxima, sizes) = sorted(map_maxima, sizes.as_deref());
+        calibration.map_threshold = threshold(&map_maxima, &sizes, allowed);
+        calibration.folds = Some(folds);
+        calibration.validate()?;
+        Ok((calibration, coarser))
+    }
+
+    /// How many frames, or groups of frames, it takes to guarantee a rate: ⌈1/rate⌉ − 1, at least 1.
+    ///
+    /// # Errors
+    /// A rate outside of (0, 1).
+    pub fn needed(rate: f64) -> Result<usize, CalibrationError> {
+        check_rate(rate)?;
+        let needed = (1.0 / rate * (1.0 - RATE_TOLERANCE)).ceil() as usize;
+        Ok(needed.saturating_sub(1).max(1))
+    }
+
+    /// Checks what a manifest may say: that [`Calibration::fit`], [`Calibration::fit_grouped`] or
+    /// [`Calibration::fit_folds`] would have made this of the same scores, groups and rate.
+    ///
+    /// # Errors
+    /// A rate outside of (0, 1); too few scores or groups for it; NaN or an infinity; scores that
+    /// are not ascending; impossible group sizes; a threshold that does not follow from them; a
+    /// date that is none; reference statistics that no frames have.
+    pub fn validate(&self) -> Result<(), CalibrationError> {
+        let invalid = |reason: String| Err(CalibrationError::Invalid { reason });
+        check_rate(self.false_alarm_rate)?;
+        check_finite("calibration score", &self.scores)?;
+        check_finite("threshold", &[self.threshold])?;
+        check_finite("threshold of the anomaly map", &[self.map_threshold])?;
+        check_count(self.scores.len())?;
+        if let Some(index) = self.scores.windows(2).position(|pair| pair[0] > pair[1]) {
+            return invalid(format!("score {} is below the one before it", index + 1));
+        }
+        if let Some(date) = &self.date
+            && humantime::parse_rfc3339(date).is_err()
+        {
+            return invalid("the date is not of the form 2026-01-31T12:00:00Z".into());
+        }
+        if let Some(sizes) = &self.group_sizes {
+            check_sizes(sizes, self.scores.len())?;
+        }
+        if let Some(folds) = self.folds
+            && (folds < 2 || folds as usize > self.units())
+        {
+            return invalid(format!(
+                "{} {} are said to be scored in {folds} folds",
+                self.units(),
+                match self.group_sizes {
+                    Some(_) => "groups",
+                    None => "frames",
+                }
+            ));
+        }
+        if let Some(reference) = &self.reference {
+            reference.validate(self.scores.len())?;
+        }
+        let sizes = self.group_sizes.as_deref().unwrap_or_default();
+        let allowed = self.allowed()?;
+        let expected = threshold(&self.scores, sizes, allowed);
+        if self.threshold != expected {
+            return invalid(format!(
+                "the threshold is {}, but {expected} follows from the scores and the false-alarm rate {}",
+                self.threshold, self.false_alarm_rate
+            ));
+        }
+        Ok(())
+    }
+
+    /// The threshold that would guarantee another false-alarm `rate` in (0, 1), which for a larger
+    /// rate is lower or the same.
+    ///
+    /// # Errors
+    /// A rate outside of (0, 1), and one that these frames are too few for.
+    pub fn threshold_at(&self, rate: f64) -> Result<f64, CalibrationError> {
+        check_rate(rate)?;
+        let allowed = allowed_tail(self.units(), self.group_sizes.is_some(), rate)?;
+        let sizes = self.group_sizes.as_deref().unwrap_or_default();
+        Ok(threshold(&self.scores, sizes, allowed))
+    }
+
+    /// The number of groups of the calibration frames; `None` where each frame stands for itself.
+    pub fn groups(&self) -> Option<usize> {
+        self.group_sizes.as_deref().map(units)
+    }
+
+    /// Whether a frame of this score is anomalous: score > threshold.
+    ///
+    /// For a calibration that was fitted this is the same as `p_value(score) ≤ false_alarm_rate`,
+    /// ties included (the rate met to a relative 10⁻¹², with groups to 10⁻⁹): a score equal to the
+    /// threshold is normal.
+    pub fn is_anomalous(&self, score: f64) -> bool {
+        score > self.threshold
+    }
+
+    /// Conformal p-value (1 + #{scores ≥ score})/(n + 1), in [1/(n + 1), 1]: the probability that a
+    /// normal frame is at least as anomalous, at most, on average over calibrations. Calibration
+    /// scores equal to `score` count as at least as anomalous. With groups a frame counts
+    /// 1/(size of its group), n is the number of groups, and the normal frame is one of a new
+    /// group. NaN for NaN.
+    pub fn p_value(&self, score: f64) -> f64 {
+        if score.is_nan() {
+            return f64::NAN;
+        }
+        let below = self.below(score);
+        let reached = match &self.group_sizes {
+            None => (self.scores.len() - below) as f64,
+            Some(sizes) => sizes.iter().skip(below).map(|&size| weight(size)).sum(),
+        };
+        ((1.0 + reached) / (self.units() as f64 + 1.0)).min(1.0)
+    }
+
+    /// How many calibration scores are below this one.
+    fn below(&self, score: f64) -> usize {
+        self.scores.partition_point(|&other| other < score)
+    }
+
+    /// What is exchangeable: groups, or frames.
+    fn units(&self) -> usize {
+        self.groups().unwrap_or(self.scores.len())
+    }
+
+    /// [`allowed_tail`] of this calibration.
+    fn allowed(&self) -> Result<f64, CalibrationError> {
+        allowed_tail(
+            self.units(),
+            self.group_sizes.is_some(),
+            self.false_alarm_rate,
+        )
+    }
+}
+
+fn weight(size: u32) -> f64 {
+    1.0 / f64::from(size)
+}
+
+/// For each of so many frames the number of frames of its group; `None` where each stands for itself.
+fn sizes(groups: Option<&[usize]>, frames: usize) -> Result<Option<Vec<u32>>, CalibrationError> {
+    let Some(groups) = groups else {
+        return Ok(None);
+    };
+    check_length("groups of the frames", groups.len(), frames)?;
+    let mut members = BTreeMap::<usize, u32>::new();
+    for &group in groups {
+        *members.entry(group).or_default() += 1;
+    }
+    let several = members.len() < groups.len();
+    Ok(several.then(|| groups.iter().map(|group| members[group]).collect()))
+}
+
+/// The number of groups of frames whose groups have these sizes.
+fn units(sizes: &[u32]) -> usize {
+    sizes.iter().map(|&size| weight(size)).sum::<f64>().round() as usize
+}
+
+/// Values in ascending order, each with the size of its frame's group, which is 1 without groups.
+fn sorted(values: Vec<f64>, sizes: Option<&[u32]>) -> (Vec<f64>, Vec<u32>) {
+    let size = |index: usize| sizes.map_or(1, |sizes| sizes[index]);
+    let mut pairs: Vec<(f64, u32)> = values
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| (value, size(index)))
+        .collect();
+    pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    pairs.into_iter().unzip()
+}
+
+/// The smallest of the ascending values with at most `allowed` of weight above it; the smallest of
+/// all where that is all the weight. `sizes` may be empty: all 1.
+fn threshold(values: &[f64], sizes: &[u32], allowed: f64) -> f64 {
+    let mut reached = 0.0;
+    for (index, &value) in values.iter().enumerate().rev() {
+        reached += sizes.get(index).map_or(1.0, |&size| weight(size));
+        if reached > allowed + WEIGHT_TOLERANCE {
+            return value;
+        }
+    }
+    values.first().copied().unwrap_or(f64::INFINITY)
+}
+
+/// The weight that may lie above the threshold: (units + 1)·rate − 1, for single frames the whole
+/// number below, l − 1.
+fn allowed_tail(units: usize, grouped: bool, rate: f64) -> Result<f64, CalibrationError> {
+    let expected = (units as f64 + 1.0) * rate * (1.0 + RATE_TOLERANCE);
+    if units == 0 || expected < 1.0 {
+        let needed = Calibration::needed(rate)?;
+        return Err(if grouped {
+            CalibrationError::TooFewGroups {
+                found: units,
+                needed,
+                rate,
+            }
+        } else {
+            CalibrationError::TooFewFrames {
+                found: units,
+                needed,
+                rate,
+            }
+        });
+    }
+    // A rate just below 1 rounds to all of them; of single frames the last one stays normal.
+    Ok(if grouped {
+        (expected - 1.0).min(units as f64)
+    } else {
+        (expected.floor() - 1.0).min(units as f64 - 1.0)
+    })
+}
+
+fn check_rate(rate: f64) -> Result<(), ValueError> {
+    if rate > 0.0 && rate < 1.0 {
+        Ok(())
+    } else {
+        Err(ValueError::Setting {
+            setting: "false-alarm rate",
+            found: rate,
+            expected: "a probability above 0 and below 1",
+        })
+    }
+}
+
+fn check_count(frames: usize) -> Result<(), CalibrationError> {
+    if frames > MAX_CALIBRATION_FRAMES {
+        return Err(CalibrationError::TooManyFrames {
+            found: frames,
+            most: MAX_CALIBRATION_FRAMES,
+        });
+    }
+    Ok(())
+}
+
+/// Refuses sizes that no groups have: those of m frames come in multiples of m.
+fn check_sizes(sizes: &[u32], frames: usize) -> Result<(), CalibrationError> {
+    check_length("group sizes", sizes.len(), frames)?;
+    let mut found = BTreeMap::<u32, usize>::new();
+    for &size in sizes {
+        *found.entry(size).or_default() += 1;
+    }
+    match found
+        .into_iter()
+        .find(|&(size, frames)| size == 0 || !frames.is_multiple_of(size as usize))
+    {
+        Some((size, frames)) => Err(CalibrationError::Invalid {
+            reason: format!(
+                "{frames} of its frames are said to be of groups of {size}, which is no whole number of groups"
+            ),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,21 @@
+//! A bundle at work: from a frame to its [`Detection`].
+//!
+//! [`Detector`] holds an [`InferenceSession`] (preprocessing and graphs), a
+//! [`Scorer`](crate::scoring::Scorer) and the calibration, and checks the engine on the golden frame
+//! before it scores the first one.
+
+mod detector;
+mod golden;
+mod latency;
+mod load;
+mod mask;
+mod session;
+mod verdict;
+
+pub use detector::{Detection, Detector, DetectorOptions, Explain};
+pub use golden::{Difference, GoldenCheck, GoldenValues};
+pub use latency::Latency;
+pub use load::{golden_frame, load_model, load_preprocessor, load_scorer, load_vae};
+pub use mask::replace_mask;
+pub use session::InferenceSession;
+pub use verdict::{Label, Verdict};

@@ -1,0 +1,20 @@
+//! From what the graphs made of a frame to its anomaly map and its raw score: score sources,
+//! standardisation, aggregation, regions.
+
+mod aggregation;
+mod error;
+mod region;
+mod residual;
+mod score_map;
+mod scorer;
+mod settings;
+mod statistics;
+
+pub use error::ScoringError;
+pub use region::{Region, regions};
+pub use residual::ResidualMap;
+pub use score_map::ScoreMap;
+pub(crate) use scorer::SourceSubset;
+pub use scorer::{Scorer, SourceShare};
+pub use settings::{Aggregation, ImageScore, MapScore, Mean, ScoreSource, Scoring, SourceSettings};
+pub use statistics::{PositionStatistics, Standardisation, statistics_size};

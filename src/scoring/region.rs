@@ -1,0 +1,298 @@
+//! Connected regions of an anomaly map.
+
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+use super::SourceShare;
+
+/// A region of the frame above the threshold: 8-connected pixels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Region {
+    /// Smallest rectangle around it: x, y, width, height, in pixels of the map.
+    pub bbox: [u32; 4],
+    /// Number of its pixels.
+    pub area: u32,
+    /// Largest value of the map in it.
+    pub max: f32,
+    /// Which sources speak against it, the strongest first; empty until a scorer was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceShare>,
+}
+
+/// The 8-connected regions of pixels with a value above `threshold`, of at least `minimum_area`
+/// pixels, by descending maximum; among equal ones from top to bottom, then from left to right.
+///
+/// `map` is the anomaly map in the frame's geometry, `H×W`. NaN belongs to no region. Time is
+/// linear in the pixels and memory in the runs of pixels above the threshold.
+pub fn regions(map: ArrayView2<f32>, threshold: f32, minimum_area: u32) -> Vec<Region> {
+    let mut components = Components::default();
+    let mut above: Vec<Run> = Vec::new();
+    let mut current: Vec<Run> = Vec::new();
+    for (y, row) in map.rows().into_iter().enumerate() {
+        let mut open: Option<(usize, f32)> = None;
+        let mut first_above = 0;
+        // A value that ends the last run, so that no run is open after the row.
+        let row = row.iter().copied().chain([f32::NAN]);
+        for (x, value) in row.enumerate() {
+            if value > threshold {
+                let (_, max) = open.get_or_insert((x, value));
+                *max = max.max(value);
+                continue;
+            }
+            let Some((start, max)) = open.take() else {
+                continue;
+            };
+            let component = components.add(Extent {
+                left: start,
+                right: x,
+                top: y,
+                bottom: y + 1,
+                area: x - start,
+                max,
+            });
+            // Runs of the row above that end before this one starts touch no later one either.
+            while above.get(first_above).is_some_and(|run| run.end < start) {
+                first_above += 1;
+            }
+            // Diagonal neighbours count: a run that ends where this one starts touches it.
+            for run in above[first_above..].iter().take_while(|run| run.start <= x) {
+                components.join(component, run.component);
+            }
+            current.push(Run {
+                start,
+                end: x,
+                component,
+            });
+        }
+        std::mem::swap(&mut above, &mut current);
+        current.clear();
+    }
+    let mut found: Vec<Region> = components
+        .roots()
+        .map(Extent::region)
+        .filter(|region| region.area >= minimum_area)
+        .collect();
+    found.sort_unstable_by(|a, b| {
+        b.max
+            .total_cmp(&a.max)
+            .then_with(|| (a.bbox[1], a.bbox[0]).cmp(&(b.bbox[1], b.bbox[0])))
+            .then_with(|| (b.area, b.bbox).cmp(&(a.area, a.bbox)))
+    });
+    found
+}
+
+/// Neighbouring pixels of one row above the threshold: columns `start..end`.
+struct Run {
+    start: usize,
+    end: usize,
+    component: usize,
+}
+
+/// Columns `left..right`, rows `top..bottom`.
+#[derive(Clone, Copy)]
+struct Extent {
+    left: usize,
+    right: usize,
+    top: usize,
+    bottom: usize,
+    area: usize,
+    max: f32,
+}
+
+impl Extent {
+    fn merged(self, other: Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            right: self.right.max(other.right),
+            top: self.top.min(other.top),
+            bottom: self.bottom.max(other.bottom),
+            area: self.area + other.area,
+            max: self.max.max(other.max),
+        }
+    }
+
+    fn region(self) -> Region {
+        let pixels = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        Region {
+            bbox: [
+                pixels(self.left),
+                pixels(self.top),
+                pixels(self.right - self.left),
+                pixels(self.bottom - self.top),
+            ],
+            area: pixels(self.area),
+            max: self.max,
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// Disjoint sets of runs, each with the extent of its set at the root.
+#[derive(Default)]
+struct Components {
+    parents: Vec<usize>,
+    extents: Vec<Extent>,
+}
+
+impl Components {
+    fn add(&mut self, extent: Extent) -> usize {
+        self.parents.push(self.parents.len());
+        self.extents.push(extent);
+        self.parents.len() - 1
+    }
+
+    fn root(&mut self, mut component: usize) -> usize {
+        while self.parents[component] != component {
+            self.parents[component] = self.parents[self.parents[component]];
+            component = self.parents[component];
+        }
+        component
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        if a != b {
+            let (first, second) = (a.min(b), a.max(b));
+            self.parents[second] = first;
+            self.extents[first] = self.extents[first].merged(self.extents[second]);
+        }
+    }
+
+    fn roots(&self) -> impl Iterator<Item = Extent> {
+        self.parents
+            .iter()
+            .zip(&self.extents)
+            .enumerate()
+            .filter(|&(component, (&parent, _))| component == parent)
+            .map(|(_, (_, &extent))| extent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, array};
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64;
+
+    use super::*;
+
+    fn by_flood_fill(map: &Array2<f32>, threshold: f32) -> Vec<Region> {
+        let (height, width) = map.dim();
+        let mut seen = Array2::from_elem((height, width), false);
+        let mut found = Vec::new();
+        for seed in 0..height * width {
+            let mut stack = vec![(seed / width, seed % width)];
+            let mut pixels = Vec::new();
+            while let Some((y, x)) = stack.pop() {
+                if seen[(y, x)] || map[(y, x)] <= threshold {
+                    continue;
+                }
+                seen[(y, x)] = true;
+                pixels.push((y, x));
+                for ny in y.saturating_sub(1)..(y + 2).min(height) {
+                    for nx in x.saturating_sub(1)..(x + 2).min(width) {
+                        stack.push((ny, nx));
+                    }
+                }
+            }
+            if pixels.is_empty() {
+                continue;
+            }
+            let ys = || pixels.iter().map(|p| p.0);
+            let xs = || pixels.iter().map(|p| p.1);
+            let (top, left) = (ys().min().unwrap(), xs().min().unwrap());
+            found.push(Region {
+                bbox: [
+                    left as u32,
+                    top as u32,
+                    (xs().max().unwrap() - left + 1) as u32,
+                    (ys().max().unwrap() - top + 1) as u32,
+                ],
+                area: pixels.len() as u32,
+                max: pixels.iter().map(|&p| map[p]).fold(f32::MIN, f32::max),
+                sources: Vec::new(),
+            });
+        }
+        found
+    }
+
+    #[test]
+    fn random_masks_are_filled_alike() {
+        let mut rng = Pcg64::seed_from_u64(2);
+        for round in 0..400 {
+            let (height, width) = (rng.random_range(1..24), rng.random_range(1..24));
+            let density = f64::from(round % 10) / 10.0 + 0.05;
+            let map = Array2::from_shape_fn((height, width), |_| {
+                if rng.random_bool(density) {
+                    1.0 + rng.random::<f32>()
+                } else {
+                    rng.random::<f32>()
+                }
+            });
+            let mut expected = by_flood_fill(&map, 1.0);
+            expected.sort_unstable_by(|a, b| b.max.total_cmp(&a.max));
+            assert_eq!(regions(map.view(), 1.0, 0), expected);
+            expected.retain(|region| region.area >= 4);
+            assert_eq!(regions(map.view(), 1.0, 4), expected);
+        }
+    }
+
+    #[test]
+    fn a_spiral_and_a_comb_are_one_region() {
+        let picture = [
+            "#########.#.#.#.#",
+            "........#.#.#.#.#",
+            "#######.#.#.#.#.#",
+            "#.....#.#.#.#.#.#",
+            "#.###.#.#.#.#.#.#",
+            "#.#...#.#.#.#.#.#",
+            "#.#####.#.#.#.#.#",
+            "#.......#.#######",
+            "#########........",
+        ];
+        let map = Array2::from_shape_fn((9, 17), |(y, x)| {
+            f32::from(u8::from(picture[y].as_bytes()[x] == b'#'))
+        });
+        let found = regions(map.view(), 0.5, 1);
+        let boxes: Vec<_> = found.iter().map(|region| region.bbox).collect();
+        assert_eq!(boxes, [[0, 0, 9, 9], [10, 0, 7, 8]]);
+    }
+
+    #[test]
+    fn diagonals_connect_and_the_threshold_itself_is_outside() {
+        let map = array![
+            [2.0f32, 1.0, 0.0, 0.0],
+            [0.0, 3.0, 0.0, 5.0],
+            [0.0, 0.0, f32::NAN, 0.0],
+        ];
+        assert_eq!(
+            regions(map.view(), 1.0, 1),
+            [
+                Region {
+                    bbox: [3, 1, 1, 1],
+                    area: 1,
+                    max: 5.0,
+                    sources: Vec::new(),
+                },
+                Region {
+                    bbox: [0, 0, 2, 2],
+                    area: 2,
+                    max: 3.0,
+                    sources: Vec::new(),
+                },
+            ]
+        );
+        assert_eq!(regions(map.view(), f32::NAN, 1), []);
+        assert_eq!(regions(map.view(), 9.0, 1), []);
+    }
+
+    #[test]
+    fn empty_full_and_transposed_maps() {
+        assert_eq!(regions(Array2::zeros((0, 0)).view(), 0.0, 0), []);
+        assert_eq!(regions(Array2::zeros((3, 0)).view(), -1.0, 0), []);
+        let full = Array2::<f32>::ones((3, 5));
+        let found = regions(full.view().reversed_axes(), 0.5, 1);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].bbox, found[0].area), ([0, 0, 3, 5], 15));
+    }
+}

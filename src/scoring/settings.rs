@@ -1,0 +1,247 @@
+//! What a bundle says about scoring.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::FeatureExtractorSettings;
+
+/// Where the score of a frame comes from; each gives a map, higher is more anomalous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScoreSource {
+    /// The reconstruction's residual in units of the decoder's deviation: mean over channels of
+    /// |x − r|/σ, `H×W`.
+    Residual,
+    /// The negative ELBO at the posterior mean, in nats, as a map `H×W` whose sum it is: each
+    /// pixel's −log p(x|z), and the KL divergence of each latent position spread evenly over the
+    /// pixels that it covers.
+    Likelihood,
+    /// KL divergence from the prior at each latent position, in nats, `h×w` (`1×1` where the
+    /// latent is a vector).
+    Latent,
+    /// How far the residual at several scales and the posterior mean lie from those of normal frames at
+    /// each position: the graphs' tensor `reconstruction_distance`.
+    Reconstruction,
+    /// Logit of a head that was trained on synthetic defects: the graphs' tensor `head_logits`.
+    Head,
+    /// Distance of the network's features, or of the frame itself, from those of normal frames: the
+    /// graphs' tensor `distance`.
+    Features,
+    /// Distance of a backbone's finest feature maps from those of normal frames: the graphs' tensor
+    /// `detail_distance`.
+    Details,
+}
+
+impl ScoreSource {
+    /// Every source.
+    pub const ALL: [Self; 7] = [
+        Self::Residual,
+        Self::Likelihood,
+        Self::Latent,
+        Self::Reconstruction,
+        Self::Head,
+        Self::Features,
+        Self::Details,
+    ];
+
+    /// The graphs' tensor that it reads, `N×1×h×w`; `None` where the VAE alone makes it.
+    pub fn tensor(self) -> Option<&'static str> {
+        match self {
+            Self::Head => Some("head_logits"),
+            Self::Features => Some("distance"),
+            Self::Reconstruction => Some("reconstruction_distance"),
+            Self::Details => Some("detail_distance"),
+            Self::Residual | Self::Likelihood | Self::Latent => None,
+        }
+    }
+
+    /// As in manifests, flags and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Residual => "residual",
+            Self::Likelihood => "likelihood",
+            Self::Latent => "latent",
+            Self::Reconstruction => "reconstruction",
+            Self::Head => "head",
+            Self::Features => "features",
+            Self::Details => "details",
+        }
+    }
+}
+
+impl std::fmt::Display for ScoreSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a frame's anomaly map and score are computed; the two may come from different sources.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scoring {
+    /// Files of the bundle with the graphs that run after the decoder, in this order. Each finds
+    /// its inputs by name among `input`, `mean`, `log_variance`, `reconstruction`, with a learned
+    /// variance `reconstruction_log_variance`, the encoder's `features_…` and what the graphs before
+    /// it made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub graphs: Vec<String>,
+    /// A network of the user's own, whose maps `backbone_…` take the place of the encoder's features
+    /// in the graphs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<FeatureExtractorSettings>,
+    /// From maps to one raw score.
+    pub image: ImageScore,
+    /// From maps to the anomaly map.
+    pub map: MapScore,
+    /// The sources that are computed for every frame.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// How a source's map is post-processed before anything is made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceSettings {
+    /// The source.
+    pub source: ScoreSource,
+    /// Standard deviation of a Gaussian smoothing, in tensor pixels; 0 for none.
+    pub smoothing: f32,
+    /// File of the bundle with mean μ and deviation s of the smoothed map at each position over
+    /// normal frames: NPY, f32, `2×h×w` in the source's own resolution, of the whole canvas. The standardised map is
+    /// z = (a − μ)/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<String>,
+}
+
+/// The raw score of a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ImageScore {
+    /// The source whose map is aggregated in its own resolution; the maps of several are brought to
+    /// the canvas's size and averaged first.
+    pub sources: Vec<ScoreSource>,
+    /// Whether z is aggregated, not the map itself.
+    pub standardised: bool,
+    /// From the map to one score.
+    pub aggregation: Aggregation,
+}
+
+/// The anomaly map of a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MapScore {
+    /// The sources whose maps, brought to the canvas's size, are averaged.
+    pub sources: Vec<ScoreSource>,
+    /// Whether the z are averaged, not the maps themselves.
+    pub standardised: bool,
+    /// How they are averaged.
+    #[serde(default, skip_serializing_if = "Mean::is_arithmetic")]
+    pub mean: Mean,
+    /// Standard deviation of a last Gaussian smoothing, in tensor pixels; 0 for none.
+    pub smoothing: f32,
+}
+
+/// How the values of several sources at a pixel become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mean {
+    /// Their sum, divided by their number.
+    #[default]
+    Arithmetic,
+    /// The root of their product: for distances, of which no unit is the other's. Values below 10⁻⁶ count as
+    /// that; not for z.
+    Geometric,
+}
+
+impl Mean {
+    /// Smaller distances count as this one in a product.
+    const LEAST_FACTOR: f32 = 1e-6;
+
+    /// What a value adds to the arithmetic mean of terms that [`Self::of_terms`] takes; NaN stays NaN.
+    pub fn term(self, value: f32) -> f32 {
+        match self {
+            Self::Arithmetic => value,
+            Self::Geometric if value < Self::LEAST_FACTOR => Self::LEAST_FACTOR.ln(),
+            Self::Geometric => value.ln(),
+        }
+    }
+
+    /// The mean of values, from the arithmetic mean of their [terms](Self::term).
+    pub fn of_terms(self, mean: f32) -> f32 {
+        match self {
+            Self::Arithmetic => mean,
+            Self::Geometric => mean.exp(),
+        }
+    }
+
+    /// Whether it is the usual one.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_arithmetic(&self) -> bool {
+        *self == Self::Arithmetic
+    }
+}
+
+impl Scoring {
+    /// Map and score from one source without further graphs, standardised where `statistics`
+    /// names a file: `residual`, `residual-z`, `likelihood`, `latent`.
+    pub fn of_one(
+        source: ScoreSource,
+        smoothing: f32,
+        statistics: Option<String>,
+        aggregation: Aggregation,
+    ) -> Self {
+        let standardised = statistics.is_some();
+        Self {
+            graphs: Vec::new(),
+            backbone: None,
+            image: ImageScore {
+                sources: vec![source],
+                standardised,
+                aggregation,
+            },
+            map: MapScore {
+                sources: vec![source],
+                standardised,
+                mean: Mean::Arithmetic,
+                smoothing: 0.0,
+            },
+            sources: vec![SourceSettings {
+                source,
+                smoothing,
+                statistics,
+            }],
+        }
+    }
+
+    /// Whether the score is that of the highest-scoring places of the anomaly map itself, so that their
+    /// scales agree.
+    pub fn score_is_of_map(&self) -> bool {
+        self.image.sources == self.map.sources
+            && self.image.standardised == self.map.standardised
+            && matches!(
+                self.image.aggregation,
+                Aggregation::Maximum | Aggregation::TopFraction { .. }
+            )
+    }
+
+    /// Files whose bytes decide scores: backbone, graphs, then statistics.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let statistics = self.sources.iter().filter_map(|s| s.statistics.as_deref());
+        let backbone = self.backbone.iter().map(|backbone| &backbone.file);
+        let graphs = backbone.chain(&self.graphs).map(String::as_str);
+        graphs.chain(statistics)
+    }
+}
+
+/// How a map becomes one raw score.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Aggregation {
+    /// The largest value.
+    Maximum,
+    /// The mean of the largest values.
+    TopFraction {
+        /// Share of all pixels that the mask lets count, above 0 and at most 1; at least one pixel counts.
+        fraction: f32,
+    },
+    /// The sum of all values: of the `likelihood` map, the negative ELBO in nats.
+    Total,
+}
