@@ -17,6 +17,9 @@ pub mod dataset;
 pub mod drift;
 mod error;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod image;
 pub mod metrics;
 pub mod model;

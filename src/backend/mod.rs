@@ -8,7 +8,7 @@ mod chain;
 mod engine;
 mod error;
 mod library;
-mod model_file;
+pub(crate) mod model_file;
 mod ort;
 #[cfg(test)]
 pub(crate) mod test_graphs;

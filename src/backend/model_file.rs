@@ -18,22 +18,22 @@ pub(super) const MAX_ELEMENTS: usize = 1 << 28;
 
 /// A checked ONNX graph for one batch size.
 #[derive(Debug)]
-pub(super) struct ModelFile {
+pub(crate) struct ModelFile {
     /// Path or name of the graph, for messages.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// First dimension of every input.
-    pub(super) batch: usize,
+    pub(crate) batch: usize,
     /// Inputs that are no initializers, in the file's order.
-    pub(super) inputs: Vec<TensorInfo>,
+    pub(crate) inputs: Vec<TensorInfo>,
     /// Outputs in the file's order.
-    pub(super) outputs: Vec<TensorInfo>,
+    pub(crate) outputs: Vec<TensorInfo>,
     /// `metadata_props`.
-    pub(super) metadata: HashMap<String, String>,
+    pub(crate) metadata: HashMap<String, String>,
     /// Names of the inputs' symbolic batch dimension, for instance `N`.
-    pub(super) batch_symbols: Vec<String>,
+    pub(crate) batch_symbols: Vec<String>,
     /// The file, its inputs' batch dimension made concrete and the shapes that it declares for
     /// everything else removed: a parser of dimension expressions is nothing to feed from outside.
-    pub(super) proto: pb::ModelProto,
+    pub(crate) proto: pb::ModelProto,
 }
 
 impl ModelFile {
@@ -43,7 +43,7 @@ impl ModelFile {
     /// [`BackendError::Model`] on bytes that are no ONNX, control flow, external, sparse or NaN weights,
     /// inputs or outputs other than `f32` tensors, dimensions that are not fixed beside the batch,
     /// another fixed batch, and tensors of more than [`MAX_ELEMENTS`].
-    pub(super) fn read(onnx: &[u8], name: &str, batch: usize) -> Result<Self, BackendError> {
+    pub(crate) fn read(onnx: &[u8], name: &str, batch: usize) -> Result<Self, BackendError> {
         Self::checked(onnx, name, batch).map_err(|message| BackendError::Model {
             graph: one_line(name),
             message: one_line(&message),

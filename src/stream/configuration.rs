@@ -215,10 +215,18 @@ impl Configuration {
             path: path.to_owned(),
             source,
         })?;
+        Self::parse(&text, path)
+    }
+
+    /// As [`read`](Self::read), of the text of the file `path`.
+    ///
+    /// # Errors
+    /// Text that is not TOML, or has a key or a value that is not known.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigurationError> {
         let mut configuration: Self =
-            toml::from_str(&text).map_err(|error| ConfigurationError::Syntax {
+            toml::from_str(text).map_err(|error| ConfigurationError::Syntax {
                 path: path.to_owned(),
-                line: error.span().map_or(1, |span| line_of(&text, span.start)),
+                line: error.span().map_or(1, |span| line_of(text, span.start)),
                 problem: error
                     .message()
                     .split_whitespace()

@@ -5,7 +5,7 @@ mod error;
 mod gpio;
 mod log;
 mod mqtt;
-mod outbox;
+pub(crate) mod outbox;
 mod pictures;
 mod prometheus;
 mod screen;

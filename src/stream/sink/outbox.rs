@@ -11,7 +11,7 @@
 //! outbox/aside/                     files that can't be delivered, for a person to look at
 //! ```
 
-mod message;
+pub(crate) mod message;
 mod settings;
 
 use std::{

@@ -11,7 +11,7 @@ mod negotiation;
 mod picture;
 mod picture_stream;
 mod settings;
-mod splitter;
+pub(crate) mod splitter;
 mod standard_input;
 mod synth;
 mod uri;

@@ -40,7 +40,7 @@ fn digest(address: &str, body: &[u8]) -> String {
 }
 
 /// The content of its file.
-pub(super) fn written(message: &OutboxMessage) -> io::Result<Vec<u8>> {
+pub(crate) fn written(message: &OutboxMessage) -> io::Result<Vec<u8>> {
     let header = Header {
         schema_version: SCHEMA_VERSION,
         address: message.address.clone(),
@@ -54,7 +54,7 @@ pub(super) fn written(message: &OutboxMessage) -> io::Result<Vec<u8>> {
 }
 
 /// The message of a file; `None` for a file that is not what was written.
-pub(super) fn read(file: &[u8]) -> Option<OutboxMessage> {
+pub(crate) fn read(file: &[u8]) -> Option<OutboxMessage> {
     let end = file.iter().position(|&byte| byte == b'\n')?;
     let header: Header = serde_json::from_slice(&file[..end]).ok()?;
     let body = &file[end + 1..];

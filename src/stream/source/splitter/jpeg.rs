@@ -7,7 +7,7 @@ const SIGNATURE: &[u8] = b"\xff\xd8\xff";
 
 /// How far into a picture the bytes were understood.
 #[derive(Debug, Default)]
-pub(in super::super) struct Walk {
+pub(crate) struct Walk {
     /// Bytes that were understood; 0 before the picture's start.
     at: usize,
     /// Whether they end within entropy-coded data.

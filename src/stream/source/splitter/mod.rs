@@ -15,7 +15,7 @@ pub(super) const CHUNK: usize = 64 << 10;
 
 /// What a stream holds at its present place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Too little to tell: read until there are at most so many bytes, more than there are.
     More(usize),
     /// So many bytes that are no part of a picture.
@@ -40,7 +40,7 @@ pub(super) enum Step {
 
 /// What the bytes of a picture are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// Samples, after so many bytes.
     Raw(RawLayout, usize),
     /// A picture file.
@@ -52,7 +52,7 @@ pub(super) enum Content {
 /// Finds the pictures of a stream. It is asked again and again with the bytes from the end of what
 /// it last called a picture, skipped or broken.
 #[derive(Debug)]
-pub(super) enum Splitter {
+pub(crate) enum Splitter {
     /// By the first bytes.
     Unknown,
     /// Raw pictures of one layout.
@@ -69,12 +69,12 @@ pub(super) enum Splitter {
 
 impl Splitter {
     /// Expects JPEGs.
-    pub(super) fn jpeg() -> Self {
+    pub(crate) fn jpeg() -> Self {
         Self::Jpeg(jpeg::Walk::default())
     }
 
     /// Looks at the bytes that are there. `ended`: there will be no more.
-    pub(super) fn step(&mut self, bytes: &[u8], ended: bool) -> Step {
+    pub(crate) fn step(&mut self, bytes: &[u8], ended: bool) -> Step {
         if let Self::Unknown = self {
             match recognise(bytes, ended) {
                 Ok(Some(splitter)) => *self = splitter,

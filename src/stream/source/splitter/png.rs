@@ -7,7 +7,7 @@ pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// How far into a picture the bytes were understood.
 #[derive(Debug, Default)]
-pub(in super::super) struct Walk {
+pub(crate) struct Walk {
     /// Bytes that were understood; 0 before the picture's start.
     at: usize,
 }
