@@ -33,7 +33,7 @@ ITEM = re.compile(
 )
 MOD = re.compile(rf"{VISIBILITY}mod\s+({IDENT})\s*([;{{])")
 USE = re.compile(rf"({VISIBILITY})use\s+([^;]+);")
-TEST = re.compile(r"#\s*\[\s*(?:test|cfg\s*\(\s*(?:test|all\s*\(\s*test\b[^\]]*\))\s*\))\s*\]")
+TEST = re.compile(r"#\s*\[\s*(?:test|cfg\s*\(\s*(?:test|(?:all|any)\s*\(\s*test\b[^\]]*\))\s*\))\s*\]")
 PATH = re.compile(rf"(?<![\w:.])((?:{IDENT})(?:\s*::\s*(?:{IDENT}))*)")
 
 
