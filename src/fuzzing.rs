@@ -240,7 +240,7 @@ pub fn configuration(bytes: &[u8]) {
     };
     if let Ok(configuration) = Configuration::parse(text, Path::new("edge-vae.toml")) {
         let _ = configuration.options();
-        let _ = configuration.cameras();
+        let _ = configuration.sources();
         assert!(
             configuration
                 .sink_names()
