@@ -1,4 +1,4 @@
-//! From a data set to a bundle.
+//! From a data set to a bundle, a function for each stage: plan, load, train, export.
 
 mod input_size;
 mod resume;
@@ -11,38 +11,30 @@ use edge_vae::{
     Frame,
     backend::{BackendKind, Engine, EngineOptions},
     bundle::Bundle,
-    dataset::{Dataset, SplitFractions},
+    dataset::{Dataset, Split, SplitFractions},
     vae::Likelihood,
 };
 
 use crate::{
-    data::{self, Groups, Input},
+    data::{self, Groups, Input, Loaded},
     detection,
     export::{Export, SecondNetwork},
-    options::{FitOptions, Golden, Score},
+    options::{FitOptions, FitOverrides, Golden, Score},
     reporter::Reporter,
-    vae::{self, Network, Start, State, Training},
+    vae::{self, Checkpoint, Network, Start, State, Trained, Training},
 };
-pub use resume::resumed_class;
 
 /// One call of `fit`.
 #[derive(Debug)]
 pub struct Job<'a> {
+    /// The training frames.
+    pub dataset: PathBuf,
     /// The bundle to write.
     pub out: PathBuf,
     /// Continue from the checkpoint beside it.
     pub resume: bool,
-    /// How to train.
-    pub options: FitOptions,
-    /// Whether no flag of training but budget, score and calibration was given: a resumed run then follows its
-    /// checkpoint.
-    pub untouched: bool,
-    /// Whether a budget was given: a resumed run then ends by it.
-    pub budget_given: bool,
-    /// Whether a score was given: a resumed run then has it.
-    pub score_given: bool,
-    /// Whether calibration frames were chosen: a resumed run then has that choice.
-    pub calibration_given: bool,
+    /// What the user asks for.
+    pub overrides: FitOverrides,
     /// The golden frame; without it the checkpoint's, or one of the calibration frames.
     pub golden: Option<Golden>,
     /// Where to train.
@@ -53,67 +45,181 @@ pub struct Job<'a> {
     pub reporter: &'a Reporter,
 }
 
-/// Trains on the normal frames of `dataset`, exports, calibrates, and writes the bundle.
+/// Trains on normal frames, exports, calibrates, and writes the bundle.
 ///
 /// # Errors
 /// Frames, checkpoints or folders that can't be used, Ctrl-C, and an export that disagrees with
 /// what was trained.
-pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
+pub fn fit(job: &Job) -> Result<()> {
     let began = Instant::now();
-    let reporter = job.reporter;
-    // What would fail after hours of training fails now.
+    let mut plan = plan(job)?;
+    let checkpoint = plan.checkpoint.take();
+    let material = load(job, &plan)?;
+    if let Some(checkpoint) = &checkpoint
+        && checkpoint.state.dataset != material.loaded.digest
+    {
+        bail!(
+            "{}: the checkpoint was trained on other frames than those of {}: resume with the \
+             same data set",
+            plan.folder.display(),
+            plan.dataset.name
+        );
+    }
+    let engine = Engine::open(&EngineOptions {
+        backend: Some(BackendKind::Tract),
+        ..EngineOptions::default()
+    })?;
+    let spec = &material.input.spec;
+    let backbone = plan.options.backbone.as_ref();
+    let backbone = backbone
+        .map(|options| SecondNetwork::read(options, spec, &engine))
+        .transpose()?;
+    let afterwards = match &backbone {
+        Some(backbone) => {
+            let pass = backbone.seconds(&engine, spec, &material.input.preprocess.normalise)?;
+            let tiles = material.loaded.layout.tiles().count();
+            detection::seconds(&material.parts, material.groups.numbers(), tiles, pass)
+        }
+        None => 0.0,
+    };
+    let network = match plan.options.head {
+        Some(_) => Network::with_head(plan.options.preset, spec.clone()),
+        None => Network::new(plan.options.preset, spec.clone()),
+    };
+    let start = match checkpoint {
+        Some(checkpoint) => Start::Resumed(Box::new(Checkpoint {
+            state: State {
+                options: plan.options.clone(),
+                ..checkpoint.state
+            },
+            ..checkpoint
+        })),
+        None => Start::New(State::new(
+            plan.options.clone(),
+            plan.golden.clone(),
+            material.loaded.digest.clone(),
+        )),
+    };
+    let time = Time { began, afterwards };
+    let trained = train(job, &plan, &material, &network, time, start)?;
+    Export {
+        dataset: &plan.dataset.name,
+        network: &network,
+        values: &trained.best,
+        state: &trained.state,
+        preprocess: &material.input.preprocess,
+        mask: material.mask.as_deref(),
+        frames: &material.loaded.frames,
+        layout: &material.loaded.layout,
+        samples: &material.loaded.samples,
+        split: &material.parts,
+        groups: material.groups.numbers(),
+        golden: &plan.golden,
+        second_network: backbone.as_ref(),
+        interrupted: job.interrupted,
+        reporter: job.reporter,
+        device: &job.device,
+    }
+    .write(&job.out)
+    .context("training is finished and kept, `--resume` exports it again")
+}
+
+/// What a run is about, before any frame is prepared.
+struct Plan {
+    /// Folder of checkpoint, metrics and loss curve.
+    folder: PathBuf,
+    dataset: Dataset,
+    options: FitOptions,
+    golden: Golden,
+    /// Where an earlier call stopped.
+    checkpoint: Option<Checkpoint>,
+}
+
+/// Opens what the job names and settles the options; what would fail after hours of training fails
+/// now.
+fn plan(job: &Job) -> Result<Plan> {
     Bundle::check_target(&job.out)?;
     let folder = resume::run_folder(&job.out)?;
-    let checkpoint = resume::find_checkpoint(&folder, job)?;
-    let golden = match &checkpoint {
-        Some(checkpoint) => job
-            .golden
-            .clone()
-            .unwrap_or(checkpoint.state.golden.clone()),
-        None => job.golden.clone().unwrap_or(Golden::CalibrationFrame),
+    let checkpoint = resume::find_checkpoint(&folder, job.resume, &job.out)?;
+    let kept = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
+    let class = job.overrides.class;
+    let dataset = data::open(
+        &job.dataset,
+        class.or(kept.and_then(|kept| kept.options.class)),
+    )?;
+    let options = match kept {
+        Some(kept) => {
+            let merged = job.overrides.over_checkpoint(&kept.options);
+            merged.with_context(|| folder.display().to_string())?
+        }
+        None => job.overrides.over_defaults(data::usual_preset(&dataset))?,
     };
+    let golden = job.golden.clone();
+    let golden = golden.or(kept.map(|kept| kept.golden.clone()));
+    let golden = golden.unwrap_or(Golden::CalibrationFrame);
     if let Golden::File(path) = &golden {
         Frame::open(path)?;
     }
-    let backbone = job.options.backbone.as_ref();
-    if let Some(path) = backbone.and_then(|backbone| backbone.path.as_ref()) {
+    let file = options
+        .backbone
+        .as_ref()
+        .and_then(|backbone| backbone.path.as_ref());
+    if let Some(path) = file {
         std::fs::metadata(path).with_context(|| format!("{}: no backbone", path.display()))?;
     }
-    let mut options = match &checkpoint {
-        Some(checkpoint) => checkpoint.state.options.clone(),
-        None => job.options.clone(),
+    let mut plan = Plan {
+        folder,
+        dataset,
+        options,
+        golden,
+        checkpoint,
     };
-
-    let mask = data::read_mask(&options)?;
-    if checkpoint.is_none() && options.size.is_none() {
-        let (interrupted, reporter) = (job.interrupted, job.reporter);
-        let chosen = input_size::choose(dataset, &options, mask.as_deref(), interrupted, reporter)?;
+    if plan.checkpoint.is_none() && plan.options.size.is_none() {
+        let mask = data::read_mask(&plan.options)?;
+        let chosen = input_size::choose(
+            &plan.dataset,
+            &plan.options,
+            mask.as_deref(),
+            job.interrupted,
+            job.reporter,
+        )?;
         if let Some(chosen) = chosen {
-            options.size = Some(chosen.side);
-            options.tiles = chosen.tiles;
+            plan.options.size = Some(chosen.side);
+            plan.options.tiles = chosen.tiles;
         }
     }
-    let Input {
-        spec,
-        mut preprocess,
-    } = data::input(dataset, &options, mask.as_deref())?;
-    if options.score == Score::FeaturesVae
-        && (preprocess.tiles.is_some() || (!options.preset.detects() && options.backbone.is_none()))
-    {
+    Ok(plan)
+}
+
+/// The frames in memory, and what each serves.
+struct Material<'a> {
+    input: Input,
+    /// PNG of the region of interest.
+    mask: Option<Vec<u8>>,
+    loaded: Loaded<'a>,
+    groups: Groups,
+    parts: Split,
+}
+
+/// Reads, groups, splits and normalises the frames.
+fn load<'a>(job: &Job, plan: &'a Plan) -> Result<Material<'a>> {
+    let (options, dataset, reporter) = (&plan.options, &plan.dataset, job.reporter);
+    let mask = data::read_mask(options)?;
+    let mut input = data::input(dataset, options, mask.as_deref())?;
+    let preprocess = &mut input.preprocess;
+    let has_maps = options.preset.detects() || options.backbone.is_some();
+    if options.score == Score::FeaturesVae && (preprocess.tiles.is_some() || !has_maps) {
         bail!(
-            "--score {} needs whole frames (--tiles off) and a network with feature maps, which 28x28 \
-             has not",
+            "--score {} needs whole frames (--tiles off) and a network with feature maps, which \
+             28x28 has not",
             options.score
         );
     }
-    reporter.line(format_args!(
-        "reading {} frames of {}",
-        dataset.train.len(),
-        dataset.name
-    ));
+    let (count, name) = (dataset.train.len(), &dataset.name);
+    reporter.line(format_args!("reading {count} frames of {name}"));
     let mut loaded = data::load(
         &dataset.train,
-        &preprocess,
+        preprocess,
         mask.as_deref(),
         job.interrupted,
         reporter,
@@ -122,9 +228,9 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     if options.group_by.is_some() {
         groups.check()?;
     }
-    let parts = data::split(&groups, &options)?;
-    let tiled = loaded.layout.tiles().count() > 1;
-    let (calibrating, share) = match options.may_fold() && !tiled {
+    let parts = data::split(&groups, options)?;
+    let tiles = loaded.layout.tiles();
+    let (calibrating, share) = match options.may_fold() && tiles.count() == 1 {
         true => (groups.count(), 1.0),
         false => {
             let held_out = parts.calibration.iter();
@@ -134,64 +240,10 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
     };
     groups.warn_of_rate(calibrating, share, options.false_alarm_rate, reporter);
     if options.likelihood != Likelihood::Bernoulli {
-        let interior = loaded.layout.interior(loaded.layout.tiles().canvas_size());
-        let found = loaded.frames.normalisation(&parts.train, interior.as_ref());
-        preprocess.normalise = found;
+        let interior = loaded.layout.interior(tiles.canvas_size());
+        preprocess.normalise = loaded.frames.normalisation(&parts.train, interior.as_ref());
         loaded.frames.normalise(&preprocess.normalise);
     }
-    if let Some(checkpoint) = &checkpoint
-        && checkpoint.state.dataset != loaded.digest
-    {
-        bail!(
-            "{}: the checkpoint was trained on other frames than those of {}: \
-                 resume with the same data set",
-            folder.display(),
-            dataset.name
-        );
-    }
-
-    let (preset, crop) = (options.preset, data::crop(options.preset, &spec));
-    let network = match options.head {
-        Some(_) => Network::with_head(preset, spec),
-        None => Network::new(preset, spec),
-    };
-    let engine = Engine::open(&EngineOptions {
-        backend: Some(BackendKind::Tract),
-        ..EngineOptions::default()
-    })?;
-    let spec = network.spec();
-    let second_network = match &options.backbone {
-        Some(backbone) => Some(SecondNetwork::read(backbone, spec, &engine)?),
-        None => None,
-    };
-    let afterwards = match &second_network {
-        Some(second) => {
-            let pass = second.seconds(&engine, spec, &preprocess.normalise)?;
-            detection::seconds(
-                &parts,
-                groups.numbers(),
-                loaded.layout.tiles().count(),
-                pass,
-            )
-        }
-        None => 0.0,
-    };
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
-    let training = Training {
-        network: &network,
-        frames: &loaded.frames,
-        normalise: &preprocess.normalise,
-        train: &parts.train,
-        validation: &parts.validation,
-        crop,
-        began,
-        afterwards,
-        folder: &folder,
-        device: &job.device,
-        interrupted: job.interrupted,
-        reporter,
-    };
     reporter.line(format_args!(
         "{} frames: {} to train, {} to choose by, {} held out; {:?}, seed {}",
         loaded.frames.count(),
@@ -201,38 +253,57 @@ pub fn fit(dataset: &Dataset, job: &Job) -> Result<()> {
         preprocess.shape(),
         options.seed
     ));
-    if let Some(tiles) = preprocess.tiles {
+    if let Some(canvas) = preprocess.tiles {
         reporter.line(format_args!(
             "{} tiles of a canvas of {}×{} pixels",
             loaded.layout.tiles().count(),
-            tiles.width,
-            tiles.height
+            canvas.width,
+            canvas.height
         ));
     }
-    let start = match checkpoint {
-        Some(checkpoint) => Start::Resumed(Box::new(checkpoint)),
-        None => Start::New(State::new(options, golden.clone(), loaded.digest.clone())),
-    };
-    let trained = vae::train(&training, start)?;
+    Ok(Material {
+        input,
+        mask,
+        loaded,
+        groups,
+        parts,
+    })
+}
 
-    Export {
-        dataset: &dataset.name,
-        network: &network,
-        values: &trained.best,
-        state: &trained.state,
-        preprocess: &preprocess,
-        mask: mask.as_deref(),
-        frames: &loaded.frames,
-        layout: &loaded.layout,
-        samples: &loaded.samples,
-        split: &parts,
-        groups: groups.numbers(),
-        golden: &golden,
-        second_network: second_network.as_ref(),
-        interrupted: job.interrupted,
-        reporter,
+/// What training has to share its time with.
+#[derive(Clone, Copy)]
+struct Time {
+    /// When the command began.
+    began: Instant,
+    /// Seconds that what follows training takes, roughly; 0 where that is not known.
+    afterwards: f64,
+}
+
+/// Trains the VAE.
+fn train(
+    job: &Job,
+    plan: &Plan,
+    material: &Material,
+    network: &Network,
+    time: Time,
+    start: Start,
+) -> Result<Trained> {
+    let folder = &plan.folder;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
+    let training = Training {
+        network,
+        frames: &material.loaded.frames,
+        normalise: &material.input.preprocess.normalise,
+        train: &material.parts.train,
+        validation: &material.parts.validation,
+        crop: data::crop(plan.options.preset, network.spec()),
+        began: time.began,
+        afterwards: time.afterwards,
+        folder,
         device: &job.device,
-    }
-    .write(&job.out)
-    .context("training is finished and kept, `--resume` exports it again")
+        interrupted: job.interrupted,
+        reporter: job.reporter,
+    };
+    vae::train(&training, start)
 }

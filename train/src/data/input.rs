@@ -1,8 +1,10 @@
 //! From options and frames to the shapes of the model and its preprocessing.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use edge_vae::{
-    dataset::Dataset,
+    dataset::{Dataset, DatasetOptions},
     preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
     vae::{Latent, VaeSpec},
 };
@@ -19,10 +21,25 @@ pub const MASK: &str = "mask.png";
 /// Side of the largest frames for which the 28×28 network is the default, in pixels.
 const SMALL_SIDE: u32 = 32;
 
-/// Whether the first readable frame is small enough for the 28×28 network.
-pub fn is_small(dataset: &Dataset) -> bool {
+/// Opens the data set at `path`, of which `class` alone is normal where it is named.
+///
+/// # Errors
+/// No data set.
+pub fn open(path: &Path, class: Option<u8>) -> Result<Dataset> {
+    let options = DatasetOptions {
+        class,
+        ..DatasetOptions::default()
+    };
+    Ok(Dataset::open(path, &options)?)
+}
+
+/// The network for frames as large as the first readable one, unless the user names another.
+pub fn usual_preset(dataset: &Dataset) -> Preset {
     let first = dataset.train.iter().find_map(|sample| sample.frame().ok());
-    first.is_some_and(|frame| frame.width().max(frame.height()) <= SMALL_SIDE)
+    match first {
+        Some(frame) if frame.width().max(frame.height()) <= SMALL_SIDE => Preset::Small28,
+        _ => Preset::Edge,
+    }
 }
 
 /// The mask's file, which is one for the crop of `options`.

@@ -10,6 +10,6 @@ mod view;
 
 pub use frames::{Frames, Loaded, load};
 pub use groups::Groups;
-pub use input::{Input, MASK, crop, input, is_small, read_mask};
+pub use input::{Input, MASK, crop, input, open, read_mask, usual_preset};
 pub use split::split;
 pub(crate) use view::{Movement, View};

@@ -1,5 +1,9 @@
-//! What a training run is told, resolved from the flags once.
+//! What decides a training run: flags over the checkpoint over defaults, resolved once.
 
+mod defaults;
+mod merge;
+mod overrides;
+mod parse;
 mod preset;
 mod score;
 
@@ -11,6 +15,8 @@ use edge_vae::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use overrides::{ColourChoice, FeatureNormalise, FilterChoice, FitOverrides, Flip, Switch};
+pub use parse::{Features, HeadWeights, Size};
 pub use preset::{LatentChoice, Preset};
 pub use score::Score;
 
@@ -40,9 +46,9 @@ pub struct FitOptions {
     pub denoise: Option<Denoise>,
     /// Resampling filter.
     pub filter: ResizeFilter,
-    /// Whether frames are brought to one exposure.
+    /// Exposure normalisation.
     pub exposure: bool,
-    /// Whether frames are brought to one local contrast, that of the training frames.
+    /// Contrast normalisation, to that of the training frames.
     pub contrast: bool,
     /// Only this class of an IDX data set is normal.
     pub class: Option<u8>,
@@ -74,21 +80,22 @@ pub struct FitOptions {
     pub patience: usize,
     /// Seed of everything random.
     pub seed: u64,
-    /// Promised false-alarm rate.
+    /// Target false-alarm rate.
     pub false_alarm_rate: f64,
     /// Which frames the threshold comes from.
     pub calibration: CalibrationChoice,
-    /// What makes frames one group, as [`edge_vae::dataset::Grouping::parse`] takes it; without it each stands for itself.
+    /// What makes frames one group, as [`edge_vae::dataset::Grouping::parse`] takes it; without it
+    /// each is its own.
     pub group_by: Option<String>,
-    /// What frames are judged by.
+    /// The score that decides.
     pub score: Score,
-    /// A second network, whose feature maps take the place of the trained one's.
+    /// A feature extractor in place of the encoder that is trained.
     pub backbone: Option<BackboneOptions>,
 }
 
 impl FitOptions {
-    /// Whether all frames may calibrate in folds: where features of a second network are compared, and held-out
-    /// frames were not asked for.
+    /// Whether all frames may calibrate by out-of-fold scores: where features of a pretrained
+    /// backbone may decide, and held-out frames were not asked for.
     pub fn may_fold(&self) -> bool {
         self.calibration == CalibrationChoice::Auto
             && self.backbone.is_some()
@@ -100,11 +107,11 @@ impl FitOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum CalibrationChoice {
-    /// Where Gaussians over a second network's features judge: all, each judged by a model of
-    /// the others, so that the model is fitted to all; else those that are held out
+    /// All, by out-of-fold scores, where features of a pretrained backbone decide; else a fifth
+    /// that is held out
     #[default]
     Auto,
-    /// A fifth that nothing is fitted to: what is promised is then proved
+    /// A fifth that nothing is fitted to: the guarantee is then exact
     HeldOut,
 }
 
@@ -125,20 +132,16 @@ pub enum TileChoice {
     },
 }
 
-/// A second network, whose features are what is compared with normal ones.
+/// A feature extractor in place of the encoder that is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackboneOptions {
-    /// The user's ONNX file; without it the network that comes with the trainer
-    /// ([`crate::backbone`]).
+    /// The user's ONNX file; without it the pretrained backbone that comes with the trainer.
     pub path: Option<PathBuf>,
     /// Outputs that are taken; none means all maps.
     pub maps: Vec<String>,
     /// What it was trained with: from [0, 1] to its input; without it, those values themselves.
     pub normalise: Option<Normalise>,
 }
-
-/// [`FitOptions::importance_share`], unless the user says otherwise.
-pub const IMPORTANCE_SHARE: f64 = 0.15;
 
 /// How a head is trained, on synthetic defects and together with the VAE.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -203,7 +206,7 @@ pub struct Augmentation {
     pub binarise: bool,
 }
 
-/// The frame that proves an engine.
+/// The frame with known expected outputs that every engine must reproduce.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Golden {

@@ -153,7 +153,9 @@ pub(super) fn denoise(text: &str) -> Result<Denoise, String> {
         },
         Some(("gaussian", sigma)) => match sigma.parse::<f32>() {
             Ok(sigma) if sigma > 0.0 && sigma <= 32.0 => Ok(Denoise::Gaussian { sigma }),
-            _ => Err(format!("{sigma:?} is not a deviation above 0 and at most 32")),
+            _ => Err(format!(
+                "{sigma:?} is not a deviation above 0 and at most 32"
+            )),
         },
         _ => Err("wanted median:RADIUS or gaussian:SIGMA".to_owned()),
     }
@@ -183,7 +185,9 @@ pub(super) fn non_negative(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn share(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to 1, 1 excluded", |v| (0.0..1.0).contains(&v))
+    number(text, "a number from 0 to 1, 1 excluded", |v| {
+        (0.0..1.0).contains(&v)
+    })
 }
 
 pub(super) fn whole_share(text: &str) -> Result<f64, String> {

@@ -1,26 +1,26 @@
 //! The networks that the trainer offers, by name.
 
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
+use serde::{Deserialize, Serialize};
 
 /// A network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// 28×28 grey with a vector of 512 latents: digits, small stamps.
+    /// 28×28 pixels: digits, small stamps
     #[serde(rename = "28x28")]
+    #[value(name = "28x28")]
     Small28,
-    /// Finds defects on a small processor.
-    #[serde(rename = "edge")]
+    /// For small processors
     Edge,
-    /// Half as wide again as `edge`: about twice its time.
-    #[serde(rename = "balanced")]
+    /// About twice the time of edge: half as wide again
     Balanced,
-    /// Twice as wide as `edge`, and deeper: about four times its time.
-    #[serde(rename = "best")]
+    /// About four times the time of edge: twice as wide, and deeper
     Best,
 }
 
 /// The latent that a user asks for in place of the preset's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LatentChoice {
     /// A vector of this length.
     Vector(usize),

@@ -4,31 +4,29 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which score a bundle judges by.
+/// The score that decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
-    /// What tells synthetic defects from held-out normal frames best.
+    /// What separates synthetic defects from held-out normal frames best
     #[default]
     Auto,
-    /// Residual of the reconstruction in units of the decoder's deviation.
+    /// Residual of the reconstruction, in units of the decoder's deviation
     Residual,
-    /// What is left unexplained, in deviations from what is left of normal frames at each position: of the
-    /// residual alone, or of the residual at four scales and the posterior mean together (Mahalanobis'
-    /// distance), whichever tells synthetic defects better.
+    /// Residual standardised per location, or Mahalanobis distance of residual features at four
+    /// scales and the posterior mean, whichever separates synthetic defects better
     ResidualZ,
-    /// Negative ELBO of the frame.
+    /// Negative ELBO of the frame
     Likelihood,
-    /// The strangest places of its map, standardised at each position.
+    /// Highest values of the likelihood map, standardised per location
     LikelihoodZ,
-    /// KL divergence of the frame's posterior.
+    /// KL divergence of the frame's posterior
     Latent,
-    /// The head that was trained on synthetic defects.
+    /// Head that was trained on synthetic defects
     Head,
-    /// Gaussians over the network's features; of a network without feature maps, as that of 28×28,
-    /// prototypes of whole frames.
+    /// Mahalanobis distance of patch features; at 28x28 distance to prototypes of whole frames
     Features,
-    /// Likelihood of a VAE over the features, which is trained after the network.
+    /// Likelihood of a VAE over the features, which is trained after the network
     FeaturesVae,
 }
 

@@ -175,22 +175,12 @@ mod tests {
     use edge_vae::dataset::DatasetOptions;
 
     use super::*;
-    use crate::{
-        options::{BackboneOptions, Preset, Score},
-        preview,
-    };
+    use crate::options::{Preset, Score};
 
     fn options() -> FitOptions {
         FitOptions {
-            preset: Preset::Edge,
-            tiles: TileChoice::Auto,
             budget: Budget::Minutes(LEAST_MINUTES),
-            backbone: Some(BackboneOptions {
-                path: None,
-                normalise: None,
-                maps: Vec::new(),
-            }),
-            ..preview::tests::options()
+            ..FitOptions::defaults(Preset::Edge)
         }
     }
 

@@ -277,63 +277,14 @@ fn rows(tiles: Vec<Tile>, columns: usize) -> Vec<Vec<Tile>> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use edge_vae::{
         dataset::DatasetOptions,
-        preprocess::ResizeFilter,
         synth::{DatasetCounts, SurfaceSettings, write_dataset},
-        vae::Likelihood,
     };
 
     use super::*;
-    use crate::options::{Augmentation, Budget, CalibrationChoice, Preset, Score, TileChoice};
-
-    pub(crate) fn options() -> FitOptions {
-        FitOptions {
-            preset: Preset::Small28,
-            size: None,
-            head: None,
-            latent: None,
-            likelihood: Likelihood::GaussianLearned,
-            colour: None,
-            crop: None,
-            mask: None,
-            tiles: TileChoice::Off,
-            denoise: None,
-            filter: ResizeFilter::Area,
-            exposure: false,
-            contrast: false,
-            class: None,
-            budget: Budget::Steps(1),
-            batch: 4,
-            learning_rate: 1e-3,
-            weight_decay: 0.0,
-            clip: 1.0,
-            average: 0.9,
-            beta: 1.0,
-            kl_warm_up: 0.0,
-            free_bits: 0.0,
-            importance_samples: 1,
-            importance_share: 0.0,
-            augmentation: Augmentation {
-                flip_horizontal: true,
-                flip_vertical: true,
-                shift: 0.05,
-                zoom: 0.1,
-                rotation: 2.0,
-                brightness: 0.2,
-                gamma: 0.2,
-                binarise: false,
-            },
-            patience: 1,
-            seed: 3,
-            false_alarm_rate: 0.1,
-            calibration: CalibrationChoice::Auto,
-            group_by: None,
-            score: Score::Auto,
-            backbone: None,
-        }
-    }
+    use crate::options::Preset;
 
     #[test]
     fn every_sheet_is_written_whole_and_repeats() {
@@ -354,7 +305,7 @@ pub(crate) mod tests {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/digits28");
         let job = |name: &str| PreviewJob {
             out: room.path().join(name),
-            options: options(),
+            options: FitOptions::defaults(Preset::Small28),
             model: Some(model.clone()),
             count: 3,
         };
