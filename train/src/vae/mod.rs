@@ -9,6 +9,7 @@ mod objective;
 mod progress;
 mod record;
 pub(crate) mod schedule;
+mod step;
 mod training;
 mod validation;
 
@@ -18,4 +19,5 @@ pub use network::{
     RECONSTRUCTION, Step,
 };
 pub use record::{HeadRecord, Record};
-pub use training::{Start, Trained, Training, train};
+pub use step::Training;
+pub use training::{Start, Trained, train};

@@ -1,37 +1,26 @@
 //! The training loop: from prepared frames to the best average of the weights.
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::{sync::atomic::Ordering, time::Instant};
 
 use anyhow::{Result, bail};
-use candle_core::{Device, Tensor};
-use edge_vae::{metrics::auroc, preprocess::Normalise};
-use rand::seq::SliceRandom;
+use edge_vae::metrics::auroc;
 
 use super::{
     checkpoint::{Checkpoint, State},
     clock::Clock,
     curve,
-    network::Network,
-    noise::{Draw, Noise},
-    objective::{self, Weights},
     progress::Progress,
     record::{HeadRecord, Record},
     schedule,
-    validation::{Validator, scalar},
+    step::{Gradients, Training, TrainingStep},
+    validation::Validator,
 };
 use crate::{
-    data::{Frames, augmentation::Batches},
     nn::{
-        Mode, Parameters, Snapshot,
+        Parameters, Snapshot,
         optimiser::{AdamW, AdamWSettings},
     },
     options::{Budget, FitOptions},
-    random::{Purpose, stream},
-    reporter::Reporter,
 };
 
 /// How a run is paced.
@@ -71,35 +60,6 @@ const PARAMS: RunParams = RunParams {
     beta2: 0.99,
     eps: 1e-8,
 };
-
-/// A network and what it is trained on.
-#[derive(Debug)]
-pub struct Training<'a> {
-    /// Structure of the network.
-    pub network: &'a Network,
-    /// All prepared frames.
-    pub frames: &'a Frames,
-    /// Their normalisation.
-    pub normalise: &'a Normalise,
-    /// Frames trained on.
-    pub train: &'a [usize],
-    /// Frames watched for early stopping.
-    pub validation: &'a [usize],
-    /// Side of the crops to train on; without it whole frames.
-    pub crop: Option<usize>,
-    /// When the command began.
-    pub began: Instant,
-    /// Seconds that what follows training takes, roughly; 0 where that is not known.
-    pub afterwards: f64,
-    /// Folder of checkpoints, metrics and loss curve.
-    pub folder: &'a Path,
-    /// Where to train.
-    pub device: &'a Device,
-    /// Set by Ctrl-C.
-    pub interrupted: &'a AtomicBool,
-    /// Says how far it is.
-    pub reporter: &'a Reporter,
-}
 
 /// Where a run begins.
 #[derive(Debug)]
@@ -198,7 +158,7 @@ impl<'a> Run<'a> {
     /// Steps that the budget allows. For a budget of minutes a few steps are timed, whose results
     /// are thrown away.
     fn plan(&mut self) -> Result<u64> {
-        let per_epoch = self.steps_per_epoch() as f64;
+        let per_epoch = self.training.steps_per_epoch(&self.state.options) as f64;
         match self.state.options.budget {
             Budget::Steps(steps) => Ok(steps.max(1)),
             Budget::Epochs(epochs) => Ok((epochs * per_epoch).ceil().max(1.0) as u64),
@@ -316,107 +276,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What step `step` finds. Changes nothing.
-    fn gradients(&self, step: u64) -> Result<Gradients> {
-        let options = &self.state.options;
-        let indices = self.batch_indices(step);
-        let counter = step * indices.len() as u64;
-        let batches = self.batches();
-        let batch = batches.train(
-            &indices,
-            &options.augmentation,
-            counter,
-            self.training.device,
-        )?;
-        let total = self.state.total.max(1);
-        let samples = schedule::importance_samples(
-            step,
-            total,
-            options.importance_share,
-            options.importance_samples,
-        );
-        let noise = self.noise().draw(Draw {
-            purpose: Purpose::Noise,
-            counter,
-            frames: indices.len(),
-            samples,
-        })?;
-        let weigh = |full| schedule::kl_weight(step, total, options.kl_warm_up, full);
-        let weights = Weights {
-            kl: weigh(options.beta),
-            free_bits: options.free_bits,
-            importance_samples: samples,
-            head: options.head.unwrap_or_default(),
-            warm_up: weigh(1.0),
+    fn gradients(&self, number: u64) -> Result<Gradients> {
+        let step = TrainingStep {
+            number,
+            total: self.state.total.max(1),
+            options: &self.state.options,
         };
-        let mut mode = Mode::Train(Vec::new());
-        let loss = objective::loss(
-            self.training.network,
-            &self.parameters,
-            &mut mode,
-            &batch,
-            &noise,
-            weights,
-        )?;
-        let gradients = loss.objective.backward()?;
-        let statistics = match mode {
-            Mode::Train(statistics) => statistics,
-            Mode::Evaluate => Vec::new(),
-        };
-        Ok(Gradients {
-            gradients,
-            statistics,
-            nll: scalar(&loss.negative_log_likelihood)?,
-            divergence: scalar(&loss.divergence)?,
-            head: match &loss.head {
-                Some(head) => scalar(&head.loss)?,
-                None => 0.0,
-            },
-        })
-    }
-
-    /// The frames of a step: each epoch is a permutation of its own, a rest shorter than a batch
-    /// is left out. Fewer frames than a batch come as often as they are needed.
-    fn batch_indices(&self, step: u64) -> Vec<usize> {
-        let per_epoch = self.steps_per_epoch();
-        let (epoch, place) = (step / per_epoch, (step % per_epoch) as usize);
-        let repeats = self.batch().div_ceil(self.training.train.len());
-        let mut order = self.training.train.repeat(repeats);
-        order.shuffle(&mut stream(self.state.options.seed, Purpose::Order, epoch));
-        let batch = self.batch();
-        order[place * batch..(place + 1) * batch].to_vec()
-    }
-
-    fn batch(&self) -> usize {
-        let wanted = self.state.options.batch;
-        match self.state.options.head {
-            // No two pictures of a batch are alike.
-            Some(_) => wanted,
-            None => wanted.min(self.training.train.len()),
-        }
-    }
-
-    fn steps_per_epoch(&self) -> u64 {
-        (self.training.train.len() / self.batch()).max(1) as u64
+        self.training.gradients(step, &self.parameters)
     }
 
     fn interval(&self) -> u64 {
         (self.state.total / PARAMS.validations).max(PARAMS.least_interval)
-    }
-
-    fn batches(&self) -> Batches<'_> {
-        Batches {
-            frames: self.training.frames,
-            normalise: self.training.normalise,
-            donors: self.training.train,
-            crop: self.training.crop,
-            tensor: [
-                self.training.network.spec().height,
-                self.training.network.spec().width,
-            ],
-            head: self.state.options.head,
-            seed: self.state.options.seed,
-        }
     }
 
     /// What the averaged weights make of the held-out frames.
@@ -426,10 +296,10 @@ impl<'a> Run<'a> {
             network: self.training.network,
             parameters: &averaged,
             frames: self.training.validation,
-            batches: self.batches(),
-            noise: self.noise(),
+            batches: self.training.batches(&self.state.options),
+            noise: self.training.noise(&self.state.options),
             options: &self.state.options,
-            batch: self.batch(),
+            batch: self.training.batch(&self.state.options),
             device: self.training.device,
         }
         .run()?;
@@ -441,7 +311,8 @@ impl<'a> Run<'a> {
         let total = self.state.total;
         Ok(Record {
             step: self.state.step,
-            epoch: self.state.step as f64 / self.steps_per_epoch() as f64,
+            epoch: self.state.step as f64
+                / self.training.steps_per_epoch(&self.state.options) as f64,
             seconds: self.state.seconds,
             learning_rate: schedule::learning_rate(
                 last,
@@ -510,15 +381,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn noise(&self) -> Noise<'_> {
-        Noise {
-            spec: self.training.network.spec(),
-            crop: self.training.crop,
-            seed: self.state.options.seed,
-            device: self.training.device,
-        }
-    }
-
     fn averaged(&self) -> Result<Snapshot> {
         Ok(self.parameters.averaged(self.optimiser.averages()?))
     }
@@ -531,17 +393,6 @@ impl<'a> Run<'a> {
             optimiser: self.optimiser.state()?,
         })
     }
-}
-
-/// What one step finds.
-struct Gradients {
-    gradients: candle_core::backprop::GradStore,
-    /// Of each batch normalisation: name, mean, variance.
-    statistics: Vec<(String, Tensor, Tensor)>,
-    nll: f64,
-    divergence: f64,
-    /// The head's weighted loss, 0 without a head.
-    head: f64,
 }
 
 fn clock(training: &Training, state: &State) -> Clock {

@@ -131,21 +131,21 @@ fn a_head_is_optional_and_wants_feature_maps() {
     ];
     assert_fails(&scratch.train(&digits), &["--head on", "28x28"]);
     let twice = [
-        "fit", "frames", "--preset", "256x256", "--size", "128", "--out", "twice",
+        "fit", "frames", "--preset", "28x28", "--size", "128", "--out", "twice",
     ];
-    assert_fails(&scratch.train(&twice), &["--size", "256"]);
+    assert_fails(&scratch.train(&twice), &["--size", "28×28"]);
 }
 
 #[test]
-fn the_shipped_backbone_is_the_default_and_can_be_left_out() {
+fn the_pretrained_backbone_is_the_default_and_can_be_left_out() {
     let scratch = Scratch::new();
     let manifest = |model: &str| {
         fs::read_to_string(scratch.path(model).join("manifest.toml")).expect("the manifest")
     };
-    let run = scratch.train(&fit("shipped", &["--score", "features"]));
+    let run = scratch.train(&fit("pretrained", &["--score", "features"]));
     assert!(run.status.success(), "{}", stderr(&run));
     assert!(scratch.path("shipped/backbone.onnx").exists());
-    assert!(manifest("shipped").contains("[scoring.backbone]"));
+    assert!(manifest("pretrained").contains("[scoring.backbone]"));
     let own = ["--score", "features", "--features", "own"];
     let run = scratch.train(&fit("own", &own));
     assert!(run.status.success(), "{}", stderr(&run));
@@ -154,7 +154,7 @@ fn the_shipped_backbone_is_the_default_and_can_be_left_out() {
 
     let refused = [
         (
-            &["--features", "shipped", "--preset", "28x28"][..],
+            &["--features", "pretrained", "--preset", "28x28"][..],
             "--features own",
         ),
         (
