@@ -1,13 +1,14 @@
 //! Size and speed of the detection networks: parameters, multiply-adds, and the time of encoder,
 //! decoder and head on one thread of each engine, at 128 and 256 pixels.
 //!
-//! `cargo bench --bench presets` measures what a release does. In the profile `dev` tract takes 1.75
-//! times as long, since its packing of patches is not inlined there; ONNX Runtime does not mind.
+//! `cargo bench --bench presets` measures what a release does. In the profile `dev` tract takes
+//! 1.75 times as long, since its packing of patches is not inlined there; ONNX Runtime does not
+//! mind.
 //!
-//! The engines run in turn, and the best of all rounds counts. On Linux it is the thread's processor
-//! time, which other work disturbs less than the clock. ONNX Runtime takes part where its library
-//! is found (`ORT_DYLIB_PATH`). The argument `--rounds N` sets
-//! the number of rounds, `edge`, `balanced` or `best` the network.
+//! The engines run in turn, and the best of all rounds counts. On Linux it is the processor time of
+//! the thread, which other work disturbs less than the clock. ONNX Runtime takes part where its
+//! library is found (`ORT_DYLIB_PATH`). The argument `--rounds N` sets the number of rounds,
+//! `edge`, `balanced` or `best` the network.
 
 use std::collections::BTreeMap;
 

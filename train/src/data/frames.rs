@@ -9,10 +9,8 @@ use edge_vae::{
 };
 use sha2::{Digest, Sha256};
 
+use super::params::PARAMS;
 use crate::reporter::Reporter;
-
-/// Most bytes that the prepared frames may take.
-pub(super) const MEMORY: usize = 8 << 30;
 
 /// Prepared frames, C×H×W of the canvas each.
 #[derive(Clone, Debug)]
@@ -49,13 +47,13 @@ pub fn load<'a>(
     let shape = settings.canvas_shape();
     let length: usize = shape.iter().product();
     let needed = samples.len() * length * size_of::<f32>();
-    if needed > MEMORY {
+    if needed > PARAMS.memory {
         bail!(
             "{} frames of {shape:?} need {:.1} GiB of memory, more than {} GiB: give fewer frames, \
              --colour grey, --tiles off, or a smaller --preset",
             samples.len(),
             needed as f64 / (1_u64 << 30) as f64,
-            MEMORY >> 30
+            PARAMS.memory >> 30
         );
     }
     let plain = PreprocessSettings {
@@ -92,10 +90,11 @@ pub fn load<'a>(
             summary.skipped
         ));
     }
-    if kept.len() < LEAST {
+    if kept.len() < PARAMS.least_frames {
         bail!(
-            "{} usable training frames found, at least {LEAST} are needed",
-            kept.len()
+            "{} usable training frames found, at least {} are needed",
+            kept.len(),
+            PARAMS.least_frames
         );
     }
     let mut hasher = Sha256::new();
@@ -111,12 +110,6 @@ pub fn load<'a>(
         digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
 }
-
-/// Fewest frames that can be split into three parts of which each is of some use.
-const LEAST: usize = 8;
-
-/// Least standard deviation of a channel, of full scale.
-const LEAST_DEVIATION: f32 = 0.01;
 
 impl Frames {
     /// Frames of `shape` (C×H×W), one after the other.
@@ -153,8 +146,7 @@ impl Frames {
     }
 
     /// Mean and standard deviation of each channel over the pixels of the frames `indices` that
-    /// count, without `interior` over all; the deviation is at least [`LEAST_DEVIATION`], so that
-    /// noise in an all but empty channel is not blown up.
+    /// count, without `interior` over all; the deviation is at least a hundredth.
     pub fn normalisation(&self, indices: &[usize], interior: Option<&Interior>) -> Normalise {
         let [channels, height, width] = self.shape;
         let (mut mean, mut std) = (Vec::new(), Vec::new());
@@ -177,7 +169,7 @@ impl Frames {
                 .sum::<f64>()
                 / count;
             mean.push(m as f32);
-            std.push((variance.sqrt() as f32).max(LEAST_DEVIATION));
+            std.push((variance.sqrt() as f32).max(PARAMS.least_deviation));
         }
         Normalise { mean, std }
     }

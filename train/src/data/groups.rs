@@ -5,10 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use edge_vae::dataset::{Grouping, Sample};
 
+use super::params::PARAMS;
 use crate::reporter::Reporter;
-
-/// Fewest groups that can be split into three parts.
-const LEAST: usize = 3;
 
 /// The groups of frames: what is dealt to the parts of a split, and counted. Where nothing groups
 /// frames, each is a group of its own.
@@ -51,13 +49,14 @@ impl Groups {
     /// Refuses fewer groups than can be split.
     ///
     /// # Errors
-    /// Fewer than [`LEAST`].
+    /// Fewer than three.
     pub fn check(&self) -> Result<()> {
-        if self.count < LEAST {
+        if self.count < PARAMS.least_groups {
             bail!(
-                "--group-by finds {} of at least {LEAST} groups in {} frames: some are needed to \
+                "--group-by finds {} of at least {} groups in {} frames: some are needed to \
                  train, some to choose by and some to calibrate",
                 self.count,
+                PARAMS.least_groups,
                 self.numbers.len()
             );
         }

@@ -9,17 +9,11 @@ use edge_vae::{
     vae::{Latent, VaeSpec},
 };
 
-use super::survey;
+use super::{params::PARAMS, survey};
 use crate::options::{FitOptions, Preset, TileChoice};
-
-/// Side of the crops that fully convolutional networks are trained on.
-const CROP: usize = 128;
 
 /// File of the bundle with the region of interest.
 pub const MASK: &str = "mask.png";
-
-/// Side of the largest frames for which the 28×28 network is the default, in pixels.
-const SMALL_SIDE: u32 = 32;
 
 /// Opens the data set at `path`, of which `class` alone is normal where it is named.
 ///
@@ -37,7 +31,7 @@ pub fn open(path: &Path, class: Option<u8>) -> Result<Dataset> {
 pub fn usual_preset(dataset: &Dataset) -> Preset {
     let first = dataset.train.iter().find_map(|sample| sample.frame().ok());
     match first {
-        Some(frame) if frame.width().max(frame.height()) <= SMALL_SIDE => Preset::Small28,
+        Some(frame) if frame.width().max(frame.height()) <= PARAMS.digit_side => Preset::Small28,
         _ => Preset::Edge,
     }
 }
@@ -96,7 +90,7 @@ pub fn input(dataset: &Dataset, options: &FitOptions, mask: Option<&[u8]>) -> Re
         (TileChoice::Canvas { width, height }, Some(_)) => Some(Tiles {
             width,
             height,
-            overlap: survey::OVERLAP,
+            overlap: PARAMS.overlap,
         }),
         (TileChoice::Canvas { .. }, None) => bail!(
             "--tiles: this network sees whole frames only: give --preset edge, balanced or best \
@@ -124,5 +118,5 @@ pub fn input(dataset: &Dataset, options: &FitOptions, mask: Option<&[u8]>) -> Re
 /// frame, as the digits' is.
 pub fn crop(preset: Preset, spec: &VaeSpec) -> Option<usize> {
     let convolutional = preset.fixed_side().is_none() && matches!(spec.latent, Latent::Map { .. });
-    convolutional.then_some(CROP)
+    convolutional.then_some(PARAMS.crop)
 }

@@ -4,6 +4,7 @@ pub(crate) mod augmentation;
 mod frames;
 mod groups;
 mod input;
+mod params;
 mod split;
 mod survey;
 mod view;

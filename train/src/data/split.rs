@@ -3,13 +3,8 @@
 use anyhow::Result;
 use edge_vae::dataset::{Split, SplitFractions, split_groups};
 
-use super::groups::Groups;
+use super::{groups::Groups, params::PARAMS};
 use crate::options::FitOptions;
-
-/// Most frames held out for early stopping and for calibration: beyond, they are of more use in
-/// training.
-const MOST_VALIDATION: f64 = 1000.0;
-const MOST_CALIBRATION: f64 = 2000.0;
 
 /// Parts of the frames to train on, to choose by and to calibrate with; groups stay whole.
 ///
@@ -22,8 +17,8 @@ pub fn split(groups: &Groups, options: &FitOptions) -> Result<Split> {
 
 fn fractions(groups: usize, rate: f64) -> SplitFractions {
     let usual = SplitFractions::default();
-    let most = MOST_CALIBRATION.max((1.0 / rate).ceil());
-    let validation = usual.validation.min(MOST_VALIDATION / groups as f64);
+    let most = PARAMS.most_calibration.max((1.0 / rate).ceil());
+    let validation = usual.validation.min(PARAMS.most_validation / groups as f64);
     let calibration = usual.calibration.min(most / groups as f64);
     SplitFractions {
         train: 1.0 - validation - calibration,

@@ -1,5 +1,5 @@
-//! What the training frames are like, and the input that follows from it: side of the tensor, tiles,
-//! contrast, colour.
+//! What the training frames are like, and the input that follows from it: side of the tensor,
+//! tiles, contrast, colour.
 
 use anyhow::Result;
 use edge_vae::{
@@ -8,25 +8,16 @@ use edge_vae::{
     preprocess::{Colour, Contrast, Crop, PreprocessSettings, Preprocessor, Tiles},
 };
 
-use super::frames::MEMORY;
-
-/// Samples looked at to find out what frames are like.
-const LOOKED_AT: usize = 16;
+use super::params::PARAMS;
 
 /// Readable frames among samples from the whole set.
 fn some_of(samples: &[Sample]) -> impl Iterator<Item = Frame> {
-    let stride = samples.len().div_ceil(LOOKED_AT).max(1);
+    let stride = samples.len().div_ceil(PARAMS.surveyed).max(1);
     samples
         .iter()
         .step_by(stride)
         .filter_map(|sample| sample.frame().ok())
 }
-
-/// Side of the tensor for small frames, and the shorter side of frames, in pixels, above which they
-/// are not small. Enlarging adds no details, but brings those that there are to the size that the
-/// shipped backbone knows: frames of 128 pixels are told better at 256.
-const SMALL_SIDE: usize = 128;
-const SMALL_FRAMES: f64 = 96.0;
 
 /// Width and height of some of `samples` within `crop`, in pixels, each by its shorter side.
 fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
@@ -45,19 +36,12 @@ fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
     sizes
 }
 
-/// Shorter side of frames, in pixels, from which on details are lost at the usual side; the side at
-/// which they are worked on in its place where a second network's features judge them; and most bytes
-/// that all frames may take at it.
-const LARGE_FRAMES: f64 = 320.0;
-const LARGE_SIDE: usize = 512;
-const LARGE_MEMORY: usize = MEMORY / 2;
-
-/// What decides at which size frames are worked on.
+/// What decides about the input resolution.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizing {
     /// Side of the tensor for frames neither small nor large.
     pub usual: usize,
-    /// Whether large frames are worked on at a larger side.
+    /// Whether large frames have a larger side.
     pub enlarges: bool,
     /// Whether very large frames are cut into tiles of the usual side.
     pub tiles: bool,
@@ -70,32 +54,24 @@ pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>, sizing: Sizing) ->
     let sizes = sizes_of(samples, crop);
     match sizes.get(sizes.len() / 2) {
         Some(&[width, height]) => side_for(width.min(height), samples.len(), sizing),
-        None => SMALL_SIDE,
+        None => PARAMS.small_side,
     }
 }
 
 /// The same for `count` frames whose shorter side has `side` pixels.
 fn side_for(side: f64, count: usize, sizing: Sizing) -> usize {
-    let large = sizing.usual.max(LARGE_SIDE);
+    let large = sizing.usual.max(PARAMS.large_side);
     let bytes = count * sizing.channels * large * large * size_of::<f32>();
-    let is_tiled = side > TILED_FRAMES && sizing.tiles;
-    if side <= SMALL_FRAMES {
-        SMALL_SIDE
-    } else if side < LARGE_FRAMES || !sizing.enlarges || is_tiled || bytes > LARGE_MEMORY {
+    let is_tiled = side > PARAMS.tiled_frames && sizing.tiles;
+    let fits = bytes <= PARAMS.large_memory;
+    if side <= PARAMS.small_frames {
+        PARAMS.small_side
+    } else if side < PARAMS.large_frames || !sizing.enlarges || is_tiled || !fits {
         sizing.usual
     } else {
         large
     }
 }
-
-/// Shorter side of frames, in pixels, above which they are cut into tiles; the factor to their
-/// canvas; and the most tiles, for the sake of the time that a frame takes.
-const TILED_FRAMES: f64 = 1536.0;
-const CANVAS_SCALE: f64 = 0.5;
-const MOST_TILES: usize = 16;
-
-/// Least overlap of neighbouring tiles, as a fraction of their side.
-pub(super) const OVERLAP: f32 = 0.25;
 
 /// The canvas for frames as large as the median of some of `samples` within `crop`, cut into
 /// tensors of `side` pixels; `None` where whole frames do.
@@ -106,16 +82,12 @@ pub(super) fn tiles_of(samples: &[Sample], crop: Option<Crop>, side: usize) -> O
 
 /// The same for frames of this width and height.
 fn tiles_for([width, height]: [f64; 2], side: usize) -> Option<Tiles> {
-    if width.min(height) <= TILED_FRAMES {
+    if width.min(height) <= PARAMS.tiled_frames {
         return None;
     }
-    let canvas = [width, height].map(|length| (CANVAS_SCALE * length).round() as usize);
-    Tiles::fitting(canvas, [side; 2], OVERLAP, MOST_TILES)
+    let canvas = [width, height].map(|length| (PARAMS.canvas_scale * length).round() as usize);
+    Tiles::fitting(canvas, [side; 2], PARAMS.overlap, PARAMS.most_tiles)
 }
-
-/// The least local contrast, as a fraction of full scale, that is worth bringing frames to: below
-/// is the rounding of 8 bits.
-const LEAST_CONTRAST: f32 = 0.5 / 255.0;
 
 /// The local contrast that frames are brought to, the median of that of some of `samples`; `None`
 /// where they hardly have any.
@@ -134,9 +106,9 @@ pub(super) fn contrast_of(
     found.sort_by(f32::total_cmp);
     Ok(found
         .get(found.len() / 2)
-        .filter(|&&median| median >= LEAST_CONTRAST)
+        .filter(|&&median| median >= PARAMS.least_contrast)
         .map(|&median| Contrast {
-            target: median.min(0.2),
+            target: median.min(PARAMS.most_contrast),
         }))
 }
 
@@ -196,7 +168,10 @@ mod tests {
             };
             let preprocessor = Preprocessor::new(settings).expect("settings");
             let count = preprocessor.layout().count();
-            assert!((2..=MOST_TILES).contains(&count), "{size:?}: {count}");
+            assert!(
+                (2..=PARAMS.most_tiles).contains(&count),
+                "{size:?}: {count}"
+            );
             let [width, height] = [tiles.width, tiles.height].map(|side| side as f64);
             assert!(width <= size[0] / 2.0 && height <= size[1] / 2.0);
             assert!(

@@ -1,16 +1,6 @@
 //! Where a picture was changed, and whether it can be seen.
 
-/// A channel of a pixel has changed above this, for pictures of level 1.
-pub(super) const TOLERANCE: f32 = 0.02;
-/// Least mean change of the changed pixels, for pictures of level 1.
-pub(super) const LEAST_MEAN: f32 = 0.03;
-/// Fewest changed pixels.
-pub(super) const LEAST_PIXELS: usize = 3;
-/// Largest share of changed pixels: beyond, it is another picture, not a defect of this one.
-pub(super) const MOST: f32 = 0.6;
-
-/// Side from which on holes are closed within 7×7 pixels, below within 3×3.
-const LARGE: usize = 64;
+use super::params::PARAMS;
 
 /// What was changed.
 #[derive(Debug)]
@@ -41,8 +31,12 @@ impl Change {
                 *difference = difference.max((a - b).abs());
             }
         }
-        let tolerance = TOLERANCE * level;
-        let reach = if height.min(width) < LARGE { 1 } else { 3 };
+        let tolerance = PARAMS.tolerance * level;
+        let reach = if height.min(width) < PARAMS.large_side {
+            1
+        } else {
+            3
+        };
         // Two counts in one number: by half the tolerance, and 256 times by all of it.
         let changed: Vec<u16> = differences
             .iter()
@@ -87,9 +81,9 @@ impl Change {
 
     /// Whether it is neither too faint, nor too small, nor all over the picture.
     pub(super) fn is_visible(&self) -> bool {
-        self.pixels >= LEAST_PIXELS
-            && self.mean >= LEAST_MEAN * self.level
-            && self.pixels as f32 <= MOST * self.mask.len() as f32
+        self.pixels >= PARAMS.least_pixels
+            && self.mean >= PARAMS.least_mean * self.level
+            && self.pixels as f32 <= PARAMS.most_changed * self.mask.len() as f32
     }
 }
 

@@ -3,7 +3,8 @@
 use rand::{Rng, RngExt};
 
 use super::{
-    SIDE, noise,
+    noise,
+    params::PARAMS,
     patch::Patch,
     scene::{Scene, angle, between, log_between},
 };
@@ -12,7 +13,7 @@ use super::{
 /// gain.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
     let centre = scene.place(random);
-    let unit = SIDE * scene.scale;
+    let unit = PARAMS.side * scene.scale;
     let shape: f32 = random.random();
     let (patch, range) = if shape < 0.4 {
         let axis = unit * between(random, [0.15, 0.5]);

@@ -13,6 +13,7 @@ mod change;
 mod crack;
 mod illumination;
 mod noise;
+mod params;
 mod patch;
 mod sampler;
 mod scene;
@@ -30,6 +31,7 @@ use rand::{Rng, RngExt};
 pub use shape::changed_shape;
 
 use change::Change;
+use params::PARAMS;
 use scene::{Scene, log_between};
 
 /// A kind of synthetic defect.
@@ -124,16 +126,6 @@ pub struct Defective {
     pub kinds: Vec<Kind>,
 }
 
-/// Attempts at the first defect of a picture; every [`ATTEMPTS_A_KIND`] another kind is drawn.
-const ATTEMPTS: usize = 30;
-const ATTEMPTS_A_KIND: usize = 5;
-
-/// Sizes vary by a factor between these.
-const SIZES: [f32; 2] = [0.7, 1.5];
-
-/// Side of a picture, pixels, from which on sizes are what they are said to be.
-const SIDE: f32 = 128.0;
-
 /// Draws a defect on `picture`, C×H×W in [0, 1]: the changed picture, and where it changed (H×W).
 /// `donor` is another normal picture of the same shape, or the same one. `None` where the change
 /// would be invisible, or all over the picture.
@@ -177,21 +169,21 @@ pub fn defective(
     let mut attempt = |picture: &[f32], attempts: usize| {
         let mut kind = choice[0];
         (0..attempts).find_map(|attempt| {
-            if attempt % ATTEMPTS_A_KIND == 0 {
+            if attempt % PARAMS.attempts_of_kind == 0 {
                 kind = choice[random.random_range(0..choice.len())];
             }
             draw_scaled(random, kind, picture, shape, donor, options.scale)
                 .map(|(values, mask)| (kind, values, mask, random.random_bool(options.second)))
         })
     };
-    let Some((first, values, mask, more)) = attempt(picture, ATTEMPTS) else {
+    let Some((first, values, mask, more)) = attempt(picture, PARAMS.attempts) else {
         return Defective {
             values: picture.to_vec(),
             mask: vec![false; shape[1] * shape[2]],
             kinds: Vec::new(),
         };
     };
-    if more && let Some((second, both, _, _)) = attempt(&values, ATTEMPTS_A_KIND) {
+    if more && let Some((second, both, _, _)) = attempt(&values, PARAMS.attempts_of_kind) {
         // Against the first picture: the second defect may lie on the first.
         let change = Change::between(picture, &both, shape, scene::level(picture));
         if change.is_visible() {
@@ -229,15 +221,14 @@ fn draw_scaled(
         return None;
     }
     let side = height.min(width) as f32;
-    // Less than in proportion: the strokes of a digit are wide for its size.
-    let natural = (side / SIDE).min(1.0).powf(0.7);
+    let natural = (side / PARAMS.side).min(1.0).powf(PARAMS.size_exponent);
     let scene = Scene {
         picture,
         donor,
         channels,
         height,
         width,
-        scale: natural * scale * log_between(random, SIZES),
+        scale: natural * scale * log_between(random, PARAMS.sizes),
         level: scene::level(picture),
     };
     let mut values = picture.to_vec();

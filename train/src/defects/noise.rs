@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::{
-    SIDE,
+    params::PARAMS,
     patch::Patch,
     scene::{Scene, angle, between, log_between, normal},
 };
@@ -146,7 +146,7 @@ pub(super) fn quantile(values: &[f32], share: f32) -> f32 {
 /// Islands where smooth noise is high: a grid of 2–16 cells, turned, cut off at a quantile; 60 %
 /// inside an ellipse. Pictures larger than the sizes are meant for always have the ellipse.
 pub(super) fn mask(random: &mut impl Rng, scene: &Scene<'_>) -> Patch {
-    let unit = SIDE * scene.scale;
+    let unit = PARAMS.side * scene.scale;
     let large = scene.height.max(scene.width) as f32 > 1.6 * unit;
     let windowed = random.random_bool(0.6) || large;
     let (mut patch, window, share) = if windowed {

@@ -5,6 +5,8 @@ use std::f32::consts::{PI, TAU};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 
+use super::params::PARAMS;
+
 /// The picture that gets a defect.
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
@@ -21,20 +23,14 @@ pub(super) struct Scene<'a> {
     pub(super) level: f32,
 }
 
-/// Median for which amplitudes are stated.
-const MEDIAN: f32 = 0.4;
-/// Range of the factor of amplitudes.
-const LEVELS: [f32; 2] = [0.3, 1.25];
-/// Samples looked at to find the level.
-const LEVEL_SAMPLES: usize = 4096;
-/// Bins of their histogram.
+/// Bins of the histogram that gives the level.
 const BINS: usize = 256;
 
 /// Factor of all amplitudes: in proportion to the picture's median, or to half of its bright parts
 /// where most of it is dark, as a lone object on black is.
 pub(super) fn level(picture: &[f32]) -> f32 {
     // Odd, so that it does not stay in the same columns.
-    let stride = (picture.len() / LEVEL_SAMPLES) | 1;
+    let stride = (picture.len() / PARAMS.level_samples) | 1;
     let mut histogram = [0_usize; BINS];
     let mut count = 0;
     for value in picture.iter().step_by(stride) {
@@ -53,7 +49,8 @@ pub(super) fn level(picture: &[f32]) -> f32 {
         (bin.unwrap_or(0) as f32 + 0.5) / BINS as f32
     };
     let reference = quantile(0.5).max(0.5 * quantile(0.95));
-    (reference / MEDIAN).clamp(LEVELS[0], LEVELS[1])
+    let [low, high] = PARAMS.levels;
+    (reference / PARAMS.median).clamp(low, high)
 }
 
 /// Uniform in `low..high`.
@@ -83,9 +80,6 @@ pub(super) struct Edge {
     /// Unit vector towards the brighter side.
     pub(super) uphill: [f32; 2],
 }
-
-/// Coherence of the gradients above which there is a direction of streaks.
-const COHERENT: f32 = 0.25;
 
 impl Scene<'_> {
     /// Number of pixels.
@@ -196,7 +190,7 @@ impl Scene<'_> {
         }
         let spread = ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt();
         // λ₁ − λ₂ over λ₁ + λ₂.
-        if spread <= COHERENT * (xx + yy) {
+        if spread <= PARAMS.coherent * (xx + yy) {
             return None;
         }
         let across = 0.5 * (2.0 * xy).atan2(xx - yy);

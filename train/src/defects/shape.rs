@@ -6,8 +6,9 @@ use std::f32::consts::{FRAC_PI_2, PI};
 use rand::{Rng, RngExt};
 
 use super::{
-    change::{Change, LEAST_MEAN},
+    change::Change,
     noise,
+    params::PARAMS,
     scene::{angle, between, level},
 };
 
@@ -39,7 +40,7 @@ const ALL: [ShapeChange; 4] = [
     ShapeChange::Shifted,
 ];
 
-/// `picture`, C×H×W in [0, 1], with its shape changed as a whole; `donor` is another normal picture.
+/// `picture`, C×H×W in [0, 1], with its shape changed as a whole; `donor` is another normal one.
 /// `None` where no change could be seen, as in even pictures: of the pixels a tenth must change, by
 /// twice as much as those of a defect.
 ///
@@ -71,7 +72,7 @@ fn is_seen(picture: &[f32], values: &[f32], shape: [usize; 3]) -> bool {
     let level = level(picture);
     let change = Change::between(picture, values, shape, level);
     change.pixels as f32 >= LEAST_SHARE * change.mask.len() as f32
-        && change.mean >= LEAST_CHANGE * LEAST_MEAN * level
+        && change.mean >= LEAST_CHANGE * PARAMS.least_mean * level
 }
 
 fn draw(

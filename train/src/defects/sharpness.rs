@@ -8,7 +8,8 @@ use super::{
     scene::{Scene, between, log_between, normal},
 };
 
-/// In a noise mask or an ellipse: blur of deviation 0.8–3 pixels, band noise of deviation 0.025–0.09, or
+/// In a noise mask or an ellipse: blur of deviation 0.8–3 pixels, band noise of deviation
+/// 0.025–0.09, or
 /// sharpening by 2–6.
 pub(super) fn paint(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
     let patch = if random.random_bool(0.5) {

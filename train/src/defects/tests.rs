@@ -2,10 +2,7 @@ use edge_vae::synth::{SurfaceSettings, glyph, surface_frame};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
-use super::{
-    change::{LEAST_MEAN, LEAST_PIXELS, MOST, TOLERANCE},
-    *,
-};
+use super::*;
 
 fn unit(samples: Vec<u8>) -> Vec<f32> {
     samples.iter().map(|&v| f32::from(v) / 255.0).collect()
@@ -61,7 +58,7 @@ fn masks_say_what_changed_and_what_is_drawn_can_be_seen() {
                 };
                 assert!(values.iter().all(|v| (0.0..=1.0).contains(v)), "{kind:?}");
                 let by = differences(&picture, &values, height * width);
-                let changed = |x: usize, y: usize| by[y * width + x] > TOLERANCE * level;
+                let changed = |x: usize, y: usize| by[y * width + x] > PARAMS.tolerance * level;
                 // A closed hole lies within three pixels of what changed.
                 let near =
                     |place: usize, side: usize| place.saturating_sub(3)..(place + 4).min(side);
@@ -77,10 +74,13 @@ fn masks_say_what_changed_and_what_is_drawn_can_be_seen() {
                         assert!(!changed(x, y), "{kind:?}");
                     }
                 }
-                assert!(pixels >= LEAST_PIXELS, "{kind:?}");
-                assert!(pixels as f32 <= MOST * mask.len() as f32, "{kind:?}");
+                assert!(pixels >= PARAMS.least_pixels, "{kind:?}");
                 assert!(
-                    sum / pixels as f32 >= 0.999 * LEAST_MEAN * level,
+                    pixels as f32 <= PARAMS.most_changed * mask.len() as f32,
+                    "{kind:?}"
+                );
+                assert!(
+                    sum / pixels as f32 >= 0.999 * PARAMS.least_mean * level,
                     "{kind:?}"
                 );
             }

@@ -4,6 +4,7 @@ use rand::{Rng, RngExt, seq::IndexedRandom};
 
 use super::{
     noise,
+    params::PARAMS,
     patch::{Patch, ring},
     sampler::Sampler,
     scene::{Scene, angle, between, log_between, normal},
@@ -104,7 +105,7 @@ pub(super) fn foreign(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32])
 /// ragged piece of 4–35 % of the side, or a long thin scar; half of them with the mean of what they
 /// cover.
 pub(super) fn cut_paste(random: &mut impl Rng, scene: &Scene<'_>, out: &mut [f32]) {
-    let unit = super::SIDE * scene.scale;
+    let unit = PARAMS.side * scene.scale;
     let centre = scene.place(random);
     let [long, wide] = if random.random_bool(0.35) {
         [

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::{
     layer::Layer,
     ops::{self, Activation},
-    parameters::{Mode, Parameters},
+    parameters::{Mode, NormStatistics, Parameters},
 };
 
 impl Layer {
@@ -156,7 +156,11 @@ fn normalise(
                 None => ops::batch_norm(y, scale, bias, NORM_EPSILON, activation)?,
                 Some(x) => ops::batch_norm_residual(y, scale, bias, NORM_EPSILON, x, activation)?,
             };
-            statistics.push((name.to_owned(), mean, variance));
+            statistics.push(NormStatistics {
+                layer: name.to_owned(),
+                mean,
+                variance,
+            });
             Ok(out)
         }
         Mode::Evaluate => {

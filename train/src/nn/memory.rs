@@ -5,8 +5,8 @@
 ///
 /// A training step allocates and frees some hundred tensors of megabytes. By default the GNU C
 /// library maps and unmaps each of these, and the kernel clears their pages every time: a fourth of
-/// a step on the CPU. A training process needs the same memory again in the next step, so nothing is
-/// lost by keeping it. Elsewhere than on Linux with the GNU C library this does nothing.
+/// a step on the CPU. Training needs the same memory again in the next step, so nothing is lost by
+/// keeping it. Elsewhere than on Linux with the GNU C library this does nothing.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt takes plain numbers, locks the allocator itself, and by its manual refuses

@@ -12,5 +12,5 @@ mod weights;
 
 pub use forward::NORM_EPSILON;
 pub use layer::{Branch, Layer};
-pub use parameters::{Mode, Parameters, Snapshot};
+pub use parameters::{Mode, NormStatistics, Parameters, Snapshot};
 pub use start::{DenseStart, Norm, Start, Weight};

@@ -12,10 +12,21 @@ use crate::random::{Purpose, stream};
 /// Whether batch normalisation uses the batch's statistics or the running ones.
 #[derive(Debug)]
 pub enum Mode {
-    /// The batch's; each layer's name, mean and biased variance are handed out here.
-    Train(Vec<(String, Tensor, Tensor)>),
+    /// The batch's, which are handed out here.
+    Train(Vec<NormStatistics>),
     /// The running ones.
     Evaluate,
+}
+
+/// What a batch normalisation found in a batch.
+#[derive(Clone, Debug)]
+pub struct NormStatistics {
+    /// Name of the layer.
+    pub layer: String,
+    /// Mean of each channel.
+    pub mean: Tensor,
+    /// Biased variance of each channel.
+    pub variance: Tensor,
 }
 
 /// Weights, which the optimiser changes, and running statistics, which it does not.
@@ -87,10 +98,14 @@ impl Parameters {
     ///
     /// # Errors
     /// Statistics of a layer that is not there.
-    pub fn absorb(&mut self, statistics: Vec<(String, Tensor, Tensor)>, decay: f64) -> Result<()> {
-        for (layer, mean, variance) in statistics {
-            for (part, new) in [("running_mean", mean), ("running_variance", variance)] {
-                let name = format!("{layer}.{part}");
+    pub fn absorb(&mut self, statistics: Vec<NormStatistics>, decay: f64) -> Result<()> {
+        for norm in statistics {
+            let parts = [
+                ("running_mean", norm.mean),
+                ("running_variance", norm.variance),
+            ];
+            for (part, new) in parts {
+                let name = format!("{}.{part}", norm.layer);
                 let Some(old) = self.running.get_mut(&name) else {
                     candle_core::bail!("the network has no {name}");
                 };
@@ -192,8 +207,8 @@ impl Snapshot {
         }
     }
 
-    /// These values with the kernels of convolutions rounded to `f16`, which is what exported graphs
-    /// store: a network of these values and its graph are one.
+    /// These values with the kernels of convolutions rounded to `f16`, as exported graphs store
+    /// them: a network of these values and its graph are one.
     ///
     /// # Errors
     /// The device has no memory left.

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::Result;
-use candle_core::{Device, Tensor, backprop::GradStore};
+use candle_core::{Device, backprop::GradStore};
 use edge_vae::preprocess::Normalise;
 use rand::seq::SliceRandom;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     data::{Frames, augmentation::Batches},
-    nn::{Mode, Parameters},
+    nn::{Mode, NormStatistics, Parameters},
     options::FitOptions,
     random::{Purpose, stream},
     reporter::Reporter,
@@ -67,8 +67,8 @@ pub(super) struct TrainingStep<'a> {
 pub(super) struct Gradients {
     /// Of the objective.
     pub gradients: GradStore,
-    /// Of each batch normalisation: name, mean, variance.
-    pub statistics: Vec<(String, Tensor, Tensor)>,
+    /// Of each batch normalisation.
+    pub statistics: Vec<NormStatistics>,
     /// −log p(x|z) in nats a frame.
     pub nll: f64,
     /// KL divergence in nats a frame.
@@ -82,7 +82,11 @@ impl Training<'_> {
     ///
     /// # Errors
     /// The device has no memory left.
-    pub(super) fn gradients(&self, step: TrainingStep, parameters: &Parameters) -> Result<Gradients> {
+    pub(super) fn gradients(
+        &self,
+        step: TrainingStep,
+        parameters: &Parameters,
+    ) -> Result<Gradients> {
         let TrainingStep {
             number,
             total,

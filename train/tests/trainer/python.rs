@@ -71,7 +71,8 @@ fn python_checks_the_graphs_and_computes_the_same_score() {
                 model = onnx.load(path)\n    \
                 onnx.checker.check_model(model, full_check=True)\n    \
                 assert model.opset_import[0].version == 17\n    \
-                assert {p.key for p in model.metadata_props} >= {'edge_vae.model', 'edge_vae.graph'}\n    \
+                keys = {p.key for p in model.metadata_props}\n    \
+                assert keys >= {'edge_vae.model', 'edge_vae.graph'}\n    \
                 print(model.graph.name)";
         let graphs = ["encoder", "decoder", "features"];
         let written: Vec<(&str, PathBuf)> = graphs

@@ -23,7 +23,7 @@ pub fn importance_log_weights(
         || z.dims().first() != Some(&samples)
     {
         bail!(
-            "importance_log_weights: {samples} likelihoods and shapes {:?}, {:?} and {:?} do not fit",
+            "importance_log_weights: {samples} likelihoods do not fit shapes {:?}, {:?} and {:?}",
             z.dims(),
             log_variance.dims(),
             noise.dims()

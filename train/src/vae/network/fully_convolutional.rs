@@ -38,7 +38,8 @@ pub(super) const BALANCED: Widths = Widths {
 };
 
 pub(super) const BEST: Widths = Widths {
-    // No wider at an eighth and a sixteenth: 192 and 256 channels there would take 1.7 of the bundle's 10 MB more.
+    // No wider at an eighth and a sixteenth: 192 and 256 channels there would take 1.7 MB more of
+    // the bundle's 10.
     encoder: [64, 128, 176, 176],
     blocks: [1, 3, 2],
     decoder: [160, 80, 64],

@@ -85,8 +85,8 @@ impl Network {
         }
     }
 
-    /// The network of a VAE over feature vectors, whose `spec` has their directions as channels and a
-    /// latent map of a quarter of the grid's sides.
+    /// The network of a VAE over feature vectors, whose `spec` has their principal components as
+    /// channels and a latent map of a quarter of the grid's sides.
     pub fn of_features(spec: VaeSpec) -> Self {
         let (encoder, decoder) = over_features::layers(&spec);
         Self {

@@ -1,4 +1,4 @@
-//! The network of a VAE over feature vectors: a few convolutions at a sixteenth of the picture's side.
+//! The network of a VAE over feature vectors: a few convolutions at a sixteenth of the side.
 
 use edge_vae::vae::{Latent, VaeSpec};
 
@@ -11,7 +11,8 @@ use crate::nn::{
 /// Channels throughout.
 const WIDTH: usize = 96;
 
-/// Layers of encoder and decoder, between a map of `spec` and a latent map of a quarter of its sides.
+/// Layers of encoder and decoder, between a map of `spec` and a latent map of a quarter of its
+/// sides.
 pub(super) fn layers(spec: &VaeSpec) -> (Vec<Layer>, Vec<Layer>) {
     let blocks = Blocks {
         norm: false,

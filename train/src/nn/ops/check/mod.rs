@@ -96,7 +96,7 @@ fn check_gradients(what: &str, function: Function<'_>, inputs: &[Tensor], differ
             let difference = (value(STEP) - value(-STEP)) / (2.0 * STEP);
             assert!(
                 (found - difference).abs() <= 1e-6 * (1.0 + difference.abs()),
-                "{what}: input {index}, number {position}: {found} where differences say {difference}"
+                "{what}: input {index}, number {position}: {found}, by differences {difference}"
             );
         }
     }
