@@ -26,4 +26,10 @@ pub enum ImageError {
         /// Values expected.
         expected: usize,
     },
+    /// A side that no plane can have.
+    #[error("plane: a side of {found} pixels, expected at most 4294967295")]
+    Side {
+        /// Pixels.
+        found: usize,
+    },
 }

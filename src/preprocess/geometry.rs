@@ -1,13 +1,9 @@
 //! Which part of a frame a tensor covers, and the way back.
 
-use fast_image_resize::{
-    FilterType, ResizeAlg, ResizeOptions, Resizer,
-    images::{TypedCroppedImageMut, TypedImage, TypedImageRef},
-    pixels::F32,
-};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
 
 use super::Crop;
+use crate::image::Upsample;
 
 /// A rectangle in whole pixels of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,30 +81,13 @@ impl Geometry {
         let (height, width) = map.dim();
         let map = map.as_standard_layout();
         let map = map.as_slice().expect("the layout is standard");
-        let source = TypedImageRef::<F32>::from_buffer(
-            width as u32,
-            height as u32,
-            bytemuck::cast_slice(map),
-        )
-        .expect("an array has as many values as its shape says");
-        let target = TypedImage::<F32>::from_buffer(
-            self.frame_width,
-            self.frame_height,
-            bytemuck::cast_slice_mut(frame.as_slice_mut().expect("a new array is contiguous")),
-        )
-        .expect("the array was made in this size");
-        let PixelRect {
-            x,
-            y,
-            width,
-            height,
-        } = self.region;
-        let mut target = TypedCroppedImageMut::new(target, x, y, width, height)
-            .expect("a region lies within its frame");
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new()
-            .resize_typed(&source, &mut target, &options)
-            .expect("without cropping the source, there is nothing to fail");
+        let [x, y, columns, rows] = self.region.as_usize();
+        let mut upsample = Upsample::to([rows, columns]);
+        let values = ArrayView2::from_shape((rows, columns), upsample.apply(map, [height, width]))
+            .expect("it was made for this size");
+        frame
+            .slice_mut(s![y..y + rows, x..x + columns])
+            .assign(&values);
         frame
     }
 }

@@ -1,10 +1,12 @@
 //! Masks: where in a frame to look.
 
-use fast_image_resize::FilterType;
 use ndarray::{Array2, s};
 
-use super::{Crop, Geometry, PreprocessError, resample::Resampler};
-use crate::frame::{DecodeLimits, Frame, Samples};
+use super::{Crop, Geometry, PreprocessError};
+use crate::{
+    frame::{DecodeOptions, Frame, Samples},
+    image::{Filter, PlaneSize, Resampler},
+};
 
 /// First bytes of every PNG file (PNG specification, section 5.2).
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -22,8 +24,8 @@ const MOST_BETWEEN: f64 = 0.05;
 /// white.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
-    /// Width and height of the cropped picture.
-    size: [usize; 2],
+    /// That of the cropped picture.
+    size: PlaneSize,
     /// 1 where to look, otherwise 0.
     values: Vec<f32>,
 }
@@ -49,7 +51,7 @@ impl Mask {
                 "is no PNG: save the mask as PNG, whose black and white survive saving".into(),
             );
         }
-        let frame = Frame::decode(bytes, name, &DecodeLimits::default())?;
+        let frame = Frame::decode(bytes, name, &DecodeOptions::default())?;
         let luma = luma(&frame);
         let between = luma
             .iter()
@@ -58,7 +60,8 @@ impl Mask {
             / luma.len() as f64;
         if between > MOST_BETWEEN {
             return refuse(format!(
-                "is no mask: {:.0} % of its pixels are neither black nor white; paint white where to look, black what to ignore",
+                "is no mask: {:.0} % of its pixels are neither black nor white; paint white where \
+                 to look, black what to ignore",
                 100.0 * between
             ));
         }
@@ -73,12 +76,16 @@ impl Mask {
             .collect();
         if values.iter().all(|&value| value == 0.0) {
             return refuse(match crop {
-                None => "is black all over, so nothing would be looked at; paint white where to look".into(),
-                Some(_) => "has nothing white within `crop`, so nothing would be looked at; paint white where to look, or change the crop".into(),
+                None => "is black all over, so nothing would be looked at; paint white where to \
+                         look"
+                    .into(),
+                Some(_) => "has nothing white within `crop`, so nothing would be looked at; \
+                            paint white where to look, or change the crop"
+                    .into(),
             });
         }
         Ok(Self {
-            size: [width, height],
+            size: PlaneSize { width, height },
             values,
         })
     }
@@ -88,8 +95,13 @@ impl Mask {
     pub fn coverage(&self, height: usize, width: usize) -> Vec<f32> {
         let mut cells = vec![0.0; height * width];
         if !cells.is_empty() {
-            Resampler::new(FilterType::Box)
-                .run(&self.values, self.size, &mut cells, [width, height])
+            Resampler::new(Filter::Area)
+                .run(
+                    &self.values,
+                    self.size,
+                    &mut cells,
+                    PlaneSize { width, height },
+                )
                 .expect("the buffers were made in these sizes, and a side of 2³² has no memory");
         }
         cells

@@ -7,17 +7,17 @@ mod geometry;
 mod levels;
 mod mask;
 mod median;
-mod resample;
 mod settings;
 mod tiles;
 
-use fast_image_resize::FilterType;
 use image::DynamicImage;
 
-use crate::frame::{Frame, FrameError, Samples};
+use crate::{
+    frame::{Frame, FrameError, Samples},
+    image::{ImageError, PlaneSize, Resampler},
+};
 use denoise::Denoiser;
 use levels::LevelNormaliser;
-use resample::Resampler;
 
 pub use canvas::CanvasLayout;
 pub use geometry::{Geometry, PixelRect};
@@ -77,12 +77,12 @@ pub enum PreprocessError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// The resampling failed.
-    #[error("{name}: cannot resize the frame: {reason}")]
+    #[error("{name}: cannot resize the frame: {source}")]
     Resize {
         /// Source of the frame.
         name: String,
-        /// What the resizer said.
-        reason: String,
+        /// Why.
+        source: ImageError,
     },
 }
 
@@ -145,12 +145,6 @@ impl Preprocessor {
 
     fn build(settings: PreprocessSettings, mask: Option<Mask>) -> Result<Self, PreprocessError> {
         settings.validate()?;
-        let filter = match settings.filter {
-            ResizeFilter::Area => FilterType::Box,
-            ResizeFilter::Bilinear => FilterType::Bilinear,
-            ResizeFilter::Cubic => FilterType::CatmullRom,
-            ResizeFilter::Lanczos3 => FilterType::Lanczos3,
-        };
         let [channels, height, width] = settings.canvas_shape();
         let layout = CanvasLayout::new(TileLayout::new(&settings), mask);
         let interior = layout.interior([height, width]);
@@ -163,10 +157,14 @@ impl Preprocessor {
             });
         }
         Ok(Self {
-            resampler: Resampler::new(filter),
+            resampler: Resampler::new(settings.filter.into()),
             denoiser: settings.denoise.map(Denoiser::new),
             interior,
-            levels: LevelNormaliser::new(settings.exposure, settings.contrast, [width, height]),
+            levels: LevelNormaliser::new(
+                settings.exposure,
+                settings.contrast,
+                PlaneSize { width, height },
+            ),
             layout,
             canvas: vec![0.0; channels * height * width],
             plane: Vec::new(),
@@ -292,26 +290,23 @@ impl Preprocessor {
     fn fill_canvas(&mut self, frame: &Frame) -> Result<(), PreprocessError> {
         let region = Geometry::of(frame.width(), frame.height(), self.settings.crop).region;
         let [_, height, width] = self.settings.canvas_shape();
-        let size = width * height;
+        let to = PlaneSize { width, height };
+        let size = to.pixels();
         // The channels of a grey frame are all the same, so one is made and copied.
         let grey = frame.format().channels() == 1;
         let made = if grey { 1 } else { self.settings.channels() };
-        let [_, _, from_width, from_height] = region.as_usize();
+        let [_, _, width, height] = region.as_usize();
+        let from = PlaneSize { width, height };
         let channels = self.canvas.chunks_exact_mut(size).take(made);
         for (channel, target) in channels.enumerate() {
             let luma = self.settings.colour == Colour::Grey;
             fill_plane(&mut self.plane, frame, region, channel, luma, &self.unit);
             if let Some(denoiser) = &mut self.denoiser {
-                denoiser.apply(&mut self.plane, from_width, from_height);
+                denoiser.apply(&mut self.plane, width, height);
             }
             self.resampler
-                .run(
-                    &self.plane,
-                    [from_width, from_height],
-                    target,
-                    [width, height],
-                )
-                .map_err(|reason| resize_error(frame.source(), reason))?;
+                .run(&self.plane, from, target, to)
+                .map_err(|error| resize_error(frame.source(), error))?;
         }
         let (first, rest) = self.canvas.split_at_mut(size);
         if grey {
@@ -326,14 +321,14 @@ impl Preprocessor {
     fn apply_levels(&mut self, name: &str, measure: bool) -> Result<Levels, PreprocessError> {
         self.levels
             .run(&mut self.canvas, self.interior.as_ref(), measure)
-            .map_err(|reason| resize_error(name, reason))
+            .map_err(|error| resize_error(name, error))
     }
 }
 
-fn resize_error(name: &str, reason: String) -> PreprocessError {
+fn resize_error(name: &str, source: ImageError) -> PreprocessError {
     PreprocessError::Resize {
         name: name.to_owned(),
-        reason,
+        source,
     }
 }
 

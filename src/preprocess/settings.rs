@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PreprocessError, tiles};
+use crate::image::Filter;
 
-/// Longest side of a tensor, here and in every bundle: far beyond what an edge device runs; it keeps products of sides
-/// within range.
+/// Longest side of a tensor, here and in every bundle: far beyond what an edge device runs; it keeps
+/// products of sides within range.
 pub(crate) const MAX_SIDE: usize = 8192;
 
 /// Most values of a canvas, C·H'·W': 256 MiB of f32.
@@ -315,6 +316,17 @@ pub enum ResizeFilter {
     Cubic,
     /// Lanczos with three lobes.
     Lanczos3,
+}
+
+impl From<ResizeFilter> for Filter {
+    fn from(filter: ResizeFilter) -> Self {
+        match filter {
+            ResizeFilter::Area => Self::Area,
+            ResizeFilter::Bilinear => Self::Bilinear,
+            ResizeFilter::Cubic => Self::Cubic,
+            ResizeFilter::Lanczos3 => Self::Lanczos3,
+        }
+    }
 }
 
 /// `tensor = (value − mean) / std`, where `value` is in [0, 1].
