@@ -8,7 +8,7 @@ use crate::{
     backend::model_file::ModelFile,
     bundle::Manifest,
     frame::{
-        DecodeLimits, PixelFormat, Samples,
+        DecodeOptions, PixelFormat, Samples,
         raw::{RawConverter, RawFormat, RawLayout, YuvColour},
     },
     npy::{Npy, Npz},
@@ -76,9 +76,9 @@ pub const TARGETS: [Target; 9] = [
 
 /// A picture file in memory, of any format that is recognised.
 pub fn picture(bytes: &[u8]) {
-    let limits = DecodeLimits {
+    let limits = DecodeOptions {
         max_pixels: MAX_PIXELS,
-        ..DecodeLimits::default()
+        ..DecodeOptions::default()
     };
     if let Ok(frame) = Frame::decode(bytes, "fuzz", &limits) {
         let pixels = u64::from(frame.width()) * u64::from(frame.height());

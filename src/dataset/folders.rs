@@ -9,7 +9,7 @@ use std::{
 use walkdir::{DirEntry, Error as WalkError, WalkDir};
 
 use super::{DatasetError, GOOD, Picture, Sample};
-use crate::frame::{DecodeLimits, is_picture};
+use crate::frame::{DecodeOptions, is_picture};
 
 /// The folder of the masks.
 const GROUND_TRUTH: &str = "ground_truth";
@@ -63,7 +63,7 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-pub(super) fn open_plain(root: &Path, limits: DecodeLimits) -> Result<Vec<Sample>, DatasetError> {
+pub(super) fn open_plain(root: &Path, limits: DecodeOptions) -> Result<Vec<Sample>, DatasetError> {
     // Else the masks would be trained on.
     for found in [GROUND_TRUTH, "train", "test"] {
         if root.join(found).is_dir() {
@@ -78,7 +78,7 @@ pub(super) fn open_plain(root: &Path, limits: DecodeLimits) -> Result<Vec<Sample
 
 pub(super) fn open_mvtec(
     root: &Path,
-    limits: DecodeLimits,
+    limits: DecodeOptions,
 ) -> Result<(Vec<Sample>, Vec<Sample>), DatasetError> {
     let train = root.join("train").join(GOOD);
     let train = samples(root, &train, GOOD, limits, &HashMap::new())?.collect();
@@ -92,7 +92,7 @@ pub(super) fn kinds(
     root: &Path,
     folder: &Path,
     ground_truth: &Path,
-    limits: DecodeLimits,
+    limits: DecodeOptions,
 ) -> Result<Vec<Sample>, DatasetError> {
     let mut found = Vec::new();
     for kind in folder_names(folder)? {
@@ -109,7 +109,7 @@ fn samples<'a>(
     root: &'a Path,
     folder: &Path,
     kind: &'a str,
-    limits: DecodeLimits,
+    limits: DecodeOptions,
     masks: &'a HashMap<PathBuf, PathBuf>,
 ) -> Result<impl Iterator<Item = Sample> + 'a, DatasetError> {
     let folder = folder.to_owned();

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::frame::{DecodeLimits, Frame, FrameError, PixelFormat};
+use crate::frame::{DecodeOptions, Frame, FrameError, PixelFormat};
 
 pub use discover::{Discovered, discover};
 pub use error::DatasetError;
@@ -48,7 +48,7 @@ pub struct DatasetOptions {
     /// of another label N are of kind `class-N`. Without it, every sample is normal.
     pub class: Option<u8>,
     /// Limits within which the samples are decoded.
-    pub limits: DecodeLimits,
+    pub limits: DecodeOptions,
 }
 
 /// The samples of a data set, listed but not decoded, in a stable order.
@@ -139,7 +139,7 @@ pub struct Sample {
 enum Picture {
     File {
         path: PathBuf,
-        limits: DecodeLimits,
+        limits: DecodeOptions,
     },
     Idx {
         images: Arc<IdxImages>,

@@ -39,7 +39,7 @@ pub enum FrameError {
         name: String,
         /// Its size.
         bytes: u64,
-        /// [`DecodeLimits::max_file_bytes`](super::DecodeLimits::max_file_bytes).
+        /// [`DecodeOptions::max_file_bytes`](super::DecodeOptions::max_file_bytes).
         limit: u64,
     },
     /// Not one of the formats that are read.
@@ -63,7 +63,7 @@ pub enum FrameError {
         width: u32,
         /// Height by the header.
         height: u32,
-        /// [`DecodeLimits::max_pixels`](super::DecodeLimits::max_pixels).
+        /// [`DecodeOptions::max_pixels`](super::DecodeOptions::max_pixels).
         limit: u64,
     },
     /// Several frames in one file.
@@ -74,6 +74,31 @@ pub enum FrameError {
         /// Its file format.
         format: &'static str,
         /// Frames in it.
+        pictures: usize,
+    },
+    /// Several pictures in one file, and none was chosen.
+    #[error(
+        "{name}: {format} with {pictures} pictures: choose one of its pages 1 to {pictures}, or save \
+         each as a file of its own"
+    )]
+    ManyPages {
+        /// The picture.
+        name: String,
+        /// Its file format.
+        format: &'static str,
+        /// Pictures in it.
+        pictures: usize,
+    },
+    /// A page beyond the last.
+    #[error("{name}: there is no page {page}: the {format} has {pictures}, counted from 1")]
+    NoPage {
+        /// The picture.
+        name: String,
+        /// Its file format.
+        format: &'static str,
+        /// The page that was asked for.
+        page: usize,
+        /// Pictures in it.
         pictures: usize,
     },
     /// Samples that are neither 8- nor 16-bit integers, or a feature that is not read.

@@ -1,16 +1,18 @@
 //! Frames: one picture with its size, pixel format, time of capture and source.
 
 mod container;
+mod content;
 mod decode;
 mod defect;
 mod error;
+mod jpeg;
 pub mod raw;
 mod statistics;
 
 use std::{fmt, fmt::Write, path::Path, time::SystemTime};
 
-pub use decode::DecodeLimits;
-pub(crate) use decode::recognise;
+pub(crate) use content::recognise;
+pub use decode::DecodeOptions;
 pub use defect::FrameDefect;
 pub use error::FrameError;
 pub use statistics::FrameStatistics;
@@ -112,28 +114,28 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Reads and decodes a picture file within the default [`DecodeLimits`].
+    /// Reads and decodes a picture file within the default [`DecodeOptions`].
     ///
     /// The format is recognised by the content, never by the name. EXIF orientation is applied,
     /// alpha is dropped (not blended), palettes and 1-, 2- and 4-bit samples are expanded to 8
-    /// bits, CMYK is converted to RGB without a colour profile, colour profiles are ignored, and
-    /// of a TIFF with several pages the first is taken. The time of capture is the file's time of
-    /// modification.
+    /// bits, CMYK is converted to RGB without a colour profile, and colour profiles are ignored.
+    /// The time of capture is the file's time of modification.
     ///
     /// # Errors
     ///
-    /// A [`FrameError`] for anything but a whole, single picture with 8- or 16-bit samples.
+    /// A [`FrameError`] for anything but a whole, single picture with 8- or 16-bit samples: what a
+    /// decoder would fill in, because data of the picture is missing, is never taken for it.
     pub fn open(path: &Path) -> Result<Self, FrameError> {
-        Self::open_with(path, &DecodeLimits::default())
+        Self::open_with(path, &DecodeOptions::default())
     }
 
-    /// As [`open`](Self::open), with limits of the caller's.
+    /// As [`open`](Self::open), with options of the caller's.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn open_with(path: &Path, limits: &DecodeLimits) -> Result<Self, FrameError> {
-        decode::open(path, limits)
+    pub fn open_with(path: &Path, options: &DecodeOptions) -> Result<Self, FrameError> {
+        decode::open(path, options)
     }
 
     /// Decodes a picture from memory; `source` names it in messages. The time of capture is now.
@@ -141,8 +143,8 @@ impl Frame {
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn decode(bytes: &[u8], source: &str, limits: &DecodeLimits) -> Result<Self, FrameError> {
-        decode::decode(bytes, source, limits)
+    pub fn decode(bytes: &[u8], source: &str, options: &DecodeOptions) -> Result<Self, FrameError> {
+        decode::decode(bytes, source, options)
     }
 
     /// A frame of 8-bit samples, `height × width × channels`, captured now.

@@ -8,7 +8,7 @@ use crate::{
     Error,
     backend::Engine,
     bundle::{Bundle, BundleError, DECODER, ENCODER, MANIFEST, read_npy},
-    frame::{DecodeLimits, Frame},
+    frame::{DecodeOptions, Frame},
     model::{FeatureExtractor, GraphShapes, Model, ModelError},
     preprocess::{PreprocessError, Preprocessor},
     scoring::{ScoreMap, Scorer, Standardisation, statistics_size},
@@ -128,6 +128,6 @@ pub fn golden_frame(bundle: &Bundle) -> Result<Frame, Error> {
     Ok(Frame::decode(
         bundle.listed(name),
         &shown,
-        &DecodeLimits::default(),
+        &DecodeOptions::default(),
     )?)
 }

@@ -1,7 +1,7 @@
 //! Where the samples of a raw picture lie.
 
 use super::{
-    super::{DecodeLimits, FrameError},
+    super::{DecodeOptions, FrameError},
     RawFormat,
 };
 
@@ -20,9 +20,9 @@ impl RawLayout {
     /// A picture without padding, as ffmpeg's `rawvideo` has it.
     ///
     /// # Errors
-    /// [`FrameError::Raw`] for a side of 0 or more pixels than [`DecodeLimits`] allow.
+    /// [`FrameError::Raw`] for a side of 0 or more pixels than [`DecodeOptions`] allow.
     pub fn new(format: RawFormat, width: u32, height: u32) -> Result<Self, FrameError> {
-        let limit = DecodeLimits::default().max_pixels;
+        let limit = DecodeOptions::default().max_pixels;
         let pixels = u64::from(width) * u64::from(height);
         if pixels == 0 || pixels > limit {
             return Err(FrameError::Raw {
@@ -63,7 +63,7 @@ impl RawLayout {
         let least = row_bytes(self.format, self.width as usize);
         let planes = self.planes();
         let found = [first, chroma];
-        let most = DecodeLimits::default().max_file_bytes;
+        let most = DecodeOptions::default().max_file_bytes;
         for plane in 0..planes.min(2) {
             let rows = u64::from(self.height);
             let too_many = (found[plane] as u64).saturating_mul(rows) > most;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Frame,
     frame::{
-        DecodeLimits, FrameError,
+        DecodeOptions, FrameError,
         raw::{RawConverter, RawLayout},
     },
 };
@@ -184,7 +184,7 @@ pub(super) fn decode(
     captured: SystemTime,
     frame: &mut Frame,
 ) -> Result<(), FrameError> {
-    let decoded = Frame::decode(bytes, frame.source(), &DecodeLimits::default())?;
+    let decoded = Frame::decode(bytes, frame.source(), &DecodeOptions::default())?;
     *frame = decoded.with_captured(captured);
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use edge_vae::{
     Frame,
     dataset::Sample,
-    frame::{DecodeLimits, PixelFormat, Samples},
+    frame::{DecodeOptions, PixelFormat, Samples},
 };
 use image::{DynamicImage, ImageFormat};
 
@@ -54,7 +54,7 @@ impl Golden {
             .write_to(&mut png, ImageFormat::Png)
             .context("cannot encode the golden frame")?;
         let png = png.into_inner();
-        let frame = Frame::decode(&png, FRAME, &DecodeLimits::default())?;
+        let frame = Frame::decode(&png, FRAME, &DecodeOptions::default())?;
         Ok((png, frame))
     }
 }
