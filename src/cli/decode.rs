@@ -16,20 +16,20 @@ use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
     interrupt, latents,
-    messages::Voice,
     output::{StandardOutput, prepare_folder, write_whole},
+    reporter::Reporter,
 };
 
-/// Turn latents into pictures.
+/// Turn latent vectors or maps into pictures.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
   edge-vae encode frames/ --out latents.npz
   edge-vae decode latents.npz --out pictures/
 
-Of an NPZ file the array latent is read, else z, else mean: N x L, or N x L x h x w, f32 or f64.
-The pictures are named 000000.png and so on, after the rows; each path is printed. Latents of a
-model that cuts frames into tiles are of tiles, and so are their pictures.")]
+Of an NPZ file the array latent is read, else z, else mean: N x L, or N x L x h x w, 32-bit or
+64-bit floats. The pictures are named by row: 000000.png and so on. The path of each is printed.
+With a model that cuts frames into tiles, a latent and its picture are of one tile.")]
 pub(crate) struct DecodeFlags {
     /// NPY or NPZ file with a latent in each row.
     #[arg(value_name = "LATENTS")]
@@ -61,8 +61,8 @@ impl DecodeFlags {
     }
 }
 
-pub(crate) fn run(options: &DecodeOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    let (bundle, engine) = options.model.open(voice)?;
+pub(crate) fn run(options: &DecodeOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
+    let (bundle, engine) = options.model.open(reporter)?;
     let latent = bundle.manifest().vae.latent;
     let (_, values) = latents::read(&options.latents, &latent.shape())?;
     let mut painter = Painter::new(

@@ -12,15 +12,13 @@ use serde::Serialize;
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
-    frames::{self, FrameFlags},
+    frames::{self, FrameFlags, with_frame},
     interrupt,
-    messages::{Voice, one_line},
     output::{FilePlace, SCHEMA_VERSION, StandardOutput},
-    reconstruct::run_named,
-    score::no_frames,
+    reporter::{Reporter, one_line},
 };
 
-/// Print or write the posterior of frames: mean, variance and standard deviation of q(z|x).
+/// Print or write the latent posterior of frames: mean and variance of q(z|x).
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -28,20 +26,20 @@ Examples:
   edge-vae encode frames/ --out latents.npz
   edge-vae decode latents.npz --out pictures/
 
-Without --json and --out, a line a frame: its KL divergence to the prior in nats, the largest
-|mean|, and the mean standard deviation. The NPZ holds f32 arrays with a row for each frame:
-mean, log_variance, variance and standard_deviation (N x L, or N x L x h x w), and frame (N), the
-place of the row's frame among the frames given, from 0.
+Without --json and --out, one line for each frame: its KL divergence to the prior in nats, the
+largest |mean|, and the average standard deviation. The NPZ file holds arrays of 32-bit floats with
+a row for each frame: mean, log_variance, variance and standard_deviation (N x L, or N x L x h x w),
+and frame (N), the number of the row's frame from 0.
 
-A model that cuts frames into tiles has a posterior for each tile: there is a line, JSON object or
-row for each, frame by frame and tile by tile, row by row of tiles. `tile` (N) is its number, from 0,
-and `tile_bbox` (N x 4) its x, y, width and height in pixels of the canvas, which is what the frame
-is resized to. Other models have one tile.")]
+A model that cuts frames into tiles has a posterior for each tile, and so a line, JSON object or row
+for each, in the order of the frames and of their rows of tiles. tile (N) is its number, from 0, and
+tile_bbox (N x 4) its x, y, width and height in pixels of the canvas, to which the frame is resized.
+Other models have one tile.")]
 pub(crate) struct EncodeFlags {
     #[command(flatten)]
     frames: FrameFlags,
 
-    /// Print a JSON object a frame.
+    /// Print a JSON object for each frame.
     #[arg(long, conflicts_with = "out")]
     json: bool,
 
@@ -101,14 +99,11 @@ struct Rows {
     standard_deviation: Vec<f32>,
 }
 
-pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    let list = frames::find(&options.frames, &[], voice)?;
-    if list.paths.is_empty() {
-        return no_frames(list.failed);
-    }
+pub(crate) fn run(options: &EncodeOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
+    let list = frames::find(&options.frames, &[], reporter)?;
     let file = options.out.as_deref();
     let file = file.map(|path| FilePlace::check(path, "npz")).transpose()?;
-    let (bundle, engine) = options.model.open(voice)?;
+    let (bundle, engine) = options.model.open(reporter)?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     if let Some(file) = file {
         file.prepare()?;
@@ -128,8 +123,8 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
         }
         means.clear();
         log_variances.clear();
-        let encoded = run_named(path, |frame| {
-            session.run_tiles(frame, |_, observed| {
+        let encoded = with_frame(path, |frame| {
+            session.run_tiles(&frame, |_, observed| {
                 means.extend(observed.mean);
                 log_variances.extend(observed.log_variance);
                 Ok(())
@@ -137,7 +132,7 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
         });
         if let Err(error) = encoded {
             failed += 1;
-            voice.error(&one_line(&error));
+            reporter.error(&one_line(&error));
             continue;
         }
         let parts = means.chunks_exact(latent.dimensions());
@@ -179,15 +174,11 @@ pub(crate) fn run(options: &EncodeOptions, voice: Voice) -> anyhow::Result<Outco
         );
         file.write(&rows.npz(&shape).context("NPZ")?)?;
     }
-    Ok(if failed > 0 {
-        Outcome::Failed
-    } else {
-        Outcome::Done
-    })
+    Ok(Outcome::after_failures(failed))
 }
 
-fn bbox(place: PixelRect) -> [u32; 4] {
-    [place.x, place.y, place.width, place.height]
+fn bbox(tile: PixelRect) -> [u32; 4] {
+    [tile.x, tile.y, tile.width, tile.height]
 }
 
 fn print(
@@ -230,10 +221,10 @@ impl Rows {
         ] {
             writer.add_array(name, &ArrayViewD::from_shape(shape.clone(), values)?)?;
         }
-        let places = ArrayView2::from_shape((self.frame.len(), 4), &self.tile_bbox)?;
+        let boxes = ArrayView2::from_shape((self.frame.len(), 4), &self.tile_bbox)?;
         writer.add_array("frame", &ArrayView1::from(&self.frame))?;
         writer.add_array("tile", &ArrayView1::from(&self.tile))?;
-        writer.add_array("tile_bbox", &places)?;
+        writer.add_array("tile_bbox", &boxes)?;
         Ok(writer.finish()?.into_inner())
     }
 }

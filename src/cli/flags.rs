@@ -12,7 +12,7 @@ use edge_vae::{
     bundle::Bundle,
 };
 
-use super::messages::Voice;
+use super::reporter::Reporter;
 
 /// The bundle that is taken where none is named.
 const DEFAULT_MODEL: &str = "models/surface";
@@ -36,22 +36,24 @@ pub(crate) struct ModelFlags {
 #[command(next_help_heading = "Model and engine")]
 pub(crate) struct EngineFlags {
     /// The engine: `tract` is built in, `ort` is ONNX Runtime [default: `ort` where the device
-    /// needs it or --ort-library names it, else `tract`].
+    /// needs it or --ort-library is given, else `tract`].
     #[arg(
         long,
         value_name = "ENGINE",
         hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(BackendKind::ALL.map(BackendKind::name)).try_map(|name| name.parse::<BackendKind>())
+        value_parser = PossibleValuesParser::new(BackendKind::ALL.map(BackendKind::name))
+            .try_map(|name| name.parse::<BackendKind>())
     )]
     pub(crate) backend: Option<BackendKind>,
 
-    /// Where the model runs: `auto`, `cpu`, `cuda` or `tensorrt` [default: auto]. Any but `auto`
-    /// runs or fails.
+    /// Where the model runs: `auto`, `cpu`, `cuda` or `tensorrt` [default: auto]. `auto` takes the
+    /// best that works; each other runs or fails.
     #[arg(
         long,
         value_name = "DEVICE",
         hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(Device::ALL.map(Device::name)).try_map(|name| name.parse::<Device>())
+        value_parser = PossibleValuesParser::new(Device::ALL.map(Device::name))
+            .try_map(|name| name.parse::<Device>())
     )]
     pub(crate) device: Option<Device>,
 
@@ -59,7 +61,7 @@ pub(crate) struct EngineFlags {
     #[arg(long, value_name = "PATH")]
     pub(crate) ort_library: Option<PathBuf>,
 
-    /// Threads [default: 1; all cores for `likelihood`].
+    /// Number of threads [default: 1; all cores for `likelihood`].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 }
@@ -75,7 +77,7 @@ impl EngineFlags {
     }
 }
 
-/// The engine that was asked for.
+/// The requested engine.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineChoice {
     pub(crate) backend: Option<BackendKind>,
@@ -86,8 +88,8 @@ pub(crate) struct EngineChoice {
 }
 
 impl EngineChoice {
-    /// Opens the engine with `threads` threads, and says what it has to say.
-    pub(crate) fn open(&self, threads: usize, voice: Voice) -> anyhow::Result<Engine> {
+    /// Opens the engine with `threads` threads, and reports its notices.
+    pub(crate) fn open(&self, threads: usize, reporter: Reporter) -> anyhow::Result<Engine> {
         let options = EngineOptions {
             backend: self.backend,
             device: self.device,
@@ -95,23 +97,23 @@ impl EngineChoice {
             threads,
             ..EngineOptions::default()
         };
-        open_engine(&options, voice)
+        open_engine(&options, reporter)
     }
 }
 
-/// Opens an engine, and says what it has to say.
-pub(crate) fn open_engine(options: &EngineOptions, voice: Voice) -> anyhow::Result<Engine> {
+/// Opens an engine, and reports its notices.
+pub(crate) fn open_engine(options: &EngineOptions, reporter: Reporter) -> anyhow::Result<Engine> {
     let engine = Engine::open(options)?;
     for notice in engine.notices() {
-        voice.note(notice);
+        reporter.note(notice);
     }
     if options.device == Device::Auto {
-        voice.note(&format_args!("runs on {}", engine.description()));
+        reporter.note(&format_args!("runs on {}", engine.description()));
     }
     Ok(engine)
 }
 
-/// The model that was asked for, and the engine to run it.
+/// The requested model, and the engine to run it.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelOptions {
     pub(crate) bundle: PathBuf,
@@ -128,11 +130,13 @@ impl ModelFlags {
 }
 
 impl ModelOptions {
-    /// Opens bundle and engine; the golden frame is not looked at.
-    pub(crate) fn open(&self, voice: Voice) -> anyhow::Result<(Bundle, Engine)> {
+    /// Opens bundle and engine; the golden frame is not checked.
+    pub(crate) fn open(&self, reporter: Reporter) -> anyhow::Result<(Bundle, Engine)> {
         // The bundle first: of two mistakes, it is the likelier one.
         let bundle = Bundle::open(&self.bundle)?;
-        let engine = self.engine.open(self.engine.threads.unwrap_or(1), voice)?;
+        let engine = self
+            .engine
+            .open(self.engine.threads.unwrap_or(1), reporter)?;
         Ok((bundle, engine))
     }
 }
@@ -150,6 +154,7 @@ pub(crate) fn find_bundle(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         return Ok(default.to_owned());
     }
     bail!(
-        "no model: {MODEL_VARIABLE} is not set and there is no {DEFAULT_MODEL} here; name one with --model DIR"
+        "no model: {MODEL_VARIABLE} is not set and there is no {DEFAULT_MODEL} here; name one \
+         with --model DIR"
     )
 }

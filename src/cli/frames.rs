@@ -5,22 +5,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
-use edge_vae::dataset::discover;
+use edge_vae::{Frame, dataset::discover};
 use rand::{SeedableRng, seq::index};
 use rand_pcg::Pcg64;
 
 use super::{
-    messages::{Voice, one_line},
     names::is_result,
+    reporter::{Reported, Reporter, one_line},
 };
 
 /// The frames of a verb.
 #[derive(Args, Debug)]
 pub(crate) struct FrameFlags {
-    /// Pictures, folders of pictures (searched to any depth), globs in quotes, or `-` for a list
-    /// of paths on standard input, one a line.
+    /// Pictures, folders of pictures (with all folders in them), globs in quotes, or `-` for a list
+    /// of paths on standard input, one on each line.
     #[arg(value_name = "FRAMES", required = true)]
     frames: Vec<PathBuf>,
 }
@@ -42,10 +42,13 @@ pub(crate) struct FrameList {
 /// Finds the frames that the arguments mean, in their order. What leads to no frame is reported and
 /// counted, and the rest goes on. Results of an earlier run, which lie in the `outputs`, are no
 /// frames.
+///
+/// # Errors
+/// No frame at all, and a list that can't be read.
 pub(crate) fn find(
     arguments: &[PathBuf],
     outputs: &[&Path],
-    voice: Voice,
+    reporter: Reporter,
 ) -> anyhow::Result<FrameList> {
     let mut list = FrameList::default();
     let mut left_out = 0;
@@ -64,19 +67,30 @@ pub(crate) fn find(
         list.paths.extend(frames);
         list.failed += found.errors.len();
         for error in found.errors {
-            voice.error(&one_line(&error.into()));
+            reporter.error(&one_line(&error.into()));
+        }
+    }
+    if list.paths.is_empty() {
+        match (list.failed, left_out) {
+            (0, 0) => bail!("no frames: the list on standard input is empty"),
+            (0, _) => bail!("no frames: all pictures found are results of an earlier run"),
+            _ => return Err(Reported.into()),
         }
     }
     if left_out > 0 {
-        anyhow::ensure!(
-            !list.paths.is_empty() || list.failed > 0,
-            "no frames: all pictures found are results of an earlier run"
-        );
-        voice.note(&format_args!(
+        reporter.note(&format_args!(
             "{left_out} of the pictures found are results of an earlier run, and left out"
         ));
     }
     Ok(list)
+}
+
+/// Opens a frame and does something with it; errors name the frame.
+pub(crate) fn with_frame<T>(
+    path: &Path,
+    run: impl FnOnce(Frame) -> Result<T, edge_vae::Error>,
+) -> anyhow::Result<T> {
+    run(Frame::open(path)?).with_context(|| path.display().to_string())
 }
 
 /// Indices of the frames to take, ascending: all, or `limit` of them at random.
@@ -92,18 +106,27 @@ pub(crate) fn choose(frames: usize, limit: Option<usize>, seed: u64) -> Vec<usiz
     }
 }
 
+/// Paths, one a line.
 fn listed(input: impl BufRead) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for line in input.split(b'\n') {
-        let mut line = line?;
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
+    for (index, line) in input.split(b'\n').enumerate() {
+        let line = line?;
+        let line = if index == 0 {
+            without_mark(&line)
+        } else {
+            &line
+        };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if !line.is_empty() {
-            paths.push(path_of(line)?);
+            paths.push(path_of(line.to_vec())?);
         }
     }
     Ok(paths)
+}
+
+/// A text without the byte-order mark that some editors, and PowerShell, begin it with.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 #[cfg(unix)]
@@ -125,7 +148,7 @@ mod tests {
 
     #[test]
     fn lists_have_a_path_a_line() {
-        let paths = listed(&b"a.png\r\n\nb c.png\nlast.png"[..]).unwrap();
+        let paths = listed(&b"\xef\xbb\xbfa.png\r\n\nb c.png\nlast.png"[..]).unwrap();
         assert_eq!(paths, ["a.png", "b c.png", "last.png"].map(PathBuf::from));
     }
 

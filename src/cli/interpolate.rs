@@ -13,19 +13,20 @@ use super::{
     Outcome,
     decode::Painter,
     flags::{ModelFlags, ModelOptions},
+    frames::with_frame,
     interrupt,
-    messages::Voice,
     output::{FilePlace, StandardOutput},
-    reconstruct::{one_posterior, run_named},
+    reconstruct::one_posterior,
+    reporter::Reporter,
 };
 
-/// Paint the way from one frame to another through latent space, as one sheet.
+/// Draw the way from one frame to another through latent space, as one sheet.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
   edge-vae interpolate a.png b.png --steps 9 --spherical --out way.png
 
-Both ends are posterior means, and count as steps.")]
+The ends are the posterior means of the two frames, and count as steps.")]
 pub(crate) struct InterpolateFlags {
     /// The frame to start from.
     #[arg(value_name = "A")]
@@ -36,7 +37,12 @@ pub(crate) struct InterpolateFlags {
     to: PathBuf,
 
     /// Number of pictures, both ends included.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(2..=1024)
+    )]
     steps: u16,
 
     /// Go along the great circle, not the straight line.
@@ -80,18 +86,19 @@ impl InterpolateFlags {
 /// Pictures in a row of the sheet.
 const COLUMNS: usize = 16;
 
-pub(crate) fn run(options: &InterpolateOptions, voice: Voice) -> anyhow::Result<Outcome> {
+pub(crate) fn run(options: &InterpolateOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let file = FilePlace::check(&options.out, "png")?;
-    let (bundle, engine) = options.model.open(voice)?;
+    let (bundle, engine) = options.model.open(reporter)?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     one_posterior(
         session.canvas_layout().tiles(),
         bundle.model_id(),
-        "there is no single way from frame to frame; `encode --out` and `decode` serve for its tiles",
+        "there is no single way from frame to frame; `encode --out` and `decode` serve for its \
+         tiles",
     )?;
     file.prepare()?;
     let mut mean = |path| -> anyhow::Result<Vec<f32>> {
-        run_named(path, |frame| session.run(frame))?;
+        with_frame(path, |frame| session.run(&frame))?;
         Ok(session.posterior_mean().to_vec())
     };
     let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);

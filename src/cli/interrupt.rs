@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-static ASKED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 static WATCH: Once = Once::new();
 
 /// Catches Ctrl-C and termination from now on: to be called when the work begins that is worth
@@ -15,20 +15,29 @@ pub(crate) fn watch() {
         // Without a handler the signal ends the program, which loses the summary and nothing
         // else: files are written beside and renamed.
         let _ = ctrlc::set_handler(|| {
-            if ASKED.swap(true, Ordering::Relaxed) {
+            if REQUESTED.swap(true, Ordering::Relaxed) {
                 std::process::exit(2);
             }
         });
     });
 }
 
-/// Whether an end was asked for.
-pub(crate) fn asked() -> bool {
-    ASKED.load(Ordering::Relaxed)
+/// Whether an end was requested.
+pub(crate) fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
 }
 
-/// An error where an end was asked for.
+/// An error where an end was requested.
 pub(crate) fn check() -> anyhow::Result<()> {
-    anyhow::ensure!(!asked(), "interrupted");
+    anyhow::ensure!(!requested(), "interrupted");
+    Ok(())
+}
+
+/// An error where an end was requested, and `done` of `all` frames were reached before.
+pub(crate) fn check_after(done: usize, all: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        done == all || !requested(),
+        "interrupted after {done} of {all} frames"
+    );
     Ok(())
 }

@@ -13,23 +13,24 @@ mod interrupt;
 mod latents;
 mod likelihood;
 mod man;
-mod messages;
 mod model;
+mod model_card;
 mod names;
 mod output;
-mod progress;
 mod reconstruct;
+mod reporter;
 mod sample;
 mod score;
+#[cfg(all(feature = "watch", unix))]
 mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
-use messages::Voice;
+use reporter::{Reported, Reporter};
 
-/// Tells whether camera frames are normal, and shows what a model makes of them.
+/// Tell whether camera frames are normal, with a known rate of false alarms.
 #[derive(Debug, Parser)]
 #[command(
     name = "edge-vae",
@@ -49,13 +50,14 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  it ran
+  0  success
   1  with `score --exit-code`: a frame is anomalous or invalid
-  2  something failed; one line on standard error says what";
+  2  something failed; standard error says what";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     Score(Box<score::ScoreFlags>),
+    #[cfg(all(feature = "watch", unix))]
     Watch(Box<watch::WatchFlags>),
     Calibrate(Box<calibrate::CalibrateFlags>),
     Evaluate(Box<evaluate::EvaluateFlags>),
@@ -75,10 +77,17 @@ enum Verb {
 pub(crate) enum Outcome {
     /// It ran.
     Done,
-    /// A frame is anomalous or invalid, and that was to be told by the exit code.
+    /// A frame is anomalous or invalid, and the exit code is to say so.
     NotNormal,
-    /// Something failed, which has been said.
+    /// Something failed, which was reported.
     Failed,
+}
+
+impl Outcome {
+    /// How a verb ended that reported and counted what failed, and went on.
+    pub(crate) fn after_failures(failed: usize) -> Self {
+        if failed > 0 { Self::Failed } else { Self::Done }
+    }
 }
 
 /// Reads the command line, does what it says, and turns the result into an exit code.
@@ -87,31 +96,34 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let voice = Voice::new(cli.quiet);
-    match run(cli.verb, voice) {
+    let reporter = Reporter::new(cli.quiet);
+    match run(cli.verb, reporter) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NotNormal) => ExitCode::from(1),
         Ok(Outcome::Failed) => ExitCode::from(2),
         Err(error) => {
-            voice.error(&messages::one_line(&error));
+            if !error.is::<Reported>() {
+                reporter.error(&reporter::one_line(&error));
+            }
             ExitCode::from(2)
         }
     }
 }
 
-fn run(verb: Verb, voice: Voice) -> anyhow::Result<Outcome> {
+fn run(verb: Verb, reporter: Reporter) -> anyhow::Result<Outcome> {
     match verb {
-        Verb::Score(flags) => score::run(&(*flags).resolve()?, voice),
-        Verb::Watch(flags) => watch::run(*flags, voice),
-        Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, voice),
-        Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, voice),
-        Verb::Reconstruct(flags) => reconstruct::run(&(*flags).resolve()?, voice),
-        Verb::Encode(flags) => encode::run(&(*flags).resolve()?, voice),
-        Verb::Decode(flags) => decode::run(&(*flags).resolve()?, voice),
-        Verb::Sample(flags) => sample::run(&(*flags).resolve()?, voice),
-        Verb::Interpolate(flags) => interpolate::run(&(*flags).resolve()?, voice),
-        Verb::Likelihood(flags) => likelihood::run(&(*flags).resolve()?, voice),
-        Verb::Model(verbs) => model::run(verbs, voice),
+        Verb::Score(flags) => score::run(&(*flags).resolve()?, reporter),
+        #[cfg(all(feature = "watch", unix))]
+        Verb::Watch(flags) => watch::run(*flags, reporter),
+        Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, reporter),
+        Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, reporter),
+        Verb::Reconstruct(flags) => reconstruct::run(&(*flags).resolve()?, reporter),
+        Verb::Encode(flags) => encode::run(&(*flags).resolve()?, reporter),
+        Verb::Decode(flags) => decode::run(&(*flags).resolve()?, reporter),
+        Verb::Sample(flags) => sample::run(&(*flags).resolve()?, reporter),
+        Verb::Interpolate(flags) => interpolate::run(&(*flags).resolve()?, reporter),
+        Verb::Likelihood(flags) => likelihood::run(&(*flags).resolve()?, reporter),
+        Verb::Model(verbs) => model::run(verbs, reporter),
         Verb::Completions(flags) => completions::run(flags, Cli::command()),
         Verb::Man(flags) => man::run(&flags, Cli::command()),
     }
@@ -140,13 +152,13 @@ fn usage(error: &clap::Error) -> ExitCode {
     if let Some(first) = words.first_mut() {
         *first = first.strip_prefix("error: ").unwrap_or(first);
     }
-    let asked = asked_for(std::env::args_os().skip(1));
-    Voice::new(false).error(&format!("{}; see `{asked} --help`", words.join(" ")));
+    let verb = help_for(std::env::args_os().skip(1));
+    Reporter::new(false).error(&format!("{}; see `{verb} --help`", words.join(" ")));
     ExitCode::from(2)
 }
 
 /// The program and the verbs at the head of the arguments, as far as there are such verbs.
-fn asked_for(arguments: impl Iterator<Item = OsString>) -> String {
+fn help_for(arguments: impl Iterator<Item = OsString>) -> String {
     let mut name = "edge-vae".to_owned();
     let mut command = Cli::command();
     // Flags that may come before a verb take no value.
@@ -171,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn the_help_of_the_verb_that_was_asked_for_is_named() {
-        let asked = |line: &str| asked_for(line.split(' ').map(OsString::from));
+    fn the_help_of_the_verb_that_was_help_for_is_named() {
+        let found = |line: &str| help_for(line.split(' ').map(OsString::from));
         for (line, expected) in [
             ("score a.png --jsno", "edge-vae score"),
             ("--quiet score", "edge-vae score"),
@@ -183,7 +195,7 @@ mod tests {
             ("model verfy", "edge-vae model"),
             ("scroe model", "edge-vae"),
         ] {
-            assert_eq!(asked(line), expected);
+            assert_eq!(found(line), expected);
         }
     }
 }

@@ -69,15 +69,15 @@ impl StandardOutput {
     }
 }
 
-/// Makes a folder for results, and proves that files can be made in it before any work is done.
+/// Makes a folder for results, and checks that files can be made in it before any work is done.
 pub(crate) fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
     let shown = folder.display();
     fs::create_dir_all(folder).with_context(|| format!("{shown}: cannot make the folder"))?;
-    prove_writable(folder)
+    check_writable(folder)
 }
 
-/// Proves that files can be made in a folder before any work is done.
-pub(crate) fn prove_writable(folder: &Path) -> anyhow::Result<()> {
+/// Checks that files can be made in a folder before any work is done.
+pub(crate) fn check_writable(folder: &Path) -> anyhow::Result<()> {
     tempfile::tempfile_in(folder)
         .map(drop)
         .with_context(|| format!("{}: cannot write into the folder", folder.display()))
@@ -110,7 +110,7 @@ impl<'a> FilePlace<'a> {
         self.0
     }
 
-    /// Makes the folder of the file, and proves that files can be made in it.
+    /// Makes the folder of the file, and checks that files can be made in it.
     pub(crate) fn prepare(self) -> anyhow::Result<()> {
         match self.0.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => prepare_folder(folder),
@@ -138,13 +138,13 @@ mod tests {
 
     #[test]
     fn a_file_in_the_way_of_a_folder_is_named() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("file");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
         fs::write(&path, "x").unwrap();
         let error = prepare_folder(&path).unwrap_err();
         assert!(format!("{error:#}").contains("file: cannot make the folder"));
         let refusal = |path: &Path| FilePlace::check(path, "npz").unwrap_err().to_string();
-        assert!(refusal(room.path()).contains("is a folder"));
+        assert!(refusal(dir.path()).contains("is a folder"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! `edge-vae reconstruct`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
-    Frame, InferenceSession,
+    InferenceSession,
     preprocess::{PreprocessSettings, TileLayout, denormalise_canvas},
     render::{MapScale, Tile, contact_sheet, heat_map, png},
 };
@@ -14,26 +14,24 @@ use ndarray::{Array2, ArrayView3, Axis};
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
-    frames::{self, FrameFlags},
+    frames::{self, FrameFlags, with_frame},
     interrupt,
-    messages::{Voice, one_line},
     names::{RECONSTRUCTION, ResultNames, SHEET},
     output::{StandardOutput, prepare_folder, write_whole},
-    score::no_frames,
+    reporter::{Reporter, one_line},
 };
 
-/// Write what the model makes of frames: input, reconstruction and their difference.
+/// Draw frames beside what the model's decoder makes of them, and the difference.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   edge-vae reconstruct frame.png --out seen/
   edge-vae reconstruct frames/ --out seen/ --plain
 
-The reconstruction is the decoder's mean at the posterior mean, in the size of the model's input;
-of a model that cuts frames into tiles, the tiles' own are blended where they overlap.
-The difference is the mean over channels of |input - reconstruction| before normalisation, in units
-of a frame's full range (0 is none, 1 is from black to white); its colours go from 0 to the frame's
-largest, which stands beside it. The path of each picture is printed when it is written.")]
+The reconstruction is the decoder's mean at the posterior mean, in the size of the model's input.
+Tiles are blended where they overlap. The difference is the mean over channels of
+|input - reconstruction|: 0 is none, 1 is from black to white. Its colours go from 0 to the largest
+value of the frame, which stands beside it. The path of each picture is printed.")]
 pub(crate) struct ReconstructFlags {
     #[command(flatten)]
     frames: FrameFlags,
@@ -70,12 +68,9 @@ impl ReconstructFlags {
     }
 }
 
-pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    let list = frames::find(&options.frames, &[&options.out], voice)?;
-    if list.paths.is_empty() {
-        return no_frames(list.failed);
-    }
-    let (bundle, engine) = options.model.open(voice)?;
+pub(crate) fn run(options: &ReconstructOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
+    let list = frames::find(&options.frames, &[&options.out], reporter)?;
+    let (bundle, engine) = options.model.open(reporter)?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     prepare_folder(&options.out)?;
     let settings = &bundle.manifest().preprocess;
@@ -86,12 +81,12 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
     interrupt::watch();
     for path in &list.paths {
         interrupt::check()?;
-        let made = run_named(path, |frame| {
-            session.reconstruct_canvas(frame, &mut reconstruction)
+        let run = with_frame(path, |frame| {
+            session.reconstruct_canvas(&frame, &mut reconstruction)
         });
-        if let Err(error) = made {
+        if let Err(error) = run {
             failed += 1;
-            voice.error(&one_line(&error));
+            reporter.error(&one_line(&error));
             continue;
         }
         let input = (!options.plain).then_some(session.canvas());
@@ -102,20 +97,7 @@ pub(crate) fn run(options: &ReconstructOptions, voice: Voice) -> anyhow::Result<
         out.line(format_args!("{}", target.display()))?;
     }
     out.finish()?;
-    Ok(if failed > 0 {
-        Outcome::Failed
-    } else {
-        Outcome::Done
-    })
-}
-
-/// Opens a frame and does something with it; the error names the frame.
-pub(crate) fn run_named<T>(
-    path: &Path,
-    run: impl FnOnce(&Frame) -> Result<T, edge_vae::Error>,
-) -> anyhow::Result<T> {
-    let frame = Frame::open(path)?;
-    run(&frame).map_err(|error| anyhow::Error::from(error).context(path.display().to_string()))
+    Ok(Outcome::after_failures(failed))
 }
 
 /// Refuses a model that cuts frames into several tiles, of which each has a posterior of its own;

@@ -15,10 +15,11 @@ use super::{
     Outcome,
     decode::Painter,
     flags::{ModelFlags, ModelOptions},
+    frames::with_frame,
     interrupt,
-    messages::Voice,
     output::{StandardOutput, prepare_folder, write_whole},
-    reconstruct::{one_posterior, run_named},
+    reconstruct::one_posterior,
+    reporter::Reporter,
 };
 
 /// Draw pictures from the model: from the prior, or from the posterior of a frame.
@@ -28,11 +29,16 @@ Examples:
   edge-vae sample --count 64 --seed 7 --out samples/ --sheet
   edge-vae sample --posterior frame.png --count 8 --out samples/
 
-Painted is the decoder's mean at each z. The same seed gives the same pictures. They are named
-000000.png and so on, or sheet.png; each path is printed.")]
+Each picture is the decoder's mean at a drawn z. The same seed gives the same pictures. They are
+named 000000.png and so on, or sheet.png; the path of each is printed.")]
 pub(crate) struct SampleFlags {
     /// Number of samples.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
     count: u32,
 
     /// Seed of the random numbers.
@@ -47,7 +53,7 @@ pub(crate) struct SampleFlags {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Write one sheet of all samples (at most 1024) in place of single pictures.
+    /// Write all samples (at most 1024) as one sheet, not as single pictures.
     #[arg(long)]
     sheet: bool,
 
@@ -87,8 +93,8 @@ impl SampleFlags {
     }
 }
 
-pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outcome> {
-    let (bundle, engine) = options.model.open(voice)?;
+pub(crate) fn run(options: &SampleOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
+    let (bundle, engine) = options.model.open(reporter)?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     if let Some(path) = &options.posterior {
         let tiles = session.canvas_layout().tiles();
@@ -97,7 +103,7 @@ pub(crate) fn run(options: &SampleOptions, voice: Voice) -> anyhow::Result<Outco
             bundle.model_id(),
             "--posterior draws from a single one; leave it out",
         )?;
-        run_named(path, |frame| session.run(frame))?;
+        with_frame(path, |frame| session.run(&frame))?;
     }
     let mean = session.posterior_mean().to_vec();
     let log_variance = session.posterior_log_variance().to_vec();

@@ -12,7 +12,7 @@ use edge_vae::{
     render::{MapPicture, judged_overlay, png},
     runtime::Label,
     scoring::Region,
-    stream::record::timestamp,
+    timestamp,
 };
 use ndarray::Array2;
 use serde::Serialize;
@@ -20,14 +20,14 @@ use serde::Serialize;
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
-    frames::{self, FrameFlags},
+    frames::{self, FrameFlags, with_frame},
     interrupt,
-    messages::{Voice, one_line},
     names::{MAP, OVERLAY, ResultNames},
     output::{SCHEMA_VERSION, StandardOutput, prepare_folder, write_whole},
+    reporter::{Reporter, count, one_line},
 };
 
-/// Judge frames: normal, anomalous or invalid, a line a frame.
+/// Score frames: one line for each says normal, anomalous or invalid.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -36,40 +36,49 @@ Examples:
   find . -name '*.png' | edge-vae score - --exit-code
   edge-vae score --model models/surface 'frames/*.png' --overlay seen/ --map maps/
 
-A JSON line has the keys schema_version, frame_id, path, timestamp (of the file), pred_label,
-pred_score, threshold, p_value, percentile_of_normals (the share of the calibration's normal frames
-with a smaller score), map_max (the largest value of the anomaly map), regions (bbox is x, y, width,
-height in pixels of the frame), reasons, model_id, backend, device, latency_ms (read: the picture;
-prepare: to a tensor; encode, decode: the model, 0 where it did not run because score and map are
-made without it and the frame is normal; detect: the graphs after it and a second network; judge;
-total), and overlay and map where they were written.
+A frame is anomalous when its score is above the model's threshold, which `calibrate` sets. The p is
+the share of normal frames that score as high. A frame that shows nothing (black, saturated, empty)
+is invalid: it has no score, and is never called normal.
 
-Results of an earlier run in these folders are not judged. Results are named after their frames, in folders as theirs: a/1.png and b/1.png give
-a/1.png.overlay.png and b/1.png.overlay.png. The anomaly map has the size of the frame: as NPY the
-raw values, as 16-bit PNG linear from the map's minimum (0) to its maximum (65535), both of which
-are in the PNG's text and in the JSON line.
+Keys of a JSON line:
+  frame_id, path, timestamp   number in this run from 0, file, and time of the file
+  pred_label                  normal, anomalous or invalid
+  pred_score, threshold       the raw score, and what it is compared with
+  p_value                     share of normal frames that score as high
+  percentile_of_normals       percent of the calibration's frames that score lower
+  map_max                     largest value of the anomaly map
+  regions                     where an anomalous frame is so: bbox (x, y, width, height in pixels
+                              of the frame), area (pixels), max, and the score sources behind it
+  reasons                     why the frame is anomalous or invalid
+  model_id, backend, device   what scored it
+  latency_ms                  read (the picture), prepare (to a tensor), encode, decode, detect (the
+                              graphs after them), score, total; 0 where a stage was not needed
+  overlay, map                files that were written
 
-Regions, in the JSON line and on the overlay, are those of anomalous frames; so is the heat.
+The files are named after the frames and lie in folders as theirs: a/1.png and b/1.png give
+a/1.png.overlay.png and b/1.png.overlay.png. Where frames are looked for in the same folders, files
+of an earlier run are left out. A map has the size of its frame: as NPY the raw values, as 16-bit
+PNG from its smallest value (0) to its largest (65535), which stand in the JSON line and in the PNG.
 
-Exit codes: 0 all frames were judged; 1 with --exit-code, a frame is anomalous or invalid; 2
-something failed.")]
+Exit codes: 0 all frames were scored; 1 with --exit-code, a frame is anomalous or invalid;
+2 something failed.")]
 pub(crate) struct ScoreFlags {
     #[command(flatten)]
     frames: FrameFlags,
 
-    /// Print a JSON object a frame.
+    /// Print a JSON object for each frame.
     #[arg(long)]
     json: bool,
 
-    /// Write each frame with its heat map, regions and gauge into this folder.
+    /// Draw each frame with its heat map and regions into this folder.
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
 
-    /// Write each frame's anomaly map into this folder, as NPY (f32) and as 16-bit PNG.
+    /// Write each frame's anomaly map into this folder, as NPY (32-bit floats) and as 16-bit PNG.
     #[arg(long, value_name = "DIR")]
     map: Option<PathBuf>,
 
-    /// Exit with 1 when a frame is anomalous or invalid.
+    /// End with exit code 1 when a frame is anomalous or invalid.
     #[arg(long)]
     exit_code: bool,
 
@@ -131,13 +140,10 @@ struct LatencyRecord {
     /// Reading the picture's file and decoding it.
     read: f64,
     prepare: f64,
-    /// The model's encoder; 0 where it did not run.
     encode: f64,
-    /// The model's decoder; 0 where it did not run.
     decode: f64,
-    /// The graphs after it.
     detect: f64,
-    judge: f64,
+    score: f64,
     total: f64,
 }
 
@@ -152,112 +158,79 @@ struct MapRecord {
 /// What became of the frames.
 #[derive(Debug, Default)]
 struct Tally {
-    judged: usize,
+    scored: usize,
     anomalous: usize,
     invalid: usize,
     failed: usize,
+    /// Pictures and maps that could not be written.
+    lost_files: usize,
 }
 
 /// What [`run`] keeps from frame to frame.
 struct Run<'a> {
     options: &'a ScoreOptions,
+    reporter: Reporter,
     detector: Detector,
-    backend: &'static str,
-    device: &'static str,
     names: ResultNames,
     out: StandardOutput,
+    tally: Tally,
 }
 
-pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcome> {
+pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let folders: Vec<&Path> = [&options.overlay, &options.map]
         .into_iter()
         .flatten()
         .map(PathBuf::as_path)
         .collect();
-    let list = frames::find(&options.frames, &folders, voice)?;
-    if list.paths.is_empty() {
-        return no_frames(list.failed);
-    }
-    let (bundle, engine) = options.model.open(voice)?;
+    let list = frames::find(&options.frames, &folders, reporter)?;
+    let (bundle, engine) = options.model.open(reporter)?;
     let mut detector = Detector::new(&bundle, &engine)?;
     detector.explain(Explain::Anomalous);
-    let mut run = Run {
-        options,
-        detector,
-        backend: engine.backend().name(),
-        device: engine.device().name(),
-        names: ResultNames::new(&list.paths),
-        out: StandardOutput::new(),
-    };
-    drop(bundle);
+    drop((bundle, engine));
     for folder in folders {
         prepare_folder(folder)?;
     }
-
-    let begin = Instant::now();
-    let mut tally = Tally {
-        failed: list.failed,
-        ..Tally::default()
+    let mut run = Run {
+        options,
+        reporter,
+        detector,
+        names: ResultNames::new(&list.paths),
+        out: StandardOutput::new(),
+        tally: Tally {
+            failed: list.failed,
+            ..Tally::default()
+        },
     };
-    let mut interrupted = false;
+
+    let began = Instant::now();
     interrupt::watch();
     // Without a reader, what remains are files and the exit code.
     let only_prints = options.overlay.is_none() && options.map.is_none() && !options.exit_code;
-    for (id, path) in list.paths.iter().enumerate() {
-        if interrupt::asked() {
-            interrupted = true;
+    let mut done = 0;
+    for path in &list.paths {
+        if interrupt::requested() || (only_prints && run.out.is_closed()) {
             break;
         }
-        if only_prints && run.out.is_closed() {
-            break;
-        }
-        let began = Instant::now();
-        let frame = match Frame::open(path) {
-            Ok(frame) => frame,
-            Err(error) => {
-                tally.failed += 1;
-                voice.error(&one_line(&error.into()));
-                continue;
-            }
-        };
-        let read = began.elapsed();
-        let detection = match run.detector.score(&frame) {
-            Ok(detection) => detection,
-            Err(error) => {
-                tally.failed += 1;
-                let error = anyhow::Error::from(error).context(path.display().to_string());
-                voice.error(&one_line(&error));
-                continue;
-            }
-        };
-        tally.judged += 1;
-        match detection.verdict.label {
-            Label::Normal => {}
-            Label::Anomalous => tally.anomalous += 1,
-            Label::Invalid => tally.invalid += 1,
-        }
-        // Results that can't be written stop the run: those of the next frames could not either.
-        run.report(id, path, &frame, &detection, read)?;
+        run.frame(done, path)?;
+        done += 1;
     }
     run.out.finish()?;
 
-    let seconds = begin.elapsed().as_secs_f64();
-    voice.note(&format_args!(
-        "{} judged: {} anomalous, {} invalid; {} failed; {:.1} frames/s",
-        count(tally.judged, "frame"),
+    let tally = run.tally;
+    reporter.note(&format_args!(
+        "{} scored: {} anomalous, {} invalid; {} failed; {:.1} frames/s",
+        count(tally.scored, "frame"),
         tally.anomalous,
         tally.invalid,
         tally.failed,
-        tally.judged as f64 / seconds.max(1e-9)
+        tally.scored as f64 / began.elapsed().as_secs_f64().max(1e-9)
     ));
-    if interrupted {
-        anyhow::bail!(
-            "interrupted after {} of {} frames",
-            tally.judged + tally.failed - list.failed,
-            list.paths.len()
-        );
+    if tally.lost_files > 1 {
+        let lost = tally.lost_files;
+        reporter.error(&format_args!("{lost} files could not be written"));
     }
-    Ok(if tally.failed > 0 {
+    interrupt::check_after(done, list.paths.len())?;
+    Ok(if tally.failed + tally.lost_files > 0 {
         Outcome::Failed
     } else if options.exit_code && tally.anomalous + tally.invalid > 0 {
         Outcome::NotNormal
@@ -266,104 +239,107 @@ pub(crate) fn run(options: &ScoreOptions, voice: Voice) -> anyhow::Result<Outcom
     })
 }
 
-/// The end of a verb that was led to no frame at all.
-pub(crate) fn no_frames(failed: usize) -> anyhow::Result<Outcome> {
-    if failed == 0 {
-        anyhow::bail!("no frames: the list on standard input is empty");
-    }
-    // Each argument was reported.
-    Ok(Outcome::Failed)
+/// A frame, what was found in it, and how long it took to read.
+struct Scored {
+    frame: Frame,
+    detection: Detection,
+    read: Duration,
 }
 
-pub(crate) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+/// The files that were written of a frame.
+#[derive(Default)]
+struct Files {
+    overlay: Option<String>,
+    map: Option<MapRecord>,
 }
 
 impl Run<'_> {
-    fn report(
-        &mut self,
-        id: usize,
-        path: &Path,
-        frame: &Frame,
-        detection: &Detection,
-        read: Duration,
-    ) -> anyhow::Result<()> {
-        let wants_map = self.options.overlay.is_some() || self.options.map.is_some();
-        let frame_map = wants_map
-            .then(|| self.detector.frame_map(detection))
-            .flatten();
-        let mut overlay_path = None;
-        if let Some(folder) = &self.options.overlay {
-            let target = self.names.path(folder, path, OVERLAY);
-            let calibration = self.detector.calibration();
-            let picture = judged_overlay(
+    /// Scores one frame, writes its files and prints its line. Only a line that can't be printed is
+    /// an error: everything else is reported and counted.
+    fn frame(&mut self, id: usize, path: &Path) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let scored = with_frame(path, |frame| {
+            let read = began.elapsed();
+            let detection = self.detector.score(&frame)?;
+            Ok(Scored {
                 frame,
                 detection,
-                frame_map.as_ref().map(|map| map.view()),
-                [0.0, calibration.map_threshold as f32],
-                calibration.threshold,
-                self.detector.model_id(),
-            );
-            write_whole(&target, &png(picture).context("PNG")?)?;
-            overlay_path = Some(target.display().to_string());
+                read,
+            })
+        });
+        let scored = match scored {
+            Ok(scored) => scored,
+            Err(error) => {
+                self.tally.failed += 1;
+                self.reporter.error(&one_line(&error));
+                return Ok(());
+            }
+        };
+        self.tally.scored += 1;
+        match scored.detection.verdict.label {
+            Label::Normal => {}
+            Label::Anomalous => self.tally.anomalous += 1,
+            Label::Invalid => self.tally.invalid += 1,
         }
-        let mut map_record = None;
-        if let (Some(folder), Some(map)) = (&self.options.map, &frame_map) {
-            map_record = Some(self.write_map(folder, path, map)?);
-        }
-        let verdict = &detection.verdict;
-        let threshold = self.detector.calibration().threshold;
+        let files = self.write_files(path, &scored);
         if self.options.json {
-            let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-            let latency = &detection.latency;
-            let record = Record {
-                schema_version: SCHEMA_VERSION,
-                frame_id: id,
-                path: &path.to_string_lossy(),
-                timestamp: timestamp(frame.captured()),
-                pred_label: verdict.label.as_str(),
-                pred_score: verdict.score,
-                threshold,
-                p_value: verdict.p_value,
-                // Of frames that were judged only, as the p-value.
-                percentile_of_normals: verdict
-                    .p_value
-                    .and(verdict.score)
-                    .map(|score| self.detector.calibration().percentile(score).percent()),
-                map_max: self.detector.map_maximum(),
-                regions: &verdict.regions,
-                reasons: &verdict.reasons,
-                model_id: self.detector.model_id(),
-                backend: self.backend,
-                device: self.device,
-                latency_ms: LatencyRecord {
-                    read: milliseconds(read),
-                    prepare: milliseconds(latency.prepare),
-                    encode: milliseconds(latency.encode),
-                    decode: milliseconds(latency.decode),
-                    detect: milliseconds(latency.detect),
-                    judge: milliseconds(latency.score),
-                    total: milliseconds(read + latency.total),
-                },
-                overlay: overlay_path,
-                map: map_record,
-            };
-            return self.out.json(&record);
+            self.print_json(id, path, &scored, files)
+        } else {
+            self.print_line(path, &scored.detection)
         }
-        let path = path.display();
-        match (verdict.label, verdict.score, verdict.p_value) {
-            (label @ (Label::Normal | Label::Anomalous), Some(score), Some(p_value)) => {
-                let standing = self.detector.calibration().percentile(score).to_string();
-                self.out.line(format_args!(
-                    "{label:<9}  score {score:>10.4}  threshold {threshold:>10.4}  p {p_value:<8.2e}  {standing:<43}  {path}"
-                ))
-            }
-            (label, ..) => {
-                let reasons = verdict.reasons.join("; ");
-                self.out
-                    .line(format_args!("{label:<9}  {reasons:<50}  {path}"))
+    }
+
+    fn write_files(&mut self, path: &Path, scored: &Scored) -> Files {
+        let mut files = Files::default();
+        let (overlay, map) = (&self.options.overlay, &self.options.map);
+        if overlay.is_none() && map.is_none() {
+            return files;
+        }
+        let frame_map = self.detector.frame_map(&scored.detection);
+        if let Some(folder) = overlay {
+            match self.write_overlay(folder, path, scored, frame_map.as_ref()) {
+                Ok(written) => files.overlay = Some(written),
+                Err(error) => self.lose_file(&error),
             }
         }
+        if let (Some(folder), Some(frame_map)) = (map, &frame_map) {
+            match self.write_map(folder, path, frame_map) {
+                Ok(written) => files.map = Some(written),
+                Err(error) => self.lose_file(&error),
+            }
+        }
+        files
+    }
+
+    /// A full disk would say the same of every frame, so the first is reported and the rest counted.
+    fn lose_file(&mut self, error: &anyhow::Error) {
+        if self.tally.lost_files == 0 {
+            let error = one_line(error);
+            self.reporter
+                .error(&format_args!("{error}; verdicts go on without the files"));
+        }
+        self.tally.lost_files += 1;
+    }
+
+    fn write_overlay(
+        &self,
+        folder: &Path,
+        path: &Path,
+        scored: &Scored,
+        map: Option<&Array2<f32>>,
+    ) -> anyhow::Result<String> {
+        let target = self.names.path(folder, path, OVERLAY);
+        let calibration = self.detector.calibration();
+        let picture = judged_overlay(
+            &scored.frame,
+            &scored.detection,
+            map.map(|map| map.view()),
+            [0.0, calibration.map_threshold as f32],
+            calibration.threshold,
+            self.detector.model_id(),
+        );
+        write_whole(&target, &png(picture).context("PNG")?)?;
+        Ok(target.display().to_string())
     }
 
     fn write_map(
@@ -385,5 +361,70 @@ impl Run<'_> {
             minimum: picture.minimum(),
             maximum: picture.maximum(),
         })
+    }
+
+    fn print_json(
+        &mut self,
+        id: usize,
+        path: &Path,
+        scored: &Scored,
+        files: Files,
+    ) -> anyhow::Result<()> {
+        let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        let (verdict, latency) = (&scored.detection.verdict, &scored.detection.latency);
+        let calibration = self.detector.calibration();
+        let record = Record {
+            schema_version: SCHEMA_VERSION,
+            frame_id: id,
+            path: &path.to_string_lossy(),
+            timestamp: timestamp(scored.frame.captured()),
+            pred_label: verdict.label.as_str(),
+            pred_score: verdict.score,
+            threshold: calibration.threshold,
+            p_value: verdict.p_value,
+            // Of frames that were scored only, as the p-value.
+            percentile_of_normals: verdict
+                .p_value
+                .and(verdict.score)
+                .map(|score| calibration.percentile(score).percent()),
+            map_max: self.detector.map_maximum(),
+            regions: &verdict.regions,
+            reasons: &verdict.reasons,
+            model_id: self.detector.model_id(),
+            backend: self.detector.backend().name(),
+            device: self.detector.device().name(),
+            latency_ms: LatencyRecord {
+                read: milliseconds(scored.read),
+                prepare: milliseconds(latency.prepare),
+                encode: milliseconds(latency.encode),
+                decode: milliseconds(latency.decode),
+                detect: milliseconds(latency.detect),
+                score: milliseconds(latency.score),
+                total: milliseconds(scored.read + latency.total),
+            },
+            overlay: files.overlay,
+            map: files.map,
+        };
+        self.out.json(&record)
+    }
+
+    fn print_line(&mut self, path: &Path, detection: &Detection) -> anyhow::Result<()> {
+        let (path, verdict) = (path.display(), &detection.verdict);
+        let calibration = self.detector.calibration();
+        match (verdict.label, verdict.score, verdict.p_value) {
+            (label @ (Label::Normal | Label::Anomalous), Some(score), Some(p_value)) => {
+                let threshold = calibration.threshold;
+                let percentile = calibration.percentile(score).to_string();
+                self.out.line(format_args!(
+                    "{label:<9}  score {score:>10.4}  threshold {threshold:>10.4}  \
+                     p {p_value:<8.2e}  {percentile:<43}  {path}"
+                ))
+            }
+            (label, ..) => {
+                let reasons = verdict.reasons.join("; ");
+                self.out
+                    .line(format_args!("{label:<9}  {reasons:<50}  {path}"))
+            }
+        }
     }
 }

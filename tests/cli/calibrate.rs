@@ -13,7 +13,7 @@ use edge_vae::{
 use serde_json::{Value, json};
 
 use crate::{
-    room::{Ran, Room},
+    test_dir::{Ran, TestDir},
     tiny,
 };
 
@@ -36,13 +36,13 @@ fn score_of(contrast: u8) -> f64 {
     (residual - f64::from(tiny::STATISTICS.0)) / f64::from(tiny::STATISTICS.1)
 }
 
-/// A room with so many frames of rising contrast, `name` giving the place of each.
-fn room_of(count: u8, name: impl Fn(u8) -> String) -> Room {
-    let room = Room::new();
+/// A dir with so many frames of rising contrast, `name` giving the place of each.
+fn dir_of(count: u8, name: impl Fn(u8) -> String) -> TestDir {
+    let dir = TestDir::new();
     for index in 0..count {
-        room.write(&name(index), chequers(FAINTEST + index));
+        dir.write(&name(index), chequers(FAINTEST + index));
     }
-    room
+    dir
 }
 
 fn plain(index: u8) -> String {
@@ -50,9 +50,9 @@ fn plain(index: u8) -> String {
 }
 
 /// All files of a bundle.
-fn files(room: &Room, bundle: &str) -> BTreeMap<String, Vec<u8>> {
-    let read = |name: &String| fs::read(room.at(bundle).join(name)).unwrap();
-    let names = room.files(bundle);
+fn files(dir: &TestDir, bundle: &str) -> BTreeMap<String, Vec<u8>> {
+    let read = |name: &String| fs::read(dir.at(bundle).join(name)).unwrap();
+    let names = dir.files(bundle);
     names
         .iter()
         .map(|name| (name.clone(), read(name)))
@@ -60,8 +60,8 @@ fn files(room: &Room, bundle: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The files but the manifest.
-fn weights(room: &Room, bundle: &str) -> BTreeMap<String, Vec<u8>> {
-    let mut files = files(room, bundle);
+fn weights(dir: &TestDir, bundle: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut files = files(dir, bundle);
     files.remove(MANIFEST).unwrap();
     files
 }
@@ -72,15 +72,15 @@ fn close(found: &Value, expected: f64) {
     assert!((found - expected).abs() < 1e-4, "{found} {expected}");
 }
 
-fn calibrate(room: &Room, arguments: &[&str]) -> Ran {
-    room.run(&[&["calibrate", "--model", "model"], arguments].concat())
+fn calibrate(dir: &TestDir, arguments: &[&str]) -> Ran {
+    dir.run(&[&["calibrate", "--model", "model"], arguments].concat())
 }
 
 #[test]
 fn the_threshold_has_its_rank_and_nothing_else_changes() {
-    let room = room_of(120, plain);
-    let before = weights(&room, "model");
-    let ran = room.verb(
+    let dir = dir_of(120, plain);
+    let before = weights(&dir, "model");
+    let ran = dir.verb(
         "calibrate",
         &["normals", "--false-alarm-rate", "0.05", "--json"],
     );
@@ -106,8 +106,8 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
     let above = (0..120).filter(|&i| score_of(FAINTEST + i) > 0.96).count();
     assert_eq!(record["earlier"]["called_anomalous"], above);
 
-    assert_eq!(weights(&room, "model"), before);
-    let bundle = Bundle::open(&room.at("model")).unwrap();
+    assert_eq!(weights(&dir, "model"), before);
+    let bundle = Bundle::open(&dir.at("model")).unwrap();
     assert_eq!(record["model_id"], bundle.model_id());
     let calibration = bundle.manifest().calibration.clone().unwrap();
     assert_eq!(record["threshold"], calibration.threshold);
@@ -136,11 +136,11 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
     }
-    room.run(&["model", "verify", "model", "--quiet"]).is_fine();
+    dir.run(&["model", "verify", "model", "--quiet"]).is_fine();
 
     // The 117th of the frames: four are at least as strange, and 116 below.
-    room.write("new.png", chequers(126));
-    let judged = room.verb("score", &["--json", "new.png"]);
+    dir.write("new.png", chequers(126));
+    let judged = dir.verb("score", &["--json", "new.png"]);
     let judged = &judged.is_fine().json()[0];
     assert_eq!(judged["pred_label"], "anomalous");
     close(&judged["p_value"], 5.0 / 121.0);
@@ -152,7 +152,7 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
             .unwrap()
             .contains("higher than 96.6 % of 120 normal frames")
     );
-    let info = room.run(&["model", "info", "model"]);
+    let info = dir.run(&["model", "info", "model"]);
     for part in [
         "on 120 frames",
         "false-alarm rate of 0.05",
@@ -165,8 +165,8 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
 
 #[test]
 fn the_rate_of_the_model_is_kept_and_the_result_is_told() {
-    let room = room_of(99, plain);
-    let ran = calibrate(&room, &["normals/*.png", "--quiet"]);
+    let dir = dir_of(99, plain);
+    let ran = calibrate(&dir, &["normals/*.png", "--quiet"]);
     for part in [
         "threshold",
         ", was 0.9600",
@@ -176,7 +176,7 @@ fn the_rate_of_the_model_is_kept_and_the_result_is_told() {
     ] {
         assert!(ran.is_fine().stdout.contains(part), "{}", ran.stdout);
     }
-    let ran = calibrate(&room, &["normals", "--false-alarm-rate", "0.01"]);
+    let ran = calibrate(&dir, &["normals", "--false-alarm-rate", "0.01"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stdout.contains("at most 1.0 %"), "{}", ran.stdout);
     // The same frames as before.
@@ -185,15 +185,15 @@ fn the_rate_of_the_model_is_kept_and_the_result_is_told() {
 
 #[test]
 fn a_model_elsewhere_leaves_the_first_as_it_is() {
-    let room = room_of(40, plain);
-    let before = files(&room, "model");
-    room.verb("calibrate", &["normals", "--out", "new/er/model"])
+    let dir = dir_of(40, plain);
+    let before = files(&dir, "model");
+    dir.verb("calibrate", &["normals", "--out", "new/er/model"])
         .is_fine();
-    assert_eq!(files(&room, "model"), before);
-    assert_eq!(weights(&room, "new/er/model"), weights(&room, "model"));
-    assert_ne!(files(&room, "new/er/model"), before);
-    room.write("other/notes.txt", "mine");
-    room.verb("calibrate", &["normals", "--out", "other"])
+    assert_eq!(files(&dir, "model"), before);
+    assert_eq!(weights(&dir, "new/er/model"), weights(&dir, "model"));
+    assert_ne!(files(&dir, "new/er/model"), before);
+    dir.write("other/notes.txt", "mine");
+    dir.verb("calibrate", &["normals", "--out", "other"])
         .fails_at_once(&["other", "notes.txt"]);
 }
 
@@ -201,42 +201,42 @@ fn a_model_elsewhere_leaves_the_first_as_it_is() {
 fn a_model_without_calibration_gets_one() {
     let mut writer = tiny::writer();
     writer.calibration = None;
-    let room = Room::with_model(writer);
+    let dir = TestDir::with_model(writer);
     for index in 0..100 {
-        room.write(&plain(index), chequers(FAINTEST + index));
+        dir.write(&plain(index), chequers(FAINTEST + index));
     }
-    let ran = room.verb("calibrate", &["normals", "--json"]);
+    let ran = dir.verb("calibrate", &["normals", "--json"]);
     let record = &ran.is_fine().json()[0];
     assert_eq!(record["false_alarm_rate"], 0.01);
     assert_eq!(record["earlier"], Value::Null);
     close(&record["threshold"], score_of(FAINTEST + 99));
-    room.verb("score", &["good.png"]).is_fine();
+    dir.verb("score", &["good.png"]).is_fine();
 
     let mut writer = tiny::writer();
     (writer.calibration, writer.scoring, writer.golden.score) = (None, None, None);
-    let room = Room::with_model(writer);
-    room.verb("calibrate", &["good.png"])
+    let dir = TestDir::with_model(writer);
+    dir.verb("calibrate", &["good.png"])
         .fails_at_once(&["model", "scoring"]);
 }
 
 #[test]
 fn too_few_frames_are_refused_with_the_number_needed() {
-    let room = room_of(98, plain);
-    let before = files(&room, "model");
-    room.verb("calibrate", &["normals", "--false-alarm-rate", "0.01"])
+    let dir = dir_of(98, plain);
+    let before = files(&dir, "model");
+    dir.verb("calibrate", &["normals", "--false-alarm-rate", "0.01"])
         .fails_at_once(&["98 calibration frames", "0.01", "at least 99"]);
     for rate in ["0", "1", "-0.1", "NaN", "2"] {
         let flag = format!("--false-alarm-rate={rate}");
-        room.verb("calibrate", &["normals", &flag])
+        dir.verb("calibrate", &["normals", &flag])
             .fails_at_once(&["false-alarm rate", "above 0 and below 1"]);
     }
     // One of them turns out to be black: 98 are left of 99.
-    room.write("normals/black.png", tiny::png(&black()));
-    room.verb("calibrate", &["normals", "--false-alarm-rate", "0.01"])
+    dir.write("normals/black.png", tiny::png(&black()));
+    dir.verb("calibrate", &["normals", "--false-alarm-rate", "0.01"])
         .fails_at_once(&["98 calibration frames"]);
-    room.verb("calibrate", &["nowhere", "normals"])
+    dir.verb("calibrate", &["nowhere", "normals"])
         .fails_at_once(&["nowhere"]);
-    assert_eq!(files(&room, "model"), before);
+    assert_eq!(files(&dir, "model"), before);
 }
 
 fn black() -> Frame {
@@ -245,12 +245,12 @@ fn black() -> Frame {
 
 #[test]
 fn black_and_torn_frames_are_named_counted_and_left_out() {
-    let room = room_of(30, plain);
-    room.write("normals/black.png", tiny::png(&black()));
+    let dir = dir_of(30, plain);
+    dir.write("normals/black.png", tiny::png(&black()));
     for name in ["a", "b", "c"] {
-        room.write(&format!("normals/torn-{name}.png"), &chequers(50)[..40]);
+        dir.write(&format!("normals/torn-{name}.png"), &chequers(50)[..40]);
     }
-    let ran = calibrate(&room, &["normals", "--json"]);
+    let ran = calibrate(&dir, &["normals", "--json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for name in ["black.png", "torn-a.png", "torn-b.png", "torn-c.png"] {
         assert_eq!(ran.stderr.matches(name).count(), 1, "{}", ran.stderr);
@@ -262,26 +262,26 @@ fn black_and_torn_frames_are_named_counted_and_left_out() {
         json!({"invalid": 1, "unreadable": 3, "rejected": 0, "other_models": 0})
     );
     // 4 of 35 are more than a tenth.
-    let before = files(&room, "model");
-    room.write("normals/torn-d.png", b"");
-    let ran = room.verb("calibrate", &["normals"]);
+    let before = files(&dir, "model");
+    dir.write("normals/torn-d.png", b"");
+    let ran = dir.verb("calibrate", &["normals"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
     assert!(ran.stderr.contains("4 of 35 frames"), "{}", ran.stderr);
-    assert_eq!(files(&room, "model"), before);
+    assert_eq!(files(&dir, "model"), before);
 }
 
 #[test]
 fn a_frame_counts_once_and_copies_are_told() {
-    let room = room_of(20, plain);
-    let ran = calibrate(&room, &["normals", "normals/*.png", "--json"]);
+    let dir = dir_of(20, plain);
+    let ran = calibrate(&dir, &["normals", "normals/*.png", "--json"]);
     assert_eq!(ran.json()[0]["frames"], 20);
     assert!(
         ran.stderr.contains("20 frames named twice"),
         "{}",
         ran.stderr
     );
-    room.write("normals/copy.png", chequers(FAINTEST));
-    let ran = calibrate(&room, &["normals", "--json"]);
+    dir.write("normals/copy.png", chequers(FAINTEST));
+    let ran = calibrate(&dir, &["normals", "--json"]);
     let warning = ran.json()[0]["warnings"][0].as_str().unwrap().to_owned();
     assert!(warning.contains("1 of 21 frames have exactly"), "{warning}");
     assert!(ran.stderr.contains(&warning), "{}", ran.stderr);
@@ -289,12 +289,12 @@ fn a_frame_counts_once_and_copies_are_told() {
 
 #[test]
 fn frames_unlike_the_earlier_ones_are_told() {
-    let room = room_of(60, plain);
-    room.verb("calibrate", &["normals"]).is_fine();
+    let dir = dir_of(60, plain);
+    dir.verb("calibrate", &["normals"]).is_fine();
     for index in 0..60 {
-        room.write(&format!("brighter/{index}.png"), chequers(90 + index));
+        dir.write(&format!("brighter/{index}.png"), chequers(90 + index));
     }
-    let ran = calibrate(&room, &["brighter", "--json"]);
+    let ran = calibrate(&dir, &["brighter", "--json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("look unlike"), "{}", ran.stderr);
     let earlier = &ran.json()[0]["earlier"];
@@ -306,8 +306,8 @@ fn frames_unlike_the_earlier_ones_are_told() {
 #[test]
 fn frames_that_belong_together_count_as_groups() {
     // Forty parts of three frames.
-    let room = room_of(120, |i| format!("normals/part-{}/{}.png", i / 3, i % 3));
-    let ran = room.verb("calibrate", &["normals", "--group-by", "parent", "--json"]);
+    let dir = dir_of(120, |i| format!("normals/part-{}/{}.png", i / 3, i % 3));
+    let ran = dir.verb("calibrate", &["normals", "--group-by", "parent", "--json"]);
     let record = &ran.is_fine().json()[0];
     assert_eq!(
         (&record["frames"], &record["groups"]),
@@ -322,63 +322,63 @@ fn frames_that_belong_together_count_as_groups() {
             .contains("120 held-out normal frames of 40 groups")
     );
     // Two frames of the last group are at least as strange, and none of the others: (1 + 2/3)/41.
-    room.write("new.png", chequers(FAINTEST + 118));
-    let judged = &room.verb("score", &["--json", "new.png"]).json()[0];
+    dir.write("new.png", chequers(FAINTEST + 118));
+    let judged = &dir.verb("score", &["--json", "new.png"]).json()[0];
     close(&judged["p_value"], (1.0 + 2.0 / 3.0) / 41.0);
     assert_eq!(judged["pred_label"], "anomalous");
-    let info = room.run(&["model", "info", "model"]);
+    let info = dir.run(&["model", "info", "model"]);
     assert!(
         info.is_fine().stdout.contains("of 40 groups"),
         "{}",
         info.stdout
     );
 
-    let same = room.verb(
+    let same = dir.verb(
         "calibrate",
         &["normals", "--group-by", "part-([0-9]+)/", "--json"],
     );
     assert_eq!(same.is_fine().json()[0]["threshold"], record["threshold"]);
-    let before = files(&room, "model");
-    room.verb(
+    let before = files(&dir, "model");
+    dir.verb(
         "calibrate",
         &["normals", "--group-by", "parent", "--false-alarm-rate=0.02"],
     )
     .fails_at_once(&["40 groups", "at least 49"]);
-    room.verb("calibrate", &["normals", "--group-by", "tray-(.)"])
+    dir.verb("calibrate", &["normals", "--group-by", "tray-(.)"])
         .fails_at_once(&["normals/part-0/0.png", "tray-(.)"]);
-    room.verb("calibrate", &["normals", "--group-by", "part"])
+    dir.verb("calibrate", &["normals", "--group-by", "part"])
         .fails_at_once(&["part", "0 captures"]);
-    room.verb("calibrate", &["normals", "--group-by", "("])
+    dir.verb("calibrate", &["normals", "--group-by", "("])
         .fails_at_once(&["unclosed group"]);
-    assert_eq!(files(&room, "model"), before);
-    let ran = calibrate(&room, &["normals", "--group-by", "(.*)", "--json"]);
+    assert_eq!(files(&dir, "model"), before);
+    let ran = calibrate(&dir, &["normals", "--group-by", "(.*)", "--json"]);
     assert_eq!(ran.json()[0]["groups"], Value::Null);
     assert!(ran.stderr.contains("stands for itself"), "{}", ran.stderr);
 }
 
 /// The JSON lines of the frames `normals`.
-fn lines(room: &Room) -> Vec<Value> {
-    room.verb("score", &["normals", "--json"]).is_fine().json()
+fn lines(dir: &TestDir) -> Vec<Value> {
+    dir.verb("score", &["normals", "--json"]).is_fine().json()
 }
 
-fn write_lines(room: &Room, name: &str, lines: &[Value]) {
+fn write_lines(dir: &TestDir, name: &str, lines: &[Value]) {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    room.write(name, text);
+    dir.write(name, text);
 }
 
 #[test]
 fn lines_of_a_period_give_what_its_frames_give() {
-    let room = room_of(120, plain);
-    let mut lines = lines(&room);
+    let dir = dir_of(120, plain);
+    let mut lines = lines(&dir);
     let anomalous = lines
         .iter()
         .filter(|line| line["pred_label"] == "anomalous")
         .count();
     assert!(anomalous > 3);
-    write_lines(&room, "all.jsonl", &lines);
+    write_lines(&dir, "all.jsonl", &lines);
     let from = |file: &str, more: &[&str]| {
         let arguments = [&["--from", file, "--out", "new", "--json"], more].concat();
-        room.verb("calibrate", &arguments)
+        dir.verb("calibrate", &arguments)
     };
     // Nobody has said whether the alarms were false.
     from("all.jsonl", &[]).fails_at_once(&[
@@ -388,10 +388,10 @@ fn lines_of_a_period_give_what_its_frames_give() {
         "\"accepted\"",
     ]);
     let whole = from("all.jsonl", &["--all-normal"]).is_fine().json();
-    let scored = room.verb("calibrate", &["normals", "--out", "scored"]);
+    let scored = dir.verb("calibrate", &["normals", "--out", "scored"]);
     scored.is_fine();
     let of = |bundle: &str| {
-        let bundle = Bundle::open(&room.at(bundle)).unwrap();
+        let bundle = Bundle::open(&dir.at(bundle)).unwrap();
         let mut calibration = bundle.manifest().calibration.clone().unwrap();
         calibration.date = None;
         calibration
@@ -402,7 +402,7 @@ fn lines_of_a_period_give_what_its_frames_give() {
     assert_eq!(of("new"), of_frames);
     assert_eq!(whole[0]["reference"], Value::Null);
     let loud = calibrate(
-        &room,
+        &dir,
         &["--from", "all.jsonl", "--all-normal", "--out", "new"],
     );
     assert!(
@@ -428,7 +428,7 @@ fn lines_of_a_period_give_what_its_frames_give() {
         }
     }
     lines[0]["accepted"] = json!(false);
-    write_lines(&room, "seen.jsonl", &lines);
+    write_lines(&dir, "seen.jsonl", &lines);
     let seen = from("seen.jsonl", &[]).is_fine().json();
     assert_eq!(seen[0]["frames"], 120 - 1 - anomalous + 2);
     assert_eq!(seen[0]["left_out"]["rejected"], 1 + anomalous - 2);
@@ -439,8 +439,8 @@ fn lines_of_a_period_give_what_its_frames_give() {
     assert_eq!(lines.len(), 113);
     lines.extend(lines.clone());
     lines.extend(lines[..2].to_vec());
-    write_lines(&room, "cut.jsonl", &lines);
-    let ran = calibrate(&room, &["--from", "cut.jsonl", "--json", "--out", "new"]);
+    write_lines(&dir, "cut.jsonl", &lines);
+    let ran = calibrate(&dir, &["--from", "cut.jsonl", "--json", "--out", "new"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
         ran.stderr
@@ -452,22 +452,27 @@ fn lines_of_a_period_give_what_its_frames_give() {
 
 #[test]
 fn hostile_lines() {
-    let room = room_of(30, plain);
-    let before = files(&room, "model");
-    let good = lines(&room);
-    let from = |room: &Room| room.verb("calibrate", &["--from", "l.jsonl", "--all-normal"]);
+    let dir = dir_of(30, plain);
+    let before = files(&dir, "model");
+    let good = lines(&dir);
+    let from = |dir: &TestDir| dir.verb("calibrate", &["--from", "l.jsonl", "--all-normal"]);
     // Other models.
     let mut others = good.clone();
     for line in &mut others {
         line["model_id"] = json!("other-01234567");
     }
-    write_lines(&room, "l.jsonl", &others);
-    from(&room).fails_at_once(&["no normal frame of tiny-", "30 of other models"]);
-    room.write("l.jsonl", "");
-    from(&room).fails_at_once(&["no normal frame"]);
-    room.verb("calibrate", &["--from", "none.jsonl"])
+    write_lines(&dir, "l.jsonl", &others);
+    from(&dir).fails_at_once(&["no normal frame of tiny-", "30 of other models"]);
+    dir.write("l.jsonl", "");
+    from(&dir).fails_at_once(&["no normal frame"]);
+    // As PowerShell writes it.
+    let marked = good.iter().map(|line| format!("{line}\r\n"));
+    dir.write("l.jsonl", format!("\u{feff}{}", marked.collect::<String>()));
+    let arguments = ["--from", "l.jsonl", "--all-normal", "--out", "marked"];
+    dir.verb("calibrate", &arguments).is_fine();
+    dir.verb("calibrate", &["--from", "none.jsonl"])
         .fails_at_once(&["none.jsonl", "cannot read"]);
-    room.verb("calibrate", &["--from", "normals"])
+    dir.verb("calibrate", &["--from", "normals"])
         .fails_at_once(&["normals", "cannot read"]);
 
     // Up to a tenth of the lines may be broken, and each is named.
@@ -493,9 +498,9 @@ fn hostile_lines() {
     for broken in &breaks {
         let mut some = text.clone();
         some[7] = broken.clone();
-        room.write("l.jsonl", some.join("\n"));
+        dir.write("l.jsonl", some.join("\n"));
         let arguments = ["--from", "l.jsonl", "--all-normal", "--out", "new"];
-        let ran = room.verb("calibrate", &arguments);
+        let ran = dir.verb("calibrate", &arguments);
         assert_eq!(ran.code, Some(0), "{broken:.80}: {ran:?}");
         assert!(
             ran.stderr.starts_with("edge-vae: l.jsonl:8: "),
@@ -505,16 +510,16 @@ fn hostile_lines() {
         assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
         assert!(ran.stdout.contains("on 29 held-out"), "{}", ran.stdout);
     }
-    room.write("l.jsonl", [&text[..], &breaks[..4]].concat().join("\n"));
-    let ran = from(&room);
+    dir.write("l.jsonl", [&text[..], &breaks[..4]].concat().join("\n"));
+    let ran = from(&dir);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     assert!(ran.stderr.contains("4 of 34 lines"), "{}", ran.stderr);
     // Not every one of many is named.
-    room.write("l.jsonl", "x\n".repeat(5000));
-    let ran = from(&room);
+    dir.write("l.jsonl", "x\n".repeat(5000));
+    let ran = from(&dir);
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.lines().count() < 30, "{}", ran.stderr);
-    assert_eq!(files(&room, "model"), before);
+    assert_eq!(files(&dir, "model"), before);
 }
 
 /// A mask of the tiny model's size, white where asked.
@@ -528,28 +533,28 @@ fn mask(white: impl Fn(usize) -> bool) -> Vec<u8> {
 
 #[test]
 fn a_mask_is_added_to_a_model_and_calibrated_with() {
-    let room = room_of(120, plain);
-    room.write("roi.png", mask(tiny::is_inside));
-    let before = files(&room, "model");
+    let dir = dir_of(120, plain);
+    dir.write("roi.png", mask(tiny::is_inside));
+    let before = files(&dir, "model");
     let judged = |model: &str| {
-        let ran = room.run(&["score", "--quiet", "--json", "--model", model, "bad.png"]);
+        let ran = dir.run(&["score", "--quiet", "--json", "--model", model, "bad.png"]);
         ran.is_fine().json()[0]["pred_label"].clone()
     };
     // Its bright spot lies where the mask will be black.
     assert_eq!(judged("model"), "anomalous");
     let arguments = ["normals", "--mask", "roi.png", "--out", "masked", "--json"];
-    let ran = room.verb("calibrate", &arguments);
+    let ran = dir.verb("calibrate", &arguments);
     let record = &ran.is_fine().json()[0];
-    assert_eq!(files(&room, "model"), before);
+    assert_eq!(files(&dir, "model"), before);
     assert_eq!(judged("masked"), "normal");
     // The rate of the model, and nothing else of a calibration of other scores.
     assert_eq!(record["false_alarm_rate"], 0.05);
     assert_eq!(record["earlier"], Value::Null);
     close(&record["threshold"], score_of(FAINTEST + 114));
 
-    let masked = Bundle::open(&room.at("masked")).unwrap();
+    let masked = Bundle::open(&dir.at("masked")).unwrap();
     assert_eq!(masked.file("mask.png"), Some(&mask(tiny::is_inside)[..]));
-    let without = Bundle::open(&room.at("model")).unwrap();
+    let without = Bundle::open(&dir.at("model")).unwrap();
     assert_ne!(masked.model_id(), without.model_id());
     for name in [
         "encoder.onnx",
@@ -567,12 +572,11 @@ fn a_mask_is_added_to_a_model_and_calibrated_with() {
     for (found, expected) in pairs.chain(found.anomaly_map.iter().zip(&expected.anomaly_map)) {
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
     }
-    room.run(&["model", "verify", "masked", "--quiet"])
-        .is_fine();
+    dir.run(&["model", "verify", "masked", "--quiet"]).is_fine();
 
     // In the model's own folder, and a smaller mask in the place of one.
-    room.write("small.png", mask(|x| x < 2));
-    room.run(&[
+    dir.write("small.png", mask(|x| x < 2));
+    dir.run(&[
         "calibrate",
         "--quiet",
         "--model",
@@ -582,42 +586,41 @@ fn a_mask_is_added_to_a_model_and_calibrated_with() {
         "small.png",
     ])
     .is_fine();
-    let smaller = Bundle::open(&room.at("masked")).unwrap();
+    let smaller = Bundle::open(&dir.at("masked")).unwrap();
     assert_eq!(smaller.file("mask.png"), Some(&mask(|x| x < 2)[..]));
     assert_ne!(smaller.model_id(), masked.model_id());
-    room.run(&["model", "verify", "masked", "--quiet"])
-        .is_fine();
+    dir.run(&["model", "verify", "masked", "--quiet"]).is_fine();
 }
 
 #[test]
 fn masks_that_a_model_cannot_take_are_refused() {
-    let room = Room::with_model(tiny::masked());
+    let dir = TestDir::with_model(tiny::masked());
     for index in 0..20 {
-        room.write(&plain(index), chequers(FAINTEST + index));
+        dir.write(&plain(index), chequers(FAINTEST + index));
     }
-    room.write("wider.png", mask(|x| x < 5));
-    room.write("black.png", mask(|_| false));
-    let before = files(&room, "model");
-    let with = |mask: &str| room.verb("calibrate", &["normals", "--mask", mask]);
+    dir.write("wider.png", mask(|x| x < 5));
+    dir.write("black.png", mask(|_| false));
+    let before = files(&dir, "model");
+    let with = |mask: &str| dir.verb("calibrate", &["normals", "--mask", mask]);
     with("wider.png").fails_at_once(&["wider.png", "learned nothing"]);
     with("black.png").fails_at_once(&["black.png", "black all over"]);
     with("normals/000.png").fails_at_once(&["normals/000.png", "is no mask"]);
     with("none.png").fails_at_once(&["none.png", "cannot read"]);
-    room.verb("calibrate", &["--from", "l.jsonl", "--mask", "wider.png"])
+    dir.verb("calibrate", &["--from", "l.jsonl", "--mask", "wider.png"])
         .fails_at_once(&["--mask"]);
-    room.write("model/notes.txt", "mine");
+    dir.write("model/notes.txt", "mine");
     with("wider.png").fails_at_once(&["model", "notes.txt"]);
-    fs::remove_file(room.at("model/notes.txt")).unwrap();
-    assert_eq!(files(&room, "model"), before);
+    fs::remove_file(dir.at("model/notes.txt")).unwrap();
+    assert_eq!(files(&dir, "model"), before);
 }
 
 #[test]
 fn flags_that_contradict_each_other() {
-    let room = Room::new();
-    room.verb("calibrate", &[]).fails_at_once(&["NORMALS"]);
-    room.verb("calibrate", &["good.png", "--from", "l.jsonl"])
+    let dir = TestDir::new();
+    dir.verb("calibrate", &[]).fails_at_once(&["NORMALS"]);
+    dir.verb("calibrate", &["good.png", "--from", "l.jsonl"])
         .fails_at_once(&["--from"]);
-    room.verb("calibrate", &["good.png", "--all-normal"])
+    dir.verb("calibrate", &["good.png", "--all-normal"])
         .fails_at_once(&["--from"]);
 }
 
@@ -627,14 +630,14 @@ fn a_model_that_does_not_prove_itself_is_not_calibrated() {
     writer
         .files
         .insert("decoder.onnx".into(), tiny::decoder(0.2));
-    let room = Room::with_model(writer);
+    let dir = TestDir::with_model(writer);
     for index in 0..20 {
-        room.write(&plain(index), chequers(FAINTEST + index));
+        dir.write(&plain(index), chequers(FAINTEST + index));
     }
-    let before = files(&room, "model");
-    room.verb("calibrate", &["normals"])
+    let before = files(&dir, "model");
+    dir.verb("calibrate", &["normals"])
         .fails_at_once(&["model", "golden frame"]);
-    assert_eq!(files(&room, "model"), before);
+    assert_eq!(files(&dir, "model"), before);
 }
 
 #[cfg(target_os = "linux")]
@@ -649,10 +652,10 @@ fn a_full_or_read_only_disk_leaves_the_model_as_it_was() {
         }
     }
 
-    let room = room_of(40, plain);
-    room.verb("calibrate", &["normals", "--out", "/proc/self/m"])
+    let dir = dir_of(40, plain);
+    dir.verb("calibrate", &["normals", "--out", "/proc/self/m"])
         .fails_at_once(&["/proc/self", "cannot write"]);
-    let disk = room.at("disk");
+    let disk = dir.at("disk");
     fs::create_dir(&disk).unwrap();
     let mount = |options: &str| {
         Command::new("mount")
@@ -668,31 +671,31 @@ fn a_full_or_read_only_disk_leaves_the_model_as_it_was() {
     }
     let _mount = Mount(disk.clone());
     fs::create_dir(disk.join("model")).unwrap();
-    for (name, bytes) in files(&room, "model") {
+    for (name, bytes) in files(&dir, "model") {
         fs::write(disk.join("model").join(name), bytes).unwrap();
     }
-    let before = files(&room, "disk/model");
+    let before = files(&dir, "disk/model");
     let _ = fs::write(disk.join("filler"), vec![0_u8; 64 << 10]);
     let full = ["calibrate", "--quiet", "--model", "disk/model", "normals"];
-    room.run(&full)
+    dir.run(&full)
         .fails_at_once(&["disk/model/manifest.toml", "No space left"]);
-    assert_eq!(files(&room, "disk/model"), before);
+    assert_eq!(files(&dir, "disk/model"), before);
     fs::remove_file(disk.join("filler")).unwrap();
     assert!(mount("remount,ro"));
-    room.run(&full)
+    dir.run(&full)
         .fails_at_once(&["disk/model", "cannot write into the folder"]);
-    assert_eq!(files(&room, "disk/model"), before);
+    assert_eq!(files(&dir, "disk/model"), before);
 }
 
 #[test]
 fn the_surface_model_is_calibrated_on_fresh_frames() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface");
-    fs::create_dir(room.at("surface")).unwrap();
+    fs::create_dir(dir.at("surface")).unwrap();
     for entry in fs::read_dir(shipped).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap();
-        fs::copy(&path, room.at("surface").join(name)).unwrap();
+        fs::copy(&path, dir.at("surface").join(name)).unwrap();
     }
     for index in 0..99 {
         let frame = surface_frame(2026, index, &SurfaceSettings::default()).unwrap();
@@ -701,9 +704,9 @@ fn the_surface_model_is_calibrated_on_fresh_frames() {
             .picture
             .write_to(&mut png, image::ImageFormat::Png)
             .unwrap();
-        room.write(&format!("fresh/{index}.png"), png.into_inner());
+        dir.write(&format!("fresh/{index}.png"), png.into_inner());
     }
-    let ran = room.run(&[
+    let ran = dir.run(&[
         "calibrate",
         "--model",
         "surface",
@@ -720,6 +723,6 @@ fn the_surface_model_is_calibrated_on_fresh_frames() {
         record["earlier"]["called_anomalous"].as_u64() <= Some(5),
         "{record}"
     );
-    room.run(&["model", "verify", "surface", "--quiet"])
+    dir.run(&["model", "verify", "surface", "--quiet"])
         .is_fine();
 }

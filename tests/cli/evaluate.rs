@@ -13,7 +13,7 @@ use ndarray_npy::ReadNpyExt;
 use serde_json::Value;
 
 use crate::{
-    room::{Ran, Room},
+    test_dir::{Ran, TestDir},
     tiny,
 };
 
@@ -29,15 +29,15 @@ fn mask(set: bool) -> Vec<u8> {
 }
 
 /// `data` with three normal frames and three of two kinds of defects, one of them without a spot.
-fn data_set(room: &Room) {
+fn data_set(dir: &TestDir) {
     for name in ["1", "2", "3"] {
-        room.frame(&format!("data/test/good/{name}.png"), None);
+        dir.frame(&format!("data/test/good/{name}.png"), None);
     }
-    room.frame("data/test/spot/1.png", Some((5, 2)));
-    room.frame("data/test/spot/2.png", None);
-    room.frame("data/test/dust/1.png", Some((5, 2)));
+    dir.frame("data/test/spot/1.png", Some((5, 2)));
+    dir.frame("data/test/spot/2.png", None);
+    dir.frame("data/test/dust/1.png", Some((5, 2)));
     for name in ["spot/1", "spot/2", "dust/1"] {
-        room.write(&format!("data/ground_truth/{name}_mask.png"), mask(true));
+        dir.write(&format!("data/ground_truth/{name}_mask.png"), mask(true));
     }
 }
 
@@ -74,10 +74,10 @@ const METRICS: [&str; 7] = [
 
 #[test]
 fn the_json_has_the_metrics_of_scores_and_maps() {
-    let room = Room::new();
-    data_set(&room);
+    let dir = TestDir::new();
+    data_set(&dir);
     let record = only(
-        room.verb("evaluate", &["data", "--json", "--seed", "3"])
+        dir.verb("evaluate", &["data", "--json", "--seed", "3"])
             .is_fine(),
     );
     for key in METRICS {
@@ -99,7 +99,7 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
     }
 
     // The same from the scores and maps of `score`.
-    let scored = room.verb("score", &["--json", "data/test", "--map", "maps"]);
+    let scored = dir.verb("score", &["--json", "data/test", "--map", "maps"]);
     let (mut normal, mut defective) = (Vec::new(), Vec::new());
     let (mut background, mut inside) = (Vec::new(), Vec::new());
     for line in scored.is_fine().json() {
@@ -107,7 +107,7 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
         let good = path.contains("good");
         let side = if good { &mut normal } else { &mut defective };
         side.push(line["pred_score"].as_f64().unwrap());
-        let map = room.at(line["map"]["npy"].as_str().unwrap());
+        let map = dir.at(line["map"]["npy"].as_str().unwrap());
         let map = Array2::<f32>::read_npy(std::fs::File::open(map).unwrap()).unwrap();
         for ((y, x), &value) in map.indexed_iter() {
             let set = !good && (8..12).contains(&y) && (20..24).contains(&x);
@@ -140,7 +140,7 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
     assert_eq!(record["misses"]["frames"], 3);
     assert_eq!(record["by_kind"]["spot"]["misses"]["rate"], 0.5);
     assert_eq!(record["false_alarms"]["count"], 0);
-    assert_eq!(record["false_alarms"]["promised_inside"], true);
+    assert_eq!(record["false_alarms"]["target_inside"], true);
     // 1 − 0.025^(1/3): Clopper and Pearson for none of three.
     let upper = record["false_alarms"]["interval"][1].as_f64().unwrap();
     assert!(
@@ -151,10 +151,10 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
 
 #[test]
 fn the_seed_decides_and_no_resamples_mean_no_intervals() {
-    let room = Room::new();
-    data_set(&room);
+    let dir = TestDir::new();
+    data_set(&dir);
     let run = |flags: &[&str]| {
-        let ran = room.verb(
+        let ran = dir.verb(
             "evaluate",
             &[&["data", "--json", "--bootstrap", "50"], flags].concat(),
         );
@@ -166,7 +166,7 @@ fn the_seed_decides_and_no_resamples_mean_no_intervals() {
     let limited = run(&["--limit", "4", "--seed", "1"]);
     assert_eq!(limited["counts"]["frames"], 4);
     assert_eq!(limited, run(&["--limit", "4", "--seed", "1"]));
-    let ran = room.verb("evaluate", &["data", "--json", "--bootstrap", "0"]);
+    let ran = dir.verb("evaluate", &["data", "--json", "--bootstrap", "0"]);
     let record = only(ran.is_fine());
     assert!(keys(&record["intervals"]).is_empty());
     assert_eq!(
@@ -181,15 +181,15 @@ fn the_seed_decides_and_no_resamples_mean_no_intervals() {
 
 #[test]
 fn the_table_says_the_same_for_people() {
-    let room = Room::new();
-    data_set(&room);
-    let ran = room.verb("evaluate", &["data"]);
+    let dir = TestDir::new();
+    data_set(&dir);
+    let ran = dir.verb("evaluate", &["data"]);
     let text = &ran.is_fine().stdout;
     for part in [
         " on data: 3 normal, 3 with a defect",
         "image AUROC",
         "AUPRO 30 %",
-        "false alarms  0 of 3 = 0.0 % (0.0–70.8 %); the promised rate lies inside",
+        "false alarms  0 of 3 = 0.0 % (0.0–70.8 %); the target rate lies inside",
         "misses        1 of 3 = 33.3 % (0.8–90.6 %)",
         "3 regions, compared in the frame's size",
     ] {
@@ -200,24 +200,24 @@ fn the_table_says_the_same_for_people() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_named_and_counted() {
-    let room = Room::new();
-    data_set(&room);
+fn what_cannot_be_scored_is_named_and_counted() {
+    let dir = TestDir::new();
+    data_set(&dir);
     let black = Frame::from_u8(32, 32, PixelFormat::Gray8, vec![0; 1024], "black").unwrap();
-    room.write("data/test/good/black.png", tiny::png(&black));
-    room.write(
+    dir.write("data/test/good/black.png", tiny::png(&black));
+    dir.write(
         "data/test/spot/torn.png",
         &tiny::png(&tiny::frame(4, None))[..60],
     );
-    room.frame("data/test/dust/2.png", Some((1, 1)));
-    room.frame("data/test/dust/3.png", Some((5, 2)));
-    room.frame("data/test/dust/4.png", Some((5, 2)));
-    room.write(
+    dir.frame("data/test/dust/2.png", Some((1, 1)));
+    dir.frame("data/test/dust/3.png", Some((5, 2)));
+    dir.frame("data/test/dust/4.png", Some((5, 2)));
+    dir.write(
         "data/ground_truth/dust/3.png",
         tiny::png(&tiny::frame(1, None)),
     );
-    room.write("data/ground_truth/dust/4_mask.png", mask(false));
-    let ran = room.run(&["evaluate", "--model", "model", "data", "--json"]);
+    dir.write("data/ground_truth/dust/4_mask.png", mask(false));
+    let ran = dir.run(&["evaluate", "--model", "model", "data", "--json"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     for line in [
         "test/good/black.png: the frame is black",
@@ -236,7 +236,7 @@ fn what_cannot_be_judged_is_named_and_counted() {
     let record = only(&ran);
     let counts = &record["counts"];
     assert_eq!(
-        (&counts["frames"], &counts["judged"]),
+        (&counts["frames"], &counts["scored"]),
         (&11.into(), &9.into())
     );
     assert_eq!(
@@ -261,7 +261,7 @@ fn what_cannot_be_judged_is_named_and_counted() {
     // Three normal frames, three with usable masks, and the one with an empty mask.
     assert_eq!(record["pixels"]["regions"], 3);
     assert_eq!(record["pixels"]["background"], 7 * 1024 - 3 * 16);
-    let ran = room.verb("evaluate", &["data"]);
+    let ran = dir.verb("evaluate", &["data"]);
     assert!(
         ran.stdout.contains("1 frame invalid") && ran.stdout.contains("1 frame without a mask")
     );
@@ -269,12 +269,12 @@ fn what_cannot_be_judged_is_named_and_counted() {
 
 #[test]
 fn without_masks_there_are_no_pixel_metrics_and_without_defects_no_others() {
-    let room = Room::new();
+    let dir = TestDir::new();
     for (name, spot) in [("good/1", None), ("good/2", None), ("odd/1", Some((5, 2)))] {
-        room.frame(&format!("plain/{name}.png"), spot);
+        dir.frame(&format!("plain/{name}.png"), spot);
     }
-    room.frame("normal/good/1.png", None);
-    let record = only(room.verb("evaluate", &["plain", "--json"]).is_fine());
+    dir.frame("normal/good/1.png", None);
+    let record = only(dir.verb("evaluate", &["plain", "--json"]).is_fine());
     assert_eq!(number(&record, "image_AUROC"), 1.0);
     assert!(
         keys(&record).iter().all(|key| !key.starts_with("pixel")),
@@ -287,7 +287,7 @@ fn without_masks_there_are_no_pixel_metrics_and_without_defects_no_others() {
     );
 
     let record = only(
-        room.verb("evaluate", &["normal", "--json", "--html", "r.html"])
+        dir.verb("evaluate", &["normal", "--json", "--html", "r.html"])
             .is_fine(),
     );
     assert!(record["image_AUROC"].is_null() && record["image_AP"].is_null());
@@ -298,7 +298,7 @@ fn without_masks_there_are_no_pixel_metrics_and_without_defects_no_others() {
 
 #[test]
 fn idx_files_have_a_normal_class() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let idx = |magic: u8, sizes: &[u32], values: &[u8]| {
         let mut bytes = vec![0, 0, 8, magic];
         sizes
@@ -315,32 +315,32 @@ fn idx_files_have_a_normal_class() {
         })
         .collect();
     for part in ["train", "t10k"] {
-        room.write(
+        dir.write(
             &format!("idx/{part}-images-idx3-ubyte"),
             idx(3, &[4, 8, 8], &pictures),
         );
-        room.write(
+        dir.write(
             &format!("idx/{part}-labels-idx1-ubyte"),
             idx(1, &[4], &[7, 2, 7, 9]),
         );
     }
     let record = only(
-        room.verb("evaluate", &["idx", "--class", "7", "--json"])
+        dir.verb("evaluate", &["idx", "--class", "7", "--json"])
             .is_fine(),
     );
     assert_eq!(record["counts"]["normal"], 2);
     assert_eq!(keys(&record["by_kind"]), ["class-2", "class-9"]);
     assert_eq!(number(&record, "image_AUROC"), 1.0);
-    room.verb("evaluate", &["idx", "--class", "3"])
+    dir.verb("evaluate", &["idx", "--class", "3"])
         .fails_at_once(&["label 3"]);
 }
 
 #[test]
 fn a_wrong_command_line_is_told_before_any_work() {
-    let room = Room::new();
-    room.frame("loose/1.png", None);
-    room.frame("data/test/good/1.png", None);
-    room.write("in-the-way", "x");
+    let dir = TestDir::new();
+    dir.frame("loose/1.png", None);
+    dir.frame("data/test/good/1.png", None);
+    dir.write("in-the-way", "x");
     for (arguments, words) in [
         (&["loose"][..], &["no test/ and no good/"][..]),
         (&["none"], &["none"]),
@@ -349,19 +349,19 @@ fn a_wrong_command_line_is_told_before_any_work() {
         (&["data", "--limit", "0"], &["--limit"]),
         (&["data", "--pixels", "both"], &["both"]),
     ] {
-        room.verb("evaluate", arguments).fails_at_once(words);
+        dir.verb("evaluate", arguments).fails_at_once(words);
     }
-    room.write("black/test/good/1.png", {
+    dir.write("black/test/good/1.png", {
         let black = Frame::from_u8(8, 8, PixelFormat::Gray8, vec![0; 64], "black").unwrap();
         tiny::png(&black)
     });
-    room.verb("evaluate", &["black"])
-        .fails(&["none of 1 frame could be judged"]);
+    dir.verb("evaluate", &["black"])
+        .fails(&["none of 1 frame could be scored"]);
 }
 
 #[test]
 fn the_page_needs_nothing_beside_itself() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let settings = SurfaceSettings {
         width: 96,
         height: 96,
@@ -372,16 +372,16 @@ fn the_page_needs_nothing_beside_itself() {
         test_good: 4,
         per_kind: 1,
     };
-    write_dataset(&room.at("drawn"), &settings, 3, &counts, &mut |_, _| {}).unwrap();
+    write_dataset(&dir.at("drawn"), &settings, 3, &counts, &mut |_, _| {}).unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface");
     let model = model.to_str().unwrap();
     let flags = ["--html", "report", "--json", "--bootstrap", "20", "--quiet"];
-    let ran = room.run(&[&["evaluate", "--model", model, "drawn"][..], &flags].concat());
+    let ran = dir.run(&[&["evaluate", "--model", model, "drawn"][..], &flags].concat());
     let record = only(ran.is_fine());
-    assert_eq!(record["counts"]["judged"], 11);
+    assert_eq!(record["counts"]["scored"], 11);
     assert_eq!(keys(&record["by_kind"]).len(), 7);
-    assert_eq!(room.files("report"), ["index.html"]);
-    let page = std::fs::read_to_string(room.at("report/index.html")).unwrap();
+    assert_eq!(dir.files("report"), ["index.html"]);
+    let page = std::fs::read_to_string(dir.at("report/index.html")).unwrap();
     for part in [
         "prefers-color-scheme: dark",
         "<svg",

@@ -1,12 +1,12 @@
 //! Flags, help, completions and manual pages.
 
-use crate::room::Room;
+use crate::test_dir::TestDir;
 
 #[test]
 fn wrong_values_are_one_line_with_what_is_possible() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let refused = |arguments: &[&str], words: &[&str]| {
-        room.run(arguments)
+        dir.run(arguments)
             .fails_at_once(&[words, &["--help"]].concat());
     };
     refused(
@@ -41,8 +41,8 @@ fn wrong_values_are_one_line_with_what_is_possible() {
 
 #[test]
 fn a_device_that_is_not_there_is_never_replaced_in_silence() {
-    let room = Room::new();
-    room.verb(
+    let dir = TestDir::new();
+    dir.verb(
         "score",
         &["good.png", "--backend", "tract", "--device", "cuda"],
     )
@@ -52,7 +52,7 @@ fn a_device_that_is_not_there_is_never_replaced_in_silence() {
         return;
     }
     for device in ["cuda", "tensorrt"] {
-        let ran = room.verb("score", &["good.png", "--device", device]);
+        let ran = dir.verb("score", &["good.png", "--device", device]);
         ran.fails_at_once(&[]);
         let says = ran.stderr.to_lowercase();
         assert!(
@@ -64,8 +64,8 @@ fn a_device_that_is_not_there_is_never_replaced_in_silence() {
 
 #[test]
 fn a_missing_library_is_named() {
-    let room = Room::new();
-    room.verb(
+    let dir = TestDir::new();
+    dir.verb(
         "score",
         &[
             "good.png",
@@ -76,8 +76,8 @@ fn a_missing_library_is_named() {
         ],
     )
     .fails_at_once(&["no/libonnxruntime.so"]);
-    room.write("libonnxruntime.so", "not a library");
-    room.verb(
+    dir.write("libonnxruntime.so", "not a library");
+    dir.verb(
         "score",
         &[
             "good.png",
@@ -92,7 +92,7 @@ fn a_missing_library_is_named() {
 
 #[test]
 fn every_verb_has_help_with_examples() {
-    let room = Room::new();
+    let dir = TestDir::new();
     for verb in [
         "score",
         "reconstruct",
@@ -102,15 +102,15 @@ fn every_verb_has_help_with_examples() {
         "interpolate",
         "likelihood",
     ] {
-        let ran = room.run(&[verb, "--help"]);
+        let ran = dir.run(&[verb, "--help"]);
         assert!(ran.is_fine().stdout.contains("Example"), "{verb}");
     }
     for verb in ["info", "verify"] {
-        let ran = room.run(&["model", verb, "--help"]);
+        let ran = dir.run(&["model", verb, "--help"]);
         assert!(ran.is_fine().stdout.contains("Example"), "{verb}");
     }
     assert!(
-        room.run(&["--version"])
+        dir.run(&["--version"])
             .is_fine()
             .stdout
             .starts_with("edge-vae 0.")
@@ -119,13 +119,13 @@ fn every_verb_has_help_with_examples() {
 
 #[test]
 fn completions_and_manual_pages_are_made() {
-    let room = Room::new();
+    let dir = TestDir::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let ran = room.run(&["completions", shell]);
+        let ran = dir.run(&["completions", shell]);
         assert!(ran.is_fine().stdout.contains("likelihood"), "{shell}");
     }
-    room.run(&["man", "--out", "pages"]).is_fine();
-    let pages = room.files("pages");
+    dir.run(&["man", "--out", "pages"]).is_fine();
+    let pages = dir.files("pages");
     for page in ["edge-vae.1", "edge-vae-score.1", "edge-vae-model-verify.1"] {
         assert!(pages.iter().any(|found| found == page), "{page}: {pages:?}");
     }
@@ -133,15 +133,15 @@ fn completions_and_manual_pages_are_made() {
 
 #[test]
 fn no_engine_that_was_asked_for_is_dropped() {
-    let room = Room::new();
+    let dir = TestDir::new();
     for flags in [["--device", "cuda"], ["--backend", "ort"]] {
-        room.run(&[&["model", "verify", "model", "--all-engines"], &flags[..]].concat())
+        dir.run(&[&["model", "verify", "model", "--all-engines"], &flags[..]].concat())
             .fails_at_once(&["--all-engines", flags[0], "`edge-vae model verify --help`"]);
     }
     // To name a library is to ask for it.
     for device in ["auto", "cpu"] {
         let library = ["--ort-library", "no/libonnxruntime.so"];
-        room.verb(
+        dir.verb(
             "score",
             &[&["good.png", "--device", device], &library[..]].concat(),
         )
@@ -149,11 +149,11 @@ fn no_engine_that_was_asked_for_is_dropped() {
     }
     let said = |extra: &[&str], variable: Option<&str>| {
         let mut command =
-            room.command(&[&["score", "--model", "model", "good.png"], extra].concat());
+            dir.command(&[&["score", "--model", "model", "good.png"], extra].concat());
         if let Some(library) = variable {
             command.env("ORT_DYLIB_PATH", library);
         }
-        let ran = crate::room::Ran::of(command.output().unwrap());
+        let ran = crate::test_dir::Ran::of(command.output().unwrap());
         assert_eq!(ran.code, Some(0), "{ran:?}");
         ran.stderr
     };
@@ -161,6 +161,6 @@ fn no_engine_that_was_asked_for_is_dropped() {
     assert!(said(&tract, None).contains("does not use named.so"));
     assert!(said(&[], Some("no/named.so")).contains("no/named.so"));
     assert!(!said(&[], Some("")).contains("ONNX Runtime"));
-    room.write("named.so", "not a library");
+    dir.write("named.so", "not a library");
     assert!(said(&[], Some("named.so")).contains("named.so"));
 }

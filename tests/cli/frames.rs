@@ -1,17 +1,17 @@
 //! Frames that can't be judged: one line, which names the file.
 
 use crate::{
-    room::{Room, picture},
+    test_dir::{TestDir, picture},
     tiny,
 };
 
 #[track_caller]
 fn refused(name: &str, bytes: &[u8], words: &[&str]) {
-    let room = Room::new();
-    room.write(name, bytes);
-    room.verb("score", &[name, "--overlay", "seen", "--map", "maps"])
+    let dir = TestDir::new();
+    dir.write(name, bytes);
+    dir.verb("score", &[name, "--overlay", "seen", "--map", "maps"])
         .fails_at_once(&[&[name], words].concat());
-    assert_eq!(room.files("seen").len() + room.files("maps").len(), 0);
+    assert_eq!(dir.files("seen").len() + dir.files("maps").len(), 0);
 }
 
 fn good() -> Vec<u8> {
@@ -20,10 +20,10 @@ fn good() -> Vec<u8> {
 
 #[test]
 fn missing() {
-    let room = Room::new();
-    room.verb("score", &["none.png"])
+    let dir = TestDir::new();
+    dir.verb("score", &["none.png"])
         .fails_at_once(&["none.png", "no such file"]);
-    room.verb("score", &["none*.png"])
+    dir.verb("score", &["none*.png"])
         .fails_at_once(&["none*.png", "matches no picture"]);
 }
 
@@ -63,20 +63,20 @@ fn wrongly_named() {
 
 #[test]
 fn a_folder_named_like_a_frame() {
-    let room = Room::new();
-    std::fs::create_dir(room.at("folder.png")).unwrap();
-    room.verb("score", &["folder.png"])
+    let dir = TestDir::new();
+    std::fs::create_dir(dir.at("folder.png")).unwrap();
+    dir.verb("score", &["folder.png"])
         .fails_at_once(&["folder.png", "no pictures"]);
 }
 
 #[test]
 fn a_folder_without_pictures() {
-    let room = Room::new();
-    room.write("texts/a.txt", "a");
-    room.verb("score", &["texts"])
+    let dir = TestDir::new();
+    dir.write("texts/a.txt", "a");
+    dir.verb("score", &["texts"])
         .fails_at_once(&["texts", "no pictures"]);
     // The others are judged all the same.
-    let ran = room.verb("score", &["texts", "good.png"]);
+    let ran = dir.verb("score", &["texts", "good.png"]);
     assert_eq!(ran.fails(&["texts"]).stdout.lines().count(), 1);
 }
 
@@ -109,11 +109,11 @@ fn samples_of_floating_point() {
 #[test]
 fn a_name_that_is_not_utf8() {
     use std::os::unix::ffi::OsStrExt;
-    let room = Room::new();
+    let dir = TestDir::new();
     let name = std::ffi::OsStr::from_bytes(b"fr\xff.png");
-    std::fs::write(room.at("").join(name), good()).unwrap();
-    let mut command = room.command(&["score", "--model", "model", "--quiet", "--json"]);
-    let ran = crate::room::Ran::of(command.arg(name).output().unwrap());
+    std::fs::write(dir.at("").join(name), good()).unwrap();
+    let mut command = dir.command(&["score", "--model", "model", "--quiet", "--json"]);
+    let ran = crate::test_dir::Ran::of(command.arg(name).output().unwrap());
     assert_eq!(ran.is_fine().json()[0]["path"], "fr\u{fffd}.png");
 }
 
@@ -121,15 +121,25 @@ fn a_name_that_is_not_utf8() {
 #[test]
 fn a_link_that_leads_nowhere_costs_no_other_frame() {
     use std::os::unix::fs::symlink;
-    let room = Room::new();
-    room.frame("set/deep/a.png", None);
-    symlink("nowhere.png", room.at("set/gone.png")).unwrap();
-    symlink("nowhere", room.at("set/notes")).unwrap();
-    symlink("..", room.at("set/deep/back")).unwrap();
+    let dir = TestDir::new();
+    dir.frame("set/deep/a.png", None);
+    symlink("nowhere.png", dir.at("set/gone.png")).unwrap();
+    symlink("nowhere", dir.at("set/notes")).unwrap();
+    symlink("..", dir.at("set/deep/back")).unwrap();
     for frames in ["set", "set/**/*"] {
-        let ran = room.verb("score", &[frames]);
+        let ran = dir.verb("score", &[frames]);
         ran.fails(&["set/gone.png"]);
         assert!(ran.stdout.contains("set/deep/a.png"), "{ran:?}");
         assert_eq!(ran.stdout.lines().count(), 1);
     }
+}
+
+#[test]
+fn a_list_may_begin_with_a_byte_order_mark() {
+    let dir = TestDir::new();
+    dir.write("list.txt", "\u{feff}good.png\r\nbad.png\r\n");
+    let mut command = dir.command(&["score", "--model", "model", "--quiet", "-"]);
+    let list = std::fs::File::open(dir.at("list.txt")).unwrap();
+    let ran = crate::test_dir::Ran::of(command.stdin(list).output().unwrap());
+    assert_eq!(ran.is_fine().stdout.lines().count(), 2);
 }

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::room::Room;
+use crate::test_dir::TestDir;
 
 fn interrupt(child: &Child) {
     send("-INT", child);
@@ -23,8 +23,8 @@ fn send(signal: &str, child: &Child) {
 
 #[test]
 fn score_ends_after_the_frame_with_its_summary_and_whole_files() {
-    let room = Room::new();
-    let mut child = room
+    let dir = TestDir::new();
+    let mut child = dir
         .command(&["score", "--model", "model", "-", "--overlay", "seen"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -61,8 +61,8 @@ fn score_ends_after_the_frame_with_its_summary_and_whole_files() {
         last.contains("interrupted after") && last.contains("10000"),
         "{last}"
     );
-    for file in room.files("seen") {
-        image::open(room.at("seen").join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    for file in dir.files("seen") {
+        image::open(dir.at("seen").join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
 }
 
@@ -70,8 +70,8 @@ fn score_ends_after_the_frame_with_its_summary_and_whole_files() {
 #[test]
 fn an_unfinished_list_can_be_left() {
     use std::os::unix::process::ExitStatusExt;
-    let room = Room::new();
-    let mut child = room
+    let dir = TestDir::new();
+    let mut child = dir
         .command(&["score", "--model", "model", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -109,8 +109,8 @@ fn wait_for_handler(child: &Child) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_long_estimate_ends_with_one_line() {
-    let room = Room::new();
-    let mut child = room
+    let dir = TestDir::new();
+    let mut child = dir
         .command(&[
             "likelihood",
             "--model",

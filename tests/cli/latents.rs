@@ -6,14 +6,14 @@ use ndarray::{Array1, Array2, Array4};
 use ndarray_npy::{NpzReader, WriteNpyExt};
 
 use crate::{
-    room::Room,
+    test_dir::TestDir,
     tiny::{self, LOG_VARIANCE},
 };
 
 #[test]
 fn encode_prints_the_posterior() {
-    let room = Room::new();
-    let ran = room.verb("encode", &["bad.png", "--json"]);
+    let dir = TestDir::new();
+    let ran = dir.verb("encode", &["bad.png", "--json"]);
     let record = &ran.is_fine().json()[0];
     let expected = tiny::expected(&tiny::frame(1, Some((5, 2))));
     let numbers = |key: &str| -> Vec<f64> {
@@ -44,31 +44,31 @@ fn encode_prints_the_posterior() {
     assert!((record["kl"].as_f64().unwrap() - kl).abs() < 1e-5);
     assert_eq!(record["shape"], serde_json::json!([1, 2, 2]));
     assert_eq!(record["schema_version"], 1);
-    let ran = room.verb("encode", &["bad.png", "good.png"]);
+    let ran = dir.verb("encode", &["bad.png", "good.png"]);
     assert_eq!(ran.is_fine().stdout.lines().count(), 2);
 }
 
 #[test]
 fn latents_survive_the_way_through_a_file() {
-    let room = Room::new();
-    room.write("torn.png", "x");
-    room.verb(
+    let dir = TestDir::new();
+    dir.write("torn.png", "x");
+    dir.verb(
         "encode",
         &["torn.png", "good.png", "bad.png", "--out", "z.npz"],
     )
     .fails(&["torn.png"]);
-    let mut npz = NpzReader::new(File::open(room.at("z.npz")).unwrap()).unwrap();
+    let mut npz = NpzReader::new(File::open(dir.at("z.npz")).unwrap()).unwrap();
     let mean: Array4<f32> = npz.by_name("mean").unwrap();
     assert_eq!(mean.dim(), (2, 1, 2, 2));
     let frame: Array1<u64> = npz.by_name("frame").unwrap();
     assert_eq!(frame.to_vec(), [1, 2]);
 
-    let ran = room.verb("decode", &["z.npz", "--out", "pictures"]);
+    let ran = dir.verb("decode", &["z.npz", "--out", "pictures"]);
     assert_eq!(
         ran.is_fine().stdout.lines().collect::<Vec<_>>(),
         ["pictures/000000.png", "pictures/000001.png"]
     );
-    let picture = image::open(room.at("pictures/000001.png"))
+    let picture = image::open(dir.at("pictures/000001.png"))
         .unwrap()
         .into_luma8();
     let expected = tiny::expected(&tiny::frame(1, Some((5, 2)))).reconstruction;
@@ -79,58 +79,58 @@ fn latents_survive_the_way_through_a_file() {
 
 #[test]
 fn latents_that_do_not_fit_are_named() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let mut npy = Vec::new();
     Array4::<f32>::zeros((2, 3, 2, 2))
         .write_npy(&mut npy)
         .unwrap();
-    room.write("wide.npy", &npy);
-    room.verb("decode", &["wide.npy", "--out", "out"])
+    dir.write("wide.npy", &npy);
+    dir.verb("decode", &["wide.npy", "--out", "out"])
         .fails_at_once(&["wide.npy", "[2, 3, 2, 2]", "1×2×2"]);
-    room.write("cut.npy", &npy[..100]);
-    room.verb("decode", &["cut.npy", "--out", "out"])
+    dir.write("cut.npy", &npy[..100]);
+    dir.verb("decode", &["cut.npy", "--out", "out"])
         .fails_at_once(&["cut.npy"]);
-    room.write("text.npz", "PK? no");
-    room.verb("decode", &["text.npz", "--out", "out"])
+    dir.write("text.npz", "PK? no");
+    dir.verb("decode", &["text.npz", "--out", "out"])
         .fails_at_once(&["text.npz"]);
-    room.verb("decode", &["none.npy", "--out", "out"])
+    dir.verb("decode", &["none.npy", "--out", "out"])
         .fails_at_once(&["none.npy", "No such file"]);
-    assert!(!room.at("out").exists());
+    assert!(!dir.at("out").exists());
 }
 
 #[test]
 fn samples_depend_on_the_seed_alone() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let sample = |seed: &str, out: &str| {
-        let ran = room.verb("sample", &["--count", "3", "--seed", seed, "--out", out]);
+        let ran = dir.verb("sample", &["--count", "3", "--seed", seed, "--out", out]);
         assert_eq!(ran.is_fine().stdout.lines().count(), 3);
-        fs::read(room.at(out).join("000002.png")).unwrap()
+        fs::read(dir.at(out).join("000002.png")).unwrap()
     };
     assert_eq!(sample("7", "a"), sample("7", "b"));
     assert_ne!(sample("7", "a"), sample("8", "c"));
-    room.verb("sample", &["--count", "5", "--out", "d", "--sheet"])
+    dir.verb("sample", &["--count", "5", "--out", "d", "--sheet"])
         .is_fine();
-    assert_eq!(room.files("d"), ["sheet.png"]);
-    let ran = room.verb(
+    assert_eq!(dir.files("d"), ["sheet.png"]);
+    let ran = dir.verb(
         "sample",
         &["--posterior", "bad.png", "--count", "2", "--out", "e"],
     );
     assert_eq!(ran.is_fine().stdout.lines().count(), 2);
-    room.verb("sample", &["--posterior", "none.png", "--out", "f"])
+    dir.verb("sample", &["--posterior", "none.png", "--out", "f"])
         .fails_at_once(&["none.png"]);
 }
 
 #[test]
 fn reconstructions_and_interpolations_are_painted() {
-    let room = Room::new();
-    let ran = room.verb("reconstruct", &["good.png", "bad.png", "--out", "seen"]);
+    let dir = TestDir::new();
+    let ran = dir.verb("reconstruct", &["good.png", "bad.png", "--out", "seen"]);
     assert_eq!(
         ran.is_fine().stdout.lines().collect::<Vec<_>>(),
         ["seen/good.png.sheet.png", "seen/bad.png.sheet.png"]
     );
-    room.verb("reconstruct", &["bad.png", "--out", "plain", "--plain"])
+    dir.verb("reconstruct", &["bad.png", "--out", "plain", "--plain"])
         .is_fine();
-    let plain = image::open(room.at("plain/bad.png.reconstruction.png")).unwrap();
+    let plain = image::open(dir.at("plain/bad.png.reconstruction.png")).unwrap();
     assert_eq!((plain.width(), plain.height()), (8, 8));
     for extra in [&[][..], &["--spherical"]] {
         let arguments = [
@@ -138,8 +138,8 @@ fn reconstructions_and_interpolations_are_painted() {
             extra,
         ]
         .concat();
-        room.verb("interpolate", &arguments).is_fine();
-        let way = image::open(room.at("way.png")).unwrap();
+        dir.verb("interpolate", &arguments).is_fine();
+        let way = image::open(dir.at("way.png")).unwrap();
         assert!(
             way.width() > 4 * way.height(),
             "{}×{}",
@@ -147,22 +147,22 @@ fn reconstructions_and_interpolations_are_painted() {
             way.height()
         );
     }
-    room.verb("interpolate", &["good.png", "none.png", "--out", "x.png"])
+    dir.verb("interpolate", &["good.png", "none.png", "--out", "x.png"])
         .fails_at_once(&["none.png"]);
-    assert!(!room.at("x.png").exists());
+    assert!(!dir.at("x.png").exists());
 }
 
 /// With the model of two tiles, and a frame as large as its canvas.
-fn tiled() -> (Room, edge_vae::Frame) {
-    let room = Room::with_model(tiny::tiled());
+fn tiled() -> (TestDir, edge_vae::Frame) {
+    let dir = TestDir::with_model(tiny::tiled());
     let frame = tiny::canvas_frame(1, Some((5, 2)));
-    room.write("wide.png", tiny::png(&frame));
-    (room, frame)
+    dir.write("wide.png", tiny::png(&frame));
+    (dir, frame)
 }
 
 #[test]
 fn tiles_are_encoded_one_by_one() {
-    let (room, frame) = tiled();
+    let (dir, frame) = tiled();
     let (expected, _) = tiny::expected_tiles(&frame);
     let close = |found: &[f64], expected: &[f32]| {
         assert_eq!(found.len(), expected.len());
@@ -170,10 +170,7 @@ fn tiles_are_encoded_one_by_one() {
             assert!((found - f64::from(*expected)).abs() < 1e-6);
         }
     };
-    let records = room
-        .verb("encode", &["wide.png", "--json"])
-        .is_fine()
-        .json();
+    let records = dir.verb("encode", &["wide.png", "--json"]).is_fine().json();
     assert_eq!(records.len(), 2);
     for (tile, (record, expected)) in records.iter().zip(&expected).enumerate() {
         assert_eq!(record["tile"], tile);
@@ -181,12 +178,12 @@ fn tiles_are_encoded_one_by_one() {
         let mean: Vec<f64> = serde_json::from_value(record["mean"].clone()).unwrap();
         close(&mean, &expected.mean);
     }
-    let text = room.verb("encode", &["wide.png"]);
+    let text = dir.verb("encode", &["wide.png"]);
     assert!(text.is_fine().stdout.contains("wide.png  tile 1 of 2\n"));
 
-    room.verb("encode", &["wide.png", "wide.png", "--out", "z.npz"])
+    dir.verb("encode", &["wide.png", "wide.png", "--out", "z.npz"])
         .is_fine();
-    let mut npz = NpzReader::new(File::open(room.at("z.npz")).unwrap()).unwrap();
+    let mut npz = NpzReader::new(File::open(dir.at("z.npz")).unwrap()).unwrap();
     let mean: Array4<f32> = npz.by_name("mean").unwrap();
     assert_eq!(mean.dim(), (4, 1, 2, 2));
     let last: Vec<f64> = mean.iter().skip(12).map(|&v| v.into()).collect();
@@ -199,31 +196,31 @@ fn tiles_are_encoded_one_by_one() {
     );
     let places: Array2<u64> = npz.by_name("tile_bbox").unwrap();
     assert_eq!(places.row(3).to_vec(), [2, 0, 8, 8]);
-    let ran = room.verb("decode", &["z.npz", "--out", "pictures"]);
+    let ran = dir.verb("decode", &["z.npz", "--out", "pictures"]);
     assert_eq!(ran.is_fine().stdout.lines().count(), 4);
 }
 
 #[test]
 fn tiles_are_reconstructed_as_one_picture() {
-    let (room, frame) = tiled();
+    let (dir, frame) = tiled();
     let (_, expected) = tiny::expected_tiles(&frame);
-    room.verb("reconstruct", &["wide.png", "--out", "plain", "--plain"])
+    dir.verb("reconstruct", &["wide.png", "--out", "plain", "--plain"])
         .is_fine();
-    let plain = image::open(room.at("plain/wide.png.reconstruction.png"))
+    let plain = image::open(dir.at("plain/wide.png.reconstruction.png"))
         .unwrap()
         .into_luma8();
     assert_eq!(plain.dimensions(), (tiny::CANVAS as u32, tiny::SIDE as u32));
     for (found, expected) in plain.pixels().zip(expected) {
         assert!((f32::from(found.0[0]) - expected * 255.0).abs() <= 0.501);
     }
-    room.verb("reconstruct", &["wide.png", "--out", "seen"])
+    dir.verb("reconstruct", &["wide.png", "--out", "seen"])
         .is_fine();
-    assert_eq!(room.files("seen"), ["wide.png.sheet.png"]);
+    assert_eq!(dir.files("seen"), ["wide.png.sheet.png"]);
 }
 
 #[test]
 fn what_needs_one_posterior_a_frame_refuses_tiles() {
-    let (room, _) = tiled();
+    let (dir, _) = tiled();
     for (verb, arguments, reason) in [
         ("likelihood", &["wide.png"][..], "share pixels"),
         (
@@ -237,22 +234,22 @@ fn what_needs_one_posterior_a_frame_refuses_tiles() {
             "--posterior",
         ),
     ] {
-        room.verb(verb, arguments)
+        dir.verb(verb, arguments)
             .fails_at_once(&["tiny-", "2 tiles", reason]);
     }
-    room.verb("sample", &["--out", "drawn", "--count", "1"])
+    dir.verb("sample", &["--out", "drawn", "--count", "1"])
         .is_fine();
 }
 
 #[cfg(unix)]
 #[test]
 fn latents_are_read_from_files_alone() {
-    let room = Room::new();
-    let fifo = room.at("pipe.npy");
+    let dir = TestDir::new();
+    let fifo = dir.at("pipe.npy");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
     for latents in ["/dev/zero", "pipe.npy", "model"] {
-        room.verb("decode", &[latents, "--out", "out"])
+        dir.verb("decode", &[latents, "--out", "out"])
             .fails_at_once(&[latents, "not a regular file"]);
     }
 }

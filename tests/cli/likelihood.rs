@@ -7,7 +7,7 @@ use edge_vae::{
 };
 
 use crate::{
-    room::Room,
+    test_dir::TestDir,
     tiny::{self, SIDE, SQUARE},
 };
 
@@ -54,15 +54,15 @@ fn evidence(input: &[f32]) -> f64 {
         .sum()
 }
 
-fn records(room: &Room, arguments: &[&str]) -> Vec<serde_json::Value> {
-    let ran = room.verb("likelihood", &[&["--json"], arguments].concat());
+fn records(dir: &TestDir, arguments: &[&str]) -> Vec<serde_json::Value> {
+    let ran = dir.verb("likelihood", &[&["--json"], arguments].concat());
     ran.is_fine().json()
 }
 
 #[test]
 fn the_estimate_meets_the_closed_form() {
-    let room = Room::with_model(writer());
-    let found = records(&room, &["good.png", "bad.png", "--samples", "20000"]);
+    let dir = TestDir::with_model(writer());
+    let found = records(&dir, &["good.png", "bad.png", "--samples", "20000"]);
     assert_eq!(found.len(), 3);
     for (record, spot) in found.iter().zip([None, Some((5, 2))]) {
         let exact = evidence(&tiny::expected(&tiny::frame(1, spot)).input);
@@ -96,13 +96,13 @@ fn the_estimate_meets_the_closed_form() {
 
 #[test]
 fn results_depend_on_the_seed_and_on_nothing_else() {
-    let room = Room::with_model(writer());
+    let dir = TestDir::with_model(writer());
     for i in 0..7 {
-        room.frame(&format!("set/{i}.png"), Some((i, i)));
+        dir.frame(&format!("set/{i}.png"), Some((i, i)));
     }
     let with = |extra: &[&str]| -> Vec<f64> {
         let arguments = [&["set", "--samples", "37"], extra].concat();
-        let found = records(&room, &arguments);
+        let found = records(&dir, &arguments);
         let frames = &found[..found.len() - 1];
         frames
             .iter()
@@ -125,20 +125,20 @@ fn results_depend_on_the_seed_and_on_nothing_else() {
 
 #[test]
 fn unreadable_frames_are_named_and_left_out() {
-    let room = Room::with_model(writer());
-    room.write("torn.png", "x");
-    let ran = room.verb("likelihood", &["torn.png", "good.png", "--json"]);
+    let dir = TestDir::with_model(writer());
+    dir.write("torn.png", "x");
+    let ran = dir.verb("likelihood", &["torn.png", "good.png", "--json"]);
     let summary = &ran.fails(&["torn.png"]).json()[1];
     assert_eq!(
         (&summary["frames"], &summary["failed"]),
         (&1.into(), &1.into())
     );
     assert!(summary["kl"]["standard_error"].is_null());
-    room.verb("likelihood", &["good.png", "--binarise", "dynamic"])
+    dir.verb("likelihood", &["good.png", "--binarise", "dynamic"])
         .fails_at_once(&["--binarise", "Bernoulli"]);
-    room.verb("likelihood", &["good.png", "--split", "test"])
+    dir.verb("likelihood", &["good.png", "--split", "test"])
         .fails_at_once(&["--split", "good.png"]);
-    let text = room.verb("likelihood", &["good.png"]);
+    let text = dir.verb("likelihood", &["good.png"]);
     for part in ["-log p(x)", "KL", "bits/dimension", "1 frame,"] {
         assert!(text.is_fine().stdout.contains(part), "{}", text.stdout);
     }
@@ -146,14 +146,14 @@ fn unreadable_frames_are_named_and_left_out() {
 
 #[test]
 fn pictures_below_a_folder_called_test_are_pictures() {
-    let room = Room::with_model(writer());
-    room.frame("set/test/1.png", None);
-    room.frame("set/other/2.png", None);
-    assert_eq!(records(&room, &["set"]).len(), 3);
-    room.verb("likelihood", &["set", "--split", "test"])
+    let dir = TestDir::with_model(writer());
+    dir.frame("set/test/1.png", None);
+    dir.frame("set/other/2.png", None);
+    assert_eq!(records(&dir, &["set"]).len(), 3);
+    dir.verb("likelihood", &["set", "--split", "test"])
         .fails_at_once(&["set", "train/good"]);
     // Masks are not.
-    room.frame("set/ground_truth/1.png", None);
-    room.verb("likelihood", &["set"])
+    dir.frame("set/ground_truth/1.png", None);
+    dir.verb("likelihood", &["set"])
         .fails_at_once(&["set", "ground_truth"]);
 }

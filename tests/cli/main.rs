@@ -14,6 +14,6 @@ mod latents;
 mod likelihood;
 mod models;
 mod outputs;
-mod room;
 mod score;
 mod shipped;
+mod test_dir;

@@ -4,7 +4,7 @@ use std::fs;
 
 use edge_vae::bundle::{BundleWriter, DECODER, ENCODER};
 
-use crate::{room::Room, tiny};
+use crate::{test_dir::TestDir, tiny};
 
 /// The verbs that open a model, with arguments that would do for a good one.
 const VERBS: [&[&str]; 4] = [
@@ -22,13 +22,12 @@ const VERBS: [&[&str]; 4] = [
 ];
 
 #[track_caller]
-fn refused(room: &Room, words: &[&str]) {
+fn refused(dir: &TestDir, words: &[&str]) {
     for verb in VERBS {
-        room.run(&[verb, &["--quiet"]].concat())
-            .fails_at_once(words);
+        dir.run(&[verb, &["--quiet"]].concat()).fails_at_once(words);
     }
     assert_eq!(
-        room.files("")
+        dir.files("")
             .iter()
             .filter(|file| file.starts_with("out/"))
             .count(),
@@ -37,15 +36,15 @@ fn refused(room: &Room, words: &[&str]) {
 }
 
 /// The model with one file replaced after it was saved.
-fn with_file(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Room {
-    let room = Room::new();
-    let path = room.at("model").join(name);
+fn with_file(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> TestDir {
+    let dir = TestDir::new();
+    let path = dir.at("model").join(name);
     let bytes = change(fs::read(&path).unwrap());
     fs::write(path, bytes).unwrap();
-    room
+    dir
 }
 
-fn with_manifest(from: &str, to: &str) -> Room {
+fn with_manifest(from: &str, to: &str) -> TestDir {
     with_file("manifest.toml", |bytes| {
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains(from), "{from:?} is not in {text}");
@@ -54,50 +53,50 @@ fn with_manifest(from: &str, to: &str) -> Room {
 }
 
 /// A model whose digests are right and whose content is not.
-fn with_writer(change: impl FnOnce(&mut BundleWriter)) -> Room {
+fn with_writer(change: impl FnOnce(&mut BundleWriter)) -> TestDir {
     let mut writer = tiny::writer();
     change(&mut writer);
-    Room::with_model(writer)
+    TestDir::with_model(writer)
 }
 
 #[test]
 fn no_model_is_named() {
-    let room = Room::new();
-    room.run(&["score", "good.png"]).fails_at_once(&[
+    let dir = TestDir::new();
+    dir.run(&["score", "good.png"]).fails_at_once(&[
         "no model",
         "models/surface",
         "EDGE_VAE_MODEL",
         "--model",
     ]);
-    room.run(&["score", "--model", "nowhere", "good.png"])
+    dir.run(&["score", "--model", "nowhere", "good.png"])
         .fails_at_once(&["nowhere", "no such folder"]);
-    room.run(&["score", "--model", "good.png", "good.png"])
+    dir.run(&["score", "--model", "good.png", "good.png"])
         .fails_at_once(&["good.png", "not a folder"]);
-    fs::create_dir(room.at("empty")).unwrap();
-    room.run(&["model", "info", "empty"])
+    fs::create_dir(dir.at("empty")).unwrap();
+    dir.run(&["model", "info", "empty"])
         .fails_at_once(&["empty", "no manifest.toml"]);
 }
 
 #[test]
 fn the_model_of_the_folder_or_the_variable_is_taken() {
-    let room = Room::new();
-    let mut command = room.command(&["score", "good.png", "--quiet"]);
+    let dir = TestDir::new();
+    let mut command = dir.command(&["score", "good.png", "--quiet"]);
     let ran = command.env("EDGE_VAE_MODEL", "model").output().unwrap();
-    crate::room::Ran::of(ran).is_fine();
-    fs::create_dir(room.at("models")).unwrap();
-    fs::rename(room.at("model"), room.at("models/surface")).unwrap();
-    room.run(&["score", "good.png", "--quiet"]).is_fine();
+    crate::test_dir::Ran::of(ran).is_fine();
+    fs::create_dir(dir.at("models")).unwrap();
+    fs::rename(dir.at("model"), dir.at("models/surface")).unwrap();
+    dir.run(&["score", "good.png", "--quiet"]).is_fine();
     // What somebody set goes before what happens to lie there.
-    let mut command = room.command(&["score", "good.png", "--quiet"]);
+    let mut command = dir.command(&["score", "good.png", "--quiet"]);
     let ran = command.env("EDGE_VAE_MODEL", "nowhere").output().unwrap();
-    crate::room::Ran::of(ran).fails_at_once(&["nowhere", "no such folder"]);
+    crate::test_dir::Ran::of(ran).fails_at_once(&["nowhere", "no such folder"]);
 }
 
 #[test]
 fn a_missing_graph() {
-    let room = Room::new();
-    fs::remove_file(room.at("model").join(DECODER)).unwrap();
-    refused(&room, &[DECODER, "missing"]);
+    let dir = TestDir::new();
+    fs::remove_file(dir.at("model").join(DECODER)).unwrap();
+    refused(&dir, &[DECODER, "missing"]);
 }
 
 #[test]
@@ -145,39 +144,39 @@ fn graphs_of_other_shapes() {
 
 #[test]
 fn weights_that_are_not_numbers() {
-    let room = with_writer(|writer| {
+    let dir = with_writer(|writer| {
         writer.files.insert(DECODER.into(), tiny::decoder(f32::NAN));
     });
-    refused(&room, &["NaN"]);
+    refused(&dir, &["NaN"]);
 }
 
 #[test]
 fn a_model_that_computes_something_else() {
-    let room = with_writer(|writer| {
+    let dir = with_writer(|writer| {
         writer.files.insert(DECODER.into(), tiny::decoder(0.2));
     });
-    room.verb("score", &["good.png"])
+    dir.verb("score", &["good.png"])
         .fails_at_once(&["model", "golden frame"]);
-    let ran = room.run(&["model", "verify", "model", "--quiet"]);
+    let ran = dir.run(&["model", "verify", "model", "--quiet"]);
     ran.fails(&["model", "disagrees"]);
     assert!(ran.stdout.contains("differs"), "{}", ran.stdout);
 }
 
 #[test]
 fn a_changed_byte() {
-    let room = with_file(DECODER, |mut bytes| {
+    let dir = with_file(DECODER, |mut bytes| {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         bytes
     });
-    refused(&room, &[DECODER, "SHA-256"]);
+    refused(&dir, &[DECODER, "SHA-256"]);
 }
 
 #[test]
 fn a_manifest_that_is_missing_truncated_or_hostile() {
-    let room = Room::new();
-    fs::remove_file(room.at("model/manifest.toml")).unwrap();
-    refused(&room, &["model", "no manifest.toml"]);
+    let dir = TestDir::new();
+    fs::remove_file(dir.at("model/manifest.toml")).unwrap();
+    refused(&dir, &["model", "no manifest.toml"]);
     refused(
         &with_file("manifest.toml", |bytes| bytes[..100].to_vec()),
         &["manifest.toml"],
@@ -217,8 +216,8 @@ fn an_unknown_schema() {
 
 #[test]
 fn info_shows_what_the_model_is() {
-    let room = Room::new();
-    let ran = room.run(&["model", "info", "model"]);
+    let dir = TestDir::new();
+    let ran = dir.run(&["model", "info", "model"]);
     for part in [
         "tiny-",
         "8×8 pixels, grey",
@@ -233,7 +232,7 @@ fn info_shows_what_the_model_is() {
             ran.stdout
         );
     }
-    let json = &room
+    let json = &dir
         .run(&["model", "info", "model", "--json"])
         .is_fine()
         .json()[0];
@@ -245,8 +244,8 @@ fn info_shows_what_the_model_is() {
 
 #[test]
 fn verify_prints_each_difference() {
-    let room = Room::new();
-    let ran = room.run(&["model", "verify", "model", "--quiet"]);
+    let dir = TestDir::new();
+    let ran = dir.run(&["model", "verify", "model", "--quiet"]);
     for array in [
         "input",
         "mean",
@@ -262,7 +261,7 @@ fn verify_prints_each_difference() {
         );
     }
     assert!(ran.stdout.contains("agrees"), "{}", ran.stdout);
-    let all = room.run(&["model", "verify", "model", "--all-engines"]);
+    let all = dir.run(&["model", "verify", "model", "--all-engines"]);
     assert_eq!(all.code, Some(0), "{all:?}");
     assert!(all.stdout.contains("tract"), "{all:?}");
 }

@@ -1,18 +1,18 @@
-//! What `score` says of frames that are judged.
+//! What `score` says of frames that can be scored.
 
 use std::{io::Write, process::Stdio};
 
 use edge_vae::{Frame, frame::PixelFormat};
 
 use crate::{
-    room::{Ran, Room},
+    test_dir::{Ran, TestDir},
     tiny,
 };
 
 #[test]
 fn a_line_a_frame_says_verdict_score_threshold_and_path() {
-    let room = Room::new();
-    let ran = room.verb("score", &["good.png", "bad.png"]);
+    let dir = TestDir::new();
+    let ran = dir.verb("score", &["good.png", "bad.png"]);
     let lines: Vec<&str> = ran.is_fine().stdout.lines().collect();
     assert_eq!(lines.len(), 2);
     assert!(
@@ -37,8 +37,8 @@ fn a_line_a_frame_says_verdict_score_threshold_and_path() {
 
 #[test]
 fn json_has_every_key_and_the_numbers_of_the_formula() {
-    let room = Room::new();
-    let ran = room.verb("score", &["--json", "bad.png", "good.png"]);
+    let dir = TestDir::new();
+    let ran = dir.verb("score", &["--json", "bad.png", "good.png"]);
     let records = ran.is_fine().json();
     let keys = [
         "backend",
@@ -73,12 +73,12 @@ fn json_has_every_key_and_the_numbers_of_the_formula() {
         assert_eq!(
             stages,
             [
-                "decode", "detect", "encode", "judge", "prepare", "read", "total"
+                "decode", "detect", "encode", "prepare", "read", "score", "total"
             ]
         );
         let time = |stage: &str| latency[stage].as_f64().unwrap();
         assert!(stages.iter().all(|stage| time(stage) >= 0.0));
-        let parts = ["read", "prepare", "encode", "decode", "detect", "judge"].map(time);
+        let parts = ["read", "prepare", "encode", "decode", "detect", "score"].map(time);
         // Each is rounded to a microsecond.
         assert!(parts.iter().sum::<f64>() <= time("total") + 0.005);
         assert_eq!(record["backend"], "tract");
@@ -130,10 +130,10 @@ fn json_has_every_key_and_the_numbers_of_the_formula() {
 
 #[test]
 fn a_black_frame_is_invalid_and_says_why() {
-    let room = Room::new();
+    let dir = TestDir::new();
     let black = Frame::from_u8(32, 32, PixelFormat::Gray8, vec![0; 1024], "black").unwrap();
-    room.write("black.png", tiny::png(&black));
-    let ran = room.verb(
+    dir.write("black.png", tiny::png(&black));
+    let ran = dir.verb(
         "score",
         &["--json", "black.png", "--overlay", "seen", "--map", "maps"],
     );
@@ -147,50 +147,50 @@ fn a_black_frame_is_invalid_and_says_why() {
         "{record}"
     );
     // There is something to see of it, and no map.
-    assert_eq!(room.files("seen"), ["black.png.overlay.png"]);
-    assert_eq!(room.files("maps"), [""; 0]);
-    let ran = room.verb("score", &["black.png"]);
+    assert_eq!(dir.files("seen"), ["black.png.overlay.png"]);
+    assert_eq!(dir.files("maps"), [""; 0]);
+    let ran = dir.verb("score", &["black.png"]);
     assert!(ran.is_fine().stdout.starts_with("invalid "), "{ran:?}");
     // A covered camera passes no gate.
-    let ran = room.verb("score", &["black.png", "--exit-code"]);
+    let ran = dir.verb("score", &["black.png", "--exit-code"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
 }
 
 #[test]
 fn the_exit_code_tells_of_anomalies_when_asked() {
-    let room = Room::new();
-    assert_eq!(room.verb("score", &["bad.png"]).code, Some(0));
+    let dir = TestDir::new();
+    assert_eq!(dir.verb("score", &["bad.png"]).code, Some(0));
     assert_eq!(
-        room.verb("score", &["good.png", "--exit-code"]).code,
+        dir.verb("score", &["good.png", "--exit-code"]).code,
         Some(0)
     );
-    let ran = room.verb("score", &["good.png", "bad.png", "--exit-code"]);
+    let ran = dir.verb("score", &["good.png", "bad.png", "--exit-code"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
     // A failure outweighs an anomaly.
-    room.verb("score", &["bad.png", "none.png", "--exit-code"])
+    dir.verb("score", &["bad.png", "none.png", "--exit-code"])
         .fails(&["none.png"]);
 }
 
 #[test]
-fn one_bad_frame_among_many_is_named_and_the_rest_is_judged() {
-    let room = Room::new();
-    room.write("torn.png", &tiny::png(&tiny::frame(4, None))[..60]);
-    let ran = room.verb("score", &["good.png", "torn.png", "bad.png"]);
+fn one_bad_frame_among_many_is_named_and_the_rest_is_scored() {
+    let dir = TestDir::new();
+    dir.write("torn.png", &tiny::png(&tiny::frame(4, None))[..60]);
+    let ran = dir.verb("score", &["good.png", "torn.png", "bad.png"]);
     ran.fails(&["torn.png"]);
     assert_eq!(ran.stdout.lines().count(), 2);
 }
 
 #[test]
 fn the_summary_counts_everything() {
-    let room = Room::new();
-    room.write("torn.png", b"\x89PNG\r\n\x1a\n");
-    let ran = room.run(&[
+    let dir = TestDir::new();
+    dir.write("torn.png", b"\x89PNG\r\n\x1a\n");
+    let ran = dir.run(&[
         "score", "--model", "model", "good.png", "bad.png", "torn.png",
     ]);
     assert_eq!(ran.code, Some(2));
     let summary = ran.stderr.lines().last().unwrap();
     for part in [
-        "2 frames judged",
+        "2 frames scored",
         "1 anomalous",
         "0 invalid",
         "1 failed",
@@ -207,10 +207,10 @@ fn the_summary_counts_everything() {
 
 #[test]
 fn folders_globs_and_lists_lead_to_the_same_frames() {
-    let room = Room::new();
-    room.frame("set/a.png", None);
-    room.frame("set/deep/b.png", None);
-    room.write("set/notes.txt", "no picture");
+    let dir = TestDir::new();
+    dir.frame("set/a.png", None);
+    dir.frame("set/deep/b.png", None);
+    dir.write("set/notes.txt", "no picture");
     let paths = |ran: &Ran| -> Vec<String> {
         let records = ran.is_fine().json();
         records
@@ -219,12 +219,9 @@ fn folders_globs_and_lists_lead_to_the_same_frames() {
             .collect()
     };
     let both = ["set/a.png", "set/deep/b.png"];
-    assert_eq!(paths(&room.verb("score", &["--json", "set"])), both);
-    assert_eq!(
-        paths(&room.verb("score", &["--json", "set/**/*.png"])),
-        both
-    );
-    let mut child = room
+    assert_eq!(paths(&dir.verb("score", &["--json", "set"])), both);
+    assert_eq!(paths(&dir.verb("score", &["--json", "set/**/*.png"])), both);
+    let mut child = dir
         .command(&["score", "--model", "model", "--quiet", "--json", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -235,26 +232,26 @@ fn folders_globs_and_lists_lead_to_the_same_frames() {
     list.write_all(b"set/a.png\r\n\nset/deep/b.png").unwrap();
     drop(list);
     assert_eq!(paths(&Ran::of(child.wait_with_output().unwrap())), both);
-    room.verb("score", &["-"])
+    dir.verb("score", &["-"])
         .fails_at_once(&["standard input is empty"]);
 }
 
 #[test]
 fn results_of_frames_of_one_name_do_not_collide() {
-    let room = Room::new();
-    room.frame("a/1.png", None);
-    room.frame("b/1.png", Some((0, 0)));
-    room.verb(
+    let dir = TestDir::new();
+    dir.frame("a/1.png", None);
+    dir.frame("b/1.png", Some((0, 0)));
+    dir.verb(
         "score",
         &["a/1.png", "b/1.png", "--overlay", "seen", "--map", "maps"],
     )
     .is_fine();
     assert_eq!(
-        room.files("seen"),
+        dir.files("seen"),
         ["a/1.png.overlay.png", "b/1.png.overlay.png"]
     );
     assert_eq!(
-        room.files("maps"),
+        dir.files("maps"),
         [
             "a/1.png.map.npy",
             "a/1.png.map.png",
@@ -262,7 +259,7 @@ fn results_of_frames_of_one_name_do_not_collide() {
             "b/1.png.map.png"
         ]
     );
-    let overlay = image::open(room.at("seen/b/1.png.overlay.png")).unwrap();
+    let overlay = image::open(dir.at("seen/b/1.png.overlay.png")).unwrap();
     assert!(overlay.width() > 32 && overlay.height() > 32);
 }
 
@@ -271,13 +268,13 @@ fn the_map_is_written_raw_and_as_levels_of_its_range() {
     use ndarray::Array2;
     use ndarray_npy::ReadNpyExt;
 
-    let room = Room::new();
-    let ran = room.verb("score", &["bad.png", "--map", "maps", "--json"]);
+    let dir = TestDir::new();
+    let ran = dir.verb("score", &["bad.png", "--map", "maps", "--json"]);
     let record = &ran.is_fine().json()[0];
-    let raw = std::fs::File::open(room.at("maps/bad.png.map.npy")).unwrap();
+    let raw = std::fs::File::open(dir.at("maps/bad.png.map.npy")).unwrap();
     let raw = Array2::<f32>::read_npy(raw).unwrap();
     assert_eq!(raw.dim(), (32, 32));
-    let levels = image::open(room.at("maps/bad.png.map.png"))
+    let levels = image::open(dir.at("maps/bad.png.map.png"))
         .unwrap()
         .into_luma16();
     let low = record["map"]["minimum"].as_f64().unwrap();
@@ -292,7 +289,7 @@ fn the_map_is_written_raw_and_as_levels_of_its_range() {
 
 #[test]
 fn sixteen_bits_palettes_and_rotated_pictures_are_frames() {
-    let room = Room::new();
+    let dir = TestDir::new();
     for name in [
         "grey16.png",
         "palette.png",
@@ -301,23 +298,23 @@ fn sixteen_bits_palettes_and_rotated_pictures_are_frames() {
         "rgba.png",
         "still.gif",
     ] {
-        room.write(name, crate::room::picture(name));
-        let ran = room.verb("score", &[name, "--json"]);
+        dir.write(name, crate::test_dir::picture(name));
+        let ran = dir.verb("score", &[name, "--json"]);
         assert_eq!(ran.is_fine().json().len(), 1, "{name}");
     }
     // By the content, not by the name.
-    room.write("frame.jpg", tiny::png(&tiny::frame(4, None)));
-    room.verb("score", &["frame.jpg"]).is_fine();
+    dir.write("frame.jpg", tiny::png(&tiny::frame(4, None)));
+    dir.verb("score", &["frame.jpg"]).is_fine();
 }
 
 #[test]
 fn only_anomalous_frames_have_heat() {
-    let room = Room::new();
-    room.verb("score", &["good.png", "bad.png", "--overlay", "seen"])
+    let dir = TestDir::new();
+    dir.verb("score", &["good.png", "bad.png", "--overlay", "seen"])
         .is_fine();
     // The frame is enlarged by a whole factor; a normal frame's pixels stay as they are.
     let grey = |name: &str| {
-        let picture = image::open(room.at("seen").join(name)).unwrap().into_rgb8();
+        let picture = image::open(dir.at("seen").join(name)).unwrap().into_rgb8();
         (0..384).all(|y| {
             (0..384).all(|x| {
                 let [r, g, b] = picture.get_pixel(x, y).0;
@@ -330,15 +327,15 @@ fn only_anomalous_frames_have_heat() {
 }
 
 #[test]
-fn a_frame_from_before_1970_is_judged_too() {
-    let room = Room::new();
+fn a_frame_from_before_1970_is_scored_too() {
+    let dir = TestDir::new();
     let file = std::fs::File::options()
         .append(true)
-        .open(room.at("good.png"))
+        .open(dir.at("good.png"))
         .unwrap();
     let before = std::time::UNIX_EPOCH - std::time::Duration::from_secs(86_400);
     file.set_modified(before).unwrap();
-    let ran = room.verb("score", &["good.png", "--json"]);
+    let ran = dir.verb("score", &["good.png", "--json"]);
     let line: serde_json::Value = serde_json::from_str(&ran.is_fine().stdout).unwrap();
     assert_eq!(line["timestamp"], "1970-01-01T00:00:00.000Z");
 }

@@ -3,73 +3,66 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use edge_vae::{Detector, Frame, calibration::ReferenceFrame, runtime::Label};
+use edge_vae::{Detector, calibration::ReferenceFrame, runtime::Label};
 
-use super::{Material, Sample};
+use super::{NormalFrame, NormalFrames};
 use crate::cli::{
+    frames::with_frame,
     interrupt,
-    messages::{Voice, one_line},
-    progress::Progress,
+    reporter::{Reporter, one_line},
 };
 
-/// Scores each frame. What is no picture of anything, and what fails, is named, counted and left
-/// out.
+/// Scores each frame. What shows nothing, and what fails, is named, counted and left out.
 pub(super) fn score(
     detector: &mut Detector,
     paths: &[PathBuf],
-    voice: Voice,
-) -> anyhow::Result<Material> {
-    let mut material = Material::default();
-    let mut progress = Progress::new(voice, paths.len());
+    reporter: Reporter,
+) -> anyhow::Result<NormalFrames> {
+    let mut normal = NormalFrames::default();
+    let mut progress = reporter.progress(paths.len(), "frames");
     interrupt::watch();
     for (done, path) in paths.iter().enumerate() {
-        if interrupt::asked() {
+        if interrupt::requested() {
             progress.finish();
             bail!(
-                "interrupted after {done} of {} frames; the model is as it was",
+                "interrupted after {done} of {} frames; the model was not changed",
                 paths.len()
             );
         }
-        let judged = Frame::open(path)
-            .map_err(anyhow::Error::from)
-            .and_then(|frame| {
-                let named = |error| anyhow::Error::from(error).context(path.display().to_string());
-                let size = [frame.width(), frame.height()];
-                Ok((detector.score(&frame).map_err(named)?, size))
-            });
-        match judged {
+        let scored = with_frame(path, |frame| {
+            let size = [frame.width(), frame.height()];
+            Ok((detector.score(&frame)?, size))
+        });
+        match scored {
             Err(error) => {
-                material.unreadable += 1;
-                progress.beside(|| voice.error(&one_line(&error)));
+                normal.unreadable += 1;
+                progress.error(&one_line(&error));
             }
-            Ok((detection, size)) => match (
-                detection.verdict.label,
-                detection.verdict.score,
-                detector.map_maximum(),
-            ) {
-                (Label::Normal | Label::Anomalous, Some(score), Some(peak)) => {
-                    material.samples.push(Sample {
-                        path: path.clone(),
-                        score,
-                        peak,
-                        reference: detection.divergence.map(|divergence| ReferenceFrame {
-                            statistics: detection.statistics,
-                            divergence,
-                            size,
-                        }),
-                    });
+            Ok((detection, size)) => {
+                let verdict = detection.verdict;
+                match (verdict.label, verdict.score, detector.map_maximum()) {
+                    (Label::Normal | Label::Anomalous, Some(score), Some(map_maximum)) => {
+                        normal.frames.push(NormalFrame {
+                            path: path.clone(),
+                            score,
+                            map_maximum,
+                            reference: detection.divergence.map(|divergence| ReferenceFrame {
+                                statistics: detection.statistics,
+                                divergence,
+                                size,
+                            }),
+                        });
+                    }
+                    _ => {
+                        normal.invalid += 1;
+                        let reasons = verdict.reasons.join("; ");
+                        progress.note(&format_args!("{}: {reasons}; left out", path.display()));
+                    }
                 }
-                _ => {
-                    material.invalid += 1;
-                    let reasons = detection.verdict.reasons.join("; ");
-                    progress.beside(|| {
-                        voice.note(&format_args!("{}: {reasons}; left out", path.display()));
-                    });
-                }
-            },
+            }
         }
-        progress.step();
+        progress.advance(1);
     }
     progress.finish();
-    Ok(material)
+    Ok(normal)
 }

@@ -1,7 +1,7 @@
 //! Scores out of the JSON lines of `edge-vae score`.
 //!
-//! Which frames count decides what is promised. Those that were called normal alone are the frames
-//! below the old threshold, a sample cut off just where the new threshold belongs. So each frame
+//! Which frames count decides what is guaranteed. The frames that were called normal are those
+//! below the old threshold: a sample that ends just where the new threshold belongs. So each frame
 //! that was called anomalous must be known to be normal or not.
 
 use std::{
@@ -14,8 +14,12 @@ use anyhow::{Context, bail, ensure};
 use edge_vae::runtime::Label;
 use serde::Deserialize;
 
-use super::{Material, Sample};
-use crate::cli::{messages::Voice, output::SCHEMA_VERSION, score::count};
+use super::{NormalFrame, NormalFrames};
+use crate::cli::{
+    frames::without_mark,
+    output::SCHEMA_VERSION,
+    reporter::{Reporter, count},
+};
 
 /// Longest line that is read, in bytes; one of a frame with thousands of regions is far shorter.
 const MAX_LINE: u64 = 16 << 20;
@@ -32,12 +36,12 @@ struct Record {
     pred_label: Label,
     pred_score: Option<f64>,
     map_max: Option<f64>,
-    /// What a person said of the frame: whether it is normal.
+    /// Whether a person found the frame normal.
     #[serde(default)]
     accepted: Option<bool>,
 }
 
-/// Frames that were called anomalous, of which nobody said what they are.
+/// Frames that were called anomalous, and that nobody has accepted or rejected.
 #[derive(Default)]
 struct Unreviewed {
     frames: usize,
@@ -49,9 +53,9 @@ pub(super) fn read(
     files: &[PathBuf],
     model_id: &str,
     all_normal: bool,
-    voice: Voice,
-) -> anyhow::Result<Material> {
-    let mut material = Material::default();
+    reporter: Reporter,
+) -> anyhow::Result<NormalFrames> {
+    let mut normal = NormalFrames::default();
     let mut unreviewed = Unreviewed::default();
     for file in files {
         let (name, mut input): (String, Box<dyn BufRead>) = if file.as_os_str() == "-" {
@@ -66,19 +70,24 @@ pub(super) fn read(
             next_line(&mut input).with_context(|| format!("{name}: cannot read"))?
         {
             number += 1;
+            let line = if number == 1 {
+                without_mark(&line)
+            } else {
+                &line
+            };
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let place = || format!("{name}:{number}");
-            match parse(&line) {
-                Ok(record) if record.model_id != model_id => material.foreign += 1,
-                Ok(record) => sort(record, &place, all_normal, &mut material, &mut unreviewed),
+            let at = || format!("{name}:{number}");
+            match parse(line) {
+                Ok(record) if record.model_id != model_id => normal.other_models += 1,
+                Ok(record) => sort(record, &at, all_normal, &mut normal, &mut unreviewed),
                 Err(problem) => {
-                    material.unreadable += 1;
-                    match material.unreadable {
-                        ..=NAMED => voice.error(&format_args!("{}: {problem}", place())),
+                    normal.unreadable += 1;
+                    match normal.unreadable {
+                        ..=NAMED => reporter.error(&format_args!("{}: {problem}", at())),
                         found if found == NAMED + 1 => {
-                            voice.error(&"further lines that can't be read are only counted");
+                            reporter.error(&"further lines that can't be read are only counted");
                         }
                         _ => {}
                     }
@@ -88,28 +97,32 @@ pub(super) fn read(
     }
     ensure!(
         unreviewed.frames == 0,
-        "{} called anomalous, and the lines do not say whether rightly (the first is {}): add \"accepted\": true to those of normal frames and false to those of defects, or give --all-normal if all frames of these lines were normal; without them the scores would end at the old threshold",
+        "{} called anomalous, and the lines do not say whether rightly (the first is {}): \
+         add \"accepted\": true to those of normal frames and false to those of defects, or give \
+         --all-normal if all frames of these lines were normal; without them the scores would end \
+         at the old threshold",
         match unreviewed.frames {
             1 => "1 frame was".to_owned(),
             several => format!("{several} frames were"),
         },
         unreviewed.first
     );
-    if material.samples.is_empty() && material.unreadable == 0 {
+    if normal.frames.is_empty() && normal.unreadable == 0 {
         bail!(
-            "no normal frame of {model_id} in the lines: {} of other models, {} invalid, {} not accepted",
-            material.foreign,
-            material.invalid,
-            material.rejected
+            "no normal frame of {model_id} in the lines: {} of other models, {} invalid, {} not \
+             accepted",
+            normal.other_models,
+            normal.invalid,
+            normal.rejected
         );
     }
-    if material.foreign > 0 {
-        voice.note(&format_args!(
+    if normal.other_models > 0 {
+        reporter.note(&format_args!(
             "{} of other models left out",
-            count(material.foreign, "line")
+            count(normal.other_models, "line")
         ));
     }
-    Ok(material)
+    Ok(normal)
 }
 
 /// The next line without its end; `None` at the end of the input.
@@ -151,18 +164,18 @@ fn parse(line: &[u8]) -> Result<Record, String> {
 
 fn sort(
     record: Record,
-    place: &dyn Fn() -> String,
+    at: &dyn Fn() -> String,
     all_normal: bool,
-    material: &mut Material,
+    normal: &mut NormalFrames,
     unreviewed: &mut Unreviewed,
 ) {
-    let (Some(score), Some(peak)) = (record.pred_score, record.map_max) else {
-        material.invalid += 1;
+    let (Some(score), Some(map_maximum)) = (record.pred_score, record.map_max) else {
+        normal.invalid += 1;
         return;
     };
-    let normal = match (record.pred_label, record.accepted) {
+    let is_normal = match (record.pred_label, record.accepted) {
         (Label::Invalid, _) => {
-            material.invalid += 1;
+            normal.invalid += 1;
             return;
         }
         (_, Some(accepted)) => accepted,
@@ -170,20 +183,20 @@ fn sort(
         (Label::Anomalous, None) if all_normal => true,
         (Label::Anomalous, None) => {
             if unreviewed.frames == 0 {
-                unreviewed.first = place();
+                unreviewed.first = at();
             }
             unreviewed.frames += 1;
             return;
         }
     };
-    if normal {
-        material.samples.push(Sample {
+    if is_normal {
+        normal.frames.push(NormalFrame {
             path: record.path,
             score,
-            peak,
+            map_maximum,
             reference: None,
         });
     } else {
-        material.rejected += 1;
+        normal.rejected += 1;
     }
 }

@@ -1,25 +1,25 @@
-//! What a calibration came to, for people and for programs.
+//! The result of a calibration, for people and for programs.
 
 use std::path::Path;
 
 use edge_vae::calibration::Calibration;
 use serde::Serialize;
 
-use super::Material;
+use super::NormalFrames;
 use crate::cli::{
     output::{SCHEMA_VERSION, StandardOutput},
-    score::count,
+    reporter::count,
 };
 
 /// Confidence of the interval in the JSON, as in the statement.
 const CONFIDENCE: f64 = 0.9;
 
-/// What [`Report::print`] tells of.
+/// The result of a calibration.
 pub(super) struct Report<'a> {
     pub(super) model_id: &'a str,
     /// The folder that was written.
-    pub(super) place: &'a Path,
-    pub(super) material: &'a Material,
+    pub(super) folder: &'a Path,
+    pub(super) normal: &'a NormalFrames,
     pub(super) calibration: &'a Calibration,
     pub(super) earlier: Option<&'a Calibration>,
     pub(super) warnings: &'a [String],
@@ -41,14 +41,14 @@ struct Record<'a> {
     confidence: f64,
     rate_interval: [f64; 2],
     statement: String,
-    reference: Option<Seen>,
+    reference: Option<ReferenceRecord>,
     earlier: Option<Earlier>,
     warnings: &'a [String],
 }
 
 /// The frames whose looks were kept.
 #[derive(Serialize)]
-struct Seen {
+struct ReferenceRecord {
     frames: usize,
     /// Where all frames have one size.
     width: Option<u32>,
@@ -63,7 +63,7 @@ struct LeftOut {
     other_models: usize,
 }
 
-/// The calibration that was replaced, and how it would have judged the new frames.
+/// The calibration that was replaced, and what it would have called the new frames.
 #[derive(Serialize)]
 struct Earlier {
     false_alarm_rate: f64,
@@ -90,22 +90,22 @@ impl Report<'_> {
     fn record(&self) -> Record<'_> {
         let Self {
             calibration,
-            material,
+            normal,
             ..
         } = self;
         let (low, high) = calibration.rate_interval(CONFIDENCE);
         Record {
             schema_version: SCHEMA_VERSION,
             model_id: self.model_id,
-            bundle: self.place.display().to_string(),
+            bundle: self.folder.display().to_string(),
             date: calibration.date.as_deref(),
             frames: calibration.scores.len(),
             groups: calibration.groups(),
             left_out: LeftOut {
-                invalid: material.invalid,
-                unreadable: material.unreadable,
-                rejected: material.rejected,
-                other_models: material.foreign,
+                invalid: normal.invalid,
+                unreadable: normal.unreadable,
+                rejected: normal.rejected,
+                other_models: normal.other_models,
             },
             false_alarm_rate: calibration.false_alarm_rate,
             threshold: calibration.threshold,
@@ -113,11 +113,14 @@ impl Report<'_> {
             confidence: CONFIDENCE,
             rate_interval: [low, high],
             statement: calibration.statement(),
-            reference: calibration.reference.as_ref().map(|seen| Seen {
-                frames: seen.frames(),
-                width: seen.width,
-                height: seen.height,
-            }),
+            reference: calibration
+                .reference
+                .as_ref()
+                .map(|reference| ReferenceRecord {
+                    frames: reference.frames(),
+                    width: reference.width,
+                    height: reference.height,
+                }),
             earlier: self.earlier.map(|earlier| self.compared(earlier)),
             warnings: self.warnings,
         }
@@ -125,7 +128,7 @@ impl Report<'_> {
 
     fn compared(&self, earlier: &Calibration) -> Earlier {
         let scores = &self.calibration.scores;
-        let distribution_shift = match self.calibration.groups() {
+        let shift = match self.calibration.groups() {
             None => earlier.distribution_shift(scores),
             Some(_) => None,
         };
@@ -135,8 +138,8 @@ impl Report<'_> {
             frames: earlier.scores.len(),
             date: earlier.date.clone(),
             called_anomalous: scores.iter().filter(|&&s| earlier.is_anomalous(s)).count(),
-            distance: distribution_shift.map(|distribution_shift| distribution_shift.distance),
-            p_value: distribution_shift.map(|distribution_shift| distribution_shift.p_value),
+            distance: shift.map(|shift| shift.distance),
+            p_value: shift.map(|shift| shift.p_value),
         }
     }
 
@@ -144,12 +147,12 @@ impl Report<'_> {
         let calibration = self.calibration;
         let mut row = |name: &str, value: &str| out.line(format_args!("{name:<12} {value}"));
         row("model", self.model_id)?;
-        row("written to", &self.place.display().to_string())?;
+        row("written to", &self.folder.display().to_string())?;
         let was = self.earlier.map_or_else(String::new, |earlier| {
             format!(", was {:.4}", earlier.threshold)
         });
         row("threshold", &format!("{:.4}{was}", calibration.threshold))?;
-        row("promise", &calibration.statement())?;
+        row("guarantee", &calibration.statement())?;
         if let Some(earlier) = self.earlier {
             let compared = self.compared(earlier);
             row(
@@ -161,8 +164,8 @@ impl Report<'_> {
                 ),
             )?;
         }
-        if let Some(seen) = &calibration.reference {
-            let size = match seen.size() {
+        if let Some(reference) = &calibration.reference {
+            let size = match reference.size() {
                 Some([width, height]) => format!("{width}×{height} pixels"),
                 None => "of several sizes".to_owned(),
             };
@@ -170,16 +173,16 @@ impl Report<'_> {
                 "reference",
                 &format!(
                     "light and focus of {}, {size}",
-                    count(seen.frames(), "frame")
+                    count(reference.frames(), "frame")
                 ),
             )?;
         }
-        let material = self.material;
+        let normal = self.normal;
         let left_out: Vec<String> = [
-            (material.invalid, "invalid"),
-            (material.unreadable, "unreadable"),
-            (material.rejected, "not accepted"),
-            (material.foreign, "of other models"),
+            (normal.invalid, "invalid"),
+            (normal.unreadable, "unreadable"),
+            (normal.rejected, "not accepted"),
+            (normal.other_models, "of other models"),
         ]
         .into_iter()
         .filter(|&(number, _)| number > 0)

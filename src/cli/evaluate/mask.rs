@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn a_mask_is_set_above_zero_and_has_the_frames_size() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("a_mask.png");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a_mask.png");
         write(&path, &[&[0, 1, 255], &[0, 0, 128]]);
         let frame = |width, height| {
             let samples = vec![9; (width * height) as usize];
@@ -93,7 +93,7 @@ mod tests {
             error.contains("a_mask.png: the mask has 3×2 pixels and its frame 2×3"),
             "{error}"
         );
-        assert!(read(&room.path().join("none.png"), &frame(3, 2)).is_err());
+        assert!(read(&dir.path().join("none.png"), &frame(3, 2)).is_err());
     }
 
     #[test]

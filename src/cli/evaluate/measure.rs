@@ -11,17 +11,15 @@ use ndarray::{Array2, CowArray, Ix2};
 use super::{Pixels, mask};
 use crate::cli::{
     interrupt,
-    messages::{Voice, one_line},
-    progress::Progress,
-    score::count,
+    reporter::{Reporter, count, one_line},
 };
 
-/// A frame that was judged.
+/// A frame that was scored.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Judged {
-    /// Its place among the samples.
+pub(super) struct ScoredFrame {
+    /// Its index among the samples.
     pub(super) sample: usize,
-    /// Its place among the kinds.
+    /// Its index among the kinds.
     pub(super) stratum: usize,
     pub(super) score: f64,
     pub(super) p_value: f64,
@@ -42,13 +40,13 @@ pub(super) struct Problem {
 pub(super) struct Measurement {
     /// The kinds: [`GOOD`] first, whether or not there is a frame of it, then the others by name.
     pub(super) kinds: Vec<String>,
-    /// Frames that were to be judged, by kind.
-    pub(super) chosen: Vec<usize>,
-    /// Frames that were judged, as they came.
-    pub(super) frames: Vec<Judged>,
+    /// Frames that were to be scored, by kind.
+    pub(super) frames_of_kind: Vec<usize>,
+    /// Frames that were scored, as they came.
+    pub(super) frames: Vec<ScoredFrame>,
     /// Frames without a picture.
     pub(super) invalid: Vec<Problem>,
-    /// Frames that could not be read or judged.
+    /// Frames that could not be read or scored.
     pub(super) unreadable: Vec<Problem>,
     /// Frames with a defect that have no mask although others have.
     pub(super) unmasked: Vec<Problem>,
@@ -68,7 +66,7 @@ impl Measurement {
         detector: &mut Detector,
         samples: &[&Sample],
         pixels: Pixels,
-        voice: Voice,
+        reporter: Reporter,
     ) -> anyhow::Result<Self> {
         let mut names: Vec<&str> = samples.iter().map(|sample| sample.kind.as_str()).collect();
         names.sort_unstable();
@@ -81,7 +79,7 @@ impl Measurement {
         let has_masks = samples.iter().any(|sample| sample.mask.is_some());
         let mut run = Run {
             measured: Self {
-                chosen: vec![0; kinds.len()],
+                frames_of_kind: vec![0; kinds.len()],
                 pixels: has_masks.then(|| PixelScores::new(kinds.len())),
                 kinds,
                 frames: Vec::with_capacity(samples.len()),
@@ -94,35 +92,35 @@ impl Measurement {
                 seconds: 0.0,
             },
             detector,
-            place: pixels,
+            size: pixels,
             map_sum: 0.0,
             maps: 0,
         };
-        let mut progress = Progress::new(voice, samples.len());
+        let mut progress = reporter.progress(samples.len(), "frames");
         for (index, sample) in samples.iter().enumerate() {
-            if interrupt::asked() {
+            if interrupt::requested() {
                 progress.finish();
                 anyhow::bail!("interrupted after {index} of {} frames", samples.len());
             }
             let stratum = run.stratum(&sample.kind);
-            run.measured.chosen[stratum] += 1;
+            run.measured.frames_of_kind[stratum] += 1;
             if let Err(error) = run.frame(index, sample, stratum) {
                 let reason = one_line(&error);
-                progress.beside(|| voice.error(&reason));
+                progress.error(&reason);
                 run.measured.unreadable.push(Problem {
                     name: sample.name().to_owned(),
                     stratum,
                     reason,
                 });
             }
-            progress.step();
+            progress.advance(1);
         }
         let mut measured = run.measured;
         if run.maps > 0 {
             measured.cold = run.map_sum / run.maps as f64;
         }
         measured.seconds = progress.finish();
-        measured.tell(voice);
+        measured.report_problems(reporter);
         Ok(measured)
     }
 
@@ -140,19 +138,19 @@ impl Measurement {
         scores
     }
 
-    /// Says what is wrong with frames and masks; unreadable frames were told of already.
-    fn tell(&self, voice: Voice) {
+    /// Reports what is wrong with frames and masks; unreadable frames were reported already.
+    fn report_problems(&self, reporter: Reporter) {
         for problem in &self.bad_masks {
-            voice.error(&format_args!(
+            reporter.error(&format_args!(
                 "{}; left out of the pixel metrics",
                 problem.reason
             ));
         }
         for problem in &self.empty_masks {
-            voice.note(&format_args!("{}: {}", problem.name, problem.reason));
+            reporter.note(&format_args!("{}: {}", problem.name, problem.reason));
         }
         for problem in &self.invalid {
-            voice.note(&format_args!("{}: {}", problem.name, problem.reason));
+            reporter.note(&format_args!("{}: {}", problem.name, problem.reason));
         }
         // A whole kind without masks is one thing to say, not a hundred.
         for (stratum, kind) in self.kinds.iter().enumerate() {
@@ -163,14 +161,14 @@ impl Measurement {
                     0 => String::new(),
                     _ => format!(" and {others} more"),
                 };
-                voice.note(&format_args!(
+                reporter.note(&format_args!(
                     "{}{more}: no mask in ground_truth/{kind}; left out of the pixel metrics",
                     first.name
                 ));
             }
         }
-        voice.note(&format_args!(
-            "{} judged in {:.1} s",
+        reporter.note(&format_args!(
+            "{} scored in {:.1} s",
             count(self.frames.len(), "frame"),
             self.seconds
         ));
@@ -180,7 +178,7 @@ impl Measurement {
 struct Run<'a> {
     measured: Measurement,
     detector: &'a mut Detector,
-    place: Pixels,
+    size: Pixels,
     /// Sum and number of the means of normal frames' maps.
     map_sum: f64,
     maps: usize,
@@ -189,8 +187,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn stratum(&self, kind: &str) -> usize {
         // Every kind is listed.
-        let place = self.measured.kinds.iter().position(|known| known == kind);
-        place.unwrap_or_default()
+        let found = self.measured.kinds.iter().position(|known| known == kind);
+        found.unwrap_or_default()
     }
 
     fn frame(&mut self, index: usize, sample: &Sample, stratum: usize) -> anyhow::Result<()> {
@@ -210,7 +208,7 @@ impl Run<'_> {
             });
             return Ok(());
         };
-        self.measured.frames.push(Judged {
+        self.measured.frames.push(ScoredFrame {
             sample: index,
             stratum,
             score,
@@ -258,14 +256,14 @@ impl Run<'_> {
                 }
             },
         };
-        let map: Option<CowArray<'_, f32, Ix2>> = match self.place {
+        let map: Option<CowArray<'_, f32, Ix2>> = match self.size {
             Pixels::Frame => self.detector.frame_map(detection).map(CowArray::from),
             Pixels::Tensor => self.detector.anomaly_map().map(CowArray::from),
         };
         let (Some(map), Some(geometry)) = (map, detection.geometry) else {
             return;
         };
-        let read: Option<Array2<bool>> = match self.place {
+        let read: Option<Array2<bool>> = match self.size {
             Pixels::Frame => read,
             Pixels::Tensor => read.map(|read| mask::in_tensor(&read, &geometry, map.dim())),
         };
@@ -280,7 +278,7 @@ impl Run<'_> {
             .detector
             .canvas_layout()
             .mask()
-            .map(|mask| match self.place {
+            .map(|mask| match self.size {
                 Pixels::Frame => mask.in_frame(&geometry),
                 Pixels::Tensor => mask.in_map(map.dim()),
             });

@@ -21,15 +21,13 @@ use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
     frames, interrupt,
-    messages::Voice,
     output::{FilePlace, StandardOutput},
-    score::count,
+    reporter::{Reporter, count},
 };
 use measure::Measurement;
 use report::{Report, Setting};
 
-/// Judge a model by the test part of a data set: metrics with intervals, by kind of defect and in
-/// all, and the rates of false alarms and misses.
+/// Measure how well a model finds defects, on the test part of a data set.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -39,19 +37,20 @@ Examples:
   edge-vae evaluate --model models/digit mnist/ --class 3
 
 A data set is a folder with test/good, test/<kind> and, where there are masks,
-ground_truth/<kind>/<stem>_mask.png; a folder with good/ and a folder for each kind; or IDX files as
-those of MNIST, with --class. Only the test part is looked at.
+ground_truth/<kind>/<stem>_mask.png; a folder with good/ and a folder for each kind of defect; or
+IDX files as those of MNIST, with --class. Only the test part is used.
 
-Figures are shares from 0 to 1, intervals 95 %: of metrics by the bootstrap, of rates exact
-(Clopper-Pearson). Pixels are compared where the mask has its pixels, in the frame's own size; masks
-are set where they are above 0. AUPRO is anomalib's, up to a false-positive rate of 30 % and of 5 %.
+Metrics and rates are shares from 0 to 1 with 95 % intervals: of metrics by the bootstrap, of rates
+exact (Clopper-Pearson). Map and mask are compared pixel by pixel, in the size of the frame; a mask
+is set where it is above 0. AUPRO is anomalib's, up to a false-positive rate of 30 % and of 5 %.
 
 JSON: one object with image_AUROC, image_AP, image_F1Max and, where there are masks, pixel_AUROC,
-pixel_F1Max, pixel_AUPRO, pixel_AUPRO_5, the same for each kind in by_kind, and intervals, counts,
-rates and everything that could not be judged.
+pixel_F1Max, pixel_AUPRO, pixel_AUPRO_5; the same for each kind in by_kind; intervals, counts,
+rates, and everything that could not be scored.
 
-Frames that are invalid (black, saturated, uniform) have no score: they are named and counted, and
-are part of no metric. Exit code 2 when a frame or a mask could not be read; the rest is evaluated.")]
+Frames that show nothing (black, saturated, uniform) are invalid and have no score: they are named
+and counted, and are part of no metric. Exit code 2 when a frame or a mask could not be read; the
+rest is evaluated.")]
 pub(crate) struct EvaluateFlags {
     /// Folder of the data set.
     #[arg(value_name = "DATASET")]
@@ -70,20 +69,25 @@ pub(crate) struct EvaluateFlags {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
 
-    /// Seed of everything random.
+    /// Seed of the random numbers.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
 
-    /// Resamples of the bootstrap; 0 for no intervals of metrics.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    /// Bootstrap resamples for the intervals of metrics; 0 for no intervals.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(..=1_000_000)
+    )]
     bootstrap: u32,
 
     /// IDX files: the label that is normal; all others are kinds of defects.
     #[arg(long, value_name = "LABEL")]
     class: Option<u8>,
 
-    /// Where anomaly map and mask are compared: in the `frame`'s size, or in the `tensor`'s, to
-    /// which the mask is then reduced by taking the nearest pixel, as anomalib does.
+    /// Size in which map and mask are compared: `frame`, or `tensor` as anomalib does, where the
+    /// mask is reduced to the model's input by taking the nearest pixel.
     #[arg(
         long,
         value_name = "WHERE",
@@ -150,7 +154,7 @@ fn page_file(path: PathBuf) -> PathBuf {
     }
 }
 
-pub(crate) fn run(options: &EvaluateOptions, voice: Voice) -> anyhow::Result<Outcome> {
+pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let dataset = TestPart::open(
         &options.dataset,
         &DatasetOptions {
@@ -159,12 +163,12 @@ pub(crate) fn run(options: &EvaluateOptions, voice: Voice) -> anyhow::Result<Out
         },
     )?;
     let seed = options.bootstrap.seed;
-    let chosen = frames::choose(dataset.samples.len(), options.limit, seed);
-    let samples: Vec<_> = chosen
+    let frames_of_kind = frames::choose(dataset.samples.len(), options.limit, seed);
+    let samples: Vec<_> = frames_of_kind
         .into_iter()
         .map(|index| &dataset.samples[index])
         .collect();
-    let (bundle, engine) = options.model.open(voice)?;
+    let (bundle, engine) = options.model.open(reporter)?;
     let mut detector = Detector::new(&bundle, &engine)?;
     detector.explain(Explain::Anomalous);
     drop(bundle);
@@ -178,10 +182,10 @@ pub(crate) fn run(options: &EvaluateOptions, voice: Voice) -> anyhow::Result<Out
     }
 
     interrupt::watch();
-    let mut measurement = Measurement::of(&mut detector, &samples, options.pixels, voice)?;
+    let mut measurement = Measurement::of(&mut detector, &samples, options.pixels, reporter)?;
     ensure!(
         !measurement.frames.is_empty(),
-        "{}: none of {} could be judged",
+        "{}: none of {} could be scored",
         options.dataset.display(),
         count(samples.len(), "frame")
     );
@@ -199,7 +203,7 @@ pub(crate) fn run(options: &EvaluateOptions, voice: Voice) -> anyhow::Result<Out
     if let Some(page) = page {
         let gallery = page::Gallery::collect(&mut detector, &samples, &measurement)?;
         page.write(page::html(&report, &detector, &measurement, &samples, &gallery).as_bytes())?;
-        voice.note(&format_args!("{}: written", page.path().display()));
+        reporter.note(&format_args!("{}: written", page.path().display()));
     }
     let mut out = StandardOutput::new();
     if options.json {
@@ -229,8 +233,8 @@ mod tests {
         ] {
             assert_eq!(page_file(given.into()), Path::new(file));
         }
-        let room = tempfile::tempdir().unwrap();
-        let folder = room.path().join("odd.html");
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("odd.html");
         std::fs::create_dir(&folder).unwrap();
         assert_eq!(page_file(folder.clone()), folder.join("index.html"));
     }

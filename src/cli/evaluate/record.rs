@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     Pixels,
     measure::{Measurement, Problem},
-    report::{CONFIDENCE, Figures, Kind, Promise, Report},
+    report::{CONFIDENCE, Guarantee, Kind, Metrics, Report},
 };
 use crate::cli::output::SCHEMA_VERSION;
 
@@ -23,7 +23,7 @@ pub(super) struct Record<'a> {
     seed: u64,
     /// Metrics of all kinds of defects.
     #[serde(flatten)]
-    figures: FigureRecord,
+    metrics: MetricsRecord,
     threshold: f64,
     false_alarm_rate: f64,
     false_alarms: FalseAlarms,
@@ -43,7 +43,7 @@ pub(super) struct Record<'a> {
 
 /// Metrics by name, and their intervals.
 #[derive(Serialize)]
-struct FigureRecord {
+struct MetricsRecord {
     #[serde(flatten)]
     values: BTreeMap<&'static str, Option<f64>>,
     /// Threshold of the largest F1.
@@ -58,11 +58,11 @@ struct FigureRecord {
 #[derive(Serialize)]
 struct KindRecord {
     frames: usize,
-    judged: usize,
+    scored: usize,
     invalid: usize,
     unreadable: usize,
     #[serde(flatten)]
-    figures: FigureRecord,
+    metrics: MetricsRecord,
     misses: RateRecord,
 }
 
@@ -78,15 +78,15 @@ struct RateRecord {
 struct FalseAlarms {
     #[serde(flatten)]
     rate: RateRecord,
-    promised: f64,
-    /// Whether the promised rate lies in the interval.
-    promised_inside: Option<bool>,
+    target: f64,
+    /// Whether the target rate lies in the interval.
+    target_inside: Option<bool>,
 }
 
 #[derive(Serialize)]
 struct Counts {
     frames: usize,
-    judged: usize,
+    scored: usize,
     normal: u64,
     defective: u64,
     invalid: usize,
@@ -118,8 +118,8 @@ struct MaskRecord<'a> {
 impl<'a> Record<'a> {
     pub(super) fn of(report: &'a Report<'a>, measured: &'a Measurement) -> Self {
         let setting = report.setting;
-        let (defective, normal) = report.judged();
-        let promise = report.promise();
+        let (defective, normal) = report.scored();
+        let guarantee = report.guarantee();
         Self {
             schema_version: SCHEMA_VERSION,
             model_id: &report.model_id,
@@ -127,13 +127,13 @@ impl<'a> Record<'a> {
             backend: setting.backend,
             device: setting.device,
             seed: setting.bootstrap.seed,
-            figures: FigureRecord::of(&report.all),
+            metrics: MetricsRecord::of(&report.all),
             threshold: report.threshold,
-            false_alarm_rate: report.promised,
+            false_alarm_rate: report.target,
             false_alarms: FalseAlarms {
                 rate: rate(report.false_alarms),
-                promised: report.promised,
-                promised_inside: promise.map(|promise| promise == Promise::Inside),
+                target: report.target,
+                target_inside: guarantee.map(|guarantee| guarantee == Guarantee::Inside),
             },
             misses: rate(report.misses),
             by_kind: report
@@ -143,7 +143,7 @@ impl<'a> Record<'a> {
                 .collect(),
             counts: Counts {
                 frames: report.kinds.iter().map(|kind| kind.frames).sum(),
-                judged: measured.frames.len(),
+                scored: measured.frames.len(),
                 normal,
                 defective,
                 invalid: measured.invalid.len(),
@@ -172,9 +172,9 @@ impl<'a> Record<'a> {
     }
 }
 
-impl FigureRecord {
-    fn of(figures: &Figures) -> Self {
-        let named = figures.named();
+impl MetricsRecord {
+    fn of(metrics: &Metrics) -> Self {
+        let named = metrics.named();
         let known = || {
             named
                 .iter()
@@ -185,7 +185,7 @@ impl FigureRecord {
                 .iter()
                 .map(|(name, estimate)| (*name, estimate.map(|estimate| estimate.value)))
                 .collect(),
-            f1_threshold: figures.image.as_ref().map(|image| image.f1_threshold),
+            f1_threshold: metrics.image.as_ref().map(|image| image.f1_threshold),
             intervals: known()
                 .filter_map(|(name, estimate)| Some((name, ends(estimate.interval?))))
                 .collect(),
@@ -201,10 +201,10 @@ impl KindRecord {
     fn of(kind: &Kind) -> Self {
         Self {
             frames: kind.frames,
-            judged: kind.judged,
+            scored: kind.scored,
             invalid: kind.invalid,
             unreadable: kind.unreadable,
-            figures: FigureRecord::of(&kind.figures),
+            metrics: MetricsRecord::of(&kind.metrics),
             misses: rate(kind.misses()),
         }
     }

@@ -31,12 +31,10 @@ pub(super) struct Report<'a> {
     /// The engine and where it runs.
     pub(super) engine: String,
     pub(super) threshold: f64,
-    /// The promised false-alarm rate.
-    pub(super) promised: f64,
-    /// What the calibration promises, in words.
-    pub(super) statement: String,
+    /// The target false-alarm rate.
+    pub(super) target: f64,
     /// All kinds of defects.
-    pub(super) all: Figures,
+    pub(super) all: Metrics,
     /// The kinds, normal frames first.
     pub(super) kinds: Vec<Kind>,
     /// Normal frames that were called anomalous.
@@ -49,7 +47,7 @@ pub(super) struct Report<'a> {
 
 /// Metrics of frames and of pixels, where they are defined.
 #[derive(Clone, Debug)]
-pub(super) struct Figures {
+pub(super) struct Metrics {
     pub(super) image: Option<ImageMetrics>,
     pub(super) pixel: Option<PixelMetrics>,
 }
@@ -57,35 +55,35 @@ pub(super) struct Figures {
 /// A kind of frames.
 pub(super) struct Kind {
     pub(super) name: String,
-    /// Frames that were to be judged.
+    /// Frames that were to be scored.
     pub(super) frames: usize,
-    pub(super) judged: usize,
+    pub(super) scored: usize,
     pub(super) invalid: usize,
     pub(super) unreadable: usize,
     /// Frames that were called anomalous.
     pub(super) anomalous: usize,
     /// Against the normal frames; none of these themselves.
-    pub(super) figures: Figures,
+    pub(super) metrics: Metrics,
 }
 
 impl Kind {
     /// Frames that were called normal.
     pub(super) fn misses(&self) -> Rate {
         Rate {
-            count: (self.judged - self.anomalous) as u64,
-            total: self.judged as u64,
+            count: (self.scored - self.anomalous) as u64,
+            total: self.scored as u64,
         }
     }
 }
 
-/// Where the promised rate lies.
+/// Where the target rate lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Promise {
+pub(super) enum Guarantee {
     /// More false alarms than chance explains.
     Broken,
     /// Inside the interval.
     Inside,
-    /// Fewer false alarms than promised, beyond chance.
+    /// Fewer false alarms than the target, beyond chance.
     Surpassed,
 }
 
@@ -120,12 +118,12 @@ impl Report<'_> {
                 let frames = || measured.frames.iter().filter(|f| f.stratum == stratum);
                 Kind {
                     name: name.clone(),
-                    frames: measured.chosen[stratum],
-                    judged: frames().count(),
+                    frames: measured.frames_of_kind[stratum],
+                    scored: frames().count(),
                     invalid: count(&measured.invalid),
                     unreadable: count(&measured.unreadable),
                     anomalous: frames().filter(|frame| frame.anomalous).count(),
-                    figures: Figures { image, pixel },
+                    metrics: Metrics { image, pixel },
                 }
             })
             .collect();
@@ -141,15 +139,14 @@ impl Report<'_> {
             model_id: detector.model_id().to_owned(),
             engine: detector.description().to_owned(),
             threshold: calibration.threshold,
-            promised: calibration.false_alarm_rate,
-            statement: calibration.statement(),
-            all: Figures {
+            target: calibration.false_alarm_rate,
+            all: Metrics {
                 image: image.all,
                 pixel: pixel_all,
             },
             false_alarms: Rate {
                 count: normal.anomalous as u64,
-                total: normal.judged as u64,
+                total: normal.scored as u64,
             },
             misses,
             roc: roc_curve(&scores[0], &scores[1..].concat()),
@@ -162,35 +159,35 @@ impl Report<'_> {
         self.kinds.get(1..).unwrap_or_default()
     }
 
-    /// Frames with a defect that were judged, and normal ones.
-    pub(super) fn judged(&self) -> (u64, u64) {
+    /// Frames with a defect that were scored, and normal ones.
+    pub(super) fn scored(&self) -> (u64, u64) {
         (self.misses.total, self.false_alarms.total)
     }
 
-    /// Whether the promise is kept as far as this many normal frames can tell.
-    pub(super) fn promise(&self) -> Option<Promise> {
+    /// Whether the guarantee is kept as far as this many normal frames can tell.
+    pub(super) fn guarantee(&self) -> Option<Guarantee> {
         let interval = self.false_alarms.interval(CONFIDENCE)?;
-        Some(if self.promised < interval.lower {
-            Promise::Broken
-        } else if self.promised > interval.upper {
-            Promise::Surpassed
+        Some(if self.target < interval.lower {
+            Guarantee::Broken
+        } else if self.target > interval.upper {
+            Guarantee::Surpassed
         } else {
-            Promise::Inside
+            Guarantee::Inside
         })
     }
 }
 
-impl Promise {
+impl Guarantee {
     pub(super) fn words(self) -> &'static str {
         match self {
-            Self::Broken => "more false alarms than promised",
-            Self::Inside => "the promised rate lies inside",
-            Self::Surpassed => "fewer false alarms than promised",
+            Self::Broken => "more false alarms than the target rate",
+            Self::Inside => "the target rate lies inside",
+            Self::Surpassed => "fewer false alarms than the target rate",
         }
     }
 }
 
-impl Figures {
+impl Metrics {
     /// The metrics by their names in JSON; those of frames always, `None` where not defined, those
     /// of pixels where they are.
     pub(super) fn named(&self) -> Vec<(&'static str, Option<Estimate>)> {

@@ -5,9 +5,9 @@ use edge_vae::metrics::{Estimate, Rate};
 use super::{
     Pixels,
     measure::Measurement,
-    report::{CONFIDENCE, Figures, Report},
+    report::{CONFIDENCE, Metrics, Report},
 };
-use crate::cli::{output::StandardOutput, score::count};
+use crate::cli::{output::StandardOutput, reporter::count};
 
 /// Metrics whose intervals are in the table.
 const INTERVALS: [&str; 2] = ["image_AUROC", "pixel_AUPRO"];
@@ -18,7 +18,7 @@ pub(super) fn print(
     report: &Report<'_>,
     measured: &Measurement,
 ) -> anyhow::Result<()> {
-    let (defective, normal) = report.judged();
+    let (defective, normal) = report.scored();
     out.line(format_args!(
         "{} on {}: {normal} normal, {defective} with a defect{}",
         report.model_id,
@@ -37,13 +37,13 @@ pub(super) fn print(
     out.line(format_args!(
         "threshold {:.4}, for a false-alarm rate of {} %",
         report.threshold,
-        round(100.0 * report.promised)
+        round(100.0 * report.target)
     ))?;
-    let promise = report
-        .promise()
-        .map_or_else(String::new, |promise| format!("; {}", promise.words()));
+    let guarantee = report
+        .guarantee()
+        .map_or_else(String::new, |guarantee| format!("; {}", guarantee.words()));
     out.line(format_args!(
-        "false alarms  {}{promise}",
+        "false alarms  {}{guarantee}",
         rate(report.false_alarms)
     ))?;
     out.line(format_args!("misses        {}", rate(report.misses)))?;
@@ -66,16 +66,16 @@ pub(super) fn print(
     for (number, what) in [
         (
             measured.invalid.len(),
-            "invalid: no picture in them, not part of the figures",
+            "invalid: no picture in them, not part of the metrics",
         ),
-        (measured.unreadable.len(), "could not be read or judged"),
+        (measured.unreadable.len(), "could not be read or scored"),
         (
             measured.unmasked.len(),
-            "without a mask, not part of the pixel figures",
+            "without a mask, not part of the pixel metrics",
         ),
         (
             measured.bad_masks.len(),
-            "with an unusable mask, not part of the pixel figures",
+            "with an unusable mask, not part of the pixel metrics",
         ),
     ] {
         if number > 0 {
@@ -88,8 +88,8 @@ pub(super) fn print(
 /// Heading, all kinds, and each.
 fn rows(report: &Report<'_>) -> Vec<Vec<String>> {
     let mut heading = vec!["", "frames", "missed"];
-    let titles = |figures: &Figures| -> Vec<&'static str> {
-        figures
+    let titles = |metrics: &Metrics| -> Vec<&'static str> {
+        metrics
             .named()
             .iter()
             .map(|(name, _)| title(name))
@@ -97,13 +97,13 @@ fn rows(report: &Report<'_>) -> Vec<Vec<String>> {
     };
     heading.extend(titles(&report.all));
     let columns = heading.len();
-    let row = |name: &str, misses: Rate, figures: &Figures| {
+    let row = |name: &str, misses: Rate, metrics: &Metrics| {
         let mut row = vec![
             name.to_owned(),
             misses.total.to_string(),
             misses.count.to_string(),
         ];
-        let cells = figures.named().into_iter().map(|(name, estimate)| {
+        let cells = metrics.named().into_iter().map(|(name, estimate)| {
             // All intervals would make lines that no terminal shows; JSON and page have them.
             match (estimate, INTERVALS.contains(&name)) {
                 (Some(estimate), true) => cell(estimate),
@@ -119,7 +119,7 @@ fn rows(report: &Report<'_>) -> Vec<Vec<String>> {
     rows.push(row("all", report.misses, &report.all));
     if report.defects().len() > 1 {
         let kinds = report.defects().iter();
-        rows.extend(kinds.map(|kind| row(&kind.name, kind.misses(), &kind.figures)));
+        rows.extend(kinds.map(|kind| row(&kind.name, kind.misses(), &kind.metrics)));
     }
     rows
 }
@@ -161,9 +161,9 @@ pub(super) fn rate(rate: Rate) -> String {
     }
 }
 
-/// How far off pixel metrics may be, where scores were not told apart.
-pub(super) fn error(figures: &Figures) -> String {
-    let largest = figures
+/// How far off pixel metrics may be, where close scores count as equal.
+pub(super) fn error(metrics: &Metrics) -> String {
+    let largest = metrics
         .named()
         .into_iter()
         .filter_map(|(_, estimate)| Some(estimate?.error))

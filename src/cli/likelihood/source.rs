@@ -8,7 +8,7 @@ use edge_vae::{
 };
 
 use super::SplitChoice;
-use crate::cli::{frames, messages::Voice};
+use crate::cli::{frames, reporter::Reporter};
 
 /// A frame that can be had when its turn comes.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) struct ScoreSource {
 pub(super) fn find(
     arguments: &[PathBuf],
     split: Option<SplitChoice>,
-    voice: Voice,
+    reporter: Reporter,
 ) -> anyhow::Result<ScoreSource> {
     if let [folder] = arguments
         && folder.is_dir()
@@ -64,7 +64,7 @@ pub(super) fn find(
         "--split: {} is no data set with parts; leave it out",
         arguments[0].display()
     );
-    let list = frames::find(arguments, &[], voice)?;
+    let list = frames::find(arguments, &[], reporter)?;
     let file = |path: PathBuf| FrameSource::File {
         shown: path.to_string_lossy().into_owned(),
         path,

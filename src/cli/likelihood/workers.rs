@@ -19,8 +19,8 @@ use edge_vae::{
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use super::{Binarise, progress::Progress, source::FrameSource};
-use crate::cli::interrupt;
+use super::{Binarise, source::FrameSource};
+use crate::cli::{interrupt, reporter::Progress};
 
 /// How the estimate is made.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Plan {
 /// The estimate of a frame, or why there is none.
 type FrameOutcome = anyhow::Result<MarginalEstimate>;
 
-enum News {
+enum Event {
     Samples(usize),
     Frame(usize, FrameOutcome),
     /// The engine failed, which ends everything.
@@ -60,17 +60,18 @@ pub(super) fn run(
     let part = chosen.len().div_ceil(workers * 8).clamp(1, plan.batch);
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
-    let (sender, news) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
     let mut workers = (0..workers)
         .map(|_| Worker::new(bundle, engine, plan))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut outcomes = Vec::with_capacity(chosen.len());
     let mut failure = None;
+    let (mut estimated, mut sum) = (0_u32, 0.0);
     thread::scope(|scope| {
         for worker in &mut workers {
             let (sender, next, stop) = (sender.clone(), &next, &stop);
             scope.spawn(move || {
-                let halt = || stop.load(Ordering::Relaxed) || interrupt::asked();
+                let halt = || stop.load(Ordering::Relaxed) || interrupt::requested();
                 while !halt() {
                     let begin = next.fetch_add(part, Ordering::Relaxed);
                     let Some(rest) = chosen.get(begin..).filter(|rest| !rest.is_empty()) else {
@@ -78,26 +79,34 @@ pub(super) fn run(
                     };
                     let indices = &rest[..part.min(rest.len())];
                     // The receiver lives until all workers are gone.
-                    let tell = |news| drop(sender.send(news));
-                    if let Err(error) = worker.estimate(frames, indices, plan, &tell, &halt) {
-                        tell(News::Failed(error));
+                    let send = |event| drop(sender.send(event));
+                    if let Err(error) = worker.estimate(frames, indices, plan, &send, &halt) {
+                        send(Event::Failed(error));
                         break;
                     }
                 }
             });
         }
         drop(sender);
-        for news in news {
-            match news {
-                News::Samples(samples) => progress.samples(samples),
-                News::Frame(index, outcome) => {
+        for event in events {
+            match event {
+                Event::Samples(samples) => progress.advance(samples),
+                Event::Frame(index, outcome) => {
                     match &outcome {
-                        Ok(estimate) => progress.frame(estimate),
+                        Ok(estimate) => {
+                            estimated += 1;
+                            sum += estimate.log_likelihood;
+                            let mean = -sum / f64::from(estimated);
+                            progress.detail(format!(
+                                "; -log p {mean:.3} on {estimated} of {} frames",
+                                chosen.len()
+                            ));
+                        }
                         Err(_) => progress.skip(plan.samples),
                     }
                     outcomes.push((index, outcome));
                 }
-                News::Failed(error) => {
+                Event::Failed(error) => {
                     stop.store(true, Ordering::Relaxed);
                     failure.get_or_insert(error);
                 }
@@ -145,27 +154,27 @@ impl Worker {
 
     /// Estimates up to a batch of frames.
     ///
-    /// An error is one of the model; a frame's own is told.
+    /// An error is one of the model; a frame's own is sent.
     fn estimate(
         &mut self,
         frames: &[FrameSource],
         indices: &[usize],
         plan: &Plan,
-        tell: &impl Fn(News),
+        send: &impl Fn(Event),
         halt: &impl Fn() -> bool,
     ) -> anyhow::Result<()> {
-        self.read(frames, indices, plan, tell);
+        self.read(frames, indices, plan, send);
         let estimates = self.estimator.estimate_while(
             &self.inputs,
             plan.samples,
             &mut self.generators,
             |samples| {
-                tell(News::Samples(samples));
+                send(Event::Samples(samples));
                 !halt()
             },
         )?;
         for (&index, estimate) in self.indices.iter().zip(estimates.into_iter().flatten()) {
-            tell(News::Frame(index, Ok(estimate)));
+            send(Event::Frame(index, Ok(estimate)));
         }
         Ok(())
     }
@@ -176,7 +185,7 @@ impl Worker {
         frames: &[FrameSource],
         indices: &[usize],
         plan: &Plan,
-        tell: &impl Fn(News),
+        send: &impl Fn(Event),
     ) {
         self.inputs.clear();
         self.indices.clear();
@@ -193,7 +202,7 @@ impl Worker {
             });
             if let Err(error) = read {
                 self.inputs.truncate(begin);
-                tell(News::Frame(index, Err(error)));
+                send(Event::Frame(index, Err(error)));
                 continue;
             }
             let mut rng = generator(plan.seed, index);

@@ -5,14 +5,14 @@ use edge_vae::stream::{
     source::{self, SourceUri},
 };
 
-use super::super::{Outcome, messages::Voice, output::StandardOutput};
+use super::super::{Outcome, output::StandardOutput, reporter::Reporter};
 use super::plan::open_detector;
 
 /// Checks all that can be checked without opening a source or a sink, and prints it.
-pub(super) fn check(configuration: &Configuration, voice: Voice) -> anyhow::Result<Outcome> {
+pub(super) fn check(configuration: &Configuration, reporter: Reporter) -> anyhow::Result<Outcome> {
     let options = configuration.options()?;
     let sources = configuration.sources()?;
-    let detector = open_detector(configuration, voice)?;
+    let detector = open_detector(configuration, reporter)?;
     let mut out = StandardOutput::new();
     out.line(format_args!(
         "model        {} on {}",

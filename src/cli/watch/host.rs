@@ -18,7 +18,7 @@ use signal_hook::{
 };
 
 use super::{
-    super::messages::{Voice, one_line},
+    super::reporter::{Reporter, one_line},
     service::Service,
 };
 
@@ -54,7 +54,7 @@ impl Signals {
 
 /// The host of the pipeline.
 pub(super) struct Watcher {
-    voice: Voice,
+    reporter: Reporter,
     signals: Signals,
     service: Service,
     reload: Reload,
@@ -64,9 +64,14 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(voice: Voice, signals: Signals, reload: Reload, status_line: bool) -> Self {
+    pub(super) fn new(
+        reporter: Reporter,
+        signals: Signals,
+        reload: Reload,
+        status_line: bool,
+    ) -> Self {
         Self {
-            voice,
+            reporter,
             signals,
             service: Service::new(),
             reload,
@@ -81,7 +86,7 @@ impl Watcher {
     }
 
     fn refused(&self, error: &dyn Display) {
-        self.voice
+        self.reporter
             .error(&format_args!("{error}; the old configuration goes on"));
     }
 }
@@ -111,7 +116,7 @@ impl Host for Watcher {
         let reading = self.reading.take_if(|thread| thread.is_finished())?;
         match reading.join() {
             Ok(Ok(plan)) => {
-                self.voice.note(&format_args!(
+                self.reporter.note(&format_args!(
                     "the configuration was read again; model {}",
                     plan.detector.model_id()
                 ));
@@ -156,6 +161,6 @@ impl Host for Watcher {
             // see.
             let _ = write!(io::stderr(), "\r\x1b[2K");
         }
-        self.voice.note(text);
+        self.reporter.note(text);
     }
 }

@@ -13,7 +13,7 @@ use anyhow::ensure;
 use clap::Args;
 use edge_vae::stream::{self, Policy};
 
-use super::{Outcome, flags::EngineFlags, messages::Voice};
+use super::{Outcome, flags::EngineFlags, reporter::Reporter};
 
 use host::{Signals, Watcher};
 use sinks::SinkFlags;
@@ -45,6 +45,10 @@ pub(crate) struct WatchFlags {
     /// Sources, by address.
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
+
+    /// `-?format=gray&…`, standard input with its settings, begins like a flag.
+    #[arg(short = '?', value_name = "SETTINGS", hide = true)]
+    stdin_settings: Option<String>,
 
     /// The configuration [default: edge-vae.toml, where it is there].
     #[arg(long, value_name = "FILE")]
@@ -99,25 +103,25 @@ fn policy(text: &str) -> Result<Policy, String> {
     }
 }
 
-pub(crate) fn run(flags: WatchFlags, voice: Voice) -> anyhow::Result<Outcome> {
+pub(crate) fn run(flags: WatchFlags, reporter: Reporter) -> anyhow::Result<Outcome> {
     let configuration = plan::configuration(&flags)?;
     if flags.print_pipeline {
         return check::print_pipelines(&configuration);
     }
     if flags.check {
-        return check::check(&configuration, voice);
+        return check::check(&configuration, reporter);
     }
     let signals = Signals::catch()?;
-    let plan = plan::plan(&flags, &configuration, voice)?;
-    let status_line = plan::shows_status(flags.json, voice);
+    let plan = plan::plan(&flags, &configuration, reporter)?;
+    let status_line = plan::shows_status(flags.json, reporter);
     let reload = move || {
         let configuration = plan::configuration(&flags)?;
-        plan::plan(&flags, &configuration, voice)
+        plan::plan(&flags, &configuration, reporter)
     };
-    let mut watcher = Watcher::new(voice, signals, Arc::new(reload), status_line);
+    let mut watcher = Watcher::new(reporter, signals, Arc::new(reload), status_line);
     let summary = stream::run(plan, &mut watcher)?;
     for line in summary::lines(&summary.tally) {
-        voice.note(&line);
+        reporter.note(&line);
     }
     if let Some(error) = summary.abandoned {
         return Err(error.into());

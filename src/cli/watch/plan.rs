@@ -15,7 +15,7 @@ use edge_vae::{
 use indicatif::ProgressDrawTarget;
 
 use super::{
-    super::{flags, messages::Voice},
+    super::{flags, reporter::Reporter},
     DEFAULT_FILE, WatchFlags,
 };
 
@@ -28,8 +28,11 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
         None if default.is_file() => Configuration::read(default)?,
         None => Configuration::default(),
     };
-    if !flags.sources.is_empty() {
-        configuration.sources = flags.sources.iter().map(SourceEntry::new).collect();
+    let stdin = flags.stdin_settings.as_ref();
+    let mut sources = flags.sources.clone();
+    sources.extend(stdin.map(|settings| format!("-?{settings}")));
+    if !sources.is_empty() {
+        configuration.sources = sources.iter().map(SourceEntry::new).collect();
     }
     let engine = flags.engine.clone();
     configuration.backend = engine.backend.or(configuration.backend);
@@ -48,7 +51,7 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
 /// Opens the model that the configuration names, and proves it.
 pub(super) fn open_detector(
     configuration: &Configuration,
-    voice: Voice,
+    reporter: Reporter,
 ) -> anyhow::Result<Detector> {
     // The bundle first: of two mistakes, it is the likelier one.
     let bundle = Bundle::open(&flags::find_bundle(configuration.model.clone())?)?;
@@ -61,7 +64,7 @@ pub(super) fn open_detector(
             threads: configuration.threads.map_or(1, usize::from),
             ..EngineOptions::default()
         },
-        voice,
+        reporter,
     )?;
     Detector::new(&bundle, &engine).with_context(|| bundle.path().display().to_string())
 }
@@ -70,15 +73,15 @@ pub(super) fn open_detector(
 pub(super) fn plan(
     flags: &WatchFlags,
     configuration: &Configuration,
-    voice: Voice,
+    reporter: Reporter,
 ) -> anyhow::Result<Plan> {
     // What costs nothing to check first.
     let options = configuration.options()?;
     let sources = configuration.sources()?;
     let mut sinks = configuration.sinks();
-    sinks.push(terminal(flags.json, voice));
+    sinks.push(terminal(flags.json, reporter));
     Ok(Plan {
-        detector: open_detector(configuration, voice)?,
+        detector: open_detector(configuration, reporter)?,
         sources,
         sinks,
         options,
@@ -86,11 +89,11 @@ pub(super) fn plan(
 }
 
 /// Whether a line on standard error shows how it goes.
-pub(super) fn shows_status(json: bool, voice: Voice) -> bool {
-    !json && !voice.is_quiet() && io::stderr().is_terminal()
+pub(super) fn shows_status(json: bool, reporter: Reporter) -> bool {
+    !json && !reporter.is_quiet() && io::stderr().is_terminal()
 }
 
-fn terminal(json: bool, voice: Voice) -> SinkConfig {
+fn terminal(json: bool, reporter: Reporter) -> SinkConfig {
     SinkConfig {
         key: "terminal".to_owned(),
         open: Box::new(move || {
@@ -99,7 +102,7 @@ fn terminal(json: bool, voice: Voice) -> SinkConfig {
                 return Ok(Box::new(Terminal::json(out)));
             }
             let terminal = Terminal::lines(out);
-            Ok(Box::new(if shows_status(json, voice) {
+            Ok(Box::new(if shows_status(json, reporter) {
                 terminal.with_status(ProgressDrawTarget::stderr())
             } else {
                 terminal

@@ -54,7 +54,9 @@ pub(super) fn histograms(kinds: &[(&str, &[f64])], threshold: f64) -> String {
         push(
             &mut svg,
             format_args!(
-                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{base}\" x2=\"{:.1}\" y2=\"{base}\"/>\n<text class=\"label\" x=\"0\" y=\"{:.1}\">{}</text>\n<text x=\"0\" y=\"{:.1}\">{} frames</text>\n",
+                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{base}\" x2=\"{:.1}\" \
+                 y2=\"{base}\"/>\n<text class=\"label\" x=\"0\" y=\"{:.1}\">{}</text>\n<text \
+                 x=\"0\" y=\"{:.1}\">{} frames</text>\n",
                 WIDTH - RIGHT,
                 base - 20.0,
                 Text(&shortened(name)),
@@ -62,8 +64,8 @@ pub(super) fn histograms(kinds: &[(&str, &[f64])], threshold: f64) -> String {
                 scores.len()
             ),
         );
-        for (place, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let bar = first + place as i64;
+        for (index, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let bar = first + index as i64;
             let class = if bar < 0 {
                 "called-normal"
             } else {
@@ -75,7 +77,8 @@ pub(super) fn histograms(kinds: &[(&str, &[f64])], threshold: f64) -> String {
             push(
                 &mut svg,
                 format_args!(
-                    "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.1}\"><title>{count}</title></rect>\n",
+                    "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" \
+                     height=\"{tall:.1}\"><title>{count}</title></rect>\n",
                     base - tall,
                     (right - left - 1.0).max(0.5)
                 ),
@@ -133,7 +136,8 @@ pub(super) fn curves(lines: &[Line<'_>], reach: f64, x_name: &str, y_name: &str)
         push(
             &mut svg,
             format_args!(
-                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{0:.1}\"/>\n<text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{up}</text>\n",
+                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" \
+                 y2=\"{0:.1}\"/>\n<text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{up}</text>\n",
                 y(up),
                 LEFT + SIDE,
                 LEFT - 6.0,
@@ -154,7 +158,11 @@ pub(super) fn curves(lines: &[Line<'_>], reach: f64, x_name: &str, y_name: &str)
     push(
         &mut svg,
         format_args!(
-            "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{0:.1}\"/>\n<text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"middle\">{4}</text>\n<text transform=\"translate(14 {5:.1}) rotate(-90)\" text-anchor=\"middle\">{6}</text>\n<line class=\"chance\" x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{7:.1}\"/>\n",
+            "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" \
+             y2=\"{0:.1}\"/>\n<text x=\"{2:.1}\" y=\"{3:.1}\" \
+             text-anchor=\"middle\">{4}</text>\n<text transform=\"translate(14 {5:.1}) \
+             rotate(-90)\" text-anchor=\"middle\">{6}</text>\n<line class=\"chance\" \
+             x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{7:.1}\"/>\n",
             y(0.0),
             LEFT + SIDE,
             LEFT + SIDE / 2.0,
@@ -165,18 +173,21 @@ pub(super) fn curves(lines: &[Line<'_>], reach: f64, x_name: &str, y_name: &str)
             y(reach)
         ),
     );
-    for (place, line) in lines.iter().enumerate() {
+    for (index, line) in lines.iter().enumerate() {
         let mut path = String::new();
         for [along, up] in clipped(line.points, reach) {
             push(&mut path, format_args!("{:.1},{:.1} ", x(along), y(up)));
         }
-        let row = y(0.0) - 14.0 - 18.0 * (lines.len() - 1 - place) as f64;
+        let row = y(0.0) - 14.0 - 18.0 * (lines.len() - 1 - index) as f64;
         let right = LEFT + SIDE - 10.0;
         let (from, middle) = (right - 18.0, row - 4.0);
         push(
             &mut svg,
             format_args!(
-                "<polyline class=\"line line-{place}\" points=\"{}\"/>\n<text class=\"label\" x=\"{:.1}\" y=\"{row:.1}\" text-anchor=\"end\">{}</text>\n<line class=\"line line-{place}\" x1=\"{from:.1}\" y1=\"{middle:.1}\" x2=\"{right:.1}\" y2=\"{middle:.1}\"/>\n",
+                "<polyline class=\"line line-{index}\" points=\"{}\"/>\n<text class=\"label\" \
+                 x=\"{:.1}\" y=\"{row:.1}\" text-anchor=\"end\">{}</text>\n<line class=\"line \
+                 line-{index}\" x1=\"{from:.1}\" y1=\"{middle:.1}\" x2=\"{right:.1}\" \
+                 y2=\"{middle:.1}\"/>\n",
                 path.trim_end(),
                 right - 26.0,
                 Text(&line.name)

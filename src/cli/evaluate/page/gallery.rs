@@ -19,7 +19,7 @@ use ndarray::Array2;
 use super::{
     super::{
         mask,
-        measure::{Judged, Measurement},
+        measure::{Measurement, ScoredFrame},
     },
     Page, Text,
 };
@@ -49,7 +49,7 @@ pub(in super::super) struct Gallery {
 
 /// A frame with its pictures.
 struct Shown {
-    judged: Judged,
+    scored: ScoredFrame,
     frame: DataUri,
     heat: DataUri,
     small: bool,
@@ -66,8 +66,9 @@ impl Gallery {
         measured: &Measurement,
     ) -> anyhow::Result<Self> {
         let worst = |normal: bool| {
-            let of_side = |frame: &&Judged| (frame.stratum == 0) == normal;
-            let mut frames: Vec<Judged> = measured.frames.iter().filter(of_side).copied().collect();
+            let of_side = |frame: &&ScoredFrame| (frame.stratum == 0) == normal;
+            let frames = measured.frames.iter().filter(of_side).copied();
+            let mut frames: Vec<ScoredFrame> = frames.collect();
             frames.sort_by(|a, b| a.score.total_cmp(&b.score));
             if normal {
                 frames.reverse();
@@ -77,10 +78,10 @@ impl Gallery {
         };
         let hot = detector.calibration().map_threshold as f32;
         let scale = MapScale::around(hot, (measured.cold as f32).min(hot.next_down()));
-        let mut shown = |frames: Vec<Judged>| -> anyhow::Result<Vec<Shown>> {
+        let mut shown = |frames: Vec<ScoredFrame>| -> anyhow::Result<Vec<Shown>> {
             let mut list = Vec::with_capacity(frames.len());
-            for judged in frames {
-                list.push(show(detector, samples[judged.sample], judged, &scale)?);
+            for scored in frames {
+                list.push(show(detector, samples[scored.sample], scored, &scale)?);
             }
             Ok(list)
         };
@@ -120,22 +121,25 @@ impl Gallery {
                 "<p>{words} The threshold is {threshold:.4}.</p>\n<div class=\"gallery\">\n"
             ));
             for shown in shown {
-                let judged = shown.judged;
-                let is_wrong = judged.anomalous == (judged.stratum == 0);
+                let scored = shown.scored;
+                let is_wrong = scored.anomalous == (scored.stratum == 0);
                 let mark = if is_wrong {
                     format!(" · <span class=\"wrong\">{wrong}</span>")
                 } else {
                     String::new()
                 };
                 let class = if shown.small { " class=\"small\"" } else { "" };
-                let name = samples[judged.sample].name();
+                let name = samples[scored.sample].name();
                 page.push(format_args!(
-                    "<figure><div class=\"pair\"><img{class} alt=\"frame\" src=\"{}\"><img{class} alt=\"anomaly map\" src=\"{}\"></div><figcaption><strong>{}</strong>{mark}<br>score {:.4} · p {:.2e}<br>{}</figcaption></figure>\n",
+                    "<figure><div class=\"pair\"><img{class} alt=\"frame\" src=\"{}\"><img{class} \
+                     alt=\"anomaly map\" \
+                     src=\"{}\"></div><figcaption><strong>{}</strong>{mark}<br>score {:.4} · p \
+                     {:.2e}<br>{}</figcaption></figure>\n",
                     shown.frame.0,
                     shown.heat.0,
-                    Text(&measured.kinds[judged.stratum]),
-                    judged.score,
-                    judged.p_value,
+                    Text(&measured.kinds[scored.stratum]),
+                    scored.score,
+                    scored.p_value,
                     Text(name)
                 ));
             }
@@ -147,22 +151,22 @@ impl Gallery {
 fn show(
     detector: &mut Detector,
     sample: &Sample,
-    judged: Judged,
+    scored: ScoredFrame,
     scale: &MapScale,
 ) -> anyhow::Result<Shown> {
     let frame = sample.frame()?;
     let detection = detector.score(&frame)?;
     let map = detector.frame_map(&detection).with_context(|| {
         format!(
-            "{}: was judged before and is invalid now; leave the data set alone while it is read",
+            "{}: was scored before and is invalid now; leave the data set alone while it is read",
             sample.name()
         )
     })?;
-    // An unusable mask was told of.
+    // An unusable mask was reported.
     let outline = sample
         .mask
         .as_ref()
-        .filter(|_| judged.stratum > 0)
+        .filter(|_| scored.stratum > 0)
         .and_then(|path| mask::read(path, &frame).ok());
     let picture = frame.to_rgb8();
     let small = picture.width().max(picture.height()) <= SMALL;
@@ -174,7 +178,7 @@ fn show(
         draw_outline(&mut heat, &outline);
     }
     Ok(Shown {
-        judged,
+        scored,
         frame: DataUri::of(&picture, small)?,
         heat: DataUri::of(&heat, small)?,
         small,

@@ -14,9 +14,10 @@ use edge_vae::{
 use super::{
     Pixels,
     measure::{Measurement, Problem},
-    report::{CONFIDENCE, Figures, Report},
+    report::{CONFIDENCE, Metrics, Report},
     table::{error, rate, round, title},
 };
+use crate::cli::model_card;
 use chart::{Line, curves, histograms};
 
 pub(super) use gallery::Gallery;
@@ -36,11 +37,12 @@ pub(super) fn html(
     gallery: &Gallery,
 ) -> String {
     let mut page = Page::new();
-    let (defective, normal) = report.judged();
+    let (defective, normal) = report.scored();
     let heading = format!("{} on {}", report.model_id, report.setting.dataset);
     page.open(&heading);
     page.push(format_args!(
-        "<h1>{}</h1>\n<p class=\"lead\">{normal} normal frames and {defective} with a defect{}.</p>\n",
+        "<h1>{}</h1>\n<p class=\"lead\">{normal} normal frames and {defective} with a \
+         defect{}.</p>\n",
         Text(&heading),
         if report.setting.limited {
             ", drawn at random from the test part"
@@ -48,13 +50,13 @@ pub(super) fn html(
             ""
         }
     ));
-    figures(&mut page, report);
+    metrics(&mut page, report);
     rates(&mut page, report);
     kinds(&mut page, report);
     charts(&mut page, report, measured);
     gallery.section(&mut page, measured, samples, report.threshold);
     problems(&mut page, measured);
-    card(&mut page, report, detector);
+    model(&mut page, report, detector);
     definitions(&mut page, report);
     page.close()
 }
@@ -74,7 +76,10 @@ impl Page {
 
     fn open(&mut self, title: &str) {
         self.push(format_args!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+             name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
+             name=\"color-scheme\" content=\"light \
+             dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
             Text(title)
         ));
     }
@@ -109,12 +114,13 @@ impl Display for Text<'_> {
 }
 
 /// The metrics of all kinds, large.
-fn figures(page: &mut Page, report: &Report<'_>) {
-    page.push("<div class=\"figures\">\n");
+fn metrics(page: &mut Page, report: &Report<'_>) {
+    page.push("<div class=\"metrics\">\n");
     for (name, estimate) in report.all.named() {
         let value = estimate.map_or_else(|| "–".to_owned(), |e| format!("{:.3}", e.value));
         page.push(format_args!(
-            "<div class=\"figure\"><span class=\"name\">{}</span><span class=\"value\">{value}</span><span class=\"interval\">{}</span></div>\n",
+            "<div class=\"metric\"><span class=\"name\">{}</span><span \
+             class=\"value\">{value}</span><span class=\"interval\">{}</span></div>\n",
             title(name),
             estimate.map_or_else(String::new, interval),
         ));
@@ -130,19 +136,19 @@ fn interval(estimate: Estimate) -> String {
 
 fn rates(page: &mut Page, report: &Report<'_>) {
     page.heading("At the calibrated threshold");
-    let promise = report
-        .promise()
-        .map_or_else(String::new, |promise| format!(" – {}", promise.words()));
+    let guarantee = report
+        .guarantee()
+        .map_or_else(String::new, |guarantee| format!(" – {}", guarantee.words()));
     page.push("<table class=\"plain\">\n");
     for (name, value) in [
-        ("False alarms", rate(report.false_alarms) + &promise),
+        ("False alarms", rate(report.false_alarms) + &guarantee),
         ("Misses", rate(report.misses)),
         (
             "Threshold",
             format!(
                 "{:.4}, for a false-alarm rate of {} %",
                 report.threshold,
-                round(100.0 * report.promised)
+                round(100.0 * report.target)
             ),
         ),
     ] {
@@ -164,14 +170,14 @@ fn kinds(page: &mut Page, report: &Report<'_>) {
     }
     page.push("</tr></thead>\n<tbody>\n");
     let columns = report.all.named().len();
-    let mut row = |name: &str, misses: Rate, figures: &Figures| {
+    let mut row = |name: &str, misses: Rate, metrics: &Metrics| {
         page.push(format_args!(
             "<tr><th>{}</th><td>{}</td><td>{}</td>",
             Text(name),
             misses.total,
             misses.count
         ));
-        let mut estimates: Vec<_> = figures.named().into_iter().map(|(_, e)| e).collect();
+        let mut estimates: Vec<_> = metrics.named().into_iter().map(|(_, e)| e).collect();
         estimates.resize(columns, None);
         for estimate in estimates {
             match estimate {
@@ -187,14 +193,18 @@ fn kinds(page: &mut Page, report: &Report<'_>) {
     };
     row("all", report.misses, &report.all);
     for kind in report.defects() {
-        row(&kind.name, kind.misses(), &kind.figures);
+        row(&kind.name, kind.misses(), &kind.metrics);
     }
     page.push("</tbody>\n</table></div>\n");
 }
 
 fn charts(page: &mut Page, report: &Report<'_>, measured: &Measurement) {
     page.heading("Scores by kind");
-    page.push("<p>Each bar counts frames of one range of scores; the line is the threshold. <span class=\"legend\"><span class=\"key called-normal\"></span> called normal,</span> <span class=\"legend\"><span class=\"key called-anomalous\"></span> called anomalous.</span></p>\n");
+    page.push(
+        "<p>Each bar counts frames of one range of scores; the line is the threshold. <span \
+     class=\"legend\"><span class=\"key called-normal\"></span> called normal,</span> <span \
+     class=\"legend\"><span class=\"key called-anomalous\"></span> called anomalous.</span></p>\n",
+    );
     let scores = measured.scores();
     let kinds: Vec<(&str, &[f64])> = report
         .kinds
@@ -251,21 +261,21 @@ fn charts(page: &mut Page, report: &Report<'_>, measured: &Measurement) {
 }
 
 fn problems(page: &mut Page, measured: &Measurement) {
-    let sorts: [(&str, &[Problem]); 5] = [
+    let kinds_of_problem: [(&str, &[Problem]); 5] = [
         (
-            "Invalid frames: no picture in them, not part of the figures",
+            "Invalid frames: no picture in them, not part of the metrics",
             &measured.invalid,
         ),
         (
-            "Frames that could not be read or judged",
+            "Frames that could not be read or scored",
             &measured.unreadable,
         ),
         (
-            "Frames without a mask, not part of the pixel figures",
+            "Frames without a mask, not part of the pixel metrics",
             &measured.unmasked,
         ),
         (
-            "Unusable masks, not part of the pixel figures",
+            "Unusable masks, not part of the pixel metrics",
             &measured.bad_masks,
         ),
         (
@@ -273,11 +283,17 @@ fn problems(page: &mut Page, measured: &Measurement) {
             &measured.empty_masks,
         ),
     ];
-    if sorts.iter().all(|(_, problems)| problems.is_empty()) {
+    if kinds_of_problem
+        .iter()
+        .all(|(_, problems)| problems.is_empty())
+    {
         return;
     }
     page.heading("What was left out");
-    for (what, problems) in sorts.iter().filter(|(_, problems)| !problems.is_empty()) {
+    for (what, problems) in kinds_of_problem
+        .iter()
+        .filter(|(_, problems)| !problems.is_empty())
+    {
         page.push(format_args!("<p>{what}: {}</p>\n<ul>\n", problems.len()));
         for problem in problems.iter().take(LISTED) {
             page.push(format_args!(
@@ -296,7 +312,7 @@ fn problems(page: &mut Page, measured: &Measurement) {
     }
 }
 
-fn card(page: &mut Page, report: &Report<'_>, detector: &Detector) {
+fn model(page: &mut Page, report: &Report<'_>, detector: &Detector) {
     page.heading("The model");
     page.push("<table class=\"plain\">\n");
     let mut row = |name: &str, value: &str| {
@@ -306,40 +322,10 @@ fn card(page: &mut Page, report: &Report<'_>, detector: &Detector) {
             Text(value)
         ));
     };
-    let manifest = detector.manifest();
-    let card = &manifest.card;
-    row("Model", &report.model_id);
-    row("Runs on", &report.engine);
-    row(
-        "Input",
-        &format!(
-            "{}×{} pixels, {}",
-            manifest.preprocess.width,
-            manifest.preprocess.height,
-            match manifest.vae.channels {
-                1 => "grey",
-                _ => "RGB",
-            }
-        ),
-    );
-    row(
-        "Trained on",
-        &format!(
-            "{}: {} frames, and {} for validation, {} held out",
-            card.dataset, card.train_frames, card.validation_frames, card.calibration_frames
-        ),
-    );
-    row(
-        "Training",
-        &format!(
-            "preset {}, seed {}, {} steps in {:.0} s, by {}",
-            card.preset, card.seed, card.steps, card.seconds, card.trainer
-        ),
-    );
-    row("Parameters", &card.parameters.to_string());
-    row("Calibration", &report.statement);
-    for (name, figure) in &card.figures {
-        row(name, &format!("{figure}"));
+    row("model", &report.model_id);
+    row("runs on", &report.engine);
+    for (name, value) in model_card::rows(detector.manifest()) {
+        row(name, &value);
     }
     page.push("</table>\n");
 }
@@ -347,26 +333,39 @@ fn card(page: &mut Page, report: &Report<'_>, detector: &Detector) {
 fn definitions(page: &mut Page, report: &Report<'_>) {
     let bootstrap = report.setting.bootstrap;
     page.heading("How it was computed");
-    page.push("<p>All metrics come from raw scores. AUROC is the probability that a frame (or pixel) with a defect scores higher than one without, a tie counting half; AP is the average precision; F1-max is the largest F1 over all thresholds, chosen on these very frames, so it flatters. Each kind is held against all normal frames.</p>\n");
+    page.push(
+        "<p>All metrics come from raw scores. AUROC is the probability that a frame (or \
+     pixel) with a defect scores higher than one without, a tie counting half; AP is the average \
+     precision; F1-max is the largest F1 over all thresholds, chosen on these very frames, so it \
+     flatters. Each kind is held against all normal frames.</p>\n",
+    );
     if report.all.pixel.is_some() {
         let size = match report.setting.pixels {
             Pixels::Frame => "frames",
             Pixels::Tensor => "tensor",
         };
-        page.push(format_args!("<p>Pixels of maps and masks are compared in the size of the {size}. AUPRO is the mean overlap with the 8-connected regions of all masks, integrated over the false-positive rate of all pixels outside up to the limit, and divided by it{}.</p>\n", error(&report.all)));
+        page.push(format_args!(
+            "<p>Pixels of maps and masks are compared in the size of the \
+         {size}. AUPRO is the mean overlap with the 8-connected regions of all masks, integrated \
+         over the false-positive rate of all pixels outside up to the limit, and divided by \
+         it{}.</p>\n",
+            error(&report.all)
+        ));
     }
     let intervals = if bootstrap.resamples == 0 {
         "Metrics have no intervals".to_owned()
     } else {
         format!(
-            "Intervals of metrics are {} % percentile bootstrap intervals: frames were drawn anew within each kind, {} times, seed {}",
+            "Intervals of metrics are {} % percentile bootstrap intervals: frames were drawn anew \
+             within each kind, {} times, seed {}",
             100.0 * CONFIDENCE,
             bootstrap.resamples,
             bootstrap.seed
         )
     };
     page.push(format_args!(
-        "<p>{intervals}. Intervals of rates are exact (Clopper–Pearson), {} %. Both take frames as independent.</p>\n",
+        "<p>{intervals}. Intervals of rates are exact (Clopper–Pearson), {} %. Both take frames \
+         as independent.</p>\n",
         100.0 * CONFIDENCE
     ));
 }

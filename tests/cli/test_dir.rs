@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use crate::tiny;
 
 /// A scratch folder, in which the binary runs.
-pub struct Room(TempDir);
+pub struct TestDir(TempDir);
 
 /// What a run left.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Ran {
     pub stderr: String,
 }
 
-impl Room {
+impl TestDir {
     /// With the tiny model in `model`, and the frames `good.png`, which is normal, and `bad.png`,
     /// which is not.
     pub fn new() -> Self {
@@ -31,11 +31,11 @@ impl Room {
     }
 
     pub fn with_model(writer: BundleWriter) -> Self {
-        let room = Self(tempfile::tempdir().unwrap());
-        writer.finish().unwrap().save(&room.at("model")).unwrap();
-        room.frame("good.png", None);
-        room.frame("bad.png", Some((5, 2)));
-        room
+        let dir = Self(tempfile::tempdir().unwrap());
+        writer.finish().unwrap().save(&dir.at("model")).unwrap();
+        dir.frame("good.png", None);
+        dir.frame("bad.png", Some((5, 2)));
+        dir
     }
 
     pub fn at(&self, name: &str) -> PathBuf {

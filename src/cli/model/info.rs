@@ -1,0 +1,75 @@
+//! `edge-vae model info`.
+
+use clap::Args;
+use edge_vae::{
+    bundle::{Bundle, Manifest},
+    calibration::Calibration,
+};
+use serde::Serialize;
+
+use super::FolderFlags;
+use crate::cli::{Outcome, model_card, output::StandardOutput};
+
+/// Show what a model is: shapes, training, calibration, files.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  edge-vae model info models/surface
+  edge-vae model info --json | jq .card
+
+The schema_version in the JSON is that of the manifest. Sizes and digests of all files are checked;
+the networks are not run (see `model verify`).")]
+pub(super) struct InfoFlags {
+    #[command(flatten)]
+    folder: FolderFlags,
+
+    /// Print the manifest and what follows from it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The JSON of `model info`: the manifest, and what follows from it.
+#[derive(Serialize)]
+struct InfoRecord<'a> {
+    path: String,
+    bytes: u64,
+    input_shape: [usize; 3],
+    latent_shape: Vec<usize>,
+    calibration_statement: Option<String>,
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+}
+
+pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
+    let bundle = Bundle::open(&flags.folder.find()?)?;
+    let manifest = bundle.manifest();
+    let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+    let mut out = StandardOutput::new();
+    if flags.json {
+        out.json(&InfoRecord {
+            path: bundle.path().display().to_string(),
+            bytes,
+            input_shape: manifest.vae.input_shape(),
+            latent_shape: manifest.vae.latent.shape(),
+            calibration_statement: manifest.calibration.as_ref().map(Calibration::statement),
+            manifest,
+        })?;
+        out.finish()?;
+        return Ok(Outcome::Done);
+    }
+    let mut row = |name: &str, value: &str| out.line(format_args!("{name:<12} {value}"));
+    row("model", &manifest.model_id)?;
+    row("folder", &bundle.path().display().to_string())?;
+    for (name, value) in model_card::rows(manifest) {
+        row(name, &value)?;
+    }
+    row("size", &format!("{bytes} bytes"))?;
+    for (name, file) in &manifest.files {
+        row(
+            "file",
+            &format!("{name}: {} bytes, SHA-256 {}", file.bytes, file.sha256),
+        )?;
+    }
+    out.finish()?;
+    Ok(Outcome::Done)
+}
