@@ -1,6 +1,6 @@
 # What CI runs, by hand. `--workspace` everywhere: another set of packages would be another set of
 # features, and tract and candle would be compiled once more.
-.PHONY: check format lint test docs structure deny dist bench
+.PHONY: check format lint slim test docs structure deny dist bench
 
 check: format structure lint docs test
 
@@ -13,6 +13,15 @@ structure:
 
 lint:
 	cargo clippy --locked --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+
+# The library with one engine and nothing else, and how many crates that takes.
+slim:
+	@for engine in tract ort; do \
+	    flags="--locked --package edge-vae --no-default-features --features $$engine"; \
+	    cargo clippy $$flags --lib $(CARGO_FLAGS) -- -D warnings || exit 1; \
+	    crates=$$(cargo tree $$flags --edges normal --prefix none | sed 's/ (\*)//' | sort -u | wc -l); \
+	    echo "$$engine alone: $$crates crates"; \
+	done
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps $(CARGO_FLAGS)

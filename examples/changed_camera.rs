@@ -5,8 +5,8 @@
 //! cargo run --release --example changed_camera
 //! ```
 //!
-//! Each line is a camera of its own, watched for two windows of frames; the columns are the p-values
-//! of the last window, with a star where the quantity is told as changed.
+//! Each line is a camera of its own, watched for two windows of frames; the columns are the
+//! p-values of the last window, with a star where the quantity is told as changed.
 
 use std::path::Path;
 

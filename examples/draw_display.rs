@@ -1,5 +1,5 @@
-//! Draws what the display beside a line shows (`[[screen]]` of `edge-vae watch`), for a size of your choice,
-//! into a PNG file: one camera with an event, one that drifted, one that is lost.
+//! Draws what the display beside a line shows (`[[screen]]` of `edge-vae watch`), for a size of
+//! your choice, into a PNG file: one camera with an event, one that drifted, one that is lost.
 //!
 //! ```text
 //! cargo run --example draw_display -- display.png 1280 720

@@ -33,6 +33,7 @@ pub enum Error {
     #[error(transparent)]
     Bundle(#[from] crate::bundle::BundleError),
     /// A data set could not be read.
+    #[cfg(feature = "dataset")]
     #[error(transparent)]
     Dataset(#[from] crate::dataset::DatasetError),
 }

@@ -211,7 +211,12 @@ pub fn manifest(bytes: &[u8]) {
 /// An ONNX file, up to where an engine takes it.
 pub fn onnx(bytes: &[u8]) {
     if let Ok(model) = ModelFile::read(bytes, "fuzz", 1) {
-        for tensor in model.inputs.iter().chain(&model.outputs) {
+        for tensor in model
+            .signature
+            .inputs
+            .iter()
+            .chain(&model.signature.outputs)
+        {
             assert!(!tensor.name.is_empty());
         }
     }

@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_and_nothing_is_left_beside() {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("deep/er/a.bin");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/er/a.bin");
         replace_file(&path, b"old").unwrap();
         replace_file(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
@@ -67,15 +67,15 @@ mod tests {
     #[cfg(unix)]
     fn others_may_read_it_as_any_new_file() {
         use std::os::unix::fs::PermissionsExt;
-        let room = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let mode = |name| {
-            fs::metadata(room.path().join(name))
+            fs::metadata(dir.path().join(name))
                 .unwrap()
                 .permissions()
                 .mode()
         };
-        fs::write(room.path().join("usual"), b"").unwrap();
-        replace_file(&room.path().join("replaced"), b"").unwrap();
+        fs::write(dir.path().join("usual"), b"").unwrap();
+        replace_file(&dir.path().join("replaced"), b"").unwrap();
         assert_eq!(mode("replaced"), mode("usual"));
     }
 }

@@ -208,13 +208,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Multiplies the sum of its inputs by a factor.
-    struct Sum {
-        inputs: Vec<TensorInfo>,
-        outputs: Vec<TensorInfo>,
-        factor: f32,
-    }
+    use crate::backend::test_graphs::FakeGraph;
 
     fn info(name: &str, len: usize) -> TensorInfo {
         TensorInfo {
@@ -223,37 +217,15 @@ mod tests {
         }
     }
 
+    /// Multiplies the sum of its inputs by a factor.
     fn sum(inputs: &[&str], output: &str, factor: f32) -> Box<dyn Graph> {
-        Box::new(Sum {
-            inputs: inputs.iter().map(|name| info(name, 2)).collect(),
-            outputs: vec![info(output, 2)],
-            factor,
-        })
-    }
-
-    impl Graph for Sum {
-        fn inputs(&self) -> &[TensorInfo] {
-            &self.inputs
-        }
-
-        fn outputs(&self) -> &[TensorInfo] {
-            &self.outputs
-        }
-
-        fn metadata(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn run(
-            &mut self,
-            inputs: &[&[f32]],
-            outputs: &mut [&mut [f32]],
-        ) -> Result<(), BackendError> {
-            for (place, value) in outputs[0].iter_mut().enumerate() {
-                *value = inputs.iter().map(|input| input[place]).sum::<f32>() * self.factor;
+        let pair: &[usize] = &[1, 2];
+        let inputs: Vec<_> = inputs.iter().map(|name| (*name, pair)).collect();
+        FakeGraph::boxed(&inputs, &[(output, pair)], move |inputs, outputs| {
+            for (index, value) in outputs[0].iter_mut().enumerate() {
+                *value = inputs.iter().map(|input| input[index]).sum::<f32>() * factor;
             }
-            Ok(())
-        }
+        })
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Choice of back end and device.
 
-use std::env;
-use std::path::PathBuf;
+#[cfg(feature = "ort")]
+use std::{env, path::PathBuf};
 
 use super::model_file::ModelFile;
-use super::ort::{OrtGraph, Placement, Runtime};
+#[cfg(feature = "tract")]
 use super::tract::{self, TractGraph};
-use super::{BackendError, BackendKind, Device, EngineOptions, Graph, library};
+use super::{BackendError, BackendKind, Device, EngineOptions, Graph};
+#[cfg(feature = "ort")]
+use super::{
+    library,
+    ort::{OrtGraph, Placement, Runtime},
+};
 
 /// One back end on one device.
 #[derive(Debug)]
@@ -17,7 +22,9 @@ pub struct Engine {
 
 #[derive(Debug)]
 enum Runner {
+    #[cfg(feature = "tract")]
     Tract,
+    #[cfg(feature = "ort")]
     Ort {
         runtime: Runtime,
         placement: Placement,
@@ -28,32 +35,37 @@ impl Engine {
     /// Opens an engine.
     ///
     /// [`Device::Auto`] is CUDA on ONNX Runtime where a library with that provider is found and a
-    /// small convolution runs on it, else the CPU: on `tract`, or on `ort` where that was asked for.
-    /// It costs no more than a look into some folders where there is no such library. To name a
-    /// library in the options without a back end is to ask for `ort`.
+    /// small convolution runs on it, else the CPU: on `tract`, or on `ort` where that was asked
+    /// for. It costs no more than a look into some folders where there is no such library. To name
+    /// a library in the options without a back end is to ask for `ort`.
+    ///
+    /// Without the feature `tract`, `ort` is the engine where none was asked for.
     ///
     /// # Errors
-    /// A device that was asked for and can't run, ONNX Runtime where it is needed and missing, too
-    /// old or broken, and a number of threads outside of 1 to 1024.
+    /// A back end that this build lacks, a device that was asked for and can't run, ONNX Runtime
+    /// where it is needed and missing, too old or broken, and a number of threads outside of 1 to
+    /// 1024.
     pub fn open(options: &EngineOptions) -> Result<Self, BackendError> {
         if !(1..=1024).contains(&options.threads) {
             return Err(BackendError::Threads {
                 found: options.threads,
             });
         }
+        let tract_by_default = cfg!(feature = "tract") && options.ort_library.is_none();
         match (options.backend, options.device) {
             (Some(backend @ BackendKind::Tract), device @ (Device::Cuda | Device::TensorRt)) => {
                 Err(BackendError::DeviceUnsupported { backend, device })
             }
-            (Some(BackendKind::Tract), Device::Auto | Device::Cpu) => Ok(Self::tract(options)),
-            (None, Device::Cpu) if options.ort_library.is_none() => Ok(Self::tract(options)),
-            (None, Device::Auto) if options.ort_library.is_none() => Self::best(options),
-            (_, Device::Auto) => Self::best_of_ort(options),
+            (Some(BackendKind::Tract), Device::Auto | Device::Cpu) => Self::tract(options),
+            (None, Device::Cpu) if tract_by_default => Self::tract(options),
+            (None, Device::Auto) if tract_by_default => Self::cuda_or_tract(options),
+            (_, Device::Auto) => Self::cuda_or_cpu(options),
             (_, device) => Self::ort(options, device),
         }
     }
 
-    fn tract(options: &EngineOptions) -> Self {
+    #[cfg(feature = "tract")]
+    fn tract(options: &EngineOptions) -> Result<Self, BackendError> {
         let mut notices = Vec::new();
         if options.threads > 1 {
             notices.push(format!(
@@ -67,19 +79,28 @@ impl Engine {
                 library.display()
             ));
         }
-        Self {
+        Ok(Self {
             runner: Runner::Tract,
             notices,
-        }
+        })
     }
 
+    #[cfg(not(feature = "tract"))]
+    fn tract(_: &EngineOptions) -> Result<Self, BackendError> {
+        Err(BackendError::NotBuilt {
+            backend: BackendKind::Tract,
+        })
+    }
+
+    #[cfg(feature = "ort")]
     fn ort(options: &EngineOptions, device: Device) -> Result<Self, BackendError> {
         let mut notices = Vec::new();
         let mut cache = PathBuf::new();
         if device == Device::TensorRt {
             cache = engine_cache(options)?;
             notices.push(format!(
-                "TensorRT builds an engine for each new graph, which can take minutes; it keeps them in {}",
+                "TensorRT builds an engine for each new graph, which can take minutes; \
+                 it keeps them in {}",
                 cache.display()
             ));
         }
@@ -96,44 +117,57 @@ impl Engine {
         })
     }
 
-    fn best(options: &EngineOptions) -> Result<Self, BackendError> {
-        let named = library::is_named_by_variable();
-        let mut engine = Self::tract(options);
-        let library = match library::locate(None) {
-            Ok(library) => library,
-            Err(error) => {
-                if named {
-                    let notice = format!("ONNX Runtime is not used: {error}");
-                    engine.notices.push(notice);
-                }
-                return Ok(engine);
-            }
-        };
-        if library::has_provider_file(&library, "cuda") {
-            match Self::ort(options, Device::Cuda) {
-                Ok(engine) => return Ok(engine),
-                Err(error) => engine.notices.push(format!("CUDA is not used: {error}")),
-            }
-        } else if named {
-            engine.notices.push(format!(
-                "{} (from ORT_DYLIB_PATH) has no CUDA provider, so tract is used; back end `ort` would use it on the CPU",
-                library.display()
-            ));
-        }
-        Ok(engine)
+    #[cfg(not(feature = "ort"))]
+    fn ort(_: &EngineOptions, _: Device) -> Result<Self, BackendError> {
+        Err(BackendError::NotBuilt {
+            backend: BackendKind::Ort,
+        })
     }
 
-    fn best_of_ort(options: &EngineOptions) -> Result<Self, BackendError> {
-        let library = library::locate(options.ort_library.as_deref())?;
+    /// CUDA where a library with that provider is found and works, else `tract`.
+    fn cuda_or_tract(options: &EngineOptions) -> Result<Self, BackendError> {
+        let tract = Self::tract(options)?;
+        #[cfg(feature = "ort")]
+        let tract = tract.unless_cuda_works(options);
+        Ok(tract)
+    }
+
+    #[cfg(feature = "ort")]
+    fn unless_cuda_works(mut self, options: &EngineOptions) -> Self {
+        let named = library::is_named_by_variable();
+        match library::locate(None) {
+            Ok(library) if library::has_provider_file(&library, "cuda") => {
+                match Self::ort(options, Device::Cuda) {
+                    Ok(cuda) => return cuda,
+                    Err(error) => self.notices.push(format!("CUDA is not used: {error}")),
+                }
+            }
+            Ok(library) if named => self.notices.push(format!(
+                "{} (from ORT_DYLIB_PATH) has no CUDA provider, so tract is used; \
+                 back end `ort` would use it on the CPU",
+                library.display()
+            )),
+            Err(error) if named => {
+                self.notices
+                    .push(format!("ONNX Runtime is not used: {error}"));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        self
+    }
+
+    /// ONNX Runtime on CUDA where that works, else on the CPU.
+    fn cuda_or_cpu(options: &EngineOptions) -> Result<Self, BackendError> {
         let mut reason = None;
-        if library::has_provider_file(&library, "cuda") {
+        #[cfg(feature = "ort")]
+        if library::has_provider_file(&library::locate(options.ort_library.as_deref())?, "cuda") {
             match Self::ort(options, Device::Cuda) {
                 Ok(engine) => return Ok(engine),
                 Err(error) => reason = Some(format!("CUDA is not used: {error}")),
             }
         }
         let mut engine = Self::ort(options, Device::Cpu)?;
-        engine.notices.extend(reason);
+        engine.notices.extend(reason.take());
         Ok(engine)
     }
 
@@ -154,7 +188,9 @@ impl Engine {
     ) -> Result<Box<dyn Graph>, BackendError> {
         let file = ModelFile::read(onnx, name, batch)?;
         Ok(match &self.runner {
-            Runner::Tract => Box::new(TractGraph::load(file)?),
+            #[cfg(feature = "tract")]
+            Runner::Tract => Box::new(TractGraph::load(onnx, file)?),
+            #[cfg(feature = "ort")]
             Runner::Ort { runtime, placement } => {
                 Box::new(OrtGraph::load(runtime, placement, onnx, file)?)
             }
@@ -164,7 +200,9 @@ impl Engine {
     /// The back end.
     pub fn backend(&self) -> BackendKind {
         match self.runner {
+            #[cfg(feature = "tract")]
             Runner::Tract => BackendKind::Tract,
+            #[cfg(feature = "ort")]
             Runner::Ort { .. } => BackendKind::Ort,
         }
     }
@@ -172,7 +210,9 @@ impl Engine {
     /// The device; never [`Device::Auto`].
     pub fn device(&self) -> Device {
         match &self.runner {
+            #[cfg(feature = "tract")]
             Runner::Tract => Device::Cpu,
+            #[cfg(feature = "ort")]
             Runner::Ort { placement, .. } => placement.device,
         }
     }
@@ -180,7 +220,9 @@ impl Engine {
     /// Back end with its version, and device: `tract 0.23.9 on cpu`, `ONNX Runtime 1.31.1 on cuda`.
     pub fn description(&self) -> String {
         match &self.runner {
+            #[cfg(feature = "tract")]
             Runner::Tract => format!("tract {} on cpu", tract::VERSION),
+            #[cfg(feature = "ort")]
             Runner::Ort { runtime, placement } => {
                 format!("ONNX Runtime {} on {}", runtime.version(), placement.device)
             }
@@ -194,6 +236,7 @@ impl Engine {
     }
 }
 
+#[cfg(feature = "ort")]
 fn engine_cache(options: &EngineOptions) -> Result<PathBuf, BackendError> {
     let below = |variable: &str, folder: &str| {
         let base = PathBuf::from(env::var_os(variable)?);
@@ -210,160 +253,5 @@ fn engine_cache(options: &EngineOptions) -> Result<PathBuf, BackendError> {
         })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::test_graphs::{encode, two_heads, values};
-    use super::*;
-
-    fn options(backend: Option<BackendKind>, device: Device) -> EngineOptions {
-        EngineOptions {
-            backend,
-            device,
-            ..EngineOptions::default()
-        }
-    }
-
-    #[test]
-    fn tract_runs_on_the_cpu_alone() {
-        for device in [Device::Cuda, Device::TensorRt] {
-            let error = Engine::open(&options(Some(BackendKind::Tract), device)).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!(
-                    "back end `tract` does not run on device `{device}`: use back end `ort`, or device `cpu`"
-                )
-            );
-        }
-        for (backend, device) in [
-            (Some(BackendKind::Tract), Device::Auto),
-            (Some(BackendKind::Tract), Device::Cpu),
-            (None, Device::Cpu),
-        ] {
-            let engine = Engine::open(&options(backend, device)).unwrap();
-            assert_eq!(
-                (engine.backend(), engine.device()),
-                (BackendKind::Tract, Device::Cpu)
-            );
-            assert_eq!(engine.description(), "tract 0.23.9 on cpu");
-            assert!(engine.notices().is_empty());
-        }
-    }
-
-    #[test]
-    fn threads_are_counted() {
-        let with_threads = |threads| {
-            Engine::open(&EngineOptions {
-                threads,
-                ..options(Some(BackendKind::Tract), Device::Cpu)
-            })
-        };
-        assert_eq!(
-            with_threads(0).unwrap_err().to_string(),
-            "cannot run a graph on 0 threads: give 1 to 1024"
-        );
-        assert_eq!(
-            with_threads(4).unwrap().notices(),
-            ["tract runs on 1 thread, not 4; back end `ort` can use more"]
-        );
-    }
-
-    #[test]
-    fn a_library_that_was_named_is_the_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("libonnxruntime.so");
-        for device in Device::ALL {
-            let named = EngineOptions {
-                ort_library: Some(file.clone()),
-                ..options(Some(BackendKind::Ort), device)
-            };
-            assert!(matches!(
-                Engine::open(&named).unwrap_err(),
-                BackendError::LibraryMissing { .. }
-            ));
-        }
-        // To name a library is to ask for it.
-        for device in [Device::Auto, Device::Cpu] {
-            let named = EngineOptions {
-                ort_library: Some(file.clone()),
-                ..options(None, device)
-            };
-            assert!(matches!(
-                Engine::open(&named).unwrap_err(),
-                BackendError::LibraryMissing { .. }
-            ));
-            let engine = Engine::open(&EngineOptions {
-                backend: Some(BackendKind::Tract),
-                ..named
-            })
-            .unwrap();
-            assert_eq!(engine.backend(), BackendKind::Tract);
-            assert!(
-                engine.notices()[0].contains(&file.display().to_string()),
-                "{:?}",
-                engine.notices()
-            );
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_no_library_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("libonnxruntime.so");
-        fs::write(&file, b"no library").unwrap();
-        let named = |backend, device| EngineOptions {
-            ort_library: Some(file.clone()),
-            ..options(backend, device)
-        };
-        // With and without the file of a CUDA provider beside it.
-        for _ in 0..2 {
-            for backend in [Some(BackendKind::Ort), None] {
-                for device in [Device::Cpu, Device::Auto] {
-                    let error = Engine::open(&named(backend, device)).unwrap_err();
-                    // Where another test has opened a library before, that one stands in the way.
-                    assert!(
-                        matches!(
-                            error,
-                            BackendError::Library { .. } | BackendError::LibraryConflict { .. }
-                        ),
-                        "{error}"
-                    );
-                }
-            }
-            fs::write(folder.path().join("libonnxruntime_providers_cuda.so"), b"").unwrap();
-        }
-    }
-
-    #[test]
-    fn ort_is_opened_once_and_says_its_version() {
-        let Some(path) = library::find_ort_library() else {
-            eprintln!("SKIPPED: no ONNX Runtime found; set ORT_DYLIB_PATH to libonnxruntime.so");
-            return;
-        };
-        for device in [Device::Auto, Device::Cpu] {
-            let engine = Engine::open(&options(Some(BackendKind::Ort), device)).unwrap();
-            assert_eq!(engine.backend(), BackendKind::Ort);
-            assert_ne!(engine.device(), Device::Auto);
-            assert!(
-                engine.description().starts_with("ONNX Runtime 1."),
-                "{} of {path:?}",
-                engine.description()
-            );
-            let mut graph = engine.load(&encode(&two_heads()), "g", 1).unwrap();
-            let (mut mean, mut log_variance) = ([0.0; 4], [0.0; 4]);
-            graph
-                .run(&[&values(1, 72)], &mut [&mut mean, &mut log_variance])
-                .unwrap();
-        }
-    }
-
-    #[test]
-    fn tensorrt_engines_have_a_folder() {
-        let named = EngineOptions {
-            cache: Some("/somewhere".into()),
-            ..EngineOptions::default()
-        };
-        assert_eq!(engine_cache(&named).unwrap(), PathBuf::from("/somewhere"));
-    }
-}
+#[cfg(all(test, feature = "tract", feature = "ort"))]
+mod tests;

@@ -54,7 +54,8 @@ pub enum BackendError {
 
     /// A buffer of another length than its input or output.
     #[error(
-        "{graph}: the buffer for {direction} `{name}` holds {found} values, its shape is {expected:?}"
+        "{graph}: the buffer for {direction} `{name}` holds {found} values, its shape is \
+         {expected:?}"
     )]
     BufferLength {
         /// Path or name of the graph.
@@ -87,9 +88,19 @@ pub enum BackendError {
         found: usize,
     },
 
+    /// The back end is no part of this build.
+    #[error(
+        "this program was built without back end `{backend}`: build it with the feature `{backend}`"
+    )]
+    NotBuilt {
+        /// The back end.
+        backend: BackendKind,
+    },
+
     /// The back end can't run on the device.
     #[error(
-        "back end `{backend}` does not run on device `{device}`: use back end `ort`, or device `cpu`"
+        "back end `{backend}` does not run on device `{device}`: use back end `ort`, or device \
+         `cpu`"
     )]
     DeviceUnsupported {
         /// The back end.
@@ -100,8 +111,9 @@ pub enum BackendError {
 
     /// ONNX Runtime is not where it was said to be, or nowhere.
     #[error(
-        "ONNX Runtime not found: {looked}; install it with `pip install onnxruntime` (`onnxruntime-gpu` for \
-         CUDA and TensorRT), or name libonnxruntime.so by `--ort-library PATH` or `ORT_DYLIB_PATH`"
+        "ONNX Runtime not found: {looked}; install it with `pip install onnxruntime` \
+         (`onnxruntime-gpu` for CUDA and TensorRT), or name libonnxruntime.so by \
+         `--ort-library PATH` or `ORT_DYLIB_PATH`"
     )]
     LibraryMissing {
         /// Where it was looked for.
@@ -134,21 +146,23 @@ pub enum BackendError {
 
     /// A process opens one ONNX Runtime only.
     #[error(
-        "ONNX Runtime at {} is already open, a process cannot open {} beside it: use one library for all engines",
+        "ONNX Runtime at {} is already open, a process cannot open {} beside it: \
+         use one library for all engines",
         opened.display(),
-        asked.display()
+        requested.display()
     )]
     LibraryConflict {
         /// The open one.
         opened: PathBuf,
         /// The other.
-        asked: PathBuf,
+        requested: PathBuf,
     },
 
     /// This build of ONNX Runtime does not know the device.
     #[error(
-        "device `{device}` cannot run: {} (version {version}) was built without the {provider} provider; \
-         install `onnxruntime-gpu`, or on a Jetson NVIDIA's own build, or use device `cpu`",
+        "device `{device}` cannot run: {} (version {version}) was built without the \
+         {provider} provider; install `onnxruntime-gpu`, or on a Jetson NVIDIA's own build, \
+         or use device `cpu`",
         path.display()
     )]
     ProviderMissing {

@@ -69,8 +69,8 @@ pub(super) fn locate(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
         .find_map(|folder| library_in(folder))
         .and_then(|path| path.canonicalize().ok())
         .ok_or_else(|| BackendError::LibraryMissing {
-            looked: "no libonnxruntime.so beside the program, in /usr/lib, /usr/local/lib, /opt/onnxruntime/lib \
-                     or in a Python package"
+            looked: "no libonnxruntime.so beside the program, in /usr/lib, /usr/local/lib, \
+                     /opt/onnxruntime/lib or in a Python package"
                 .into(),
         })
 }

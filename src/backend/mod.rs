@@ -1,4 +1,5 @@
-//! The engines that run a graph: `tract` (built in) and `ort` (ONNX Runtime, opened at run time).
+//! The engines that run a graph: `tract` (built in) and `ort` (ONNX Runtime, opened at run time),
+//! each a feature of the crate.
 //!
 //! An [`Engine`] is one back end on one device; it loads ONNX files into [`Graph`]s of a fixed
 //! batch size. A device that was asked for runs, or opening fails and says what is missing; only
@@ -7,13 +8,18 @@
 mod chain;
 mod engine;
 mod error;
+#[cfg(feature = "ort")]
 mod library;
 pub(crate) mod model_file;
+pub mod onnx;
+#[cfg(feature = "ort")]
 mod ort;
 #[cfg(test)]
 pub(crate) mod test_graphs;
+#[cfg(feature = "tract")]
 mod tract;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -21,6 +27,7 @@ use std::str::FromStr;
 pub use chain::Chain;
 pub use engine::Engine;
 pub use error::BackendError;
+#[cfg(feature = "ort")]
 pub use library::find_ort_library;
 
 /// A named, dense `f32` input or output of a graph.
@@ -44,22 +51,44 @@ impl TensorInfo {
     }
 }
 
+/// What a graph is called, takes and gives.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// Path or name of the graph, for messages.
+    pub name: String,
+    /// Inputs in the order of [`Graph::run`].
+    pub inputs: Vec<TensorInfo>,
+    /// Outputs in the order of [`Graph::run`].
+    pub outputs: Vec<TensorInfo>,
+    /// The file's `metadata_props`.
+    pub metadata: HashMap<String, String>,
+}
+
 /// A loaded graph of one fixed batch size, ready to run.
 pub trait Graph: Send {
-    /// Inputs in the order of [`Graph::run`].
-    fn inputs(&self) -> &[TensorInfo];
-
-    /// Outputs in the order of [`Graph::run`].
-    fn outputs(&self) -> &[TensorInfo];
-
-    /// A value of the file's `metadata_props`.
-    fn metadata(&self, key: &str) -> Option<String>;
+    /// Names and shapes.
+    fn signature(&self) -> &Signature;
 
     /// Runs the graph into the caller's buffers.
     ///
     /// # Errors
     /// A buffer whose length differs from its [`TensorInfo`], or a failure of the engine.
     fn run(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), BackendError>;
+
+    /// Inputs in the order of [`Graph::run`].
+    fn inputs(&self) -> &[TensorInfo] {
+        &self.signature().inputs
+    }
+
+    /// Outputs in the order of [`Graph::run`].
+    fn outputs(&self) -> &[TensorInfo] {
+        &self.signature().outputs
+    }
+
+    /// A value of the file's `metadata_props`.
+    fn metadata(&self, key: &str) -> Option<String> {
+        self.signature().metadata.get(key).cloned()
+    }
 }
 
 /// The engine that runs a graph.
@@ -184,44 +213,54 @@ impl Default for EngineOptions {
     }
 }
 
-/// Checks the caller's buffers against the inputs and outputs of `graph`.
-fn check_buffers(
-    graph: &str,
-    (input_infos, inputs): (&[TensorInfo], &[&[f32]]),
-    (output_infos, outputs): (&[TensorInfo], &[&mut [f32]]),
-) -> Result<(), BackendError> {
-    let check_count = |direction, found, expected| {
+impl Signature {
+    /// Checks the caller's buffers.
+    fn check_buffers(&self, inputs: &[&[f32]], outputs: &[&mut [f32]]) -> Result<(), BackendError> {
+        self.check_count("inputs", inputs.len(), self.inputs.len())?;
+        self.check_count("outputs", outputs.len(), self.outputs.len())?;
+        for (info, buffer) in self.inputs.iter().zip(inputs) {
+            self.check_length("input", info, buffer.len())?;
+        }
+        for (info, buffer) in self.outputs.iter().zip(outputs) {
+            self.check_length("output", info, buffer.len())?;
+        }
+        Ok(())
+    }
+
+    fn check_count(
+        &self,
+        direction: &'static str,
+        found: usize,
+        expected: usize,
+    ) -> Result<(), BackendError> {
         if found == expected {
             return Ok(());
         }
         Err(BackendError::BufferCount {
-            graph: graph.to_owned(),
+            graph: self.name.clone(),
             direction,
             found,
             expected,
         })
-    };
-    let check_length = |direction, info: &TensorInfo, found| {
+    }
+
+    fn check_length(
+        &self,
+        direction: &'static str,
+        info: &TensorInfo,
+        found: usize,
+    ) -> Result<(), BackendError> {
         if found == info.len() {
             return Ok(());
         }
         Err(BackendError::BufferLength {
-            graph: graph.to_owned(),
+            graph: self.name.clone(),
             direction,
             name: info.name.clone(),
             found,
             expected: info.shape.clone(),
         })
-    };
-    check_count("inputs", inputs.len(), input_infos.len())?;
-    check_count("outputs", outputs.len(), output_infos.len())?;
-    for (info, buffer) in input_infos.iter().zip(inputs) {
-        check_length("input", info, buffer.len())?;
     }
-    for (info, buffer) in output_infos.iter().zip(outputs) {
-        check_length("output", info, buffer.len())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

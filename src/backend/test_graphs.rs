@@ -1,14 +1,69 @@
-//! Small ONNX graphs for tests, with the plain loops that compute the same.
+//! Graphs for tests: a fake one that is a closure, and small ONNX files with the plain loops that
+//! compute the same.
 
-use prost::Message;
+use std::collections::HashMap;
+
 use rand::{RngExt, SeedableRng};
-use tract_onnx::pb;
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
+
+use super::onnx::{self, Dim, Message, attribute_proto::AttributeType};
+use super::{BackendError, Graph, Signature, TensorInfo};
+
+/// What a [`FakeGraph`] does with its inputs and outputs.
+type Compute = Box<dyn FnMut(&[&[f32]], &mut [&mut [f32]]) + Send>;
+
+/// A graph that is a closure. Its metadata has one key, `input`: the name of its first input.
+pub(crate) struct FakeGraph {
+    signature: Signature,
+    compute: Compute,
+}
+
+impl FakeGraph {
+    /// Names and shapes, batch first, and what is computed.
+    pub(crate) fn boxed(
+        inputs: &[(&str, &[usize])],
+        outputs: &[(&str, &[usize])],
+        compute: impl FnMut(&[&[f32]], &mut [&mut [f32]]) + Send + 'static,
+    ) -> Box<dyn Graph> {
+        let infos = |tensors: &[(&str, &[usize])]| {
+            let info = |&(name, shape): &(&str, &[usize])| TensorInfo {
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+            };
+            tensors.iter().map(info).collect()
+        };
+        let signature = Signature {
+            name: "fake graph".into(),
+            inputs: infos(inputs),
+            outputs: infos(outputs),
+            metadata: HashMap::from([("input".into(), inputs[0].0.to_owned())]),
+        };
+        Box::new(Self {
+            signature,
+            compute: Box::new(compute),
+        })
+    }
+}
+
+impl Graph for FakeGraph {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), BackendError> {
+        (self.compute)(inputs, outputs);
+        Ok(())
+    }
+}
+
+/// The largest |a − b|.
+pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f32::max)
+}
 
 /// The bytes of the file.
-pub(crate) fn encode(proto: &pb::ModelProto) -> Vec<u8> {
+pub(crate) fn encode(proto: &onnx::ModelProto) -> Vec<u8> {
     proto.encode_to_vec()
 }
 
@@ -21,8 +76,8 @@ pub(crate) fn values(seed: u64, count: usize) -> Vec<f32> {
 /// Builds an opset 17 file. A dimension of 0 is the symbolic batch `N`.
 #[derive(Default)]
 pub(crate) struct GraphBuilder {
-    graph: pb::GraphProto,
-    metadata: Vec<pb::StringStringEntryProto>,
+    graph: onnx::GraphProto,
+    metadata: Vec<onnx::StringStringEntryProto>,
 }
 
 impl GraphBuilder {
@@ -36,23 +91,13 @@ impl GraphBuilder {
 
     pub(crate) fn weights(&mut self, name: &str, dims: &[i64], values: &[f32]) {
         assert_eq!(dims.iter().product::<i64>() as usize, values.len());
-        self.graph.initializer.push(pb::TensorProto {
-            name: name.into(),
-            dims: dims.to_vec(),
-            data_type: DataType::Float as i32,
-            raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            ..Default::default()
-        });
+        let tensor = onnx::TensorProto::floats(name, dims, values);
+        self.graph.initializer.push(tensor);
     }
 
     pub(crate) fn integers(&mut self, name: &str, values: &[i64]) {
-        self.graph.initializer.push(pb::TensorProto {
-            name: name.into(),
-            dims: vec![values.len() as i64],
-            data_type: DataType::Int64 as i32,
-            raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            ..Default::default()
-        });
+        let tensor = onnx::TensorProto::integers(name, values);
+        self.graph.initializer.push(tensor);
     }
 
     pub(crate) fn node(
@@ -60,9 +105,9 @@ impl GraphBuilder {
         op: &str,
         inputs: &[&str],
         outputs: &[&str],
-        attribute: Vec<pb::AttributeProto>,
+        attribute: Vec<onnx::AttributeProto>,
     ) {
-        self.graph.node.push(pb::NodeProto {
+        self.graph.node.push(onnx::NodeProto {
             op_type: op.into(),
             name: format!("{op}-{}", outputs[0]),
             input: inputs.iter().map(|&s| s.into()).collect(),
@@ -73,54 +118,28 @@ impl GraphBuilder {
     }
 
     pub(crate) fn metadata(&mut self, key: &str, value: &str) {
-        self.metadata.push(pb::StringStringEntryProto {
+        self.metadata.push(onnx::StringStringEntryProto {
             key: key.into(),
             value: value.into(),
         });
     }
 
-    pub(crate) fn finish(mut self) -> pb::ModelProto {
+    pub(crate) fn finish(mut self) -> onnx::ModelProto {
         self.graph.name = "test".into();
-        pb::ModelProto {
-            ir_version: 8,
-            opset_import: vec![pb::OperatorSetIdProto {
-                domain: String::new(),
-                version: 17,
-            }],
-            graph: Some(self.graph),
-            metadata_props: self.metadata,
-            ..Default::default()
-        }
+        self.graph.into_model(self.metadata)
     }
 }
 
-fn value_info(name: &str, shape: &[i64]) -> pb::ValueInfoProto {
-    let dim = shape
-        .iter()
-        .map(|&size| pb::tensor_shape_proto::Dimension {
-            denotation: String::new(),
-            value: Some(if size == 0 {
-                Dim::DimParam("N".into())
-            } else {
-                Dim::DimValue(size)
-            }),
-        })
-        .collect();
-    pb::ValueInfoProto {
-        name: name.into(),
-        r#type: Some(pb::TypeProto {
-            denotation: String::new(),
-            value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
-                elem_type: DataType::Float as i32,
-                shape: Some(pb::TensorShapeProto { dim }),
-            })),
-        }),
-        ..Default::default()
-    }
+fn value_info(name: &str, shape: &[i64]) -> onnx::ValueInfoProto {
+    let dim = |&size| match size {
+        0 => Dim::DimParam("N".into()),
+        size => Dim::DimValue(size),
+    };
+    onnx::ValueInfoProto::float_tensor(name, shape.iter().map(dim))
 }
 
-pub(crate) fn ints(name: &str, values: &[i64]) -> pb::AttributeProto {
-    pb::AttributeProto {
+pub(crate) fn ints(name: &str, values: &[i64]) -> onnx::AttributeProto {
+    onnx::AttributeProto {
         name: name.into(),
         r#type: AttributeType::Ints as i32,
         ints: values.to_vec(),
@@ -128,8 +147,8 @@ pub(crate) fn ints(name: &str, values: &[i64]) -> pb::AttributeProto {
     }
 }
 
-pub(crate) fn int(name: &str, value: i64) -> pb::AttributeProto {
-    pb::AttributeProto {
+pub(crate) fn int(name: &str, value: i64) -> onnx::AttributeProto {
+    onnx::AttributeProto {
         name: name.into(),
         r#type: AttributeType::Int as i32,
         i: value,
@@ -137,9 +156,30 @@ pub(crate) fn int(name: &str, value: i64) -> pb::AttributeProto {
     }
 }
 
+/// A graph with an operator that no engine knows.
+pub(crate) fn unknown_operator() -> Vec<u8> {
+    let mut b = GraphBuilder::default();
+    b.input("x", &[0, 3]);
+    b.node("Frobnicate", &["x"], &["y"], vec![]);
+    b.output("y", &[0, 3]);
+    encode(&b.finish())
+}
+
+/// `x` N×1 → a tensor of 10⁶×10⁶ inside → `y` of `rows` rows, 0 for N.
+pub(crate) fn absurd_size(rows: i64) -> Vec<u8> {
+    let mut b = GraphBuilder::default();
+    b.input("x", &[0, 1]);
+    b.integers("large", &[1_000_000, 1_000_000]);
+    b.integers("axes", &[1]);
+    b.node("Expand", &["x", "large"], &["e"], vec![]);
+    b.node("ReduceSum", &["e", "axes"], &["y"], vec![]);
+    b.output("y", &[rows, 1]);
+    encode(&b.finish())
+}
+
 /// An encoder: `input` N×2×6×6 → Conv 3×3 stride 2 pad 1 to 4 channels → Relu → Flatten →
 /// `mean` N×4 by Gemm, `log_variance` N×4 by MatMul and Add.
-pub(crate) fn two_heads() -> pb::ModelProto {
+pub(crate) fn two_heads() -> onnx::ModelProto {
     let mut b = GraphBuilder::default();
     b.input("input", &[0, 2, 6, 6]);
     b.weights("w1", &[4, 2, 3, 3], &values(1, 72));
@@ -204,7 +244,7 @@ pub(crate) fn two_heads_by_loops(input: &[f32]) -> (Vec<f32>, Vec<f32>) {
 
 /// A decoder: `latent` N×4 → Gemm → Reshape N×4×3×3 → ConvTranspose 4×4 stride 2 pad 1 →
 /// `logits` N×2×6×6, its Sigmoid is `reconstruction`.
-pub(crate) fn bernoulli_decoder() -> pb::ModelProto {
+pub(crate) fn bernoulli_decoder() -> onnx::ModelProto {
     let mut b = GraphBuilder::default();
     b.input("latent", &[0, 4]);
     b.weights("w0", &[36, 4], &values(11, 144));

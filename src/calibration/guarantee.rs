@@ -2,13 +2,13 @@
 
 use std::f64::consts::E;
 
-use indicatif::HumanCount;
 use statrs::{
     distribution::{Beta, ContinuousCDF},
     function::beta::checked_beta_reg,
 };
 
 use super::Calibration;
+use crate::counted;
 
 /// Confidence of the interval in [`Calibration::statement`].
 const CONFIDENCE: f64 = 0.9;
@@ -106,12 +106,6 @@ impl Calibration {
             percent_up(high),
         )
     }
-}
-
-/// A number with its thousands parted, and what it counts.
-fn counted(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", HumanCount(number as u64))
 }
 
 /// Bounds of the mean r of K values in [0, 1] of which a sum of `allowed` was let through.

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use indicatif::HumanCount;
-
 use super::Calibration;
+use crate::text::with_commas;
 
 /// With fewer frames, a percentage would claim more than was counted.
 const COUNTED_IN_PERCENT: usize = 100;
@@ -40,8 +39,8 @@ impl Percentile {
 
 impl fmt::Display for Percentile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let below = HumanCount(self.below as u64);
-        let frames = HumanCount(self.frames as u64);
+        let below = with_commas(self.below);
+        let frames = with_commas(self.frames);
         let tenths = self.below * 1000 / self.frames.max(1);
         if self.below == 0 {
             write!(f, "not higher than any of {frames} normal frames")

@@ -211,7 +211,7 @@ impl InferenceSession {
 mod tests {
     use super::*;
     use crate::{
-        backend::{BackendError, Graph, TensorInfo},
+        backend::{Graph, test_graphs::FakeGraph},
         frame::PixelFormat,
         preprocess::{Colour, PreprocessSettings, Tiles},
         vae::{Latent, Likelihood, VaeSpec},
@@ -220,45 +220,10 @@ mod tests {
     const SIDE: usize = 4;
 
     /// A graph whose first output is its input, and whose second is 0.
-    struct Copying {
-        inputs: Vec<TensorInfo>,
-        outputs: Vec<TensorInfo>,
-    }
-
-    impl Copying {
-        fn boxed(input: (&str, &[usize]), outputs: &[(&str, &[usize])]) -> Box<dyn Graph> {
-            let info = |(name, shape): (&str, &[usize])| TensorInfo {
-                name: name.to_owned(),
-                shape: shape.to_vec(),
-            };
-            Box::new(Self {
-                inputs: vec![info(input)],
-                outputs: outputs.iter().copied().map(info).collect(),
-            })
-        }
-    }
-
-    impl Graph for Copying {
-        fn inputs(&self) -> &[TensorInfo] {
-            &self.inputs
-        }
-
-        fn outputs(&self) -> &[TensorInfo] {
-            &self.outputs
-        }
-
-        fn metadata(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn run(
-            &mut self,
-            inputs: &[&[f32]],
-            outputs: &mut [&mut [f32]],
-        ) -> Result<(), BackendError> {
+    fn copying(input: (&str, &[usize]), outputs: &[(&str, &[usize])]) -> Box<dyn Graph> {
+        FakeGraph::boxed(&[input], outputs, |inputs, outputs| {
             outputs[0].copy_from_slice(inputs[0]);
-            Ok(())
-        }
+        })
     }
 
     /// With a model that reconstructs whatever it is given.
@@ -271,11 +236,11 @@ mod tests {
             latent: Latent::Vector { length: latent[1] },
             likelihood: Likelihood::Gaussian { sigma: 1.0 },
         };
-        let encoder = Copying::boxed(
+        let encoder = copying(
             ("input", &pixels),
             &[("mean", &latent), ("log_variance", &latent)],
         );
-        let decoder = Copying::boxed(("latent", &latent), &[("reconstruction", &pixels)]);
+        let decoder = copying(("latent", &latent), &[("reconstruction", &pixels)]);
         let settings = PreprocessSettings {
             tiles,
             ..PreprocessSettings::new(SIDE, SIDE, Colour::Rgb)

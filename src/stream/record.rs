@@ -2,25 +2,13 @@
 //!
 //! One object a line. Each says what it is in `type`: `frame`, `event`, `drift`, `source`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::timestamp;
 use crate::{runtime::Label, scoring::Region};
 
 /// Schema of the objects; it changes when a key changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
-
-/// The last millisecond of the year 9999, after which RFC 3339 has no years: seconds since 1970.
-const END_OF_TIME: Duration = Duration::from_millis(253_402_300_799_999);
-
-/// A time as it is written: RFC 3339 in UTC with milliseconds. What is before 1970 or after 9999,
-/// as times of files may be, is brought to these limits.
-pub fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let within = UNIX_EPOCH + since.min(END_OF_TIME);
-    humantime::format_rfc3339_millis(within).to_string()
-}
 
 /// A judged frame.
 #[derive(Clone, Debug, Serialize)]

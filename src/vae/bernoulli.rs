@@ -7,8 +7,8 @@
 /// [`bernoulli_log_likelihood`](super::bernoulli_log_likelihood) computes, to some 1e-6 of the sum.
 ///
 /// softplus(l) = max(l, 0) + ln(1 + e^−|l|), and the logarithms of many pixels are taken at once,
-/// as that of a product: its factors lie in (1, 2], so that [`CHUNK`] of them stay below 2^[`CHUNK`].
-/// NaN and infinities are the caller's to refuse, as `Vae` does.
+/// as that of a product: its factors lie in (1, 2], so that [`CHUNK`] of them stay below
+/// 2^[`CHUNK`]. NaN and infinities are the caller's to refuse, as `Vae` does.
 pub(super) fn log_likelihood(x: &[f32], logits: &[f32]) -> f64 {
     x.chunks(CHUNK)
         .zip(logits.chunks(CHUNK))

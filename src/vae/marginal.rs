@@ -143,10 +143,10 @@ impl MarginalEstimator {
         // What is left of an earlier call is encoded too, and nobody looks at it.
         self.inputs[..frames.len()].copy_from_slice(frames);
         self.encode(count)?;
-        for (place, generator) in generators.iter_mut().enumerate() {
+        for (index, generator) in generators.iter_mut().enumerate() {
             for sample in 0..samples {
-                self.draw(place, generator);
-                let last = place + 1 == count && sample + 1 == samples;
+                self.draw(index, generator);
+                let last = index + 1 == count && sample + 1 == samples;
                 if self.filled.len() == self.batch() || last {
                     let decoded = self.decode()?;
                     if !go_on(decoded) && !last {
@@ -172,8 +172,8 @@ impl MarginalEstimator {
         }
         self.vae
             .encode_into(&self.inputs, &mut self.means, &mut self.log_variances)?;
-        for place in 0..count {
-            let row = place * self.latent..(place + 1) * self.latent;
+        for index in 0..count {
+            let row = index * self.latent..(index + 1) * self.latent;
             let posterior =
                 Posterior::new(&self.means[row.clone()], &self.log_variances[row.clone()])?;
             let log_variance = posterior.log_variance().iter().copied().map(f64::from);
@@ -183,20 +183,20 @@ impl MarginalEstimator {
                 sum: 0.0,
                 bound: ImportanceBound::new(),
             });
-            for (place, deviation) in self.deviations[row]
+            for (slot, deviation) in self.deviations[row]
                 .iter_mut()
                 .zip(posterior.standard_deviation())
             {
-                *place = deviation;
+                *slot = deviation;
             }
         }
         Ok(())
     }
 
-    /// Draws z = μ + σ·ε of the frame at `place` into the next row of `latents`, and keeps
+    /// Draws z = μ + σ·ε of the frame at `index` into the next row of `latents`, and keeps
     /// log p(z) − log q(z|x) = ½ Σ (ε² + log σ² − z²), in which (2π)^(L/2) cancels.
-    fn draw(&mut self, place: usize, generator: &mut Pcg64) {
-        let row = place * self.latent..(place + 1) * self.latent;
+    fn draw(&mut self, index: usize, generator: &mut Pcg64) {
+        let row = index * self.latent..(index + 1) * self.latent;
         let target = self.filled.len() * self.latent;
         let latents = &mut self.latents[target..target + self.latent];
         let mut squares = 0.0_f64;
@@ -210,17 +210,17 @@ impl MarginalEstimator {
             squares += noise * noise - value * value;
             *z = value as f32;
         }
-        let log_ratio = 0.5 * (squares + self.states[place].log_variance);
-        self.filled.push((place, log_ratio));
+        let log_ratio = 0.5 * (squares + self.states[index].log_variance);
+        self.filled.push((index, log_ratio));
     }
 
     /// Decodes the filled rows, adds their weights to their frames, and returns their number.
     fn decode(&mut self) -> Result<usize, VaeError> {
         self.vae.decode_into(&self.latents, &mut self.decoded)?;
         let size = self.dimensions;
-        for (slot, &(place, log_ratio)) in self.filled.iter().enumerate() {
+        for (slot, &(index, log_ratio)) in self.filled.iter().enumerate() {
             let row = slot * size..(slot + 1) * size;
-            let x = &self.inputs[place * size..(place + 1) * size];
+            let x = &self.inputs[index * size..(index + 1) * size];
             let decoded = &self.decoded;
             let log_likelihood = match self.vae.spec().likelihood {
                 Likelihood::Bernoulli => bernoulli::log_likelihood(x, &decoded.logits[row]),
@@ -233,7 +233,7 @@ impl MarginalEstimator {
                     &decoded.log_variance[row],
                 )?,
             };
-            let state = &mut self.states[place];
+            let state = &mut self.states[index];
             state.sum += log_likelihood;
             state.bound.push(log_likelihood + log_ratio)?;
         }
@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::{BackendError, Graph, TensorInfo},
+        backend::{Graph, test_graphs::FakeGraph},
         vae::{Latent, VaeSpec},
     };
 
@@ -262,58 +262,25 @@ mod tests {
     const SIGMA: f32 = 0.7;
 
     /// A graph over one-dimensional latents that is a function of each row.
-    struct Rows {
-        inputs: Vec<TensorInfo>,
-        outputs: Vec<TensorInfo>,
+    fn by_rows(
+        batch: usize,
+        (input, shape): (&str, &[usize]),
+        outputs: &[(&str, &[usize])],
         row: fn(&[f32]) -> [Vec<f32>; 2],
-    }
-
-    impl Rows {
-        fn boxed(
-            batch: usize,
-            (input, length): (&str, &[usize]),
-            outputs: &[(&str, &[usize])],
-            row: fn(&[f32]) -> [Vec<f32>; 2],
-        ) -> Box<dyn Graph> {
-            let info = |name: &str, shape: &[usize]| TensorInfo {
-                name: name.to_owned(),
-                shape: [&[batch], shape].concat(),
-            };
-            Box::new(Self {
-                inputs: vec![info(input, length)],
-                outputs: outputs.iter().map(|(name, s)| info(name, s)).collect(),
-                row,
-            })
-        }
-    }
-
-    impl Graph for Rows {
-        fn inputs(&self) -> &[TensorInfo] {
-            &self.inputs
-        }
-
-        fn outputs(&self) -> &[TensorInfo] {
-            &self.outputs
-        }
-
-        fn metadata(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn run(
-            &mut self,
-            inputs: &[&[f32]],
-            outputs: &mut [&mut [f32]],
-        ) -> Result<(), BackendError> {
-            let batch = self.inputs[0].shape[0];
+    ) -> Box<dyn Graph> {
+        let batched = |shape: &[usize]| [&[batch], shape].concat();
+        let shapes: Vec<_> = outputs.iter().map(|(_, shape)| batched(shape)).collect();
+        let names = outputs.iter().map(|(name, _)| *name);
+        let outputs: Vec<_> = names.zip(shapes.iter().map(Vec::as_slice)).collect();
+        let compute = move |inputs: &[&[f32]], outputs: &mut [&mut [f32]]| {
             let rows = inputs[0].chunks_exact(inputs[0].len() / batch);
-            for (place, input) in rows.enumerate() {
-                for (output, values) in outputs.iter_mut().zip((self.row)(input)) {
-                    output[place * values.len()..][..values.len()].copy_from_slice(&values);
+            for (index, input) in rows.enumerate() {
+                for (output, values) in outputs.iter_mut().zip(row(input)) {
+                    output[index * values.len()..][..values.len()].copy_from_slice(&values);
                 }
             }
-            Ok(())
-        }
+        };
+        FakeGraph::boxed(&[(input, &batched(shape))], &outputs, compute)
     }
 
     fn affine(z: f64) -> [f64; PIXELS] {
@@ -330,14 +297,14 @@ mod tests {
         };
         let (code, picture): (&[usize], &[usize]) = (&[1], &[1, 1, PIXELS]);
         // Near the true posteriors, and none of them.
-        let encoder = Rows::boxed(
+        let encoder = by_rows(
             batch,
             ("input", picture),
             &[("mean", code), ("log_variance", code)],
             |x| [vec![0.2 * (x[0] - x[1] + x[2])], vec![-0.5]],
         );
         let decoder = match likelihood {
-            Likelihood::Bernoulli => Rows::boxed(
+            Likelihood::Bernoulli => by_rows(
                 batch,
                 ("latent", code),
                 &[("reconstruction", picture), ("logits", picture)],
@@ -349,13 +316,13 @@ mod tests {
                     ]
                 },
             ),
-            Likelihood::Gaussian { .. } => Rows::boxed(
+            Likelihood::Gaussian { .. } => by_rows(
                 batch,
                 ("latent", code),
                 &[("reconstruction", picture)],
                 |z| [affine(z[0].into()).map(|v| v as f32).to_vec(), Vec::new()],
             ),
-            Likelihood::GaussianLearned => Rows::boxed(
+            Likelihood::GaussianLearned => by_rows(
                 batch,
                 ("latent", code),
                 &[("reconstruction", picture), ("log_variance", picture)],
@@ -431,9 +398,9 @@ mod tests {
             .estimate(&frames, 37, &mut generators(3))
             .unwrap();
         let mut alone = estimator(1, likelihood);
-        for (place, frame) in frames.chunks_exact(PIXELS).enumerate() {
-            let own = &mut generators(3)[place..=place];
-            assert_eq!(alone.estimate(frame, 37, own).unwrap(), [together[place]]);
+        for (index, frame) in frames.chunks_exact(PIXELS).enumerate() {
+            let own = &mut generators(3)[index..=index];
+            assert_eq!(alone.estimate(frame, 37, own).unwrap(), [together[index]]);
         }
         assert_eq!(alone.estimate(&[], 37, &mut []).unwrap(), []);
     }

@@ -11,6 +11,7 @@ mod interpolation;
 mod likelihood;
 mod marginal;
 mod model;
+mod network;
 mod posterior;
 mod spec;
 
@@ -31,7 +32,8 @@ pub use likelihood::{
     standard_normal_log_density,
 };
 pub use marginal::{MarginalEstimate, MarginalEstimator};
-pub use model::{Decoded, FeatureMap, Vae};
+pub use model::{Decoded, Vae};
+pub use network::FeatureMap;
 pub use posterior::{Posterior, sample_prior};
 pub use spec::{Latent, Likelihood, VaeSpec};
 
@@ -61,7 +63,8 @@ pub enum VaeError {
     },
     /// A value that no probability can be computed from.
     #[error(
-        "{what} is {found}, not a finite number: look for such values in the model's weights or the input"
+        "{what} is {found}, not a finite number: look for such values in the model's weights or \
+         the input"
     )]
     NotFinite {
         /// The quantity.
@@ -80,11 +83,11 @@ pub enum VaeError {
         expected: &'static str,
     },
     /// A graph whose inputs or outputs are not those of a VAE's encoder or decoder.
-    #[error("the {graph} has the {direction} {found:?}, expected {expected:?}")]
+    #[error("the {graph} has the {direction}s {found:?}, expected {expected:?}")]
     Names {
         /// `encoder` or `decoder`.
         graph: &'static str,
-        /// `inputs` or `outputs`.
+        /// `input` or `output`.
         direction: &'static str,
         /// Names in the file.
         found: Vec<String>,

@@ -534,7 +534,7 @@ fn at_the_end_the_frames_in_flight_are_judged() {
     )
     .unwrap();
     let source = &tally.sources[0];
-    // Each that was captured is judged, but for the one that waits for room at the end.
+    // Each that was captured is judged, but for the one that waits for dir at the end.
     assert!(source.captured - source.judged <= 1, "{source:?}");
     assert_eq!(notes.read().last().map(String::as_str), Some("finished"));
 }

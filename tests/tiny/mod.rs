@@ -9,6 +9,10 @@ use std::{collections::BTreeMap, io::Cursor};
 
 use edge_vae::{
     Frame,
+    backend::onnx::{
+        AttributeProto, Dim, GraphProto, Message, NodeProto, TensorProto, ValueInfoProto,
+        attribute_proto::AttributeType,
+    },
     bundle::{BundleWriter, DECODER, ENCODER, Golden, ModelCard, write_npy},
     calibration::Calibration,
     frame::PixelFormat,
@@ -18,8 +22,6 @@ use edge_vae::{
     scoring::{Aggregation, ScoreSource, Scoring},
     vae::{Latent, Likelihood, VaeSpec},
 };
-use prost::Message;
-use tract_onnx::pb::{self, attribute_proto::AttributeType, tensor_proto::DataType};
 
 /// Width and height of the tensor.
 pub(crate) const SIDE: usize = 8;
@@ -294,7 +296,7 @@ pub(crate) fn without_vae(several_tiles: bool) -> BundleWriter {
             node("Sub", &["input", "grey"], "difference", &[]),
             node("Abs", &["difference"], "distance", &[]),
         ],
-        vec![tensor("grey", &[1, 1, 1, 1], &[GREY])],
+        vec![TensorProto::floats("grey", &[1, 1, 1, 1], &[GREY])],
         &[("input", [1, side, side])],
         &[("distance", [1, side, side])],
     );
@@ -412,8 +414,8 @@ pub(crate) fn encoder(side: usize) -> Vec<u8> {
             node("Conv", &["mean", "zero", "constant"], "log_variance", &[]),
         ],
         vec![
-            tensor("zero", &[1, 1, 1, 1], &[0.0]),
-            tensor("constant", &[1], &[LOG_VARIANCE]),
+            TensorProto::floats("zero", &[1, 1, 1, 1], &[0.0]),
+            TensorProto::floats("constant", &[1], &[LOG_VARIANCE]),
         ],
         &[("input", [1, side as i64, side as i64])],
         &[
@@ -442,9 +444,9 @@ pub(crate) fn decoder(sigma: f32) -> Vec<u8> {
             ),
         ],
         vec![
-            tensor("ones", &[1, 1, square, square], &[1.0; SQUARE * SQUARE]),
-            tensor("zero", &[1, 1, 1, 1], &[0.0]),
-            tensor("constant", &[1], &[2.0 * sigma.ln()]),
+            TensorProto::floats("ones", &[1, 1, square, square], &[1.0; SQUARE * SQUARE]),
+            TensorProto::floats("zero", &[1, 1, 1, 1], &[0.0]),
+            TensorProto::floats("constant", &[1], &[2.0 * sigma.ln()]),
         ],
         &[("latent", [1, squares, squares])],
         &[
@@ -455,8 +457,8 @@ pub(crate) fn decoder(sigma: f32) -> Vec<u8> {
 }
 
 fn model(
-    nodes: Vec<pb::NodeProto>,
-    weights: Vec<pb::TensorProto>,
+    nodes: Vec<NodeProto>,
+    weights: Vec<TensorProto>,
     inputs: &[(&str, [i64; 3])],
     outputs: &[(&str, [i64; 3])],
 ) -> Vec<u8> {
@@ -466,34 +468,26 @@ fn model(
             .map(|(name, shape)| value(name, shape))
             .collect()
     };
-    pb::ModelProto {
-        ir_version: 8,
-        opset_import: vec![pb::OperatorSetIdProto {
-            domain: String::new(),
-            version: 17,
-        }],
-        graph: Some(pb::GraphProto {
-            name: "tiny".into(),
-            node: nodes,
-            initializer: weights,
-            input: values(inputs),
-            output: values(outputs),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-    .encode_to_vec()
+    let graph = GraphProto {
+        name: "tiny".into(),
+        node: nodes,
+        initializer: weights,
+        input: values(inputs),
+        output: values(outputs),
+        ..GraphProto::default()
+    };
+    graph.into_model(Vec::new()).encode_to_vec()
 }
 
-fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, [i64; 2])]) -> pb::NodeProto {
-    pb::NodeProto {
+fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, [i64; 2])]) -> NodeProto {
+    NodeProto {
         op_type: op.into(),
         name: output.into(),
         input: inputs.iter().map(|&name| name.into()).collect(),
         output: vec![output.into()],
         attribute: ints
             .iter()
-            .map(|(name, values)| pb::AttributeProto {
+            .map(|(name, values)| AttributeProto {
                 name: (*name).into(),
                 r#type: AttributeType::Ints as i32,
                 ints: values.to_vec(),
@@ -504,39 +498,8 @@ fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, [i64; 2])]) -> p
     }
 }
 
-fn tensor(name: &str, dims: &[i64], values: &[f32]) -> pb::TensorProto {
-    pb::TensorProto {
-        name: name.into(),
-        dims: dims.to_vec(),
-        data_type: DataType::Float as i32,
-        raw_data: values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect(),
-        ..Default::default()
-    }
-}
-
 /// A value of a symbolic batch of `C×H×W`.
-fn value(name: &str, shape: &[i64; 3]) -> pb::ValueInfoProto {
-    use pb::tensor_shape_proto::{Dimension, dimension::Value};
-    let batch = Value::DimParam("N".into());
-    let dim = std::iter::once(batch)
-        .chain(shape.iter().map(|&side| Value::DimValue(side)))
-        .map(|value| Dimension {
-            value: Some(value),
-            ..Default::default()
-        })
-        .collect();
-    pb::ValueInfoProto {
-        name: name.into(),
-        r#type: Some(pb::TypeProto {
-            value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
-                elem_type: DataType::Float as i32,
-                shape: Some(pb::TensorShapeProto { dim }),
-            })),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
+fn value(name: &str, shape: &[i64; 3]) -> ValueInfoProto {
+    let sides = shape.iter().map(|&side| Dim::DimValue(side));
+    ValueInfoProto::float_tensor(name, [Dim::DimParam("N".into())].into_iter().chain(sides))
 }

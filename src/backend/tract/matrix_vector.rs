@@ -1,14 +1,16 @@
 //! Products of constant matrices and vectors, one matrix each cell: what whitens features.
 //!
 //! tract packs the vectors and then calls its kernel for each matrix, which takes longer than small
-//! products themselves. Here the rows of a matrix lie in panels of eight, column after column, without
-//! the columns after a panel's last that is not zero: of a lower triangle little more than half is read.
+//! products themselves. Here the rows of a matrix lie in panels of eight, column after column,
+//! without the columns after a panel's last that is not zero: of a lower triangle little more than
+//! half is read.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::constants;
+use super::plain_operator::plain_operator;
 use super::vectors::Vectors;
 
 /// Rows that are computed together.
@@ -60,8 +62,8 @@ enum Role {
 }
 
 impl MatrixVector {
-    /// The operator for a node and where its vectors come from, if it is a product of a constant and
-    /// one vector a matrix, with all axes in the usual order.
+    /// The operator for a node and where its vectors come from, if it is a product of a constant
+    /// and one vector a matrix, with all axes in the usual order.
     fn of(model: &TypedModel, id: usize) -> TractResult<Option<(Self, OutletId)>> {
         let node = model.node(id);
         let (Some(product), &[first, second]) = (node.op_as::<EinSum>(), &node.inputs[..]) else {
@@ -264,50 +266,17 @@ impl MatrixVector {
     }
 }
 
-impl Op for MatrixVector {
-    fn name(&self) -> StaticName {
-        "MatrixVector".into()
-    }
-
-    fn validation(&self) -> Validation {
-        Validation::Rounding
-    }
-
-    op_as_typed_op!();
-}
-
-impl EvalOp for MatrixVector {
-    op_out_of_plan!();
-
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let input = args_1!(inputs);
-        ensure!(input.shape() == &self.input_shape[..]);
-        let mut output = Tensor::zero::<f32>(&self.output_shape)?;
-        self.compute(
-            input.try_as_plain_ram()?.as_slice::<f32>()?,
-            output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?,
-        );
-        Ok(tvec!(output.into_tvalue()))
-    }
-}
-
-impl TypedOp for MatrixVector {
-    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        ensure!(inputs.len() == 1 && inputs[0].shape.as_concrete() == Some(&self.input_shape));
-        Ok(tvec!(f32::fact(&self.output_shape)))
-    }
-
-    as_op!();
-}
+plain_operator!(MatrixVector);
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Graph;
     use super::super::super::test_graphs::{GraphBuilder, encode, ints, values};
-    use super::super::super::{Graph, model_file::ModelFile};
-    use super::super::TractGraph;
+    use super::super::{TractGraph, tests::load};
     use super::*;
 
-    /// `count` matrices of `rows`×`columns`, lower triangles where asked for, times one vector each.
+    /// `count` matrices of `rows`×`columns`, lower triangles where asked for, times one vector
+    /// each.
     struct Case {
         count: usize,
         rows: usize,
@@ -342,8 +311,7 @@ mod tests {
             b.weights("w", &[count, rows, columns], &self.weights());
             b.node("MatMul", &["w", "x"], &["y"], vec![]);
             b.output("y", &[0, count, rows, 1]);
-            let file = ModelFile::read(&encode(&b.finish()), "test.onnx", 1).unwrap();
-            TractGraph::load(file).unwrap()
+            load(&encode(&b.finish()), 1).unwrap()
         }
 
         fn by_loops(&self, input: &[f32]) -> Vec<f32> {
@@ -466,7 +434,6 @@ mod tests {
         b.weights("w", &[2, 4, 3], &values(63, 24));
         b.node("MatMul", &["w", "x"], &["y"], vec![]);
         b.output("y", &[0, 2, 4, 2]);
-        let file = ModelFile::read(&encode(&b.finish()), "test.onnx", 1).unwrap();
-        assert!(operator(&TractGraph::load(file).unwrap()).is_none());
+        assert!(operator(&load(&encode(&b.finish()), 1).unwrap()).is_none());
     }
 }

@@ -2,15 +2,17 @@
 
 mod direct_conv;
 mod matrix_vector;
+mod plain_operator;
 mod registers;
 mod vectors;
 mod weighted_sum;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
+use prost::Message;
+use tract_onnx::pb::{self, tensor_proto, tensor_shape_proto, type_proto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TypedSimpleState;
 use tract_onnx::tract_core::plan::eval;
@@ -18,7 +20,7 @@ use tract_onnx::tract_core::plan::eval;
 use self::registers::clear_upper_halves;
 use super::error::one_line;
 use super::model_file::{MAX_ELEMENTS, ModelFile};
-use super::{BackendError, Graph, TensorInfo, check_buffers};
+use super::{BackendError, Graph, Signature, TensorInfo};
 
 /// The version that `Cargo.toml` pins; tract does not tell its own.
 pub(super) const VERSION: &str = "0.23.9";
@@ -27,10 +29,7 @@ const ENGINE: &str = "tract";
 
 /// A graph in tract.
 pub(super) struct TractGraph {
-    name: String,
-    inputs: Vec<TensorInfo>,
-    outputs: Vec<TensorInfo>,
-    metadata: HashMap<String, String>,
+    signature: Signature,
     plan: Arc<TypedRunnableModel>,
     state: TypedSimpleState,
     /// One tensor an input, written anew for each run.
@@ -38,24 +37,23 @@ pub(super) struct TractGraph {
 }
 
 impl TractGraph {
-    pub(super) fn load(file: ModelFile) -> Result<Self, BackendError> {
+    /// `bytes` are those that `file` was read from.
+    pub(super) fn load(bytes: &[u8], file: ModelFile) -> Result<Self, BackendError> {
         let load_error = |message: String| BackendError::Load {
             engine: ENGINE,
-            graph: file.name.clone(),
+            graph: file.signature.name.clone(),
             message,
         };
-        let (plan, state) = guarded(|| optimise(&file)).map_err(load_error)?;
+        let (plan, state) = guarded(|| optimise(bytes, &file)).map_err(load_error)?;
         let buffers = file
+            .signature
             .inputs
             .iter()
             .map(|input| Tensor::zero::<f32>(&input.shape).map(Arc::new))
             .collect::<TractResult<_>>()
             .map_err(|error| load_error(one_line(&format!("{error:#}"))))?;
         Ok(Self {
-            name: file.name,
-            inputs: file.inputs,
-            outputs: file.outputs,
-            metadata: file.metadata,
+            signature: file.signature,
             plan,
             state,
             buffers,
@@ -70,7 +68,8 @@ impl TractGraph {
                     .try_as_plain_ram_mut()?
                     .as_slice_mut::<f32>()?
                     .copy_from_slice(input),
-                // An output may be the input itself, and then shares its tensor until it is dropped.
+                // An output may be the input itself, and then shares its tensor until it is
+                // dropped.
                 None => *buffer = Tensor::from_shape(buffer.shape(), input)?.into_arc_tensor(),
             }
             values.push(buffer.clone().into_tvalue());
@@ -90,20 +89,12 @@ impl TractGraph {
 }
 
 impl Graph for TractGraph {
-    fn inputs(&self) -> &[TensorInfo] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[TensorInfo] {
-        &self.outputs
-    }
-
-    fn metadata(&self, key: &str) -> Option<String> {
-        self.metadata.get(key).cloned()
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     fn run(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), BackendError> {
-        check_buffers(&self.name, (&self.inputs, inputs), (&self.outputs, outputs))?;
+        self.signature.check_buffers(inputs, outputs)?;
         guarded(|| self.evaluate(inputs, outputs)).map_err(|message| {
             // What a run left half done would spoil the next one.
             if let Ok(Ok(state)) = catch_unwind(AssertUnwindSafe(|| self.plan.spawn())) {
@@ -111,16 +102,23 @@ impl Graph for TractGraph {
             }
             BackendError::Run {
                 engine: ENGINE,
-                graph: self.name.clone(),
+                graph: self.signature.name.clone(),
                 message,
             }
         })
     }
 }
 
-fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimpleState)> {
+fn optimise(
+    bytes: &[u8],
+    file: &ModelFile,
+) -> TractResult<(Arc<TypedRunnableModel>, TypedSimpleState)> {
     let onnx = onnx();
-    let nodes = file.proto.graph.iter().flat_map(|graph| &graph.node);
+    let mut proto = pb::ModelProto::decode(bytes)?;
+    if let Some(graph) = &mut proto.graph {
+        declare(graph, &file.signature);
+    }
+    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
     for node in nodes {
         if !onnx.op_register.0.contains_key(&node.op_type) {
             return Err(TractError::msg(format!(
@@ -129,7 +127,7 @@ fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimp
             )));
         }
     }
-    let mut model = onnx.model_for_proto_model(&file.proto)?;
+    let mut model = onnx.model_for_proto_model(&proto)?;
     model.analyse(false)?;
     for node in model.nodes() {
         for output in &node.outputs {
@@ -151,7 +149,7 @@ fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimp
     direct_conv::replace_convolutions(&mut model)?;
     matrix_vector::replace_products(&mut model)?;
     model.optimize()?;
-    for (info, outlet) in file.outputs.iter().zip(&model.outputs) {
+    for (info, outlet) in file.signature.outputs.iter().zip(&model.outputs) {
         let fact = model.outlet_fact(*outlet)?;
         if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(&info.shape) {
             return Err(TractError::msg(format!(
@@ -163,6 +161,33 @@ fn optimise(file: &ModelFile) -> TractResult<(Arc<TypedRunnableModel>, TypedSimp
     let plan = model.into_runnable()?;
     let state = plan.spawn()?;
     Ok((plan, state))
+}
+
+/// Declares the inputs with the concrete shapes of `signature`, and nothing else: a parser of
+/// dimension expressions is nothing to feed from outside.
+fn declare(graph: &mut pb::GraphProto, signature: &Signature) {
+    let dimension = |&size: &usize| tensor_shape_proto::Dimension {
+        denotation: String::new(),
+        value: Some(tensor_shape_proto::dimension::Value::DimValue(size as i64)),
+    };
+    let declared = |info: &TensorInfo| pb::ValueInfoProto {
+        name: info.name.clone(),
+        r#type: Some(pb::TypeProto {
+            denotation: String::new(),
+            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                elem_type: tensor_proto::DataType::Float as i32,
+                shape: Some(pb::TensorShapeProto {
+                    dim: info.shape.iter().map(dimension).collect(),
+                }),
+            })),
+        }),
+        doc_string: String::new(),
+    };
+    graph.input = signature.inputs.iter().map(declared).collect();
+    for value in &mut graph.output {
+        value.r#type = None;
+    }
+    graph.value_info.clear();
 }
 
 /// The values of a constant of 32-bit floats.
@@ -212,230 +237,4 @@ fn guarded<T>(code: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::{RngExt, SeedableRng};
-
-    use super::super::test_graphs::{
-        GraphBuilder, bernoulli_decoder, bernoulli_decoder_by_loops, encode, two_heads,
-        two_heads_by_loops, values,
-    };
-    use super::*;
-
-    fn load(bytes: &[u8], batch: usize) -> Result<TractGraph, BackendError> {
-        TractGraph::load(ModelFile::read(bytes, "test.onnx", batch)?)
-    }
-
-    fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-        assert_eq!(a.len(), b.len());
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max)
-    }
-
-    #[test]
-    fn the_version_is_the_pinned_one() {
-        assert!(
-            include_str!("../../../Cargo.toml")
-                .contains(&format!("tract-onnx = {{ version = \"={VERSION}\""))
-        );
-    }
-
-    #[test]
-    fn an_encoder_gives_what_plain_loops_give() {
-        for batch in [1, 5] {
-            let mut graph = load(&encode(&two_heads()), batch).unwrap();
-            assert_eq!(graph.outputs()[1].name, "log_variance");
-            assert_eq!(graph.metadata("edge_vae.model").as_deref(), Some("test"));
-            assert_eq!(graph.metadata("absent"), None);
-            let (mut mean, mut log_variance) = (vec![0.0; batch * 4], vec![0.0; batch * 4]);
-            // A second run with other values shows that nothing of the first stays behind.
-            for seed in [20, 21] {
-                let input = values(seed, batch * 72);
-                graph
-                    .run(&[&input], &mut [&mut mean, &mut log_variance])
-                    .unwrap();
-                for row in 0..batch {
-                    let (m, l) = two_heads_by_loops(&input[row * 72..][..72]);
-                    assert!(largest_difference(&mean[row * 4..][..4], &m) < 1e-5);
-                    assert!(largest_difference(&log_variance[row * 4..][..4], &l) < 1e-5);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_decoder_gives_what_plain_loops_give() {
-        for batch in [1, 5] {
-            let mut graph = load(&encode(&bernoulli_decoder()), batch).unwrap();
-            let latent = values(30, batch * 4);
-            let (mut reconstruction, mut logits) = (vec![0.0; batch * 72], vec![0.0; batch * 72]);
-            graph
-                .run(&[&latent], &mut [&mut reconstruction, &mut logits])
-                .unwrap();
-            for row in 0..batch {
-                let expected = bernoulli_decoder_by_loops(&latent[row * 4..][..4]);
-                let sigmoid: Vec<f32> = expected.iter().map(|v| 1.0 / (1.0 + (-v).exp())).collect();
-                assert!(largest_difference(&logits[row * 72..][..72], &expected) < 1e-5);
-                assert!(largest_difference(&reconstruction[row * 72..][..72], &sigmoid) < 1e-5);
-            }
-        }
-    }
-
-    #[test]
-    fn an_output_may_be_the_input() {
-        let mut builder = GraphBuilder::default();
-        builder.input("x", &[0, 3]);
-        builder.node("Identity", &["x"], &["y"], vec![]);
-        builder.output("y", &[0, 3]);
-        let mut graph = load(&encode(&builder.finish()), 1).unwrap();
-        let mut out = [0.0; 3];
-        for value in [1.0, 2.0] {
-            graph.run(&[&[value; 3]], &mut [&mut out]).unwrap();
-            assert_eq!(out, [value; 3]);
-        }
-    }
-
-    #[test]
-    fn wrong_buffers_are_named() {
-        let mut graph = load(&encode(&two_heads()), 1).unwrap();
-        let (mut mean, mut log_variance) = ([0.0; 4], [0.0; 4]);
-        let error = graph
-            .run(&[&[0.0; 71]], &mut [&mut mean, &mut log_variance])
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "test.onnx: the buffer for input `input` holds 71 values, its shape is [1, 2, 6, 6]"
-        );
-        let error = graph
-            .run(&[&[0.0; 72]], &mut [&mut mean, &mut [0.0; 5]])
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "test.onnx: the buffer for output `log_variance` holds 5 values, its shape is [1, 4]"
-        );
-        let error = graph.run(&[&[0.0; 72]], &mut [&mut mean]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "test.onnx: found 1 buffers for 2 outputs"
-        );
-        let error = graph
-            .run(&[], &mut [&mut mean, &mut log_variance])
-            .unwrap_err();
-        assert_eq!(error.to_string(), "test.onnx: found 0 buffers for 1 inputs");
-    }
-
-    #[test]
-    fn unknown_operators_and_absurd_sizes_are_errors() {
-        let mut builder = GraphBuilder::default();
-        builder.input("x", &[0, 3]);
-        builder.node("Frobnicate", &["x"], &["y"], vec![]);
-        builder.output("y", &[0, 3]);
-        let error = load(&encode(&builder.finish()), 1)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.starts_with("tract: cannot load test.onnx: ") && error.contains("Frobnicate"),
-            "{error}"
-        );
-
-        // 10^6 × 10^6 inside the graph, ends of modest size.
-        let mut builder = GraphBuilder::default();
-        builder.input("x", &[0, 1]);
-        builder.integers("large", &[1_000_000, 1_000_000]);
-        builder.integers("axes", &[1]);
-        builder.node("Expand", &["x", "large"], &["e"], vec![]);
-        builder.node("ReduceSum", &["e", "axes"], &["y"], vec![]);
-        builder.output("y", &[0, 1]);
-        let error = load(&encode(&builder.finish()), 1)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(error.contains("makes a tensor of shape"), "{error}");
-
-        // The same as a constant, which tract would compute while it reads the file.
-        let mut builder = GraphBuilder::default();
-        builder.input("x", &[0, 1]);
-        builder.integers("large", &[1_000_000, 1_000_000, 100]);
-        builder.node("ConstantOfShape", &["large"], &["e"], vec![]);
-        builder.node("Add", &["x", "e"], &["y"], vec![]);
-        builder.output("y", &[0, 1]);
-        let error = load(&encode(&builder.finish()), 1)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.starts_with("tract: cannot load test.onnx: "),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_declared_shape_that_is_not_the_real_one_is_an_error() {
-        let mut builder = GraphBuilder::default();
-        builder.input("x", &[0, 3]);
-        builder.node("Relu", &["x"], &["y"], vec![]);
-        builder.output("y", &[0, 4]);
-        let error = load(&encode(&builder.finish()), 1)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(error.contains("output \"y\""), "{error}");
-    }
-
-    /// Whatever happens to the bytes: an error or a graph that runs or fails, never a panic.
-    #[test]
-    fn damaged_files_are_errors() {
-        let mut rng = rand_pcg::Pcg64::seed_from_u64(7);
-        let (mut refused, mut read) = (0, 0);
-        let mut attempt = |bytes: &[u8]| match load(bytes, 1) {
-            Ok(mut graph) => {
-                let inputs: Vec<Vec<f32>> =
-                    graph.inputs().iter().map(|i| vec![0.5; i.len()]).collect();
-                let mut outputs: Vec<Vec<f32>> =
-                    graph.outputs().iter().map(|o| vec![0.0; o.len()]).collect();
-                let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-                let mut outputs: Vec<&mut [f32]> =
-                    outputs.iter_mut().map(Vec::as_mut_slice).collect();
-                let _ = graph.run(&inputs, &mut outputs);
-                read += 1;
-            }
-            Err(error) => {
-                assert!(!error.to_string().contains('\n'));
-                refused += 1;
-            }
-        };
-        for whole in [encode(&two_heads()), encode(&bernoulli_decoder())] {
-            for _ in 0..60 {
-                attempt(&whole[..rng.random_range(0..whole.len())]);
-            }
-            for _ in 0..120 {
-                let mut damaged = whole.clone();
-                for _ in 0..rng.random_range(1..8) {
-                    let at = rng.random_range(0..damaged.len());
-                    damaged[at] ^= 1 << rng.random_range(0..8);
-                }
-                attempt(&damaged);
-            }
-            // Structure sits around the weights: damage the bytes that are no floats more often.
-            let nodes = whole
-                .windows(4)
-                .position(|w| w == b"Conv" || w == b"Gemm")
-                .unwrap();
-            for _ in 0..120 {
-                let mut damaged = whole.clone();
-                let at =
-                    rng.random_range(nodes.saturating_sub(40)..(nodes + 400).min(damaged.len()));
-                damaged[at] = rng.random();
-                attempt(&damaged);
-            }
-        }
-        for _ in 0..60 {
-            let length = rng.random_range(1..300);
-            let noise: Vec<u8> = (0..length).map(|_| rng.random()).collect();
-            attempt(&noise);
-        }
-        assert!(refused > 200 && read > 50, "{refused} refused, {read} read");
-    }
-}
+mod tests;

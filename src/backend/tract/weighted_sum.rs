@@ -3,8 +3,8 @@
 
 use super::vectors::Vectors;
 
-/// Sums that are kept in registers at a time: eight vectors of eight, as many as hide the latency of
-/// a multiply-add.
+/// Sums that are kept in registers at a time: eight vectors of eight, as many as hide the latency
+/// of a multiply-add.
 pub(super) const BLOCK: usize = 64;
 
 /// `sums[i] = start + Σ weights[t] · cells[offsets[t] + i]`.

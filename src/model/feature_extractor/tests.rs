@@ -1,6 +1,5 @@
-use tract_onnx::pb;
-
 use super::*;
+use crate::backend::onnx as pb;
 use crate::backend::test_graphs::{GraphBuilder, encode, int, ints};
 use crate::backend::{BackendKind, Device, EngineOptions};
 

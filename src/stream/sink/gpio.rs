@@ -4,15 +4,24 @@
 //! when frames stop coming. After `kill -9` the kernel lets the line go, and what it then has is
 //! the hardware's default: a pull resistor towards the fail-safe level covers that too.
 
+#[cfg(target_os = "linux")]
+mod kernel_line;
+#[cfg(not(target_os = "linux"))]
+mod kernel_line {
+    pub(super) fn take(
+        _: &std::path::Path,
+        _: u32,
+        _: &super::GpioSettings,
+    ) -> Result<Box<dyn super::Line>, String> {
+        Err("lines are set on Linux alone".to_owned())
+    }
+}
+
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use gpiocdev::{
-    Request,
-    line::{Offset, Value},
-};
 use serde::{Deserialize, Serialize};
 
 use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
@@ -106,27 +115,6 @@ impl SinkSettings for GpioSettings {
 /// Where levels go.
 trait Line: Send {
     fn set(&mut self, level: GpioLevel) -> Result<(), String>;
-}
-
-struct KernelLine {
-    request: Request,
-    offset: Offset,
-}
-
-fn value(level: GpioLevel) -> Value {
-    match level {
-        GpioLevel::Inactive => Value::Inactive,
-        GpioLevel::Active => Value::Active,
-    }
-}
-
-impl Line for KernelLine {
-    fn set(&mut self, level: GpioLevel) -> Result<(), String> {
-        self.request
-            .set_value(self.offset, value(level))
-            .map(|_| ())
-            .map_err(|error| format!("cannot set the line: {error}"))
-    }
 }
 
 /// What is known of a source.
@@ -256,19 +244,7 @@ impl Gpio {
         let name = settings.describe();
         let wrong = |problem: String| SinkError::setting(&name, problem);
         let (chip, offset) = address(&settings.line).map_err(wrong)?;
-        let mut builder = Request::builder();
-        builder
-            .on_chip(&chip)
-            .with_consumer("edge-vae")
-            .with_line(offset);
-        if settings.active_low {
-            builder.as_active_low();
-        }
-        let request = builder
-            .as_output(value(settings.fail_safe))
-            .request()
-            .map_err(|error| wrong(explain(&error, &chip, offset)))?;
-        let line = Box::new(KernelLine { request, offset });
+        let line = kernel_line::take(&chip, offset, settings).map_err(wrong)?;
         Ok(Self::on(name, settings, line, Some(settings.fail_safe)))
     }
 
@@ -302,38 +278,11 @@ impl Gpio {
 }
 
 /// `/dev/gpiochip0:17`
-fn address(line: &str) -> Result<(PathBuf, Offset), String> {
+fn address(line: &str) -> Result<(PathBuf, u32), String> {
     line.rsplit_once(':')
         .filter(|(chip, _)| !chip.is_empty())
         .and_then(|(chip, number)| Some((PathBuf::from(chip), number.parse().ok()?)))
         .ok_or_else(|| "is no line; write chip and number: /dev/gpiochip0:17".to_owned())
-}
-
-fn explain(error: &gpiocdev::Error, chip: &Path, offset: Offset) -> String {
-    let shown = chip.display();
-    // The number is behind a type of a crate below; its text is not.
-    let number: Option<i32> = error
-        .to_string()
-        .rsplit_once("os error ")
-        .and_then(|(_, number)| number.trim_end_matches([')', '.']).parse().ok())
-        .or_else(|| std::fs::metadata(chip).err()?.raw_os_error());
-    use rustix::io::Errno;
-    match number.map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT) => {
-            format!("there is no chip {shown}; `gpiodetect` lists those of this machine")
-        }
-        Some(Errno::ACCESS | Errno::PERM) => {
-            format!(
-                "{shown} may not be opened by this user; add it to the group of the device (often \
-                 gpio)"
-            )
-        }
-        Some(Errno::BUSY) => {
-            format!("line {offset} is used by another program; `gpioinfo` says which")
-        }
-        Some(Errno::INVAL) => format!("{shown} has no line {offset}, or it can't be an output"),
-        _ => format!("cannot use line {offset} of {shown}: {error}"),
-    }
 }
 
 impl Sink for Gpio {

@@ -3,21 +3,22 @@
 //! On a framebuffer the console's cursor keeps blinking through the picture unless it is turned
 //! off: `setterm --cursor off > /dev/tty1`, or `vt.global_cursor_default=0` for the kernel.
 
-mod pixels;
+#[cfg(target_os = "linux")]
+mod framebuffer;
 
 use std::{
     collections::VecDeque,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use embedded_graphics::pixelcolor::Rgb888;
-use framebuffer::Framebuffer;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use self::pixels::PixelLayout;
+#[cfg(target_os = "linux")]
+use self::framebuffer::FramebufferDevice;
 use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, Wants};
 use crate::{
     render::{Canvas, HudTile, HudView, MapScale, Past, RegionView, draw_hud, png},
@@ -88,7 +89,8 @@ impl SinkSettings for ScreenSettings {
 }
 
 enum Target {
-    Framebuffer(Box<Framebuffer>, PixelLayout),
+    #[cfg(target_os = "linux")]
+    Framebuffer(FramebufferDevice),
     File(PathBuf),
 }
 
@@ -230,11 +232,17 @@ impl Screen {
                     settings.max_fps
                 )));
             }
-            let buffer = open_framebuffer(&settings.target).map_err(wrong)?;
-            let layout = PixelLayout::of(&buffer).map_err(wrong)?;
-            let size = [layout.width as u32, layout.height as u32];
-            let every = Duration::from_secs(1) / settings.max_fps;
-            (Target::Framebuffer(Box::new(buffer), layout), every, size)
+            #[cfg(not(target_os = "linux"))]
+            return Err(wrong(
+                "framebuffers are drawn on Linux alone; end the name of a file in .png".to_owned(),
+            ));
+            #[cfg(target_os = "linux")]
+            {
+                let device = FramebufferDevice::open(&settings.target).map_err(wrong)?;
+                let every = Duration::from_secs(1) / settings.max_fps;
+                let size = device.size();
+                (Target::Framebuffer(device), every, size)
+            }
         };
         let mut screen = Self {
             name: name.clone(),
@@ -320,8 +328,9 @@ impl Screen {
         };
         let Ok(()) = draw_hud(&mut self.canvas, &view);
         match &mut self.target {
-            Target::Framebuffer(buffer, layout) => {
-                layout.pack(self.canvas.picture(), &mut buffer.frame);
+            #[cfg(target_os = "linux")]
+            Target::Framebuffer(device) => {
+                device.draw(self.canvas.picture());
                 Ok(())
             }
             Target::File(path) => {
@@ -332,30 +341,6 @@ impl Screen {
             }
         }
     }
-}
-
-fn open_framebuffer(path: &Path) -> Result<Framebuffer, String> {
-    // The crate's own message does not tell these apart.
-    match std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-    {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(
-                "there is no such framebuffer; for a picture in a file, end its name in .png"
-                    .to_owned(),
-            );
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            return Err("may not be opened by this user; add it to the group video".to_owned());
-        }
-        Err(error) => return Err(format!("cannot open: {error}")),
-        Ok(_) => {}
-    }
-    Framebuffer::new(path).map_err(|error| {
-        format!("is no framebuffer ({error}); for a picture in a file, end its name in .png")
-    })
 }
 
 impl Sink for Screen {

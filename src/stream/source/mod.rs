@@ -15,6 +15,7 @@ pub(crate) mod splitter;
 mod standard_input;
 mod synth;
 mod uri;
+#[cfg(target_os = "linux")]
 mod v4l2;
 
 use std::{
@@ -107,7 +108,14 @@ fn open_after(
         problem,
     };
     Ok(match uri.address() {
+        #[cfg(target_os = "linux")]
         Address::Camera(path) => Box::new(v4l2::Camera::open(&name, path, settings)?),
+        #[cfg(not(target_os = "linux"))]
+        Address::Camera(_) => {
+            return Err(impossible(
+                "such cameras are read on Linux alone".to_owned(),
+            ));
+        }
         Address::Surface => Box::new(synth::Surface::open(&name, settings)?),
         Address::Folder(path) => Box::new(Folder::open(&name, path, settings, seen)?),
         Address::Stdin => {

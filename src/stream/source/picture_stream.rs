@@ -42,6 +42,7 @@ pub(super) struct PictureStream {
 impl PictureStream {
     pub(super) fn new(name: &str, file: File, splitter: Splitter, converter: RawConverter) -> Self {
         // Where it is refused, or no pipe, it goes on as it is.
+        #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES);
         Self {
             name: name.to_owned(),

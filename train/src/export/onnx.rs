@@ -1,18 +1,10 @@
 //! A small writer of ONNX files: opset 17, IR version 8, a symbolic batch dimension `N`.
 
-use half::f16;
-use prost::Message;
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType,
-    tensor_proto::DataType,
-    tensor_shape_proto::{Dimension, dimension},
-    type_proto,
+use edge_vae::backend::onnx::{
+    AttributeProto, Dim, GraphProto, Message, ModelProto, NodeProto, StringStringEntryProto,
+    TensorProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
 };
-
-/// The opset of every exported graph.
-const OPSET: i64 = 17;
+use half::f16;
 
 /// A value in the graph under construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,23 +155,14 @@ impl GraphBuilder {
 
     /// The finished file.
     pub fn finish(self, metadata: &[(&str, String)]) -> Vec<u8> {
+        let metadata = metadata.iter().map(|(key, value)| StringStringEntryProto {
+            key: (*key).to_owned(),
+            value: value.clone(),
+        });
         let model = ModelProto {
-            ir_version: 8,
-            opset_import: vec![OperatorSetIdProto {
-                domain: String::new(),
-                version: OPSET,
-            }],
             producer_name: "edge-vae-train".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-            graph: Some(self.graph),
-            metadata_props: metadata
-                .iter()
-                .map(|(key, value)| StringStringEntryProto {
-                    key: (*key).to_owned(),
-                    value: value.clone(),
-                })
-                .collect(),
-            ..ModelProto::default()
+            ..self.graph.into_model(metadata.collect())
         };
         model.encode_to_vec()
     }
@@ -244,25 +227,9 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
 }
 
 fn value_info(name: &str, shape: &[usize]) -> ValueInfoProto {
-    let dimension = |value| Dimension {
-        denotation: String::new(),
-        value: Some(value),
-    };
-    let mut dim = vec![dimension(dimension::Value::DimParam("N".to_owned()))];
-    dim.extend(
-        shape
-            .iter()
-            .map(|&d| dimension(dimension::Value::DimValue(d as i64))),
-    );
-    ValueInfoProto {
-        name: name.to_owned(),
-        r#type: Some(TypeProto {
-            denotation: String::new(),
-            value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                elem_type: DataType::Float as i32,
-                shape: Some(TensorShapeProto { dim }),
-            })),
-        }),
-        doc_string: String::new(),
-    }
+    let sides = shape.iter().map(|&side| Dim::DimValue(side as i64));
+    ValueInfoProto::float_tensor(
+        name,
+        [Dim::DimParam("N".to_owned())].into_iter().chain(sides),
+    )
 }

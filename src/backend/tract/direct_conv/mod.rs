@@ -1,5 +1,5 @@
-//! Convolutions of few input channels a group, depthwise ones above all, and means of neighbours, as
-//! sums of shifted rows.
+//! Convolutions of few input channels a group, depthwise ones above all, and means of neighbours,
+//! as sums of shifted rows.
 //!
 //! tract computes these pixel by pixel where the stride is not 1 or the kernel has more than a few
 //! taps. Here the rows that a run of output rows needs are copied with their padding into one plane
@@ -16,6 +16,7 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::{
     constants,
+    plain_operator::plain_operator,
     vectors::Vectors,
     weighted_sum::{BLOCK, weighted_sums},
 };
@@ -326,8 +327,8 @@ impl DirectConv {
         let (run, width, plane) = (self.run(), self.width(), self.plane());
         let taps = self.offsets.len();
         let planes = self.inputs * self.rows.phases() * self.columns.phases();
-        // The last tap begins `reach` rows and columns into the last plane, whose rest holds a run; sums
-        // are rounded up to a block, and so look beyond it.
+        // The last tap begins `reach` rows and columns into the last plane, whose rest holds a run;
+        // sums are rounded up to a block, and so look beyond it.
         let mut cells = vec![0.0; planes * plane + BLOCK + self.columns.reach()];
         let mut sums = vec![0.0; (run * width).next_multiple_of(BLOCK)];
         let from = self.inputs * self.rows.input * self.columns.input;
@@ -425,38 +426,4 @@ fn every(stride: usize, source: &[f32], target: &mut [f32]) {
     }
 }
 
-impl Op for DirectConv {
-    fn name(&self) -> StaticName {
-        "DirectConv".into()
-    }
-
-    fn validation(&self) -> Validation {
-        Validation::Rounding
-    }
-
-    op_as_typed_op!();
-}
-
-impl EvalOp for DirectConv {
-    op_out_of_plan!();
-
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let input = args_1!(inputs);
-        ensure!(input.shape() == &self.input_shape[..]);
-        let mut output = Tensor::zero::<f32>(&self.output_shape)?;
-        self.compute(
-            input.try_as_plain_ram()?.as_slice::<f32>()?,
-            output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?,
-        );
-        Ok(tvec!(output.into_tvalue()))
-    }
-}
-
-impl TypedOp for DirectConv {
-    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        ensure!(inputs.len() == 1 && inputs[0].shape.as_concrete() == Some(&self.input_shape));
-        Ok(tvec!(f32::fact(&self.output_shape)))
-    }
-
-    as_op!();
-}
+plain_operator!(DirectConv);

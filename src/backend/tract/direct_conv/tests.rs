@@ -1,8 +1,8 @@
 //! Against plain loops in f64.
 
+use super::super::super::Graph;
 use super::super::super::test_graphs::{GraphBuilder, encode, int, ints, values};
-use super::super::super::{Graph, model_file::ModelFile};
-use super::super::TractGraph;
+use super::super::tests::load;
 use super::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -134,8 +134,7 @@ impl Case {
 
     /// Largest difference from plain loops, and the operators of the optimised graph.
     fn run(&self, with_bias: bool) -> (f32, Vec<String>) {
-        let file = ModelFile::read(&self.graph(with_bias), "test.onnx", self.batch).unwrap();
-        let mut graph = TractGraph::load(file).unwrap();
+        let mut graph = load(&self.graph(with_bias), self.batch).unwrap();
         let expected = self.by_loops(with_bias);
         let mut found = vec![f32::NAN; expected.len()];
         // The second run shows that nothing of the first stays behind.
@@ -303,8 +302,7 @@ fn a_sum_that_is_an_output_stays() {
     b.node("Relu", &["sum"], &["y"], vec![]);
     b.output("sum", &[0, 6, 12, 12]);
     b.output("y", &[0, 6, 12, 12]);
-    let file = ModelFile::read(&encode(&b.finish()), "test.onnx", 1).unwrap();
-    let mut graph = TractGraph::load(file).unwrap();
+    let mut graph = load(&encode(&b.finish()), 1).unwrap();
     let (mut sum, mut y) = (vec![0.0; 864], vec![0.0; 864]);
     graph
         .run(&[&case.input()], &mut [&mut sum, &mut y])
@@ -319,8 +317,7 @@ fn a_sum_that_is_an_output_stays() {
 /// The other compilation than the one that the processor chooses.
 #[test]
 fn the_baseline_gives_what_plain_loops_give() {
-    let file = ModelFile::read(&DEPTHWISE.graph(true), "test.onnx", 1).unwrap();
-    let graph = TractGraph::load(file).unwrap();
+    let graph = load(&DEPTHWISE.graph(true), 1).unwrap();
     let nodes = graph.plan.model().nodes().iter();
     let mut op = nodes
         .filter_map(|node| node.op_as::<DirectConv>())
@@ -355,8 +352,7 @@ fn means_of_neighbours_leave_padding_out() {
         ];
         b.node("AveragePool", &["x"], &["y"], attributes);
         b.output("y", &[0, channels as i64, oh as i64, ow as i64]);
-        let file = ModelFile::read(&encode(&b.finish()), "test.onnx", batch).unwrap();
-        let mut graph = TractGraph::load(file).unwrap();
+        let mut graph = load(&encode(&b.finish()), batch).unwrap();
         let mut nodes = graph.plan.model().nodes().iter();
         assert!(nodes.any(|node| node.op.name() == "DirectConv"));
         let input = values(44, batch * channels * size[0] * size[1]);

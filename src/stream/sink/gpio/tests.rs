@@ -150,26 +150,3 @@ fn the_line_is_set_when_the_level_changes_and_left_safe() {
         [Inactive, Active, Inactive, Active]
     );
 }
-
-#[test]
-fn lines_that_cannot_be_used_are_refused_in_clear_words() {
-    let problem = |line: &str| {
-        Gpio::open(&GpioSettings::new(line))
-            .err()
-            .unwrap()
-            .to_string()
-    };
-    for line in ["17", "/dev/gpiochip0", ":17", "/dev/gpiochip0:x"] {
-        assert!(problem(line).contains("write chip and number"), "{line}");
-    }
-    let found = problem("/dev/no-such-chip:3");
-    assert!(
-        found.contains("there is no chip /dev/no-such-chip"),
-        "{found}"
-    );
-    let found = problem("/dev/null:3");
-    assert!(found.starts_with("gpio /dev/null:3: "), "{found}");
-    let busy = gpiocdev::Error::from(std::io::Error::from_raw_os_error(16));
-    let found = explain(&busy, Path::new("/dev/null"), 3);
-    assert!(found.contains("used by another program"), "{found}");
-}

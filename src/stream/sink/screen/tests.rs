@@ -1,4 +1,4 @@
-use super::{super::test_messages as messages, *};
+use super::{super::test_messages as messages, framebuffer::PixelLayout, *};
 use crate::render::LabelView;
 
 fn layout(bytes: usize, stride: usize, channels: [(u32, u32); 3]) -> PixelLayout {

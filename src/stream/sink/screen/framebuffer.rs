@@ -1,7 +1,57 @@
-//! The pixels of a Linux framebuffer, as they lie in its memory.
+//! A Linux framebuffer, and how pixels lie in its memory.
+
+use std::path::Path;
 
 use framebuffer::{Bitfield, Framebuffer};
 use image::RgbImage;
+
+/// An open framebuffer.
+pub(super) struct FramebufferDevice {
+    buffer: Box<Framebuffer>,
+    layout: PixelLayout,
+}
+
+impl FramebufferDevice {
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let buffer = Box::new(open(path)?);
+        let layout = PixelLayout::of(&buffer)?;
+        Ok(Self { buffer, layout })
+    }
+
+    /// Width and height.
+    pub(super) fn size(&self) -> [u32; 2] {
+        [self.layout.width as u32, self.layout.height as u32]
+    }
+
+    /// Shows a picture of the same size.
+    pub(super) fn draw(&mut self, picture: &RgbImage) {
+        self.layout.pack(picture, &mut self.buffer.frame);
+    }
+}
+
+fn open(path: &Path) -> Result<Framebuffer, String> {
+    // The crate's own message does not tell these apart.
+    match std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+    {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(
+                "there is no such framebuffer; for a picture in a file, end its name in .png"
+                    .to_owned(),
+            );
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err("may not be opened by this user; add it to the group video".to_owned());
+        }
+        Err(error) => return Err(format!("cannot open: {error}")),
+        Ok(_) => {}
+    }
+    Framebuffer::new(path).map_err(|error| {
+        format!("is no framebuffer ({error}); for a picture in a file, end its name in .png")
+    })
+}
 
 /// How the pixels of a framebuffer lie in memory.
 #[derive(Clone, Debug)]
@@ -19,7 +69,7 @@ pub(super) struct PixelLayout {
 }
 
 impl PixelLayout {
-    pub(super) fn of(buffer: &Framebuffer) -> Result<Self, String> {
+    fn of(buffer: &Framebuffer) -> Result<Self, String> {
         let (shown, fixed) = (&buffer.var_screen_info, &buffer.fix_screen_info);
         let bits = shown.bits_per_pixel;
         if !matches!(bits, 16 | 24 | 32) {

@@ -1,0 +1,13 @@
+//! ONNX Runtime, opened at run time, with its providers for CPU, CUDA and TensorRT.
+
+mod device_check;
+mod graph;
+mod message;
+mod runtime;
+#[cfg(test)]
+mod tests;
+
+pub(super) use graph::OrtGraph;
+pub(super) use runtime::{Placement, Runtime};
+
+const ENGINE: &str = "ONNX Runtime";
