@@ -1,11 +1,11 @@
 //! Trains variational autoencoders on normal frames and exports them to ONNX inside a bundle that
 //! `edge-vae` runs.
 
-pub mod backbone;
+pub mod calibration;
+pub mod candidates;
 pub mod cli;
 pub mod data;
 pub mod defects;
-pub mod detection;
 pub mod export;
 pub mod features;
 pub mod nn;
@@ -14,4 +14,5 @@ pub mod pipeline;
 pub mod preview;
 pub mod random;
 pub mod reporter;
+pub mod selection;
 pub mod vae;

@@ -1,6 +1,9 @@
 //! From a data set to a bundle, a function for each stage: plan, load, train, export.
 
+mod bundle;
+mod detector;
 mod input_size;
+mod models;
 mod resume;
 
 use std::{collections::BTreeSet, path::PathBuf, sync::atomic::AtomicBool, time::Instant};
@@ -17,12 +20,13 @@ use edge_vae::{
 
 use crate::{
     data::{self, Groups, Input, Loaded},
-    detection,
-    export::{Export, SecondNetwork},
+    features::{FitData, PretrainedBackbone},
     options::{FitOptions, FitOverrides, Golden, Score},
     reporter::Reporter,
+    selection::{self, SelectionParams},
     vae::{self, Checkpoint, Network, Start, State, Trained, Training},
 };
+use bundle::Finished;
 
 /// One call of `fit`.
 #[derive(Debug)]
@@ -72,13 +76,16 @@ pub fn fit(job: &Job) -> Result<()> {
     let spec = &material.input.spec;
     let backbone = plan.options.backbone.as_ref();
     let backbone = backbone
-        .map(|options| SecondNetwork::read(options, spec, &engine))
+        .map(|options| PretrainedBackbone::read(options, spec.input_shape(), &engine))
         .transpose()?;
     let afterwards = match &backbone {
         Some(backbone) => {
-            let pass = backbone.seconds(&engine, spec, &material.input.preprocess.normalise)?;
+            let prepared = &material.input.preprocess.normalise;
+            let pass = backbone.seconds(&engine, spec.input_shape(), prepared)?;
             let tiles = material.loaded.layout.tiles().count();
-            detection::seconds(&material.parts, material.groups.numbers(), tiles, pass)
+            let groups = material.groups.numbers();
+            let params = SelectionParams::default();
+            selection::seconds(&material.parts, groups, tiles, pass, &params)
         }
         None => 0.0,
     };
@@ -102,22 +109,28 @@ pub fn fit(job: &Job) -> Result<()> {
     };
     let time = Time { began, afterwards };
     let trained = train(job, &plan, &material, &network, time, start)?;
-    Export {
+    let data = FitData {
+        frames: &material.loaded.frames,
+        layout: &material.loaded.layout,
+        samples: &material.loaded.samples,
+        preprocess: &material.input.preprocess,
+        mask: material.mask.as_deref(),
+        split: &material.parts,
+        groups: material.groups.numbers(),
+        steps: trained.state.step,
+        seed: trained.state.options.seed,
+        interrupted: job.interrupted,
+        reporter: job.reporter,
+    };
+    Finished {
         dataset: &plan.dataset.name,
         network: &network,
         values: &trained.best,
         state: &trained.state,
-        preprocess: &material.input.preprocess,
-        mask: material.mask.as_deref(),
-        frames: &material.loaded.frames,
-        layout: &material.loaded.layout,
-        samples: &material.loaded.samples,
-        split: &material.parts,
-        groups: material.groups.numbers(),
+        data: &data,
         golden: &plan.golden,
-        second_network: backbone.as_ref(),
-        interrupted: job.interrupted,
-        reporter: job.reporter,
+        backbone: backbone.as_ref(),
+        engine: &engine,
         device: &job.device,
     }
     .write(&job.out)

@@ -23,13 +23,13 @@ pub enum Purpose {
     /// Whether a frame gets a defect, which one, and of which donor; the counter is that of
     /// [`Purpose::Augment`].
     Defect = 7,
-    /// Frames of synthetic validation; the counter numbers them.
-    Trial = 16,
-    /// Training frames taken anew for the features' Gaussians; the counter is the frame × 2³² + the
-    /// copy.
-    Retake = 17,
+    /// Samples of the synthetic validation set; the counter numbers them.
+    SyntheticValidation = 16,
+    /// Augmented samples of the training frames for densities; the counter is the frame × 2³² + the
+    /// sample's number.
+    AugmentedSample = 17,
     /// Frames of a step of the VAE over features, and its noise; the counter is the step.
-    Autoencoder = 18,
+    FeatureVae = 18,
     /// Which frames make a fold; one stream.
     Folds = 19,
 }

@@ -13,4 +13,5 @@ pub use frames::{Frames, Loaded, load};
 pub use groups::Groups;
 pub use input::{Input, MASK, crop, input, open, read_mask, usual_preset};
 pub use split::split;
-pub(crate) use view::{Movement, View};
+pub use view::Movement;
+pub(crate) use view::View;

@@ -23,7 +23,7 @@ pub(crate) struct View {
 
 /// How far whole frames are moved at most.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Movement {
+pub struct Movement {
     /// Degrees, either way.
     pub rotation: f64,
     /// Share of the frame's side, in each direction.

@@ -1,8 +1,8 @@
-//! The frame that proves a bundle.
+//! The golden frame, by which a bundle is verified.
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use edge_vae::{
     Frame,
     dataset::Sample,
@@ -13,39 +13,39 @@ use image::{DynamicImage, ImageFormat};
 use crate::options::Golden;
 
 /// The golden frame's picture in a bundle.
-pub(super) const FRAME: &str = "golden.png";
+pub const GOLDEN_FRAME: &str = "golden.png";
 
 /// What the trainer computed for it.
-pub(super) const VALUES: &str = "golden.npz";
+pub const GOLDEN_VALUES: &str = "golden.npz";
 
 /// Longest side of the golden frame, in pixels.
 const LONGEST: u32 = 512;
 
-impl Golden {
-    /// The golden frame as a PNG and as it comes out of that PNG; `calibration` is the first of the
-    /// calibration frames, a drawn glyph has `glyph_side` pixels a side.
+/// The golden frame, as a bundle has it.
+#[derive(Clone, Debug)]
+pub struct GoldenFrame {
+    /// As a PNG.
+    pub png: Vec<u8>,
+    /// As it comes out of that PNG.
+    pub frame: Frame,
+}
+
+impl GoldenFrame {
+    /// The one that `golden` names; `calibration` is the first of the calibration frames, a drawn
+    /// glyph has `glyph_side` pixels a side.
     ///
     /// # Errors
     /// A picture that can't be read; no calibration frame where one is wanted.
-    pub(super) fn frame(
-        &self,
-        calibration: Option<&Sample>,
-        glyph_side: usize,
-    ) -> Result<(Vec<u8>, Frame)> {
-        let picture = match self {
+    pub fn of(golden: &Golden, calibration: Option<&Sample>, glyph_side: usize) -> Result<Self> {
+        let picture = match golden {
             Golden::Glyph => {
                 let side = glyph_side as u32;
                 DynamicImage::ImageLuma8(edge_vae::synth::glyph(side, '1')?)
             }
             Golden::File(path) => small_picture(&Frame::open(path)?)?,
             Golden::CalibrationFrame => {
-                let Some(sample) = calibration else {
-                    bail!("no calibration frame to take for the golden one");
-                };
-                eprintln!(
-                    "golden frame: {} goes into the bundle (`--golden glyph` keeps your pictures out)",
-                    sample.name()
-                );
+                let sample =
+                    calibration.context("no calibration frame to take for the golden one")?;
                 small_picture(&sample.frame()?)?
             }
         };
@@ -54,8 +54,8 @@ impl Golden {
             .write_to(&mut png, ImageFormat::Png)
             .context("cannot encode the golden frame")?;
         let png = png.into_inner();
-        let frame = Frame::decode(&png, FRAME, &DecodeOptions::default())?;
-        Ok((png, frame))
+        let frame = Frame::decode(&png, GOLDEN_FRAME, &DecodeOptions::default())?;
+        Ok(Self { png, frame })
     }
 }
 

@@ -1,13 +1,14 @@
-//! From a trained network to a bundle.
+//! A trained network as ONNX graphs, and that they agree with it.
 
 mod agreement;
-mod bundle;
+mod card;
 mod golden;
 pub mod graphs;
+pub(crate) mod layers;
 pub mod onnx;
 pub mod residual;
-mod second_network;
 
 pub use agreement::{Graphs, TOLERANCE, prove};
-pub use bundle::Export;
-pub use second_network::SecondNetwork;
+pub use card::model_card;
+pub use golden::{GOLDEN_FRAME, GOLDEN_VALUES, GoldenFrame};
+pub use graphs::NetworkGraphs;

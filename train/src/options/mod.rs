@@ -99,7 +99,10 @@ impl FitOptions {
     pub fn may_fold(&self) -> bool {
         self.calibration == CalibrationChoice::Auto
             && self.backbone.is_some()
-            && matches!(self.score, Score::Auto | Score::Features)
+            && matches!(
+                self.score,
+                Score::Auto | Score::Features | Score::FineFeatures
+            )
     }
 }
 

@@ -28,23 +28,8 @@ pub enum Score {
     Features,
     /// Likelihood of a VAE over the features, which is trained after the network
     FeaturesVae,
-}
-
-impl Score {
-    /// Whether anything over features is a candidate.
-    pub(crate) fn compares_features(self) -> bool {
-        matches!(self, Self::Auto | Self::Features | Self::FeaturesVae)
-    }
-
-    /// Whether Gaussians of what reconstructions leave unexplained are a candidate.
-    pub(crate) fn compares_reconstructions(self, has_backbone: bool) -> bool {
-        match self {
-            Self::ResidualZ => true,
-            // Which finds more, and in less time.
-            Self::Auto => !has_backbone,
-            _ => false,
-        }
-    }
+    /// Gaussians over the pretrained backbone's finest features (stride 4).
+    FineFeatures,
 }
 
 impl fmt::Display for Score {
@@ -59,6 +44,7 @@ impl fmt::Display for Score {
             Self::Head => "head",
             Self::Features => "features",
             Self::FeaturesVae => "features-vae",
+            Self::FineFeatures => "fine-features",
         })
     }
 }

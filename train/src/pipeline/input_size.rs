@@ -6,18 +6,16 @@ use anyhow::{Result, bail};
 use edge_vae::{
     backend::{BackendKind, Engine, EngineOptions},
     dataset::{Dataset, Sample, Split},
-    preprocess::{Normalise, PreprocessSettings, Preprocessor},
+    preprocess::{PreprocessSettings, Preprocessor},
 };
 
 use crate::{
+    candidates,
     data::{self, Frames, Groups, Input},
-    detection::{
-        Material,
-        size::{self, Candidate, FRAMES},
-    },
-    export::SecondNetwork,
+    features::{Features, FitData, PretrainedBackbone},
     options::{Budget, FitOptions, TileChoice},
     reporter::Reporter,
+    selection::{self, INPUT_SIZE, InputSize},
 };
 
 /// Frames from which a size can be chosen by some of them.
@@ -41,7 +39,7 @@ pub(super) struct Chosen {
 /// where there is hardly time, and where a network judges that takes one size only or is not trained yet.
 ///
 /// # Errors
-/// Those of [`data::input`] and [`size::choose`].
+/// Those of [`data::input`] and [`selection::select_input_size`].
 pub(super) fn choose(
     dataset: &Dataset,
     options: &FitOptions,
@@ -64,7 +62,7 @@ pub(super) fn choose(
     let can_shrink = spec.width > usual && settings.tiles.is_none();
     let can_be_whole = settings.tiles.is_some() && options.tiles == TileChoice::Auto;
     if !(can_shrink || can_be_whole)
-        || !options.score.compares_features()
+        || !candidates::reads(options.score, Features::Patch, true)
         // The crop of a drawn picture, which is one already, would leave the mask where it was.
         || (options.crop.is_some() && mask.is_some())
     {
@@ -79,7 +77,7 @@ pub(super) fn choose(
     let mut samples: Vec<&Sample> = Vec::new();
     let mut values = Vec::new();
     // A canvas has as many tensors as tiles.
-    let most = if can_be_whole { FRAMES / 2 } else { FRAMES };
+    let most = INPUT_SIZE.frames / if can_be_whole { 2 } else { 1 };
     let stride = dataset.train.len().div_ceil(most).max(1);
     for sample in dataset.train.iter().step_by(stride) {
         if interrupted.load(Ordering::Relaxed) {
@@ -131,22 +129,18 @@ pub(super) fn choose(
         backend: Some(BackendKind::Tract),
         ..EngineOptions::default()
     })?;
-    let identity = Normalise::identity(settings.channels());
-    let both = [(&spec, &settings), (&of_other.spec, &of_drawn)];
-    let networks = both.map(|(spec, _)| SecondNetwork::read(backbone, spec, &engine));
-    let networks = networks.into_iter().collect::<Result<Vec<_>>>()?;
-    let candidates: Vec<_> = both
-        .iter()
-        .zip(&networks)
-        .map(|(&(spec, preprocess), network)| {
-            let (engine, identity) = (&engine, &identity);
-            Candidate {
-                preprocess,
-                load: move || network.load(engine, spec, identity),
-            }
+    let both = [&settings, &of_drawn];
+    let backbones =
+        both.map(|settings| PretrainedBackbone::read(backbone, settings.shape(), &engine));
+    let backbones = backbones.into_iter().collect::<Result<Vec<_>>>()?;
+    let sizes = both.iter().zip(&backbones);
+    let sizes: Vec<InputSize> = sizes
+        .map(|(&preprocess, backbone)| InputSize {
+            preprocess,
+            backbone,
         })
         .collect();
-    let material = Material {
+    let data = FitData {
         frames: &frames,
         layout: preprocessor.canvas_layout(),
         samples: &samples,
@@ -154,15 +148,14 @@ pub(super) fn choose(
         mask,
         split: &split,
         groups: groups.numbers(),
-        in_folds: false,
         steps: 0,
         seed: options.seed,
         interrupted,
         reporter,
     };
-    let chosen = size::choose(&material, &candidates)?;
+    let chosen = selection::select_input_size(&data, &sizes, &engine)?;
     Ok(Some(Chosen {
-        side: both[chosen].0.width,
+        side: both[chosen].shape()[2],
         tiles: match chosen {
             1 => other.tiles,
             _ => options.tiles,

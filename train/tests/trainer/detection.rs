@@ -216,7 +216,10 @@ fn reconstructions_are_compared_with_those_of_normal_frames() {
     let run = scratch.train(&fit("model", &["--score", "residual-z"]));
     let said = stderr(&run);
     assert!(run.status.success(), "{said}");
-    assert!(said.contains("reconstruction (per-position)"), "{said}");
+    assert!(
+        said.contains("residual features, per-location Gaussian"),
+        "{said}"
+    );
     assert!(said.contains("residual, standardised"), "{said}");
     let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
     let scoring = bundle.manifest().scoring.as_ref().expect("a scoring");

@@ -43,8 +43,8 @@ fn tiles_and_a_mask_go_the_whole_way() {
     let text = stderr(&run);
     assert!(run.status.success(), "{text}");
     assert!(text.contains("2 tiles of a canvas of 176×128"), "{text}");
-    assert!(text.contains("features (position-free)"), "{text}");
-    assert!(!text.contains("per-position"), "{text}");
+    assert!(text.contains("patch features, global mixture"), "{text}");
+    assert!(!text.contains("per-location"), "{text}");
 
     let options = DetectorOptions::default();
     let mut detector = Detector::open(&scratch.path("model"), &options).expect("a detector");

@@ -1,0 +1,123 @@
+//! Frames as the bundle will score them: what calibrates.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::Result;
+use edge_vae::{
+    Model,
+    scoring::{ScoreSource, Scorer},
+    vae::VaeSpec,
+};
+use ndarray::Array3;
+
+use super::Folds;
+use crate::features::{FitData, ModelPool};
+
+/// How a bundle scores.
+#[derive(Clone, Copy, Debug)]
+pub struct Scoring<'a> {
+    /// As in the manifest.
+    pub scoring: &'a edge_vae::scoring::Scoring,
+    /// Mean and deviation at each place by source, 2×h×w.
+    pub statistics: &'a BTreeMap<ScoreSource, Array3<f32>>,
+    /// The tensors.
+    pub spec: &'a VaeSpec,
+    /// Where a frame's distances are those of a density of the others: the models then need no
+    /// features.
+    pub folds: Option<&'a Folds>,
+}
+
+/// A scored frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoredFrame {
+    /// Its place.
+    pub place: usize,
+    /// Its raw score.
+    pub score: f64,
+    /// Divergence of its posterior ([`Scorer::divergence`]).
+    pub divergence: f64,
+    /// The largest value of its anomaly map.
+    pub map_maximum: f64,
+}
+
+/// A frame that is being scored.
+#[derive(Default)]
+struct Pending {
+    /// Where a tile is still to come.
+    scorer: Option<Scorer>,
+    scored: Option<ScoredFrame>,
+}
+
+/// Scores the frames `places` as the runtime will. Those of a fold are best scored together
+/// ([`Folds::frames`]).
+///
+/// # Errors
+/// Ctrl-C, and values that are not finite.
+pub fn score(
+    scoring: &Scoring,
+    places: &[usize],
+    data: &FitData,
+    pool: &ModelPool,
+) -> Result<Vec<ScoredFrame>> {
+    let folds = scoring.folds;
+    let mut shapes = pool.shapes();
+    if let Some(folds) = folds {
+        folds.add_shape(&mut shapes);
+    }
+    let statistics = folds.map_or_else(
+        || vec![scoring.statistics.clone()],
+        |folds| folds.statistics(scoring.statistics),
+    );
+    // Scorers that no frame has at the moment, each with its fold.
+    let idle = Mutex::new(Vec::new());
+    let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let spare = |fold: usize| lock().pop().filter(|(of, _)| *of == fold);
+    let mut scored = Vec::with_capacity(places.len());
+    pool.each(
+        places.len(),
+        Model::run,
+        |place| data.tensors(data.frames.get(places[place])),
+        |place, model, input, pending: &mut Pending| {
+            let frame = places[place.frame];
+            let fold = folds.map_or(0, |folds| folds.fold(frame));
+            let ready = pending.scorer.take();
+            let mut scorer = match ready.or_else(|| Some(spare(fold)?.1)) {
+                Some(scorer) => scorer,
+                None => Scorer::new(
+                    scoring.scoring,
+                    scoring.spec,
+                    data.layout,
+                    shapes,
+                    &statistics[fold],
+                )?,
+            };
+            let mut outputs = model.outputs(input);
+            if let Some(folds) = folds {
+                folds.replace(frame, &mut outputs);
+            }
+            scorer.add_tile(place.tile, &outputs)?;
+            if place.tile + 1 < data.tiles() {
+                pending.scorer = Some(scorer);
+                return Ok(());
+            }
+            let mut map = vec![0.0; scorer.positions()];
+            let score = scorer.finish(&mut map)?;
+            pending.scored = Some(ScoredFrame {
+                place: frame,
+                score,
+                divergence: scorer.divergence(),
+                map_maximum: f64::from(map.into_iter().fold(f32::MIN, f32::max)),
+            });
+            lock().push((fold, scorer));
+            Ok(())
+        },
+        |_, pending| {
+            scored.extend(pending.scored);
+            Ok(())
+        },
+    )?;
+    Ok(scored)
+}

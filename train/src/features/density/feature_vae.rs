@@ -1,0 +1,226 @@
+//! A VAE over feature vectors: what is normal at a cell depends on its neighbours and on the frame,
+//! in ways that no Gaussian can tell, and the likelihood says how well they agree.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use edge_vae::{
+    model::{GraphShapes, ModelOutputs},
+    scoring::{ScoreMap, ScoreSource},
+    vae::{Latent, Likelihood, VaeSpec},
+};
+use nalgebra::DMatrix;
+use rand::distr::{Distribution, weighted::WeightedIndex};
+use rand_distr::StandardNormal;
+
+use super::per_location;
+use crate::{
+    nn::{
+        Mode, Parameters, ops,
+        optimiser::{AdamW, AdamWSettings},
+    },
+    random::{Purpose, stream},
+    vae::{Network, schedule},
+};
+
+/// How it is built and trained. Found on magnetic tiles and drawn cloth: more of each takes longer
+/// and finds no more.
+#[derive(Debug)]
+pub(super) struct VaeParams {
+    /// Frames, augmented samples included, that it is trained on at most: what fits into memory.
+    pub(super) most_frames: usize,
+    /// Channels of the latent map, whose sides are a quarter of the grid's.
+    latent: usize,
+    /// Frames in one step.
+    batch: usize,
+    /// Learning rate at its highest, after a tenth of the steps.
+    learning_rate: f64,
+    /// Decay of the averaged weights, which are the ones that count.
+    average: f64,
+    /// Share of the steps in which the divergence comes to count in full.
+    warm_up: f64,
+    /// Decoupled weight decay.
+    weight_decay: f64,
+}
+
+pub(super) const PARAMS: VaeParams = VaeParams {
+    most_frames: 1200,
+    latent: 16,
+    batch: 16,
+    learning_rate: 2e-3,
+    average: 0.995,
+    warm_up: 0.3,
+    weight_decay: 0.01,
+};
+
+/// A network that tells the likelihood of a frame's vectors y, brought to x = (y − μₚ)/s with μₚ of
+/// the cell and s of the component.
+#[derive(Clone, Debug)]
+pub(super) struct FeatureVae {
+    /// μₚ, components×cells.
+    pub(super) mean: DMatrix<f32>,
+    /// 1/s, of each component.
+    pub(super) scale: Vec<f32>,
+    pub(super) network: Network,
+    pub(super) parameters: Parameters,
+}
+
+/// Whether there is a network for a grid.
+pub(super) fn suits([height, width]: [usize; 2]) -> bool {
+    [height, width]
+        .iter()
+        .all(|side| *side >= 8 && side.is_multiple_of(4))
+}
+
+impl FeatureVae {
+    /// Trained on frames (components×cells each) that count as their weights say, for so many
+    /// `steps`; calls `each` before each of them.
+    ///
+    /// Equal frames and seed give equal bits.
+    ///
+    /// # Errors
+    /// No frame; the errors of `each`.
+    pub(super) fn fit(
+        (frames, weights): (&[DMatrix<f32>], &[f64]),
+        [height, width]: [usize; 2],
+        (steps, seed): (usize, u64),
+        each: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Self> {
+        let Some(first) = frames.first() else {
+            anyhow::bail!("no frame to train a VAE over features on");
+        };
+        let components = first.nrows();
+        let (mean, scale) = moments(frames, weights);
+        let network = Network::of_features(VaeSpec {
+            channels: components,
+            height,
+            width,
+            latent: Latent::Map {
+                channels: PARAMS.latent,
+                height: height / 4,
+                width: width / 4,
+            },
+            likelihood: Likelihood::GaussianLearned,
+        });
+        let parameters = network.parameters(seed, &Device::Cpu)?;
+        let mut vae = Self {
+            mean,
+            scale,
+            network,
+            parameters,
+        };
+        vae.train((frames, weights), (steps, seed), each)?;
+        Ok(vae)
+    }
+
+    fn train(
+        &mut self,
+        (frames, weights): (&[DMatrix<f32>], &[f64]),
+        (steps, seed): (usize, u64),
+        each: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
+        let settings = AdamWSettings {
+            weight_decay: PARAMS.weight_decay,
+            max_gradient_norm: Some(1.0),
+            average_decay: Some(PARAMS.average),
+            ..AdamWSettings::default()
+        };
+        let decays = |name: &str| name.ends_with(".weight");
+        let mut optimiser = AdamW::new(self.parameters.weights(), decays, settings)?;
+        let chosen = WeightedIndex::new(weights)?;
+        let spec = self.network.spec().clone();
+        let dimensions = (spec.channels * spec.height * spec.width) as f64;
+        let latent = [spec.height / 4, spec.width / 4, PARAMS.latent];
+        for step in 0..steps {
+            each(step)?;
+            let mut random = stream(seed, Purpose::FeatureVae, step as u64);
+            let batch: Vec<f32> = (0..PARAMS.batch)
+                .flat_map(|_| self.prepared(&frames[chosen.sample(&mut random)]))
+                .collect();
+            let shape = (PARAMS.batch, spec.height, spec.width, spec.channels);
+            let x = Tensor::from_vec(batch, shape, &Device::Cpu)?;
+            let noise: Vec<f32> = (0..PARAMS.batch * latent.iter().product::<usize>())
+                .map(|_| StandardNormal.sample(&mut random))
+                .collect();
+            let shape = (PARAMS.batch, latent[0], latent[1], latent[2]);
+            let noise = Tensor::from_vec(noise, shape, &Device::Cpu)?;
+
+            let mut mode = Mode::Train(Vec::new());
+            let posterior = self.network.encode(&x, &self.parameters, &mut mode)?;
+            let z = ops::reparameterise(&posterior.mean, &posterior.log_variance, &noise)?;
+            let seen = self.network.decode(&z, &self.parameters, &mut mode)?;
+            let nll = match &seen.log_variance {
+                Some(log_variance) => ops::gaussian_nll(&x, &seen.location, log_variance)?,
+                None => anyhow::bail!("a VAE over features learns its variance"),
+            };
+            let kl = ops::kl_standard_normal(&posterior.mean, &posterior.log_variance)?;
+            let (step, total) = (step as u64, steps as u64);
+            let weight = schedule::kl_weight(step, total, PARAMS.warm_up, 1.0);
+            let loss = ((nll + (kl * weight)?)?.mean_all()? / dimensions)?;
+            // A step whose gradients are not finite is none: the optimiser leaves everything as it was.
+            let rate = schedule::learning_rate(step, total, total / 10, PARAMS.learning_rate);
+            optimiser.step(&loss.backward()?, rate)?;
+        }
+        let averages = self.parameters.averaged(optimiser.averages()?);
+        self.parameters = self.parameters.with(&averages.as_stored()?)?;
+        Ok(())
+    }
+
+    /// The vectors y (components×cells) of a frame as x, cell after cell.
+    fn prepared(&self, vectors: &DMatrix<f32>) -> Vec<f32> {
+        let components = self.scale.len();
+        let places = vectors.iter().zip(&self.mean).enumerate();
+        places
+            .map(|(place, (y, mean))| (y - mean) * self.scale[place % components])
+            .collect()
+    }
+
+    /// Negative evidence lower bound at the posterior mean of a frame's vectors in nats, for each cell:
+    /// the library's [`ScoreSource::Likelihood`] of a picture whose channels are components.
+    ///
+    /// # Errors
+    /// Vectors of another shape.
+    pub(super) fn energy(&self, vectors: &DMatrix<f32>) -> Result<Vec<f32>> {
+        let spec = self.network.spec();
+        let shape = (1, spec.height, spec.width, spec.channels);
+        let x = Tensor::from_vec(self.prepared(vectors), shape, &Device::Cpu)?;
+        let (parameters, mode) = (&self.parameters, &mut Mode::Evaluate);
+        let posterior = self.network.encode(&x, parameters, mode)?;
+        let seen = self.network.decode(&posterior.mean, parameters, mode)?;
+        let planes = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1();
+        let variance = seen.log_variance.as_ref().map(planes).transpose()?;
+        let mut map = vec![0.0; spec.height * spec.width];
+        let observed = ModelOutputs {
+            input: &planes(&x)?,
+            mean: &planes(&posterior.mean)?,
+            log_variance: &planes(&posterior.log_variance)?,
+            reconstruction: &planes(&seen.location)?,
+            reconstruction_log_variance: &variance.unwrap_or_default(),
+            ..ModelOutputs::default()
+        };
+        ScoreMap::new(ScoreSource::Likelihood, spec, GraphShapes::default())?
+            .compute(&observed, &mut map)?;
+        Ok(map)
+    }
+}
+
+/// μₚ of the cells, and 1/s of the components, where s² is the variance within the cells and the
+/// [floor](per_location::GaussianParams::floor).
+fn moments(frames: &[DMatrix<f32>], weights: &[f64]) -> (DMatrix<f32>, Vec<f32>) {
+    let (components, cells) = frames[0].shape();
+    let total: f64 = weights.iter().sum();
+    let mut mean = DMatrix::<f64>::zeros(components, cells);
+    for (frame, weight) in frames.iter().zip(weights) {
+        mean += frame.map(f64::from) * (weight / total);
+    }
+    let mut variance = vec![0.0; components];
+    for (frame, weight) in frames.iter().zip(weights) {
+        for (place, (y, mean)) in frame.iter().zip(&mean).enumerate() {
+            variance[place % components] += weight * (f64::from(*y) - mean).powi(2);
+        }
+    }
+    let scale = variance.iter().map(|sum| {
+        let variance = sum / (total * cells as f64);
+        (1.0 / (variance + per_location::PARAMS.floor).sqrt()) as f32
+    });
+    (mean.map(|m| m as f32), scale.collect())
+}

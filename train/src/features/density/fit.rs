@@ -1,0 +1,494 @@
+//! From feature maps of normal frames to models, in two passes and one over held-out frames.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::{Context as _, Result, ensure};
+use nalgebra::{DMatrix, DVector};
+use rand::seq::index;
+use rayon::prelude::*;
+
+use super::{
+    DensityKind, FeatureSource, FitOptions, FittedDensity,
+    components::{ChannelStatistics, ChannelSums, Projection},
+    covariate::{self, Covariate},
+    feature_vae::{self, FeatureVae},
+    grid::Grid,
+    mixture::Mixture,
+    model::Density,
+    per_location::CellSums,
+    scale::{self, Seen},
+    source::evenly_spaced,
+    triangle,
+};
+use crate::random::{Purpose, stream};
+
+/// Frames that are worked on together.
+const BATCH: usize = 8;
+
+/// Bytes that nodes and small constants of a graph may take.
+const GRAPH_BYTES: usize = 16_384;
+
+/// Fits a density of each of `kinds` to the normal frames `train`, but no VAE where the grid does
+/// not suit one ([`DensityKind::Vae`]), and no prototypes, which are not of maps. The number of a
+/// mixture's Gaussians, and how far their covariances are shrunk towards the pooled one, are chosen
+/// by the likelihood of the normal frames `held_out`.
+///
+/// The same frames, options and seed give the same bits, whatever the number of threads. Memory:
+/// cells × directions² × 4 bytes twice, cells × components × covariate × 8 bytes, channels² × 100 bytes, for a
+/// mixture 110,000 vectors, for a VAE those of 1200 frames.
+///
+/// # Errors
+/// Fewer than two training frames or no held-out one; features that are NaN, infinite or never
+/// vary; maps that differ between frames or suit no grid; the errors of the sources.
+pub fn fit(
+    train: &mut dyn FeatureSource,
+    held_out: &mut dyn FeatureSource,
+    kinds: &[DensityKind],
+    options: &FitOptions,
+) -> Result<Vec<FittedDensity>> {
+    check(train, held_out, kinds, options)?;
+    let mut grid = None;
+    train.visit(&[0], &mut |maps| {
+        grid = Some(Grid::choose(maps, options.grid)?);
+        Ok(())
+    })?;
+    let grid = grid.context("the source of feature maps gave none for its first frame")?;
+    let (statistics, kept) = channel_statistics(train, &grid, options)?;
+
+    let mut cells = None;
+    if kinds.iter().any(|kind| kind.is_of_cells()) {
+        let count = components_of_cells(&grid, train.originals(), options);
+        cells = Some(Cells {
+            projection: statistics.project(&statistics.within, count),
+            covariate: match options.covariate.unwrap_or(usize::MAX) {
+                0 => Covariate::none(grid.channels()),
+                most => statistics.covariate(covariate::components(train.originals()).min(most)),
+            },
+            originals: train.originals(),
+            sums: None,
+            looked_at: evenly_spaced(train.frames(), scale::PARAMS.frames)
+                .into_iter()
+                .collect(),
+            seen: Vec::new(),
+        });
+    }
+    let mut vectors = None;
+    if kinds.contains(&DensityKind::Mixture) {
+        let count = components_of_mixture(&grid, options);
+        vectors = Some(Vectors {
+            projection: statistics.project(&statistics.total, count),
+            columns: Vec::new(),
+        });
+    }
+    let mut whole = None;
+    if kinds.contains(&DensityKind::Vae) && feature_vae::suits(grid.size) {
+        let count = grid.channels().min(options.most_components);
+        whole = Some(Whole {
+            projection: statistics.project(&statistics.within, count),
+            chosen: evenly_spaced(train.frames(), feature_vae::PARAMS.most_frames)
+                .into_iter()
+                .collect(),
+            frames: Vec::new(),
+            weights: Vec::new(),
+        });
+    }
+    drop(statistics);
+
+    let all: Vec<usize> = (0..train.frames()).collect();
+    let mixture_weights: Vec<f64> = all.iter().map(|&f| train.mixture_weight(f)).collect();
+    let mut pass = Pass {
+        cells: cells.as_mut(),
+        vectors: vectors.as_mut(),
+        whole: whole.as_mut(),
+        of_weight_one: options.mixture_vectors[0] as f64
+            / mixture_weights.iter().sum::<f64>().max(1.0),
+        weights: weights_of(train, &all),
+        mixture_weights,
+        seed: options.seed,
+        part: 0,
+    };
+    let seen: BTreeSet<usize> = kept.iter().map(|(frame, _)| *frame).collect();
+    let rest: Vec<usize> = (0..train.frames()).filter(|f| !seen.contains(f)).collect();
+    let mut kept = kept.into_iter().peekable();
+    while kept.peek().is_some() {
+        let (frames, batch): (Vec<_>, Vec<_>) = kept.by_ref().take(BATCH).unzip();
+        pass.add(frames, batch);
+    }
+    batches(train, &rest, &grid, &mut |first, batch| {
+        pass.add(rest[first..first + batch.len()].to_vec(), batch);
+        Ok(())
+    })?;
+    let cells = cells.map(Cells::fit).transpose()?;
+    let mixture = match vectors {
+        Some(vectors) => {
+            let mut tested = vectors.emptied();
+            let frames = evenly_spaced(held_out.frames(), options.statistics_frames);
+            let weights = vec![1.0; held_out.frames()];
+            let mixture_weights = weights.clone();
+            let mut pass = Pass {
+                cells: None,
+                vectors: Some(&mut tested),
+                whole: None,
+                of_weight_one: options.mixture_vectors[1] as f64 / frames.len().max(1) as f64,
+                weights,
+                mixture_weights,
+                seed: options.seed,
+                part: 1,
+            };
+            batches(held_out, &frames, &grid, &mut |first, batch| {
+                pass.add(frames[first..first + batch.len()].to_vec(), batch);
+                Ok(())
+            })?;
+            Some(vectors.fit(&tested, options)?)
+        }
+        None => None,
+    };
+    let mut step = |done| train.step(done, options.steps);
+    let whole = whole.map(|whole| whole.fit(&grid, options, &mut step));
+    let whole = whole.transpose()?;
+    let model = |kind: &DensityKind| {
+        let (projection, density) = match kind {
+            DensityKind::Mixture => mixture.clone()?,
+            DensityKind::PerLocation | DensityKind::LocalNeighbourhood => cells.clone()?,
+            DensityKind::Vae => whole.clone()?,
+            DensityKind::Prototypes { .. } => return None,
+        };
+        let density = match (density, kind) {
+            (
+                Density::Cells {
+                    stored, widened, ..
+                },
+                DensityKind::LocalNeighbourhood,
+            ) => Density::Cells {
+                stored,
+                widened,
+                reach: options.reach,
+            },
+            (density, _) => density,
+        };
+        Some(FittedDensity {
+            grid: grid.clone(),
+            projection,
+            density,
+        })
+    };
+    Ok(kinds.iter().filter_map(model).collect())
+}
+
+fn check(
+    train: &dyn FeatureSource,
+    held_out: &dyn FeatureSource,
+    kinds: &[DensityKind],
+    options: &FitOptions,
+) -> Result<()> {
+    ensure!(
+        train.frames() >= 2,
+        "found {} normal frames to fit Gaussians on, at least 2 are needed",
+        train.frames()
+    );
+    ensure!(
+        held_out.frames() >= 1 || !kinds.contains(&DensityKind::Mixture),
+        "the mixture of Gaussians is chosen on held-out normal frames, and there is none"
+    );
+    ensure!(
+        options.components != Some(0),
+        "Gaussians need at least 1 component"
+    );
+    ensure!(
+        options.reach >= 1,
+        "the local-neighbourhood minimum needs a reach of at least 1 cell"
+    );
+    Ok(())
+}
+
+/// Number of components for Gaussians of the cells.
+pub(super) fn components_of_cells(grid: &Grid, originals: usize, options: &FitOptions) -> usize {
+    let covariate = covariate::components(originals).min(options.covariate.unwrap_or(usize::MAX));
+    // Lower triangles as f16, means and scales as f32, what the covariate lets expect as bytes; places
+    // of a triangle; the covariate's own components.
+    let bytes = |components| {
+        let cell = 2 * (triangle::length(components) + 1) + (8 + covariate) * components;
+        grid.cells() * cell + 4 * components * components + 4 * covariate * grid.channels()
+    };
+    choose_components(grid, options, options.most_components, bytes)
+}
+
+/// Number of components for a mixture.
+fn components_of_mixture(grid: &Grid, options: &FitOptions) -> usize {
+    let gaussians = options.gaussians.iter().copied().max().unwrap_or(1);
+    let bytes = |components| gaussians * (2 * triangle::length(components) + 4 * components);
+    choose_components(grid, options, options.most_mixture_components, bytes)
+}
+
+/// As many components as fit where they are not given; `bytes` tells what that many take beside
+/// the projection.
+fn choose_components(
+    grid: &Grid,
+    options: &FitOptions,
+    most: usize,
+    bytes: impl Fn(usize) -> usize,
+) -> usize {
+    let channels = grid.channels();
+    let fits = |components: usize| {
+        let projection = 4 * channels * (components + 1);
+        bytes(components) + projection + GRAPH_BYTES <= options.bytes
+    };
+    match options.components {
+        Some(components) => components.min(channels),
+        None => (1..=channels.min(most))
+            .rev()
+            .filter(|&components| components == channels || is_round(components))
+            .find(|&components| fits(components))
+            .unwrap_or(1),
+    }
+}
+
+/// Numbers that fill the engines' registers.
+fn is_round(components: usize) -> bool {
+    match components {
+        0..=8 => true,
+        9..=64 => components.is_multiple_of(8),
+        _ => components.is_multiple_of(32),
+    }
+}
+
+/// A frame and its feature vectors, channels×cells.
+type OfFrame = (usize, DMatrix<f32>);
+
+/// Also the vectors of the frames that it looked at, as many as there is room for, each with its frame.
+fn channel_statistics(
+    source: &mut dyn FeatureSource,
+    grid: &Grid,
+    options: &FitOptions,
+) -> Result<(ChannelStatistics, Vec<OfFrame>)> {
+    let frames = evenly_spaced(source.frames(), options.statistics_frames);
+    let weights = weights_of(source, &frames);
+    let mut sums: Option<ChannelSums> = None;
+    let room = options.kept_bytes / (grid.cells() * grid.channels() * size_of::<f32>()).max(1);
+    let mut kept = Vec::new();
+    batches(source, &frames, grid, &mut |place, batch| {
+        let Some(first) = batch.first() else {
+            return Ok(());
+        };
+        let sums = sums.get_or_insert_with(|| ChannelSums::new(first));
+        let contributions: Vec<_> = batch
+            .par_iter()
+            .map(|vectors| sums.contribution(vectors))
+            .collect();
+        for (contribution, &weight) in contributions.into_iter().zip(&weights[place..]) {
+            sums.add(contribution, weight);
+        }
+        kept.extend(frames[place..].iter().copied().zip(batch));
+        kept.truncate(room);
+        Ok(())
+    })?;
+    let sums = sums.context("the source of feature maps gave no frame")?;
+    Ok((sums.finish()?, kept))
+}
+
+fn weights_of(source: &dyn FeatureSource, frames: &[usize]) -> Vec<f64> {
+    frames.iter().map(|&frame| source.weight(frame)).collect()
+}
+
+/// Gives `work` the feature vectors of `frames`, some frames at a time, with the index of the first
+/// of them in `frames`.
+fn batches(
+    source: &mut dyn FeatureSource,
+    frames: &[usize],
+    grid: &Grid,
+    work: &mut dyn FnMut(usize, Vec<DMatrix<f32>>) -> Result<()>,
+) -> Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut done = 0;
+    source.visit(frames, &mut |maps| {
+        let place = done + batch.len();
+        let frame = frames.get(place).copied().unwrap_or(place);
+        let pooled = grid.pool(maps);
+        batch.push(pooled.with_context(|| format!("normal frame {frame}"))?);
+        if batch.len() == BATCH {
+            work(done, std::mem::take(&mut batch))?;
+            done += BATCH;
+        }
+        Ok(())
+    })?;
+    let seen = done + batch.len();
+    work(done, batch)?;
+    ensure!(
+        seen == frames.len(),
+        "the source of feature maps gave {seen} frames, {} were asked for",
+        frames.len()
+    );
+    Ok(())
+}
+
+/// Adds feature vectors of frames to what is being fitted.
+struct Pass<'a> {
+    cells: Option<&'a mut Cells>,
+    vectors: Option<&'a mut Vectors>,
+    whole: Option<&'a mut Whole>,
+    /// Of every frame of the source.
+    weights: Vec<f64>,
+    mixture_weights: Vec<f64>,
+    /// Vectors for the mixture of a frame of weight 1.
+    of_weight_one: f64,
+    seed: u64,
+    /// Keeps the choice of vectors in training and in held-out frames apart.
+    part: usize,
+}
+
+impl Pass<'_> {
+    fn add(&mut self, frames: Vec<usize>, batch: Vec<DMatrix<f32>>) {
+        let weights: Vec<f64> = frames.iter().map(|&frame| self.weights[frame]).collect();
+        if let Some(cells) = &mut self.cells {
+            cells.add(&frames, &batch, &weights);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.add(&frames, &batch, &weights);
+        }
+        let Some(vectors) = &mut self.vectors else {
+            return;
+        };
+        for (frame, of_frame) in frames.into_iter().zip(batch) {
+            let weight = self.mixture_weights[frame];
+            let counter = 2 * frame + self.part;
+            let mut random = stream(self.seed, Purpose::Features, counter as u64);
+            let each = (self.of_weight_one * weight).ceil() as usize;
+            let each = each.min(of_frame.ncols());
+            let chosen = index::sample(&mut random, of_frame.ncols(), each).into_vec();
+            vectors.add(of_frame.select_columns(&chosen));
+        }
+    }
+}
+
+/// Gaussians of the cells in the making.
+struct Cells {
+    projection: Projection,
+    covariate: Covariate,
+    /// Frames that are no copies.
+    originals: usize,
+    sums: Option<CellSums>,
+    /// The frames that the scale_correction is fitted to.
+    looked_at: BTreeSet<usize>,
+    /// Their vectors, covariates and weights.
+    seen: Vec<(DMatrix<f32>, DVector<f32>, f64)>,
+}
+
+impl Cells {
+    fn add(&mut self, frames: &[usize], batch: &[DMatrix<f32>], weights: &[f64]) {
+        let projected: Vec<_> = batch
+            .par_iter()
+            .map(|vectors| {
+                let covariate = self.covariate.of(vectors);
+                (self.projection.apply(vectors.clone()), covariate)
+            })
+            .collect();
+        if let Some((first, _)) = projected.first() {
+            let covariate = self.covariate.components();
+            self.sums
+                .get_or_insert_with(|| CellSums::new(&first.map(f64::from), covariate))
+                .add(&projected, weights);
+        }
+        if self.covariate.components() == 0 {
+            return;
+        }
+        for ((frame, (vectors, covariate)), &weight) in frames.iter().zip(projected).zip(weights) {
+            if self.looked_at.contains(frame) {
+                self.seen.push((vectors, covariate, weight));
+            }
+        }
+    }
+
+    fn fit(self) -> Result<(Arc<Projection>, Density)> {
+        let sums = self.sums.as_ref();
+        let sums = sums.context("the source of feature maps gave no frame")?;
+        let mut stored = sums.fit(self.covariate.clone(), self.originals)?;
+        let widened = stored.widen();
+        let seen: Vec<Seen> = self
+            .seen
+            .par_iter()
+            .map(|(vectors, covariate, weight)| Seen {
+                covariate: covariate.map(f64::from),
+                mean_squared: widened.mean_squared(vectors, covariate.as_slice()),
+                weight: *weight,
+            })
+            .collect();
+        stored.scale_correction = scale::fit(&seen, sums.weight())?;
+        let gaussians = Density::Cells {
+            widened: Arc::new(stored.widen()),
+            stored: Arc::new(stored),
+            reach: 0,
+        };
+        Ok((Arc::new(self.projection), gaussians))
+    }
+}
+
+/// Feature vectors of whole frames for a VAE.
+struct Whole {
+    projection: Projection,
+    /// The frames that it is trained on.
+    chosen: BTreeSet<usize>,
+    frames: Vec<DMatrix<f32>>,
+    weights: Vec<f64>,
+}
+
+impl Whole {
+    fn add(&mut self, frames: &[usize], batch: &[DMatrix<f32>], weights: &[f64]) {
+        for ((frame, vectors), &weight) in frames.iter().zip(batch).zip(weights) {
+            if self.chosen.contains(frame) {
+                self.frames.push(self.projection.apply(vectors.clone()));
+                self.weights.push(weight);
+            }
+        }
+    }
+
+    fn fit(
+        self,
+        grid: &Grid,
+        options: &FitOptions,
+        step: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<(Arc<Projection>, Density)> {
+        let vae = FeatureVae::fit(
+            (&self.frames, &self.weights),
+            grid.size,
+            (options.steps, options.seed),
+            step,
+        )?;
+        let density = Density::Vae(Arc::new(vae));
+        Ok((Arc::new(self.projection), density))
+    }
+}
+
+/// Feature vectors for a mixture.
+struct Vectors {
+    projection: Projection,
+    columns: Vec<DMatrix<f32>>,
+}
+
+impl Vectors {
+    fn add(&mut self, vectors: DMatrix<f32>) {
+        self.columns.push(self.projection.apply(vectors));
+    }
+
+    fn emptied(&self) -> Self {
+        Self {
+            projection: self.projection.clone(),
+            columns: Vec::new(),
+        }
+    }
+
+    fn matrix(&self) -> DMatrix<f32> {
+        let count = self.columns.iter().map(DMatrix::ncols).sum();
+        let values = self.columns.iter().flat_map(DMatrix::iter).copied();
+        DMatrix::from_iterator(self.projection.components(), count, values)
+    }
+
+    fn fit(self, held_out: &Self, options: &FitOptions) -> Result<(Arc<Projection>, Density)> {
+        let mixture = Mixture::fit(
+            &self.matrix(),
+            &held_out.matrix(),
+            (&options.gaussians, options.shrinkage),
+            options.seed,
+        )?;
+        Ok((Arc::new(self.projection), Density::Mixture(mixture)))
+    }
+}

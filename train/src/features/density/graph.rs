@@ -1,0 +1,503 @@
+//! A density as a graph.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    FittedDensity, MapShape,
+    covariate::{self, Covariate},
+    feature_vae::FeatureVae,
+    grid::Step,
+    mixture::Mixture,
+    model::Density,
+    per_location::CellGaussians,
+    triangle,
+};
+use crate::export::{
+    layers::{slice as channels_of, soft_clamp, walk},
+    onnx::{Attribute, GraphBuilder, Value},
+};
+
+/// Most elements of a constant that tract still widens when it loads the file: 4 MiB of f32.
+const FOLDED_ELEMENTS: usize = 1 << 20;
+
+/// Stands for the squared distance from a cell outside of the grid; no distance reaches it.
+const OUTSIDE: f32 = 1e30;
+
+impl FittedDensity {
+    /// The bytes of a graph: the feature maps N×C×h×w by their names → the tensor `output`
+    /// N×1×rows×columns of the grid. `model` is the model's name, for the file's metadata.
+    ///
+    /// # Errors
+    /// Feature maps that do not fit the grid, which [`super::fit`] does not give.
+    pub fn to_onnx(&self, model: &str, output: &str) -> Result<Vec<u8>> {
+        let mut graph = GraphBuilder::new("features");
+        let joined = self.joined(&mut graph)?;
+        let vectors = self.vectors(&mut graph, &joined);
+        let distance = match &self.density {
+            Density::Prototypes { prototypes, .. } => {
+                return Ok(prototypes.to_onnx(model, output));
+            }
+            Density::Cells { stored, reach, .. } => {
+                let covariate = covariate(&mut graph, &joined, &stored.covariate);
+                let covariate = covariate.as_ref();
+                let squared = self.cells(&mut graph, (&vectors, covariate), stored, *reach);
+                let distance = graph.node("Sqrt", "root", &[&squared], &[]);
+                match covariate {
+                    Some(covariate) => {
+                        scale_correction(&mut graph, &distance, covariate, &stored.scale_correction)
+                    }
+                    None => distance,
+                }
+            }
+            Density::Mixture(mixture) => {
+                let squared = self.mixture(&mut graph, &vectors, mixture);
+                graph.node("Sqrt", "root", &[&squared], &[])
+            }
+            Density::Vae(vae) => energy(&mut graph, &vectors, vae)?,
+        };
+        let [rows, columns] = self.grid.size;
+        let shape = [1, rows, columns];
+        let distance = reshape(&mut graph, "map", &distance, &shape);
+        graph.output(&distance, output, &shape);
+        let summary = self.summary();
+        Ok(graph.finish(&[
+            ("edge_vae.graph", "features".to_owned()),
+            ("edge_vae.model", model.to_owned()),
+            ("edge_vae.features", summary.kind.to_owned()),
+            ("edge_vae.directions", summary.components.to_string()),
+            ("edge_vae.context", summary.covariate.to_string()),
+        ]))
+    }
+
+    /// The inputs, pooled: N×channels×rows×columns.
+    fn joined(&self, graph: &mut GraphBuilder) -> Result<Value> {
+        let maps = self.grid.maps.iter().map(|map| {
+            let input = graph.input(&map.name, &map.shape);
+            let steps = self.grid.steps(map.shape);
+            let steps =
+                steps.with_context(|| format!("feature map `{}` does not fit", map.name))?;
+            Ok(pool(graph, map, &input, steps))
+        });
+        let maps = maps.collect::<Result<Vec<Value>>>()?;
+        Ok(match &maps[..] {
+            [map] => map.clone(),
+            _ => {
+                let maps: Vec<&Value> = maps.iter().collect();
+                graph.node("Concat", "joined", &maps, &[("axis", Attribute::Int(1))])
+            }
+        })
+    }
+
+    /// The pooled inputs, projected: N×components×rows×columns.
+    fn vectors(&self, graph: &mut GraphBuilder, joined: &Value) -> Value {
+        let channels = self.grid.channels();
+        let projection = &self.projection;
+        let mean = graph.floats("mean", &[channels, 1, 1], projection.mean.as_slice());
+        let centred = graph.node("Sub", "centred", &[joined, &mean], &[]);
+        let components = projection.components();
+        // Row after row; the matrix is stored column after column.
+        let weights = projection.weights.transpose();
+        let weights = graph.floats(
+            "directions",
+            &[components, channels, 1, 1],
+            weights.as_slice(),
+        );
+        graph.node(
+            "Conv",
+            "projected",
+            &[&centred, &weights],
+            &[("kernel_shape", Attribute::Ints(&[1, 1]))],
+        )
+    }
+
+    /// Squared distances from the cells' Gaussians, cells in the last axes.
+    fn cells(
+        &self,
+        graph: &mut GraphBuilder,
+        (vectors, covariate): (&Value, Option<&Value>),
+        gaussians: &CellGaussians,
+        reach: usize,
+    ) -> Value {
+        let [rows, columns] = self.grid.size;
+        let cells = rows * columns;
+        let components = self.projection.components();
+        let side = 2 * reach + 1;
+        let shifts: Vec<[usize; 2]> = (0..side * side).map(|i| [i / side, i % side]).collect();
+
+        // Column s of a cell's matrix is the vector that lies shift s away: N×components×cells×s.
+        let columns_of_cells = if reach == 0 {
+            reshape(graph, "columns", vectors, &[components, cells, 1])
+        } else {
+            let border = reach as i64;
+            let pads = [0, 0, border, border, 0, 0, border, border];
+            let pads = graph.integers("border", &pads);
+            let padded = graph.node("Pad", "padded", &[vectors, &pads], &[]);
+            let shifted: Vec<Value> = shifts
+                .iter()
+                .enumerate()
+                .map(|(i, &[y, x])| {
+                    let name = format!("shift{i}");
+                    let window = slice(
+                        graph,
+                        &name,
+                        &padded,
+                        (2, &[y, x]),
+                        &[y + rows, x + columns],
+                    );
+                    reshape(
+                        graph,
+                        &format!("{name}.column"),
+                        &window,
+                        &[components, cells, 1],
+                    )
+                })
+                .collect();
+            let shifted: Vec<&Value> = shifted.iter().collect();
+            graph.node(
+                "Concat",
+                "columns",
+                &shifted,
+                &[("axis", Attribute::Int(3))],
+            )
+        };
+        let by_cell = transpose(graph, "by_cell", &columns_of_cells, &[0, 2, 1, 3]);
+        let mean = graph.floats("cell_mean", &[cells, components, 1], &gaussians.mean);
+        let difference = graph.node("Sub", "difference", &[&by_cell, &mean], &[]);
+
+        let squared = whitened(
+            graph,
+            (&difference, covariate),
+            gaussians,
+            (cells, reach == 0),
+        );
+        if reach == 0 {
+            return squared;
+        }
+
+        // Shift s of cell q is the vector of cell q + s: each plane is moved back, and the least
+        // of a vector's distances remains.
+        let by_shift = reshape(graph, "cells", &squared, &[cells, shifts.len()]);
+        let by_shift = transpose(graph, "by_shift", &by_shift, &[0, 2, 1]);
+        let planes = reshape(graph, "planes", &by_shift, &[shifts.len(), rows, columns]);
+        let pads = [
+            0,
+            0,
+            reach as i64,
+            reach as i64,
+            0,
+            0,
+            reach as i64,
+            reach as i64,
+        ];
+        let pads = graph.integers("outside.border", &pads);
+        let outside = graph.floats("outside", &[], &[OUTSIDE]);
+        let planes = graph.node("Pad", "planes.padded", &[&planes, &pads, &outside], &[]);
+        let back: Vec<Value> = shifts
+            .iter()
+            .enumerate()
+            .map(|(i, &[y, x])| {
+                let (y, x) = (2 * reach - y, 2 * reach - x);
+                let ends = [i + 1, y + rows, x + columns];
+                slice(graph, &format!("back{i}"), &planes, (1, &[i, y, x]), &ends)
+            })
+            .collect();
+        let back: Vec<&Value> = back.iter().collect();
+        let back = graph.node("Concat", "back", &back, &[("axis", Attribute::Int(1))]);
+        graph.node(
+            "ReduceMin",
+            "nearest",
+            &[&back],
+            &[("axes", Attribute::Ints(&[1]))],
+        )
+    }
+
+    /// Squared distances from the nearest Gaussian, N×1×1×cells.
+    fn mixture(&self, graph: &mut GraphBuilder, vectors: &Value, mixture: &Mixture) -> Value {
+        let cells = self.grid.cells();
+        let components = self.projection.components();
+        let length = triangle::length(components);
+        let count = mixture.gaussians();
+        let each = in_parts(count, components * components);
+        let mut squared = Vec::new();
+        for (part, triangles) in mixture.whitening.chunks(each * length).enumerate() {
+            let (first, count) = (part * each, triangles.len() / length);
+            let name = format!("whitening{part}");
+            let matrices = graph.triangles(&name, (count, components), triangles);
+            let shape = [count * components, components, 1, 1].map(|d| d as i64);
+            let shape = graph.integers(&format!("{name}.shape"), &shape);
+            let weights = format!("{name}.rows");
+            let weights = graph.node("Reshape", &weights, &[&matrices, &shape], &[]);
+            let offset = &mixture.offset[first * components..(first + count) * components];
+            let offset = graph.floats(&format!("{name}.offset"), &[offset.len()], offset);
+            let white = graph.node(
+                "Conv",
+                &format!("{name}.white"),
+                &[vectors, &weights, &offset],
+                &[("kernel_shape", Attribute::Ints(&[1, 1]))],
+            );
+            let gaussians = format!("{name}.components");
+            let white = reshape(graph, &gaussians, &white, &[count, components, cells]);
+            squared.push(sum_of_squares(graph, &name, &white, 2));
+        }
+        let squared = match &squared[..] {
+            [squared] => squared.clone(),
+            _ => {
+                let parts: Vec<&Value> = squared.iter().collect();
+                let axis = ("axis", Attribute::Int(1));
+                graph.node("Concat", "squared", &parts, &[axis])
+            }
+        };
+        let penalty = graph.floats("penalty", &[count, 1, 1], &mixture.penalty);
+        let squared = graph.node("Add", "penalised", &[&squared, &penalty], &[]);
+        let nearest = [("axes", Attribute::Ints(&[1]))];
+        graph.node("ReduceMin", "nearest", &[&squared], &nearest)
+    }
+}
+
+/// The negative evidence lower bound of each cell, N×1×rows×columns, by [`FeatureVae::energy`]'s
+/// rule.
+fn energy(graph: &mut GraphBuilder, vectors: &Value, vae: &FeatureVae) -> Result<Value> {
+    let network = &vae.network;
+    let spec = network.spec();
+    let (channels, latent) = (spec.channels, spec.latent.shape()[0]);
+    let values = vae.parameters.snapshot()?;
+    // The matrix has a column for each cell.
+    let mean = vae.mean.transpose();
+    let shape = [channels, spec.height, spec.width];
+    let mean = graph.floats("vae.mean", &shape, mean.as_slice());
+    let scale = graph.floats("vae.scale", &[channels, 1, 1], &vae.scale);
+    let centred = graph.node("Sub", "vae.centred", &[vectors, &mean], &[]);
+    let x = graph.node("Mul", "vae.x", &[&centred, &scale], &[]);
+
+    let mut taps = BTreeMap::new();
+    let posterior = walk(graph, network.encoder(), &values, x.clone(), &mut taps)?;
+    let m = channels_of(graph, &posterior, "vae.posterior.mean", 0, latent);
+    let l = channels_of(graph, &posterior, "vae.posterior.raw", latent, 2 * latent);
+    let l = soft_clamp(graph, &l, "vae.posterior.log_variance");
+    let planes = walk(graph, network.decoder(), &values, m.clone(), &mut taps)?;
+    let r = channels_of(graph, &planes, "vae.mean_of_x", 0, channels);
+    let v = channels_of(graph, &planes, "vae.raw", channels, 2 * channels);
+    let v = soft_clamp(graph, &v, "vae.log_variance");
+
+    // (x − r)² exp(−v) + v
+    let error = graph.node("Sub", "vae.error", &[&x, &r], &[]);
+    let squares = graph.node("Mul", "vae.squares", &[&error, &error], &[]);
+    let negative = graph.node("Neg", "vae.negative", &[&v], &[]);
+    let precision = graph.node("Exp", "vae.precision", &[&negative], &[]);
+    let weighted = graph.node("Mul", "vae.weighted", &[&squares, &precision], &[]);
+    let each = graph.node("Add", "vae.each", &[&weighted, &v], &[]);
+    let nll = sum_of_channels(graph, "vae.nll", &each);
+    // m² + exp(l) − 1 − l
+    let squares = graph.node("Mul", "vae.mean_squares", &[&m, &m], &[]);
+    let variance = graph.node("Exp", "vae.variance", &[&l], &[]);
+    let both = graph.node("Add", "vae.second_moment", &[&squares, &variance], &[]);
+    let one = graph.floats("vae.one", &[], &[1.0]);
+    let level = graph.node("Add", "vae.level", &[&l, &one], &[]);
+    let each = graph.node("Sub", "vae.divergence.each", &[&both, &level], &[]);
+    let divergence = sum_of_channels(graph, "vae.divergence", &each);
+    let scales = graph.floats("vae.spread.scales", &[4], &[1.0, 1.0, 4.0, 4.0]);
+    let scale_correction = enlarged(graph, "vae.spread", &divergence, &scales);
+    let share = graph.floats("vae.share", &[], &[1.0 / 16.0]);
+    let scale_correction = graph.node("Mul", "vae.shared", &[&scale_correction, &share], &[]);
+    let sum = graph.node("Add", "vae.sum", &[&nll, &scale_correction], &[]);
+    let half = graph.floats("vae.half", &[], &[0.5]);
+    let halved = graph.node("Mul", "vae.halved", &[&sum, &half], &[]);
+    let constant = 0.5 * std::f32::consts::TAU.ln() * channels as f32;
+    let constant = graph.floats("vae.constant", &[], &[constant]);
+    Ok(graph.node("Add", "vae.energy", &[&halved, &constant], &[]))
+}
+
+/// Σ over channels, of which one stays.
+fn sum_of_channels(graph: &mut GraphBuilder, name: &str, x: &Value) -> Value {
+    let axes = graph.integers(&format!("{name}.axis"), &[1]);
+    graph.node("ReduceSum", name, &[x, &axes], &[])
+}
+
+/// Every value repeated down and across.
+fn enlarged(graph: &mut GraphBuilder, name: &str, x: &Value, scales: &Value) -> Value {
+    graph.node(
+        "Resize",
+        name,
+        &[x, &GraphBuilder::absent(), scales],
+        &[
+            ("mode", Attribute::Text("nearest")),
+            (
+                "coordinate_transformation_mode",
+                Attribute::Text("asymmetric"),
+            ),
+            ("nearest_mode", Attribute::Text("floor")),
+        ],
+    )
+}
+
+/// A map brought to the grid.
+fn pool(graph: &mut GraphBuilder, map: &MapShape, input: &Value, steps: [Step; 2]) -> Value {
+    let mut value = input.clone();
+    let window = steps.map(|step| step.pool as i64);
+    if window != [1, 1] {
+        let window = [("kernel_shape", &window), ("strides", &window)]
+            .map(|(name, sizes)| (name, Attribute::Ints(&sizes[..])));
+        value = graph.node(
+            "MaxPool",
+            &format!("{}.pooled", map.name),
+            &[&value],
+            &window,
+        );
+    }
+    let [down, across] = steps.map(|step| step.repeat as f32);
+    if [down, across] != [1.0, 1.0] {
+        let name = format!("{}.repeated", map.name);
+        let scales = graph.floats(&format!("{name}.scales"), &[4], &[1.0, 1.0, down, across]);
+        value = enlarged(graph, &name, &value, &scales);
+    }
+    value
+}
+
+/// The frame's covariate N×1×c×1, if there is one.
+fn covariate(graph: &mut GraphBuilder, joined: &Value, covariate: &Covariate) -> Option<Value> {
+    let (count, channels) = covariate.weights.shape();
+    if count == 0 {
+        return None;
+    }
+    let level = graph.node("GlobalAveragePool", "frame", &[joined], &[]);
+    let mean = graph.floats("frame.mean", &[channels, 1, 1], covariate.mean.as_slice());
+    let centred = graph.node("Sub", "frame.centred", &[&level, &mean], &[]);
+    let weights = covariate.weights.transpose();
+    let shape = [count, channels, 1, 1];
+    let weights = graph.floats("frame.directions", &shape, weights.as_slice());
+    let projected = graph.node(
+        "Conv",
+        "frame.projected",
+        &[&centred, &weights],
+        &[("kernel_shape", Attribute::Ints(&[1, 1]))],
+    );
+    let [least, most] = [
+        ("least", -covariate::PARAMS.limit),
+        ("most", covariate::PARAMS.limit),
+    ]
+    .map(|(name, limit)| graph.floats(&format!("frame.{name}"), &[], &[limit]));
+    let clipped = graph.node("Clip", "frame.clipped", &[&projected, &least, &most], &[]);
+    Some(reshape(graph, "context", &clipped, &[1, count, 1]))
+}
+
+/// d·exp(−β·a) for the distances d of a frame and its covariate a.
+fn scale_correction(
+    graph: &mut GraphBuilder,
+    distance: &Value,
+    covariate: &Value,
+    beta: &[f32],
+) -> Value {
+    let beta = graph.floats("spread.weights", &[1, beta.len()], beta);
+    let level = graph.node("MatMul", "spread.level", &[&beta, covariate], &[]);
+    let less = graph.node("Neg", "spread.less", &[&level], &[]);
+    let factor = graph.node("Exp", "spread.factor", &[&less], &[]);
+    graph.node("Mul", "spread", &[distance, &factor], &[])
+}
+
+/// How many of `count` matrices of so many `elements` make a part of them that tract puts together
+/// when it loads the file ([`FOLDED_ELEMENTS`]); parts are about equal.
+fn in_parts(count: usize, elements: usize) -> usize {
+    let most = (FOLDED_ELEMENTS / elements).clamp(1, count);
+    count.div_ceil(count.div_ceil(most))
+}
+
+/// |W·d − B·a|² for the matrices d of N×cells×r×s, of `one_column` or several, and the covariate a:
+/// N×cells×1×s.
+fn whitened(
+    graph: &mut GraphBuilder,
+    (difference, covariate): (&Value, Option<&Value>),
+    gaussians: &CellGaussians,
+    (cells, one_column): (usize, bool),
+) -> Value {
+    let components = gaussians.components;
+    let length = triangle::length(components);
+    let given = gaussians.covariate.components();
+    let each = in_parts(cells, components * components.max(given));
+    let mut squared = Vec::new();
+    for (part, values) in gaussians.whitening.chunks(each * length).enumerate() {
+        let name = format!("whitening{part}");
+        let (first, count) = (part * each, values.len() / length);
+        let matrices = graph.triangles(&name, (count, components), values);
+        let columns = if count == cells {
+            difference.clone()
+        } else {
+            let name = format!("{name}.cells");
+            slice(graph, &name, difference, (1, &[first]), &[first + count])
+        };
+        let mut white = graph.node(
+            "MatMul",
+            &format!("{name}.white"),
+            &[&matrices, &columns],
+            &[],
+        );
+        if let Some(covariate) = covariate {
+            let rows = first * components..(first + count) * components;
+            let name = format!("expected{part}");
+            let weights = graph.scaled_bytes(
+                &name,
+                &[count, components, given],
+                &gaussians.expected[rows.start * given..rows.end * given],
+                &gaussians.expected_scale[rows],
+            );
+            let values = format!("{name}.values");
+            let expected = graph.node("MatMul", &values, &[&weights, covariate], &[]);
+            white = graph.node("Sub", &format!("{name}.less"), &[&white, &expected], &[]);
+        }
+        squared.push(if one_column {
+            // Sums over the last axis are those that tract is fast at.
+            let vectors = format!("{name}.vectors");
+            let vectors = reshape(graph, &vectors, &white, &[count, components]);
+            let sums = sum_of_squares(graph, &name, &vectors, 2);
+            reshape(graph, &format!("{name}.squared"), &sums, &[count, 1, 1])
+        } else {
+            sum_of_squares(graph, &name, &white, 2)
+        });
+    }
+    match &squared[..] {
+        [squared] => squared.clone(),
+        _ => {
+            let parts: Vec<&Value> = squared.iter().collect();
+            graph.node("Concat", "white", &parts, &[("axis", Attribute::Int(1))])
+        }
+    }
+}
+
+/// Σ x² over `axis`, which stays with one element.
+fn sum_of_squares(graph: &mut GraphBuilder, name: &str, x: &Value, axis: i64) -> Value {
+    let squares = graph.node("Mul", &format!("{name}.squares"), &[x, x], &[]);
+    let axes = graph.integers(&format!("{name}.axis"), &[axis]);
+    graph.node("ReduceSum", &format!("{name}.sum"), &[&squares, &axes], &[])
+}
+
+/// N×`shape`.
+fn reshape(graph: &mut GraphBuilder, name: &str, x: &Value, shape: &[usize]) -> Value {
+    // 0 keeps the batch.
+    let shape: Vec<i64> = [0]
+        .into_iter()
+        .chain(shape.iter().map(|&d| d as i64))
+        .collect();
+    let shape = graph.integers(&format!("{name}.shape"), &shape);
+    graph.node("Reshape", name, &[x, &shape], &[])
+}
+
+fn transpose(graph: &mut GraphBuilder, name: &str, x: &Value, order: &[i64]) -> Value {
+    graph.node("Transpose", name, &[x], &[("perm", Attribute::Ints(order))])
+}
+
+/// From `starts` to `ends` along as many axes, of which `axis` is the first.
+fn slice(
+    graph: &mut GraphBuilder,
+    name: &str,
+    x: &Value,
+    (axis, starts): (usize, &[usize]),
+    ends: &[usize],
+) -> Value {
+    let integers = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
+    let axes: Vec<usize> = (axis..axis + starts.len()).collect();
+    let starts = graph.integers(&format!("{name}.from"), &integers(starts));
+    let ends = graph.integers(&format!("{name}.to"), &integers(ends));
+    let axes = graph.integers(&format!("{name}.axes"), &integers(&axes));
+    graph.node("Slice", name, &[x, &starts, &ends, &axes], &[])
+}

@@ -1,0 +1,96 @@
+//! The pretrained backbone, as the fit and the bundle take it.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use edge_vae::{
+    backend::Engine,
+    model::{FeatureExtractor, FeatureExtractorSettings},
+    preprocess::Normalise,
+};
+
+use super::backbone;
+use crate::options::BackboneOptions;
+
+/// File of the bundle with it.
+const FILE: &str = "backbone.onnx";
+
+/// Runs that are timed, after one that is not.
+const TIMED: u32 = 3;
+
+/// The shipped backbone, or the user's own.
+#[derive(Debug)]
+pub struct PretrainedBackbone {
+    /// As the bundle describes it.
+    pub settings: FeatureExtractorSettings,
+    /// The file.
+    pub onnx: Vec<u8>,
+    /// What the user calls it.
+    name: String,
+}
+
+impl PretrainedBackbone {
+    /// The one that `options` name, for tensors of `shape` C×H×W.
+    ///
+    /// # Errors
+    /// A file that can't be read or that `engine` refuses.
+    pub fn read(options: &BackboneOptions, shape: [usize; 3], engine: &Engine) -> Result<Self> {
+        let settings = |normalise| FeatureExtractorSettings {
+            file: FILE.to_owned(),
+            normalise,
+            maps: options.maps.clone(),
+        };
+        let [_, height, width] = shape;
+        let Some(path) = &options.path else {
+            return Ok(Self {
+                settings: settings(backbone::normalise()),
+                onnx: backbone::onnx(height, width)?,
+                name: FILE.to_owned(),
+            });
+        };
+        let name = path.display().to_string();
+        let onnx = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
+        let graph = engine.load(&onnx, &name, 1)?;
+        let channels = graph.inputs().first().and_then(|input| input.shape.get(1));
+        let identity = || Normalise::identity(channels.copied().unwrap_or(1));
+        Ok(Self {
+            settings: settings(options.normalise.clone().unwrap_or_else(identity)),
+            onnx,
+            name,
+        })
+    }
+
+    /// Loads it for tensors of `shape` that were prepared with the normalisation `prepared`.
+    ///
+    /// # Errors
+    /// Those of [`FeatureExtractor::load`].
+    pub fn load(
+        &self,
+        engine: &Engine,
+        shape: [usize; 3],
+        prepared: &Normalise,
+    ) -> Result<FeatureExtractor> {
+        Ok(FeatureExtractor::load(
+            engine,
+            &self.onnx,
+            &self.name,
+            &self.settings,
+            (1, shape, prepared),
+        )?)
+    }
+
+    /// Seconds that it takes for a tensor.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`] and [`FeatureExtractor::run`].
+    pub fn seconds(&self, engine: &Engine, shape: [usize; 3], prepared: &Normalise) -> Result<f64> {
+        let mut backbone = self.load(engine, shape, prepared)?;
+        let tensor = vec![0.0; shape.iter().product()];
+        backbone.run(&tensor)?;
+        let began = Instant::now();
+        for _ in 0..TIMED {
+            backbone.run(&tensor)?;
+        }
+        Ok(began.elapsed().as_secs_f64() / f64::from(TIMED))
+    }
+}

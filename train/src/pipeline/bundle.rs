@@ -1,0 +1,261 @@
+//! From a trained network to a verified and calibrated bundle.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::Device;
+use edge_vae::{
+    backend::Engine,
+    bundle::{BundleWriter, DECODER, ENCODER},
+    calibration::Calibration,
+    preprocess::Preprocessor,
+    runtime::{GoldenCheck, GoldenValues, InferenceSession},
+    scoring::Scorer,
+};
+
+use super::{
+    detector::{FittedDetector, Fitting, RESIDUAL, graphs_of},
+    models::{Graph, HEAD, Models},
+};
+use crate::{
+    calibration::{self, CalibrationParams},
+    candidates,
+    data::MASK,
+    export::{self, GOLDEN_FRAME, GOLDEN_VALUES, GoldenFrame, NetworkGraphs, residual},
+    features::{Features, FitData, PretrainedBackbone},
+    nn::Snapshot,
+    options::Golden,
+    selection::SelectionParams,
+    vae::{Network, State},
+};
+
+/// A trained network and all that its bundle is made of.
+pub(super) struct Finished<'a> {
+    /// Name of the data set.
+    pub dataset: &'a str,
+    /// Structure.
+    pub network: &'a Network,
+    /// Values to export.
+    pub values: &'a Snapshot,
+    /// The run that made them.
+    pub state: &'a State,
+    /// The frames.
+    pub data: &'a FitData<'a>,
+    /// The golden frame.
+    pub golden: &'a Golden,
+    /// A pretrained backbone, whose features are compared.
+    pub backbone: Option<&'a PretrainedBackbone>,
+    /// Runs the exported graphs.
+    pub engine: &'a Engine,
+    /// Where the network was trained.
+    pub device: &'a Device,
+}
+
+/// Frames on which graphs and network are compared.
+const COMPARED: usize = 8;
+/// Tolerance of distances, anomaly map and score, in standard deviations.
+const MAP_TOLERANCE: f64 = 1e-2;
+
+impl Finished<'_> {
+    /// Exports the graphs, compares them with the trained network, fits the detector and the
+    /// threshold, by the runtime's own code but for out-of-fold distances, which are compared with
+    /// the graph's, and writes the bundle.
+    ///
+    /// # Errors
+    /// A disagreement above [`export::TOLERANCE`], and files that can't be written.
+    pub(super) fn write(&self, out: &Path) -> Result<()> {
+        let name = model_name(out);
+        let network = NetworkGraphs::export(self.network, self.values, &name)?;
+        let models = Models {
+            engine: self.engine,
+            spec: self.network.spec(),
+            network: &network,
+            backbone: self.backbone,
+            prepared: &self.data.preprocess.normalise,
+            interrupted: self.data.interrupted,
+        };
+        let worst = self.verify_graphs(&models)?;
+        let detector = self.fit_detector(&models, &name)?;
+        let calibration = self.calibrate(&models, &detector)?;
+        let writer = self.assemble(name, &models, detector, calibration, worst)?;
+        let mut bundle = writer.finish()?;
+        GoldenCheck::verify(&bundle, self.engine)?;
+        bundle.save(out)?;
+        self.data.reporter.line(format_args!(
+            "{}: {}",
+            out.display(),
+            bundle.manifest().model_id
+        ));
+        Ok(())
+    }
+
+    /// The largest difference between the exported graphs and the trained network.
+    fn verify_graphs(&self, models: &Models) -> Result<f64> {
+        let tiles = self.data.layout.tiles();
+        // A tile in the middle rather than a corner, which a mask may leave out.
+        let middle = tiles.count() / 2;
+        let compared = self.data.split.calibration.iter().take(COMPARED);
+        let compared: Vec<Vec<f32>> = compared
+            .filter_map(|&index| tiles.cut(middle, self.data.frames.get(index)))
+            .collect();
+        let compared: Vec<&[f32]> = compared.iter().map(Vec::as_slice).collect();
+        let worst = export::prove(
+            self.network,
+            &self.network.parameters(0, self.device)?,
+            self.values,
+            &mut models.network()?,
+            &compared,
+            self.device,
+        )?;
+        self.data.reporter.line(format_args!(
+            "exported; {} differs from training by at most {worst:.1e}",
+            self.engine.description()
+        ));
+        Ok(worst)
+    }
+
+    fn fit_detector(&self, models: &Models, name: &str) -> Result<FittedDetector> {
+        let options = &self.state.options;
+        let has_backbone = self.backbone.is_some();
+        let residual = candidates::reads(options.score, Features::Residual, has_backbone)
+            .then(|| residual::onnx(models.spec, name))
+            .flatten();
+        let head = models.network.head.as_deref();
+        let graphs = [(HEAD, head), (RESIDUAL, residual.as_deref())];
+        let graphs = graphs
+            .into_iter()
+            .filter_map(|(name, graph)| Some((name, graph?)));
+        let pool = models.pool(&graphs.collect::<Vec<_>>(), true)?;
+        Fitting {
+            score: options.score,
+            may_fold: options.may_fold(),
+            data: self.data,
+            spec: models.spec,
+            pool: &pool,
+            residual: residual.as_deref(),
+            backbone: self.backbone.map(|backbone| &backbone.settings),
+            params: &SelectionParams::default(),
+        }
+        .fit()
+    }
+
+    /// The threshold: from all frames out of fold, or from those that are held out.
+    fn calibrate(&self, models: &Models, detector: &FittedDetector) -> Result<Calibration> {
+        let head = models.network.head.as_deref();
+        let mut graphs = graphs_of(&detector.scoring.graphs, &detector.files, head)?;
+        let params = CalibrationParams {
+            false_alarm_rate: self.state.options.false_alarm_rate,
+            tolerance: MAP_TOLERANCE,
+        };
+        let mut needs_backbone = true;
+        let mut places = self.data.split.calibration.clone();
+        if let Some(folds) = &detector.folds {
+            let mut model = models.model(&graphs, true)?;
+            calibration::verify_folds(self.data, folds, &mut model, &params)?;
+            // Their distances are at hand.
+            let at_hand = candidates::graph_file(folds.source());
+            graphs.retain(|(name, _)| *name != at_hand);
+            needs_backbone = graphs
+                .iter()
+                .any(|(name, _)| candidates::is_of_patches(name));
+            places = folds.frames();
+        }
+        let scoring = calibration::Scoring {
+            scoring: &detector.scoring,
+            statistics: &detector.statistics,
+            spec: models.spec,
+            folds: detector.folds.as_ref(),
+        };
+        let pool = models.pool(&graphs, needs_backbone)?;
+        let scored = calibration::score(&scoring, &places, self.data, &pool)?;
+        calibration::calibrate(
+            self.data,
+            &scored,
+            detector.folds.as_ref(),
+            detector.map_is_out_of_fold,
+            &params,
+        )
+    }
+
+    /// All files and settings of the bundle.
+    fn assemble(
+        &self,
+        name: String,
+        models: &Models,
+        detector: FittedDetector,
+        calibration: Calibration,
+        worst: f64,
+    ) -> Result<BundleWriter> {
+        let (data, spec, network) = (self.data, models.spec, models.network);
+        let head = network.head.as_deref();
+        let graphs: Vec<Graph> = graphs_of(&detector.scoring.graphs, &detector.files, head)?;
+        let with_head = graphs.iter().any(|(name, _)| *name == HEAD);
+        let model = models.model(&graphs, true)?;
+        let shapes = model.graph_shapes();
+        let (scoring, layout) = (detector.scoring.clone(), data.layout);
+        let mut scorer = Scorer::new(&scoring, spec, layout, shapes, &detector.statistics)?;
+        let first = data
+            .split
+            .calibration
+            .first()
+            .map(|&index| data.samples[index]);
+        if let (Golden::CalibrationFrame, Some(sample)) = (self.golden, first) {
+            data.reporter.line(format_args!(
+                "golden frame: {} goes into the bundle (`--golden glyph` keeps your pictures out)",
+                sample.name()
+            ));
+        }
+        let golden = GoldenFrame::of(self.golden, first, spec.width.max(spec.height))?;
+        let preprocessor = Preprocessor::with_mask(data.preprocess.clone(), data.mask)?;
+        let mut session = InferenceSession::new(preprocessor, model, self.engine.description());
+        let values = GoldenValues::compute(&golden.frame, &mut session, Some(&mut scorer))?;
+
+        let mut files = detector.files;
+        let npz = values.to_npz(spec, shapes, layout.tiles().canvas_size())?;
+        files.extend([
+            (ENCODER.to_owned(), network.encoder.clone()),
+            (DECODER.to_owned(), network.decoder.clone()),
+            (GOLDEN_FRAME.to_owned(), golden.png),
+            (GOLDEN_VALUES.to_owned(), npz),
+        ]);
+        files.extend(data.mask.map(|mask| (MASK.to_owned(), mask.to_vec())));
+        let head = head.filter(|_| with_head);
+        files.extend(head.map(|head| (HEAD.to_owned(), head.to_vec())));
+        let backbone = self.backbone.filter(|_| scoring.backbone.is_some());
+        files.extend(backbone.map(|b| (b.settings.file.clone(), b.onnx.clone())));
+        let mut metrics = detector.metrics;
+        metrics.insert("export-largest-difference".to_owned(), worst);
+        Ok(BundleWriter {
+            name,
+            preprocess: data.preprocess.clone(),
+            vae: spec.clone(),
+            scoring: Some(scoring),
+            calibration: Some(calibration),
+            golden: edge_vae::bundle::Golden {
+                frame: GOLDEN_FRAME.to_owned(),
+                expected: GOLDEN_VALUES.to_owned(),
+                score: values.score,
+                tolerance: export::TOLERANCE,
+                map_tolerance: MAP_TOLERANCE,
+            },
+            card: export::model_card(self.dataset, data.split, self.state, self.values, metrics),
+            files,
+        })
+    }
+}
+
+/// The model's name out of the bundle's: what [`BundleWriter`] accepts of it.
+fn model_name(out: &Path) -> String {
+    let stem = out.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = stem
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+        .take(64)
+        .collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() {
+        "model".to_owned()
+    } else {
+        name.to_owned()
+    }
+}

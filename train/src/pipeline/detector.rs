@@ -1,0 +1,284 @@
+//! From a trained network to a detector: candidates are fitted, one is selected and fitted to all
+//! frames that it may see.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow};
+use edge_vae::{
+    bundle::write_npy,
+    dataset::Split,
+    model::FeatureExtractorSettings,
+    scoring::{ScoreSource, Scoring},
+    vae::VaeSpec,
+};
+use ndarray::Array3;
+
+use super::models::{Graph, HEAD};
+use crate::{
+    calibration::{self, Folds},
+    candidates::{self, Candidate, Member},
+    features::{Features, FitData, ModelPool},
+    options::Score,
+    selection::{
+        self, CandidateMaps, Canvas, MapStatistics, Selection, SelectionParams, half_split,
+    },
+};
+
+/// File of the bundle with the graph of the residual features ([`crate::export::residual`]).
+pub(super) const RESIDUAL: &str = "residual.onnx";
+
+/// What a bundle adds to encoder, decoder and head.
+#[derive(Debug)]
+pub(super) struct FittedDetector {
+    /// How map and score are computed.
+    pub scoring: Scoring,
+    /// Statistics by source.
+    pub statistics: BTreeMap<ScoreSource, Array3<f32>>,
+    /// Files that the scoring names, but for the head's and the backbone's graph.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// For the model card.
+    pub metrics: BTreeMap<String, f64>,
+    /// Where all frames were fitted to: out-of-fold distances of each.
+    pub folds: Option<Folds>,
+    /// Whether the anomaly map is made of the folds' distances alone.
+    pub map_is_out_of_fold: bool,
+}
+
+/// What a detector is fitted with.
+#[derive(Clone, Copy)]
+pub(super) struct Fitting<'a> {
+    pub score: Score,
+    /// Whether what is selected may be fitted to all frames, each scored by a density of the
+    /// others.
+    pub may_fold: bool,
+    pub data: &'a FitData<'a>,
+    pub spec: &'a VaeSpec,
+    /// Models with every graph that is there.
+    pub pool: &'a ModelPool<'a>,
+    /// The graph of the residual features, which the models have as [`RESIDUAL`].
+    pub residual: Option<&'a [u8]>,
+    pub backbone: Option<&'a FeatureExtractorSettings>,
+    pub params: &'a SelectionParams,
+}
+
+impl Fitting<'_> {
+    /// Fits the detector; reports what was selected, and why. Graphs that score, map and sources do
+    /// without are not in its scoring, and so cost no frame any time.
+    ///
+    /// # Errors
+    /// A score that the model does not have, Ctrl-C, values that are not finite.
+    pub(super) fn fit(&self) -> Result<FittedDetector> {
+        let halves = self.halves();
+        let selecting = FitData {
+            split: halves.as_ref().unwrap_or(self.data.split),
+            ..*self.data
+        };
+        let members = candidates::fit(self.score, &selecting, self.pool)?;
+        let (selection, statistics) = self.select(&members, &selecting)?;
+        let folded = self.may_be_folded(&selection, &members);
+        let (mut members, mut statistics) = match halves {
+            None => (members, statistics),
+            Some(_) => self.refit(members, &selection, folded)?,
+        };
+        let folds = match folded {
+            Some(_) => Some(self.fold(&selection, &mut members, &mut statistics)?),
+            None => None,
+        };
+        self.detector(&selection, &members, &statistics, folds)
+    }
+
+    /// The halves that are selected by, where validation frames are few.
+    fn halves(&self) -> Option<Split> {
+        let has_backbone = self.pool.has_backbone();
+        let is_frozen = has_backbone && candidates::reads(self.score, Features::Patch, true);
+        let FitData { split, groups, .. } = *self.data;
+        let halves = half_split(split, groups, self.params.least_validation);
+        let halves = halves.filter(|_| is_frozen)?;
+        self.data.reporter.line(format_args!(
+            "{} frames are few to select by: half-split selection on all but those that are held \
+             out",
+            split.validation.len()
+        ));
+        Some(halves)
+    }
+
+    /// Selects score and map among `members`; their maps' statistics.
+    fn select(
+        &self,
+        members: &[Member],
+        data: &FitData,
+    ) -> Result<(Selection, Vec<MapStatistics>)> {
+        let maps = CandidateMaps::new(members, data, self.pool, self.spec)?;
+        let statistics = maps.statistics(self.params)?;
+        let samples = selection::validation_set(data)?;
+        let size = data.layout.tiles().canvas_size();
+        let valid = data.layout.interior(size);
+        let canvas = Canvas {
+            size,
+            valid: valid.as_ref().map(|valid| valid.cells()),
+            side: self.spec.height.min(self.spec.width),
+        };
+        let selection = selection::select(
+            &statistics,
+            &maps.of_samples(&samples)?,
+            canvas,
+            self.score == Score::Auto,
+            self.params,
+        )?;
+        selection::report(self.score, &selection, &samples, self.params, data.reporter);
+        Ok((selection, statistics))
+    }
+
+    /// The selected candidate, where it may be fitted in folds.
+    fn may_be_folded(
+        &self,
+        selection: &Selection,
+        members: &[Member],
+    ) -> Option<&'static Candidate> {
+        let scores = members
+            .iter()
+            .find(|m| *m.candidate == *selection.image_candidate);
+        let scores = scores.filter(|_| self.may_fold)?;
+        let Some(obstacle) = calibration::obstacle(scores, self.data) else {
+            return Some(scores.candidate);
+        };
+        self.data.reporter.line(format_args!(
+            "the threshold will come from the {} frames that are held out: {obstacle}",
+            self.data.split.calibration.len()
+        ));
+        None
+    }
+
+    /// What was selected on halves, fitted to all training frames, but for what will be `folded`.
+    fn refit(
+        &self,
+        members: Vec<Member>,
+        selection: &Selection,
+        folded: Option<&Candidate>,
+    ) -> Result<(Vec<Member>, Vec<MapStatistics>)> {
+        let used = |m: &Member| m.density.is_none() || selection.uses(m.candidate);
+        let (as_they_are, again): (Vec<Member>, Vec<Member>) = members
+            .into_iter()
+            .filter(used)
+            .partition(|m| m.density.is_none() || folded == Some(m.candidate));
+        let mut members = candidates::fit_densities(again, self.data, self.pool)?;
+        members.extend(as_they_are);
+        let maps = CandidateMaps::new(&members, self.data, self.pool, self.spec)?;
+        let statistics = maps.statistics(self.params)?;
+        Ok((members, statistics))
+    }
+
+    /// Fits the selected candidate to all frames, in folds.
+    fn fold(
+        &self,
+        selection: &Selection,
+        members: &mut [Member],
+        statistics: &mut [MapStatistics],
+    ) -> Result<Folds> {
+        let candidate = selection.image_candidate;
+        let place = members.iter().position(|m| *m.candidate == *candidate);
+        let place = place.context("the selected candidate was not fitted")?;
+        let standardised = selection.image.standardised
+            || (selection.map.standardised && selection.map_uses(candidate));
+        let in_folds = calibration::fit_in_folds(
+            &members[place],
+            &statistics[place],
+            standardised,
+            self.data,
+            self.pool,
+            self.params,
+        )?;
+        members[place].density = Some(in_folds.density);
+        statistics[place] = in_folds.statistics;
+        Ok(in_folds.folds)
+    }
+
+    /// The files and settings of what was selected.
+    fn detector(
+        &self,
+        selection: &Selection,
+        members: &[Member],
+        statistics: &[MapStatistics],
+        folds: Option<Folds>,
+    ) -> Result<FittedDetector> {
+        let is_tiled = self.data.tiles() > 1;
+        let selected = selection::scoring(selection, statistics, is_tiled, self.backbone)?;
+        let (mut scoring, statistics) = (selected.scoring, selected.statistics);
+        let mut files = BTreeMap::new();
+        let mut graphs = Vec::new();
+        let mut reads = Vec::new();
+        for member in members.iter().filter(|m| selection.uses(m.candidate)) {
+            let (Some(density), Some(tensor)) = (&member.density, member.candidate.tensor()) else {
+                continue;
+            };
+            let name = member.candidate.graph_file();
+            let label = member.candidate.source.name();
+            files.insert(name.clone(), density.to_onnx(label, tensor)?);
+            graphs.push(name);
+            reads.extend(member.candidate.features());
+        }
+        if let Some(residual) = self
+            .residual
+            .filter(|_| reads.contains(&Features::Residual))
+        {
+            files.insert(RESIDUAL.to_owned(), residual.to_vec());
+            graphs.insert(0, RESIDUAL.to_owned());
+        }
+        let is_source = |source| scoring.sources.iter().any(|s| s.source == source);
+        // The network's own patch features are in part the head's.
+        let own_features = scoring.backbone.is_none() && reads.contains(&Features::Patch);
+        let has_head = self.pool.shapes().head.is_some();
+        if has_head && (own_features || is_source(ScoreSource::Head)) {
+            graphs.insert(0, HEAD.to_owned());
+        }
+        scoring.graphs = graphs;
+        for (&source, array) in &statistics {
+            let values: Vec<f32> = array.iter().copied().collect();
+            let name = selection::statistics_file(source);
+            let file = write_npy(array.shape(), &values)
+                .map_err(|problem| anyhow!("cannot lay out {name}: {problem}"))?;
+            files.insert(name, file);
+        }
+        let of_folds = folds.as_ref().map(Folds::source);
+        Ok(FittedDetector {
+            map_is_out_of_fold: of_folds.is_some_and(|source| scoring.map.sources == [source]),
+            scoring,
+            statistics,
+            files,
+            metrics: metrics(selection),
+            folds,
+        })
+    }
+}
+
+/// How well the selected score and map do on the synthetic validation set, for the model card.
+fn metrics(selection: &Selection) -> BTreeMap<String, f64> {
+    let images = selection.images.iter().filter(|row| row.selected);
+    let images = images.map(|row| ("synthetic-image-AUROC", row.auroc));
+    let maps = selection.maps.iter().filter(|row| row.selected);
+    let maps = maps.flat_map(|row| {
+        [
+            ("synthetic-pixel-AUROC", row.metrics.auroc),
+            ("synthetic-pixel-AUPRO", row.metrics.aupro),
+        ]
+    });
+    let all = images.chain(maps);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The graphs of `names` among the detector's `files` and the network's `head`.
+pub(super) fn graphs_of<'a>(
+    names: &'a [String],
+    files: &'a BTreeMap<String, Vec<u8>>,
+    head: Option<&'a [u8]>,
+) -> Result<Vec<Graph<'a>>> {
+    let graph = |name: &'a String| {
+        let own = files.get(name).map(Vec::as_slice);
+        let graph = own.or(head.filter(|_| name == HEAD));
+        Ok((
+            name.as_str(),
+            graph.with_context(|| format!("{name} was not made"))?,
+        ))
+    };
+    names.iter().map(graph).collect()
+}

@@ -1,0 +1,78 @@
+//! Exported graphs as models that run.
+
+use std::{sync::atomic::AtomicBool, thread::available_parallelism};
+
+use anyhow::Result;
+use edge_vae::{
+    Model,
+    backend::Engine,
+    bundle::{DECODER, ENCODER},
+    preprocess::Normalise,
+    vae::{Vae, VaeSpec},
+};
+
+use crate::{
+    export::{self, NetworkGraphs},
+    features::{ModelPool, PretrainedBackbone},
+};
+
+/// File of the bundle with the head's graph.
+pub(super) const HEAD: &str = "head.onnx";
+
+/// What models are made of.
+#[derive(Clone, Copy)]
+pub(super) struct Models<'a> {
+    pub engine: &'a Engine,
+    pub spec: &'a VaeSpec,
+    pub network: &'a NetworkGraphs,
+    pub backbone: Option<&'a PretrainedBackbone>,
+    /// By which tensors are normalised.
+    pub prepared: &'a Normalise,
+    /// Set by Ctrl-C.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// A further graph: its file and its bytes.
+pub(super) type Graph<'a> = (&'a str, &'a [u8]);
+
+impl Models<'_> {
+    /// Encoder, decoder and head, to be compared with the network.
+    pub(super) fn network(&self) -> Result<export::Graphs> {
+        let head = self.network.head.as_ref();
+        let head = head
+            .map(|head| self.engine.load(head, HEAD, 1))
+            .transpose()?;
+        Ok(export::Graphs {
+            vae: self.vae()?,
+            head,
+        })
+    }
+
+    /// A model with the backbone, where there is one and `with_backbone`, and further `graphs`.
+    pub(super) fn model(&self, graphs: &[Graph], with_backbone: bool) -> Result<Model> {
+        let backbone = self.backbone.filter(|_| with_backbone);
+        let backbone = backbone
+            .map(|backbone| backbone.load(self.engine, self.spec.input_shape(), self.prepared))
+            .transpose()?;
+        let mut model = Model::new(self.vae()?, backbone);
+        for (name, graph) in graphs {
+            model.push(name, self.engine.load(graph, name, 1)?)?;
+        }
+        Ok(model)
+    }
+
+    /// Such a model for each processor.
+    pub(super) fn pool(&self, graphs: &[Graph], with_backbone: bool) -> Result<ModelPool<'_>> {
+        let processors = available_parallelism().map_or(1, usize::from);
+        let models = (0..processors).map(|_| self.model(graphs, with_backbone));
+        ModelPool::new(models.collect::<Result<_>>()?, self.interrupted)
+    }
+
+    fn vae(&self) -> Result<Vae> {
+        Ok(Vae::new(
+            self.spec.clone(),
+            self.engine.load(&self.network.encoder, ENCODER, 1)?,
+            self.engine.load(&self.network.decoder, DECODER, 1)?,
+        )?)
+    }
+}

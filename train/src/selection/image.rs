@@ -1,0 +1,203 @@
+//! The image score: which candidate separates synthetic anomalies from normal frames best.
+
+use anyhow::{Context as _, Result};
+use edge_vae::{metrics::auroc, scoring::Aggregation};
+use rayon::prelude::*;
+
+use super::{Label, MapStatistics, SampleMaps, SelectionParams};
+use crate::candidates::Variant;
+
+/// The best of an image score's smoothings and aggregations, and how well it separates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageRow {
+    /// For people.
+    pub name: String,
+    /// Place of the candidate.
+    pub(super) candidate: usize,
+    /// Smoothing of its map, in tensor pixels.
+    pub(super) smoothing: f32,
+    /// Whether its map is standardised.
+    pub(super) standardised: bool,
+    /// From map to score.
+    pub(super) aggregation: Aggregation,
+    /// AUROC of all anomalies, 0–1.
+    pub auroc: f64,
+    /// AUROC of defects, 0–1.
+    pub defects: f64,
+    /// AUROC of changes of the whole shape, where there are such.
+    pub shapes: Option<f64>,
+    /// What is taken off the AUROC of defects.
+    pub penalty: f64,
+    /// Whether it was selected.
+    pub selected: bool,
+}
+
+/// All image scores in the order of preference, and the place of the selected one.
+///
+/// Where the synthetic validation set has changes of the whole shape, only those within a tie of
+/// the best on these are considered: another thing is worse than a flaw. Among them defects decide,
+/// less the penalty for what was trained on such defects.
+pub(super) fn select(
+    statistics: &[MapStatistics],
+    samples: &[SampleMaps],
+    params: &SelectionParams,
+) -> Result<(Vec<ImageRow>, usize)> {
+    let variants = statistics.iter().enumerate().flat_map(|(place, of)| {
+        let variants = of.variants.iter();
+        variants.map(move |&variant| (place, variant))
+    });
+    let variants: Vec<(usize, &Variant)> = variants.collect();
+    let rows = variants.into_par_iter().map(|(place, variant)| {
+        let of = Scores {
+            statistics: &statistics[place],
+            place,
+            samples,
+        };
+        of.best(variant, params)
+    });
+    let mut rows = rows.collect::<Result<Vec<ImageRow>>>()?;
+    let selected = preferred(&rows, params).context("no score to select from")?;
+    rows[selected].selected = true;
+    Ok((rows, selected))
+}
+
+/// The place of the row that is selected.
+pub(super) fn preferred(rows: &[ImageRow], params: &SelectionParams) -> Option<usize> {
+    let mut places: Vec<usize> = (0..rows.len()).collect();
+    let shapes = |row: &ImageRow| row.shapes.unwrap_or(0.0);
+    let defects = |row: &ImageRow| row.defects - row.penalty;
+    let measures: [&dyn Fn(&ImageRow) -> f64; 2] = [&shapes, &defects];
+    for measure in measures {
+        let values: Vec<f64> = places.iter().map(|&place| measure(&rows[place])).collect();
+        let kept = params.within_tie(&values);
+        places = kept.into_iter().map(|kept| places[kept]).collect();
+    }
+    places.first().copied()
+}
+
+/// Smoothing of each candidate's map: that of the selected score, of others that of their first.
+pub(super) fn smoothings(
+    statistics: &[MapStatistics],
+    rows: &[ImageRow],
+    selected: usize,
+) -> Vec<f32> {
+    let of = |(place, statistics): (usize, &MapStatistics)| {
+        let selected = [&rows[selected]];
+        let mut own = selected
+            .into_iter()
+            .chain(rows)
+            .filter(|r| r.candidate == place);
+        own.next()
+            .map_or(statistics.smoothings[0], |row| row.smoothing)
+    };
+    statistics.iter().enumerate().map(of).collect()
+}
+
+/// The best first.
+pub(super) fn sorted(mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
+    rows.sort_by(|a, b| b.auroc.total_cmp(&a.auroc));
+    rows
+}
+
+/// A candidate's image scores of the samples.
+struct Scores<'a> {
+    statistics: &'a MapStatistics,
+    /// Of the candidate.
+    place: usize,
+    samples: &'a [SampleMaps],
+}
+
+impl Scores<'_> {
+    /// The first of a variant's smoothings and aggregations that are within a tie of the best.
+    fn best(&self, variant: &Variant, params: &SelectionParams) -> Result<ImageRow> {
+        let aggregations = match self.statistics.is_one_cell() {
+            // Of a single cell all are the same.
+            true => &[Aggregation::Maximum],
+            false => variant.aggregations,
+        };
+        let mut tried = Vec::new();
+        for &smoothing in &self.statistics.smoothings {
+            let scores = self.scores(smoothing, variant.standardised, aggregations)?;
+            let of_smoothing = scores.into_iter().zip(aggregations);
+            tried.extend(of_smoothing.map(|(scores, &aggregation)| {
+                let auroc = self.auroc(&scores, Label::is_anomalous);
+                (auroc, smoothing, aggregation, scores)
+            }));
+        }
+        let aurocs: Vec<f64> = tried.iter().map(|(auroc, ..)| *auroc).collect();
+        let first = params.within_tie(&aurocs).first().copied();
+        let first = first.context("a score without smoothings or aggregations")?;
+        let (auroc, smoothing, aggregation, scores) = tried.swap_remove(first);
+        let has_shapes = self.samples.iter().any(|sample| sample.label.is_shape());
+        Ok(ImageRow {
+            name: self.describe(variant.standardised, smoothing, aggregation),
+            candidate: self.place,
+            smoothing,
+            standardised: variant.standardised,
+            aggregation,
+            auroc,
+            defects: self.auroc(&scores, Label::is_defect),
+            shapes: has_shapes.then(|| self.auroc(&scores, Label::is_shape)),
+            penalty: match self.statistics.trained_on_defects {
+                true => params.synthetic_training_penalty,
+                false => 0.0,
+            },
+            selected: false,
+        })
+    }
+
+    /// The scores of all samples by each of `aggregations`.
+    fn scores(
+        &self,
+        smoothing: f32,
+        standardised: bool,
+        aggregations: &[Aggregation],
+    ) -> Result<Vec<Vec<f64>>> {
+        let mut post = self.statistics.post_processing(smoothing, standardised)?;
+        let mut scores = vec![Vec::with_capacity(self.samples.len()); aggregations.len()];
+        for sample in self.samples {
+            let map = self.statistics.valid(post.apply(&sample.maps[self.place])?);
+            for (scores, aggregation) in scores.iter_mut().zip(aggregations) {
+                scores.push(aggregation.score(&mut map.clone())?);
+            }
+        }
+        Ok(scores)
+    }
+
+    /// AUROC of the anomalous samples that are `wanted` against the normal ones.
+    fn auroc(&self, scores: &[f64], wanted: fn(&Label) -> bool) -> f64 {
+        let labels = self.samples.iter().map(|sample| &sample.label);
+        separation(scores, labels, wanted)
+    }
+
+    fn describe(&self, standardised: bool, smoothing: f32, aggregation: Aggregation) -> String {
+        let mut name = self.statistics.candidate.name.to_owned();
+        if standardised {
+            name += ", standardised";
+        }
+        if smoothing > 0.0 {
+            name += &format!(", smoothed {smoothing}");
+        }
+        name + &match aggregation {
+            Aggregation::Maximum => ", maximum".to_owned(),
+            Aggregation::Total => ", sum".to_owned(),
+            Aggregation::TopFraction { fraction } => format!(", top {} %", 100.0 * fraction),
+        }
+    }
+}
+
+/// AUROC of the anomalous samples that are `wanted` against the normal ones, by their `labels`.
+pub(super) fn separation<'a>(
+    scores: &[f64],
+    labels: impl Iterator<Item = &'a Label> + Clone,
+    wanted: fn(&Label) -> bool,
+) -> f64 {
+    let of = |is: &dyn Fn(&Label) -> bool| -> Vec<f64> {
+        let pairs = scores.iter().zip(labels.clone());
+        pairs
+            .filter(|(_, l)| is(l))
+            .map(|(&score, _)| score)
+            .collect()
+    };
+    auroc(&of(&|label| !label.is_anomalous()), &of(&wanted)).unwrap_or(0.5)
+}

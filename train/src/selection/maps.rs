@@ -1,0 +1,185 @@
+//! The maps of all candidates of a frame.
+
+use anyhow::Result;
+use edge_vae::{Model, model::GraphShapes, preprocess::TileBlend, scoring::ScoreMap, vae::VaeSpec};
+
+use super::{
+    MapStatistics, SelectionParams,
+    validation::{Label, SyntheticSample},
+};
+use crate::{
+    candidates::Member,
+    features::{FitData, ModelPool, Place, borrowed},
+};
+
+/// Computes the maps of all candidates.
+pub struct CandidateMaps<'a> {
+    members: &'a [Member],
+    data: &'a FitData<'a>,
+    pool: &'a ModelPool<'a>,
+    spec: &'a VaeSpec,
+    shapes: GraphShapes,
+    /// Rows and columns of a tile's map of each candidate.
+    tile_shapes: Vec<[usize; 2]>,
+    /// What puts the maps of several tiles together, for each candidate.
+    blends: Vec<Option<TileBlend>>,
+}
+
+/// The maps of a sample of the synthetic validation set, neither smoothed nor standardised.
+#[derive(Debug)]
+pub struct SampleMaps {
+    /// Of each candidate.
+    pub maps: Vec<Vec<f32>>,
+    /// What is wrong with the sample.
+    pub label: Label,
+}
+
+impl<'a> CandidateMaps<'a> {
+    /// Of `members`, as the models of `pool` make them for tensors of `spec`.
+    ///
+    /// # Errors
+    /// A map that the models do not make.
+    pub fn new(
+        members: &'a [Member],
+        data: &'a FitData<'a>,
+        pool: &'a ModelPool<'a>,
+        spec: &'a VaeSpec,
+    ) -> Result<Self> {
+        let shapes = pool.shapes();
+        let shape = |member: &Member| match &member.density {
+            Some(density) => Ok(density.grid()),
+            None => Ok(ScoreMap::new(member.candidate.source, spec, shapes)?.shape()),
+        };
+        let tile_shapes = members.iter().map(shape).collect::<Result<Vec<_>>>()?;
+        let blends = tile_shapes.iter().map(|&shape| data.layout.blend(shape));
+        Ok(Self {
+            blends: blends.collect(),
+            members,
+            data,
+            pool,
+            spec,
+            shapes,
+            tile_shapes,
+        })
+    }
+
+    /// Statistics of each candidate over the training frames of `data`.
+    ///
+    /// # Errors
+    /// Ctrl-C, values that are not finite.
+    pub fn statistics(&self, params: &SelectionParams) -> Result<Vec<MapStatistics>> {
+        let train = &self.data.split.train;
+        let stride = train.len().div_ceil(params.statistics_frames).max(1);
+        let train: Vec<usize> = train.iter().step_by(stride).copied().collect();
+        let mut statistics = self.empty_statistics()?;
+        let mut bar = self
+            .data
+            .reporter
+            .bar(train.len(), "frames measured by every candidate");
+        self.pool.each(
+            train.len(),
+            Model::run,
+            |place| self.data.tensors(self.data.frames.get(train[place])),
+            |place, model, input, maps| self.add(place, model, input, maps),
+            |place, maps: Vec<Vec<f32>>| {
+                bar.set(place);
+                let mut each = statistics.iter_mut().zip(&maps);
+                each.try_for_each(|(statistics, map)| statistics.push(map))
+            },
+        )?;
+        Ok(statistics)
+    }
+
+    /// The maps of the samples of the synthetic validation set.
+    ///
+    /// # Errors
+    /// Ctrl-C, values that are not finite.
+    pub fn of_samples(&self, samples: &[SyntheticSample]) -> Result<Vec<SampleMaps>> {
+        let mut all = Vec::with_capacity(samples.len());
+        let mut bar = self
+            .data
+            .reporter
+            .bar(samples.len(), "synthetic validation samples scored");
+        self.pool.each(
+            samples.len(),
+            Model::run,
+            |place| self.data.tensors(&samples[place].canvas),
+            |place, model, input, maps| self.add(place, model, input, maps),
+            |place, maps| {
+                bar.set(place);
+                all.push(SampleMaps {
+                    maps,
+                    label: samples[place].label.clone(),
+                });
+                Ok(())
+            },
+        )?;
+        Ok(all)
+    }
+
+    fn empty_statistics(&self) -> Result<Vec<MapStatistics>> {
+        let size = [self.spec.height, self.spec.width];
+        let has_backbone = self.pool.has_backbone();
+        let members = self.members.iter().zip(&self.tile_shapes);
+        members
+            .map(|(member, &shape)| {
+                let mut empty = MapStatistics::new(member, shape, size, self.data.layout)?;
+                empty.needs_vae = !member.candidate.is_of_backbone(has_backbone);
+                // What has a head was trained on defects, and its VAE to take them away.
+                empty.trained_on_defects = empty.needs_vae && self.shapes.head.is_some();
+                Ok(empty)
+            })
+            .collect()
+    }
+
+    /// Adds what the model made of a tile to the maps of the canvas.
+    fn add(
+        &self,
+        place: Place,
+        model: &Model,
+        input: &[f32],
+        maps: &mut Vec<Vec<f32>>,
+    ) -> Result<()> {
+        let of_tile = self.maps(model, input)?;
+        if place.tile == 0 {
+            let size = |(map, blend): (&Vec<f32>, &Option<TileBlend>)| {
+                let canvas = blend.as_ref().map(TileBlend::size);
+                canvas.map_or(map.len(), |[rows, columns]| rows * columns)
+            };
+            let sizes = of_tile.iter().zip(&self.blends).map(size);
+            *maps = sizes.map(|size| vec![0.0; size]).collect();
+        }
+        for ((map, blend), canvas) in of_tile.into_iter().zip(&self.blends).zip(maps) {
+            match blend {
+                Some(blend) => blend.add(place.tile, &map, canvas),
+                None => *canvas = map,
+            }
+        }
+        Ok(())
+    }
+
+    /// The map that each candidate has of a tile.
+    fn maps(&self, model: &Model, input: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let shape = self.data.preprocess.shape();
+        let mut read = Vec::new();
+        let members = self.members.iter().zip(&self.tile_shapes);
+        members
+            .map(|(member, [height, width])| {
+                let mut map = vec![0.0; height * width];
+                match (&member.density, member.candidate.features()) {
+                    (Some(density), Some(features)) => {
+                        if !read.iter().any(|(of, _)| *of == features) {
+                            read.push((features, features.of(model, input, shape)));
+                        }
+                        let maps = read.iter().find(|(of, _)| *of == features);
+                        let maps = maps.map(|(_, maps)| borrowed(maps)).unwrap_or_default();
+                        density.distance(&maps, &mut map)?;
+                    }
+                    _ => ScoreMap::new(member.candidate.source, self.spec, self.shapes)?
+                        .compute(&model.outputs(input), &mut map)?,
+                }
+                Ok(map)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,128 @@
+//! Selection of image score, anomaly map and input size on synthetic defects in held-out normal
+//! frames, never on real ones.
+
+mod half_split;
+mod image;
+mod input_size;
+mod map;
+mod maps;
+mod params;
+mod report;
+mod scoring;
+mod statistics;
+mod time;
+mod validation;
+
+use anyhow::Result;
+use edge_vae::scoring::{ImageScore, MapScore};
+
+pub use half_split::half_split;
+pub use image::ImageRow;
+pub use input_size::{INPUT_SIZE, InputSize, InputSizeParams, select_input_size};
+pub use map::{MapRow, PixelMetrics};
+pub use maps::{CandidateMaps, SampleMaps};
+pub use params::SelectionParams;
+pub use report::report;
+pub use scoring::{SelectedScoring, scoring, statistics_file};
+pub use statistics::MapStatistics;
+pub use time::seconds;
+pub use validation::{Label, SyntheticSample, make as validation_set};
+
+use crate::candidates::Candidate;
+
+/// What was selected, and from what.
+#[derive(Debug)]
+pub struct Selection {
+    /// The candidate whose map becomes the score.
+    pub image_candidate: &'static Candidate,
+    /// How the map becomes the score.
+    pub image: ImageScore,
+    /// The candidates whose maps become the anomaly map.
+    pub map_candidates: Vec<&'static Candidate>,
+    /// How.
+    pub map: MapScore,
+    /// Smoothing of each candidate's map, in tensor pixels.
+    pub smoothings: Vec<(&'static Candidate, f32)>,
+    /// How well each image score separates, the best first.
+    pub images: Vec<ImageRow>,
+    /// How well each map shows where defects are, the best first.
+    pub maps: Vec<MapRow>,
+}
+
+impl Selection {
+    /// Whether score or map need `candidate`.
+    pub fn uses(&self, candidate: &Candidate) -> bool {
+        *self.image_candidate == *candidate || self.map_uses(candidate)
+    }
+
+    /// Whether the map needs `candidate`.
+    pub fn map_uses(&self, candidate: &Candidate) -> bool {
+        self.map_candidates.iter().any(|used| **used == *candidate)
+    }
+
+    /// Smoothing of a candidate's map, in tensor pixels.
+    pub fn smoothing(&self, candidate: &Candidate) -> f32 {
+        let mut smoothings = self.smoothings.iter();
+        let found = smoothings.find(|(of, _)| **of == *candidate);
+        found.map_or(0.0, |(_, smoothing)| *smoothing)
+    }
+}
+
+/// What maps are compared on.
+#[derive(Clone, Copy, Debug)]
+pub struct Canvas<'a> {
+    /// Its rows and columns.
+    pub size: [usize; 2],
+    /// Its pixels that count, where not all do.
+    pub valid: Option<&'a [bool]>,
+    /// Shorter side of a tensor, in pixels.
+    pub side: usize,
+}
+
+/// Selects image score and anomaly map among the candidates of `statistics`, whose maps of the
+/// synthetic validation set are `samples`; `all_maps` says whether maps of other candidates than
+/// the score's are considered.
+///
+/// # Errors
+/// No candidate; maps that are not finite.
+pub fn select(
+    statistics: &[MapStatistics],
+    samples: &[SampleMaps],
+    canvas: Canvas,
+    all_maps: bool,
+    params: &SelectionParams,
+) -> Result<Selection> {
+    let (images, chosen) = image::select(statistics, samples, params)?;
+    let smoothings = image::smoothings(statistics, &images, chosen);
+    let image = &images[chosen];
+    let image_candidate = statistics[image.candidate].candidate;
+    let score = ImageScore {
+        sources: vec![image_candidate.source],
+        standardised: image.standardised,
+        aggregation: image.aggregation,
+    };
+    let compared = map::Compared {
+        statistics,
+        smoothings: &smoothings,
+        samples,
+        canvas,
+        params,
+    };
+    let (maps, map) = compared.select(image, all_maps)?;
+    let map_candidates = map.members.iter().map(|&m| statistics[m].candidate);
+    let each = statistics.iter().zip(&smoothings);
+    Ok(Selection {
+        image_candidate,
+        image: score,
+        map_candidates: map_candidates.collect(),
+        map: map.score,
+        smoothings: each
+            .map(|(s, &smoothing)| (s.candidate, smoothing))
+            .collect(),
+        images: image::sorted(images),
+        maps,
+    })
+}
+
+#[cfg(test)]
+mod tests;

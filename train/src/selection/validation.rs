@@ -1,0 +1,333 @@
+//! The synthetic validation set: samples of held-out normal frames, half of them with synthetic
+//! defects, all augmented in sharpness, noise and position as strongly as a production line does,
+//! and in exposure and contrast where the model normalises these.
+//!
+//! Where frames are so small that each shows one thing as a whole, every second anomaly is a change
+//! of the whole shape.
+
+use anyhow::Result;
+use edge_vae::{image::GaussianSmoothing, preprocess::Interior};
+use rand::{Rng, RngExt};
+use rayon::prelude::*;
+
+use crate::{
+    defects::{self, DefectOptions, changed_shape},
+    features::{FitData, FrameAugmentation, SMALL_JITTER, preprocessors},
+    random::{Purpose, stream},
+};
+
+/// How many samples there are, and of what.
+#[derive(Debug)]
+struct ValidationParams {
+    /// Normal samples and anomalous ones, of as many held-out frames as there are: the AUROC is
+    /// then known to about two points.
+    samples: [usize; 2],
+    /// The same of a single frame at most: more of it differ by augmentation alone.
+    of_one_frame: [usize; 2],
+    /// Times as many where every second anomaly is a change of the whole shape.
+    with_shapes: usize,
+    /// Longest side of tensors that show one thing as a whole, in pixels.
+    whole: usize,
+    /// Least share of the changes of the whole shape that can be seen, against the defects: a
+    /// surface looks the same turned and joined, and the few that can be seen say nothing of it.
+    visible_shapes: f64,
+    /// Most values of all samples together: canvases of tiles are large, and the maps of all
+    /// candidates are kept beside them.
+    most_values: usize,
+    /// Drawings of which every second defect is the one where most is to be seen: of a part before
+    /// a plain background most drawings would miss it.
+    drawings: usize,
+    /// Standard deviation, as a share of the shorter side of a tensor, of what is looked away from
+    /// where the busy places of a frame are found.
+    coarse: f32,
+    /// The same of the surroundings that count.
+    surroundings: f32,
+    /// Side of the tensors in which defects have the sizes that they are drawn in, in pixels.
+    drawn_side: f32,
+}
+
+const PARAMS: ValidationParams = ValidationParams {
+    samples: [160, 240],
+    of_one_frame: [6, 16],
+    with_shapes: 2,
+    whole: 32,
+    visible_shapes: 1.0 / 3.0,
+    most_values: 160 << 20,
+    drawings: 6,
+    coarse: 1.0 / 16.0,
+    surroundings: 1.0 / 32.0,
+    drawn_side: 128.0,
+};
+
+/// A sample, prepared or not.
+#[derive(Debug)]
+pub struct SyntheticSample {
+    /// The canvas, C×H×W.
+    pub canvas: Vec<f32>,
+    /// What is wrong with it.
+    pub label: Label,
+}
+
+/// What is wrong with a sample.
+#[derive(Clone, Debug)]
+pub enum Label {
+    /// Nothing.
+    Normal,
+    /// A defect in this place, H×W of the canvas.
+    Defect(Vec<bool>),
+    /// Its shape as a whole, which is in no place.
+    Shape,
+}
+
+impl Label {
+    /// Whether anything is wrong.
+    pub fn is_anomalous(&self) -> bool {
+        !matches!(self, Self::Normal)
+    }
+
+    /// Whether it has a defect in some place.
+    pub fn is_defect(&self) -> bool {
+        matches!(self, Self::Defect(_))
+    }
+
+    /// Whether its shape as a whole is wrong.
+    pub fn is_shape(&self) -> bool {
+        matches!(self, Self::Shape)
+    }
+}
+
+/// How many samples are made of so many held-out frames, at most.
+pub(super) fn most(held_out: usize) -> usize {
+    let of_group = PARAMS.samples.iter().zip(PARAMS.of_one_frame);
+    let each = of_group.map(|(&wanted, of_one)| wanted.min(of_one * held_out));
+    each.sum()
+}
+
+/// Draws the samples, normal ones first, and prepares them.
+///
+/// # Errors
+/// A frame that can no longer be read.
+pub fn make(data: &FitData) -> Result<Vec<SyntheticSample>> {
+    let [_, mut whole] = preprocessors(data)?;
+    let prepare = |sample: SyntheticSample| {
+        whole.prepare_values(&sample.canvas, "a sample of synthetic validation")?;
+        Ok(SyntheticSample {
+            canvas: whole.canvas().to_vec(),
+            ..sample
+        })
+    };
+    draw(data)?.into_iter().map(prepare).collect()
+}
+
+/// Draws the samples, normal ones first; their canvases are in [0, 1], nothing of them normalised.
+///
+/// # Errors
+/// A frame that can no longer be read.
+pub(super) fn draw(data: &FitData) -> Result<Vec<SyntheticSample>> {
+    let [mut plain, _] = preprocessors(data)?;
+    let shape = data.preprocess.canvas_shape();
+    let [_, height, width] = data.preprocess.shape();
+    let side = height.min(width);
+    let shows_one_thing = height.max(width) <= PARAMS.whole && data.tiles() == 1;
+    let interior = data.layout.interior([shape[1], shape[2]]);
+    let held_out = &data.split.validation;
+    let room = (PARAMS.most_values / shape.iter().product::<usize>()).max(2);
+    let share = (room as f64 / PARAMS.samples.iter().sum::<usize>() as f64).min(1.0);
+    let times = if shows_one_thing {
+        PARAMS.with_shapes
+    } else {
+        1
+    };
+    let wanted = PARAMS
+        .samples
+        .map(|count| ((count as f64 * share) as usize * times).max(1));
+    let most = held_out.len().min(wanted[1]);
+    let frames = held_out[..most]
+        .iter()
+        .map(|&index| {
+            plain.prepare_canvas(&data.samples[index].frame()?)?;
+            Ok(plain.canvas().to_vec())
+        })
+        .collect::<Result<Vec<Vec<f32>>>>()?;
+    let maker = Maker {
+        augmentation: FrameAugmentation::to_score(data.preprocess),
+        frames: &frames,
+        shape,
+        side,
+        shows_one_thing,
+        interior: interior.as_ref().map(Interior::cells),
+    };
+    let mut made = Vec::new();
+    for (group, wanted) in wanted.into_iter().enumerate() {
+        let of_each = wanted.div_ceil(frames.len().max(1));
+        let count = of_each.min(PARAMS.of_one_frame[group]) * frames.len();
+        let drawn = (0..count.min(wanted))
+            .into_par_iter()
+            .map(|place| {
+                let counter = (place + group * (1 << 32)) as u64;
+                let mut random = stream(data.seed, Purpose::SyntheticValidation, counter);
+                match group {
+                    0 => maker.normal(place, &mut random).map(Some),
+                    _ => maker.anomalous(place, &mut random),
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        made.extend(drawn.into_iter().flatten());
+    }
+    let count = |is: fn(&Label) -> bool| made.iter().filter(|s| is(&s.label)).count() as f64;
+    if count(Label::is_shape) < PARAMS.visible_shapes * count(Label::is_defect) {
+        made.retain(|sample| !sample.label.is_shape());
+    }
+    Ok(made)
+}
+
+/// Makes samples of held-out frames.
+struct Maker<'a> {
+    augmentation: FrameAugmentation,
+    /// Held-out frames, nothing of them normalised.
+    frames: &'a [Vec<f32>],
+    /// C×H×W of the canvas.
+    shape: [usize; 3],
+    /// Shorter side of a tensor.
+    side: usize,
+    shows_one_thing: bool,
+    /// Pixels that count, where not all do.
+    interior: Option<&'a [bool]>,
+}
+
+impl Maker<'_> {
+    fn frame(&self, place: usize) -> &[f32] {
+        &self.frames[place % self.frames.len()]
+    }
+
+    fn donor(&self, random: &mut impl Rng) -> &[f32] {
+        &self.frames[random.random_range(0..self.frames.len())]
+    }
+
+    fn normal(&self, place: usize, random: &mut impl Rng) -> Result<SyntheticSample> {
+        let values = self
+            .augmentation
+            .apply(self.frame(place), &SMALL_JITTER, random)?;
+        Ok(SyntheticSample {
+            canvas: values,
+            label: Label::Normal,
+        })
+    }
+
+    /// `None` where nothing was drawn that can be seen.
+    fn anomalous(&self, place: usize, random: &mut impl Rng) -> Result<Option<SyntheticSample>> {
+        if self.shows_one_thing && place % 2 == 1 {
+            let donor = self.donor(random);
+            let Some(other) = changed_shape(random, self.frame(place), self.shape, donor) else {
+                return Ok(None);
+            };
+            let values = self.augmentation.apply(&other, &SMALL_JITTER, random)?;
+            return Ok(Some(SyntheticSample {
+                canvas: values,
+                label: Label::Shape,
+            }));
+        }
+        let values = self
+            .augmentation
+            .apply(self.frame(place), &SMALL_JITTER, random)?;
+        let drawn = if place / self.frames.len() % 2 == 1 {
+            let busy = busy(&values, self.shape, self.side)?;
+            (0..PARAMS.drawings)
+                .filter_map(|_| self.draw(&values, random))
+                .max_by(|(_, a), (_, b)| mean_inside(&busy, a).total_cmp(&mean_inside(&busy, b)))
+        } else {
+            self.draw(&values, random)
+        };
+        Ok(drawn.map(|(canvas, mask)| SyntheticSample {
+            canvas,
+            label: Label::Defect(mask),
+        }))
+    }
+
+    /// `picture` with a defect, and where it is.
+    fn draw(&self, picture: &[f32], random: &mut impl Rng) -> Option<(Vec<f32>, Vec<bool>)> {
+        let donor = self.donor(random);
+        let options = DefectOptions {
+            scale: scale(self.side, random),
+            ..DefectOptions::default()
+        };
+        let mut drawn = defects::defective(random, &options, picture, self.shape, donor);
+        if let Some(interior) = self.interior {
+            let cells = drawn.mask.iter_mut().zip(interior);
+            cells.for_each(|(defect, inside)| *defect &= inside);
+        }
+        let visible = !drawn.kinds.is_empty() && drawn.mask.contains(&true);
+        visible.then_some((drawn.values, drawn.mask))
+    }
+}
+
+/// Factor of a defect's size: in tensors of more than 128 pixels a side some defects are as small as
+/// in those, some as large in proportion.
+fn scale(side: usize, random: &mut impl Rng) -> f32 {
+    let largest = (side as f32 / PARAMS.drawn_side).max(1.0);
+    largest.powf(random.random())
+}
+
+/// How much is to be seen around each pixel of a frame C×H×W: the mean difference from what it
+/// looks like out of focus, H×W.
+fn busy(frame: &[f32], [_, height, width]: [usize; 3], side: usize) -> Result<Vec<f32>> {
+    let deviation = |share: f32| share * side as f32;
+    let mut coarse = GaussianSmoothing::new(width, height, deviation(PARAMS.coarse))?;
+    let mut around = GaussianSmoothing::new(width, height, deviation(PARAMS.surroundings))?;
+    let mut busy = vec![0.0; height * width];
+    for plane in frame.chunks_exact(height * width) {
+        let mut smooth = plane.to_vec();
+        coarse.apply(&mut smooth)?;
+        for ((busy, value), smooth) in busy.iter_mut().zip(plane).zip(smooth) {
+            *busy += (value - smooth).abs();
+        }
+    }
+    around.apply(&mut busy)?;
+    Ok(busy)
+}
+
+/// The mean of `values` where `mask` is set, 0 where it is nowhere.
+fn mean_inside(values: &[f32], mask: &[bool]) -> f32 {
+    let (sum, count) = values
+        .iter()
+        .zip(mask)
+        .filter(|(_, inside)| **inside)
+        .fold((0.0, 0), |(sum, count), (value, _)| {
+            (sum + value, count + 1)
+        });
+    sum / count.max(1) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_before_a_plain_background_is_busy() {
+        let (height, width) = (64, 96);
+        let part = |y: usize, x: usize| (20..30).contains(&y) && (60..80).contains(&x);
+        let frame: Vec<f32> = (0..height * width)
+            .map(|i| match part(i / width, i % width) {
+                true => 0.3 + 0.4 * ((i % 2) as f32),
+                false => 0.5,
+            })
+            .collect();
+        let busy = busy(&frame, [1, height, width], 64).unwrap();
+        let inside: Vec<bool> = (0..height * width)
+            .map(|i| part(i / width, i % width))
+            .collect();
+        let outside: Vec<bool> = (0..height * width).map(|i| i % width < 40).collect();
+        assert!(mean_inside(&busy, &inside) > 20.0 * mean_inside(&busy, &outside));
+        assert_eq!(mean_inside(&busy, &vec![false; height * width]), 0.0);
+    }
+
+    #[test]
+    fn sizes_of_defects_go_with_large_tensors_only() {
+        let mut random = stream(3, Purpose::SyntheticValidation, 0);
+        assert_eq!(scale(128, &mut random), 1.0);
+        assert_eq!(scale(28, &mut random), 1.0);
+        let large: Vec<f32> = (0..50).map(|_| scale(256, &mut random)).collect();
+        assert!(large.iter().all(|s| (1.0..=2.0).contains(s)));
+        assert!(large.iter().any(|&s| s < 1.2) && large.iter().any(|&s| s > 1.8));
+    }
+}
