@@ -161,6 +161,17 @@ impl<'a> Npy<'a> {
         finite(self.values("f32")?)
     }
 
+    /// The values of an array of f64, little- or big-endian, in C order; they may be infinite or NaN.
+    ///
+    /// # Errors
+    /// Another type, more or fewer bytes than the shape takes.
+    pub fn f64(&self) -> Result<Vec<f64>, NpyError> {
+        if !self.is::<f64>() {
+            return Err(self.another_type("f64"));
+        }
+        self.values("f64")
+    }
+
     /// Whether this is the type of the values, which is found out by reading none of them.
     fn is<T: ReadableElement>(&self) -> bool {
         T::read_to_end_exact_vec(empty(), &self.header.type_descriptor, 0).is_ok()
@@ -226,6 +237,14 @@ impl<'a> Npz<'a> {
             archive,
             size: bytes.len() as u64,
         })
+    }
+
+    /// Names of the arrays, in the archive's order.
+    pub fn names(&self) -> Vec<String> {
+        let entries =
+            (0..self.archive.len()).filter_map(|index| self.archive.name_for_index(index));
+        let arrays = entries.filter_map(|entry| entry.strip_suffix(".npy"));
+        arrays.map(str::to_owned).collect()
     }
 
     /// Whether there is an array of this name.

@@ -5,7 +5,6 @@
 //! batch size. A device that was asked for runs, or opening fails and says what is missing; only
 //! [`Device::Auto`] chooses, and [`Engine::description`] and [`Engine::notices`] say what it chose.
 
-mod chain;
 mod engine;
 mod error;
 #[cfg(feature = "ort")]
@@ -24,7 +23,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use chain::Chain;
 pub use engine::Engine;
 pub use error::BackendError;
 #[cfg(feature = "ort")]

@@ -1,9 +1,9 @@
-//! Arrays of a bundle: f32 only, of a shape known beforehand.
+//! Arrays of a bundle: NPY and NPZ.
 
 use std::io::Cursor;
 
 use ndarray::ArrayViewD;
-use ndarray_npy::{NpzWriter, WriteNpyExt};
+use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 
 use super::BundleError;
 use crate::npy::{Npy, Npz};
@@ -20,13 +20,42 @@ pub(crate) fn read_npy(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String
     npy.f32().map_err(|error| error.to_string())
 }
 
-/// Reads one array of an archive.
+/// Reads all f32 arrays of an archive: name, shape and values, in its order.
 ///
 /// # Errors
-/// A missing array, a compressed one, and those of [`read_npy`]; each names the array.
-pub(crate) fn read_npz(npz: &mut Npz, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+/// A compressed array, one of another type, and values that are not finite; each names the array.
+pub(crate) fn read_npz(bytes: &[u8]) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, String> {
+    let mut npz = Npz::open(bytes).map_err(|error| error.to_string())?;
+    let names = npz.names();
+    let read = |name: String| {
+        let bytes = npz.bytes(&name).map_err(|error| error.to_string())?;
+        let values = Npy::open(&bytes).and_then(|npy| Ok((npy.shape().to_vec(), npy.f32()?)));
+        let (shape, values) = values.map_err(|problem| format!("array `{name}` {problem}"))?;
+        Ok((name, shape, values))
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// Reads a list of f64 of an archive; `None` where there is no array of this name.
+///
+/// # Errors
+/// An array of another type or rank, or a compressed one; each names the array.
+pub(super) fn read_list(npz: &mut Npz, name: &str) -> Result<Option<Vec<f64>>, String> {
+    if !npz.has(name) {
+        return Ok(None);
+    }
     let bytes = npz.bytes(name).map_err(|error| error.to_string())?;
-    read_npy(&bytes, shape).map_err(|problem| format!("array `{name}` {problem}"))
+    let npy = Npy::open(&bytes).map_err(|problem| format!("array `{name}` {problem}"))?;
+    if npy.shape().len() != 1 {
+        let shape = npy.shape();
+        return Err(format!(
+            "array `{name}` has shape {shape:?}, expected a list"
+        ));
+    }
+    let values = npy.f64();
+    values
+        .map(Some)
+        .map_err(|problem| format!("array `{name}` {problem}"))
 }
 
 /// Writes f32 values as NPY in C order: how a bundle's statistics are stored.
@@ -46,22 +75,28 @@ pub fn write_npy(shape: &[usize], values: &[f32]) -> Result<Vec<u8>, BundleError
     Ok(bytes)
 }
 
-/// Writes named f32 arrays as an NPZ without compression.
+/// Writes named arrays as an NPZ without compression.
 ///
 /// # Errors
 /// A shape that does not fit the number of values.
-pub(crate) fn write_npz(arrays: &[(&str, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>, String> {
+pub(crate) fn write_npz<T: WritableElement>(
+    arrays: &[(&str, &[usize], &[T])],
+) -> Result<Vec<u8>, BundleError> {
+    let failed = |problem: String| BundleError::Array {
+        path: "NPZ file".into(),
+        problem,
+    };
     let mut writer = NpzWriter::new(Cursor::new(Vec::new()));
     for (name, shape, values) in arrays {
         writer
-            .add_array(*name, &view(shape, values)?)
-            .map_err(|error| error.to_string())?;
+            .add_array(*name, &view(shape, values).map_err(failed)?)
+            .map_err(|error| failed(error.to_string()))?;
     }
-    let cursor = writer.finish().map_err(|error| error.to_string())?;
+    let cursor = writer.finish().map_err(|error| failed(error.to_string()))?;
     Ok(cursor.into_inner())
 }
 
-fn view<'a>(shape: &[usize], values: &'a [f32]) -> Result<ArrayViewD<'a, f32>, String> {
+fn view<'a, T>(shape: &[usize], values: &'a [T]) -> Result<ArrayViewD<'a, T>, String> {
     ArrayViewD::from_shape(shape, values)
         .map_err(|error| format!("{} values of shape {shape:?}: {error}", values.len()))
 }
@@ -73,18 +108,26 @@ mod tests {
     #[test]
     fn arrays_come_back_from_an_archive() {
         let bytes = write_npz(&[
-            ("a", vec![2, 1], vec![1.5, -3.0]),
-            ("b", vec![1], vec![f32::MIN_POSITIVE]),
+            ("a", &[2, 1], &[1.5, -3.0]),
+            ("b", &[1], &[f32::MIN_POSITIVE]),
         ])
         .unwrap();
-        let mut npz = Npz::open(&bytes).unwrap();
-        let mut read = |name, shape: &[usize]| read_npz(&mut npz, name, shape);
-        assert_eq!(read("b", &[1]), Ok(vec![f32::MIN_POSITIVE]));
-        assert_eq!(read("a", &[2, 1]), Ok(vec![1.5, -3.0]));
-        assert!(read("c", &[1]).unwrap_err().contains("array `c`"));
         assert_eq!(
-            read("a", &[1, 2]).unwrap_err(),
-            "array `a` has shape [2, 1], expected [1, 2]"
+            read_npz(&bytes).unwrap(),
+            [
+                ("a".to_owned(), vec![2, 1], vec![1.5, -3.0]),
+                ("b".to_owned(), vec![1], vec![f32::MIN_POSITIVE]),
+            ]
+        );
+        let mut npz = Npz::open(&bytes).unwrap();
+        assert_eq!(read_list(&mut npz, "c"), Ok(None));
+        assert_eq!(
+            read_list(&mut npz, "a").unwrap_err(),
+            "array `a` has shape [2, 1], expected a list"
+        );
+        assert_eq!(
+            read_list(&mut npz, "b").unwrap_err(),
+            "array `b` must be f64, not '<f4'"
         );
         assert!(write_npy(&[3], &[1.0]).is_err());
     }

@@ -1,7 +1,7 @@
 //! Changing a bundle in memory; [`Bundle::save`] writes it.
 
 use super::{
-    Bundle, BundleError, FileEntry, Manifest,
+    Bundle, BundleError, CalibrationEntry, FileEntry, Manifest,
     manifest::MANIFEST,
     open::{sha256, weight_digits},
 };
@@ -13,10 +13,35 @@ impl Bundle {
     /// # Errors
     /// A calibration that [`Calibration::validate`] refuses, and a bundle without a scoring.
     pub fn set_calibration(&mut self, calibration: Calibration) -> Result<(), BundleError> {
-        let mut manifest = self.manifest.clone();
-        manifest.calibration = Some(calibration);
-        manifest.check(&self.path.join(MANIFEST))?;
-        self.manifest = manifest;
+        let mut changed = self.clone();
+        changed.put_calibration(Some(calibration))?;
+        changed.manifest.check(&self.path.join(MANIFEST))?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Puts a calibration and its file in the place of those that are there.
+    pub(crate) fn put_calibration(
+        &mut self,
+        calibration: Option<Calibration>,
+    ) -> Result<(), BundleError> {
+        if let Some(old) = self.manifest.calibration.take() {
+            self.manifest.files.remove(&old.file);
+            self.files.remove(&old.file);
+        }
+        if let Some(calibration) = &calibration {
+            calibration
+                .validate()
+                .map_err(|error| BundleError::Setting {
+                    path: self.path.join(MANIFEST),
+                    key: "calibration".into(),
+                    problem: error.to_string(),
+                })?;
+            let (entry, bytes) = CalibrationEntry::of(calibration)?;
+            self.put(&entry.file, bytes);
+            self.manifest.calibration = Some(entry);
+        }
+        self.calibration = calibration;
         Ok(())
     }
 

@@ -1,8 +1,8 @@
-//! Why a bundle could not be opened, proved or written.
+//! Why a bundle could not be opened, checked or written.
 
 use std::{io, path::PathBuf};
 
-/// Why a bundle could not be opened, proved or written.
+/// Why a bundle could not be opened, checked or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
@@ -68,6 +68,20 @@ pub enum BundleError {
         path = path.display()
     )]
     NewerSchema {
+        /// The manifest.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// [`SCHEMA_VERSION`](super::SCHEMA_VERSION).
+        supported: u32,
+    },
+    /// Written by an older program.
+    #[error(
+        "{path}: schema {found} is older than this program reads ({supported}): train the model \
+         again with `edge-vae-train fit`",
+        path = path.display()
+    )]
+    OldSchema {
         /// The manifest.
         path: PathBuf,
         /// Its schema.
@@ -160,7 +174,7 @@ pub enum BundleError {
         /// The engine.
         engine: String,
         /// The first array that differs too much.
-        array: &'static str,
+        array: String,
         /// Its largest difference; NaN where a value was not a number.
         largest: f64,
         /// The largest difference allowed.

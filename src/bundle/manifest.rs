@@ -4,16 +4,16 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::BundleError;
+use super::{BundleError, CalibrationEntry, check::Fault, layout};
 use crate::{
-    calibration::Calibration,
-    preprocess::{MAX_SIDE, PreprocessSettings},
+    model::{FeatureExtractorSettings, GraphSettings},
+    preprocess::PreprocessSettings,
     scoring::Scoring,
-    vae::{Latent, Likelihood, VaeSpec},
+    vae::VaeSpec,
 };
 
 /// The schema that this version writes and reads.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Name of the encoder's graph in every bundle.
 pub const ENCODER: &str = "encoder.onnx";
@@ -27,12 +27,6 @@ pub const MANIFEST: &str = "manifest.toml";
 /// Largest sum of the sizes of all files, in bytes: a bundle is read into memory whole.
 pub(super) const MAX_TOTAL_BYTES: u64 = 1 << 30;
 
-/// More files than any bundle needs.
-const MAX_FILES: usize = 256;
-
-/// Most elements of a tensor or of a latent: 256 MiB of f32.
-const MAX_ELEMENTS: usize = 1 << 26;
-
 /// The whole of `manifest.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,19 +34,30 @@ pub struct Manifest {
     /// [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
     /// Name of the model, then the first eight hexadecimal digits of the SHA-256 over encoder,
-    /// decoder, the scoring's graphs and statistics and the mask, one after the other:
-    /// `surface-1a2b3c4d`.
+    /// decoder, feature extractor, graphs, the sources' statistics and the mask, one after the
+    /// other: `surface-1a2b3c4d`.
     pub model_id: String,
     /// From frame to tensor.
     pub preprocess: PreprocessSettings,
     /// Shapes and likelihood.
     pub vae: VaeSpec,
+    /// A frozen network, pretrained or the user's own, whose feature maps `backbone_…` take the place
+    /// of the encoder's in the graphs.
+    #[serde(
+        default,
+        rename = "feature-extractor",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub feature_extractor: Option<FeatureExtractorSettings>,
+    /// The graphs that run after these, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub graphs: Vec<GraphSettings>,
     /// How map and score are computed; absent where a model only reconstructs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scoring: Option<Scoring>,
     /// Threshold and target false-alarm rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<Calibration>,
+    pub calibration: Option<CalibrationEntry>,
     /// The frame that proves an engine.
     pub golden: Golden,
     /// What the model was made of.
@@ -67,15 +72,14 @@ pub struct Manifest {
 pub struct Golden {
     /// The picture, a PNG.
     pub frame: String,
-    /// NPZ of f32 arrays without batch dimension: `input`, `mean`, `log_variance`,
-    /// `reconstruction`, and, where the model has them, `logits` or `reconstruction_log_variance`,
-    /// and `anomaly_map`; each decoded from the posterior mean.
+    /// NPZ of f32 arrays without batch dimension, by tensor name: those of the VAE, those that score
+    /// sources read, and `anomaly_map`.
     pub expected: String,
     /// The score of the golden frame, where the bundle has a scoring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Largest absolute difference (of values above 1: relative) at which an engine still agrees:
-    /// of the tensor and of the graphs' outputs.
+    /// of tensors, unless their graph says otherwise.
     pub tolerance: f64,
     /// The same for anomaly map and score, which divide by small deviations and so enlarge an
     /// engine's rounding; their unit is a standard deviation.
@@ -121,21 +125,6 @@ pub struct ModelCard {
     pub figures: BTreeMap<String, f64>,
 }
 
-/// A key whose value is impossible, and why.
-struct Fault {
-    key: String,
-    problem: String,
-}
-
-impl Fault {
-    fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            problem: problem.into(),
-        }
-    }
-}
-
 impl Manifest {
     /// Parses and checks a manifest; `path` names it in errors.
     ///
@@ -156,6 +145,13 @@ impl Manifest {
             .map_err(malformed)?
             .schema_version;
         let supported = SCHEMA_VERSION;
+        if (1..i64::from(supported)).contains(&found) {
+            return Err(BundleError::OldSchema {
+                path: path.to_owned(),
+                found,
+                supported,
+            });
+        }
         if found > i64::from(supported) {
             return Err(BundleError::NewerSchema {
                 path: path.to_owned(),
@@ -181,7 +177,7 @@ impl Manifest {
     /// A value that is impossible.
     pub fn to_toml(&self, path: &Path) -> Result<String, BundleError> {
         self.check(path)?;
-        toml::to_string(self).map_err(|error| BundleError::Setting {
+        layout::to_toml(self).map_err(|error| BundleError::Setting {
             path: path.to_owned(),
             key: "manifest".into(),
             problem: format!(
@@ -204,269 +200,19 @@ impl Manifest {
             })
     }
 
+    /// The files of feature extractor and graphs.
+    pub(super) fn graph_files(&self) -> impl Iterator<Item = &str> {
+        let extractor = self.feature_extractor.iter().map(|settings| &settings.file);
+        let graphs = self.graphs.iter().map(|graph| &graph.file);
+        extractor.chain(graphs).map(String::as_str)
+    }
+
     /// The name of the model without the digits of its weights.
     pub fn model_name(&self) -> &str {
         self.model_id
             .rsplit_once('-')
             .map_or(self.model_id.as_str(), |(name, _)| name)
     }
-
-    fn find_fault(&self) -> Result<(), Fault> {
-        if self.schema_version != SCHEMA_VERSION {
-            return Err(Fault::new(
-                "schema_version",
-                format!("is {}, must be {SCHEMA_VERSION}", self.schema_version),
-            ));
-        }
-        check_model_id(&self.model_id)?;
-        self.check_files()?;
-        check_tensor("preprocess", &self.preprocess.shape())?;
-        check_tensor("vae", &self.vae.input_shape())?;
-        self.check_vae()?;
-        self.preprocess
-            .validate()
-            .map_err(|error| Fault::new("preprocess", error.to_string()))?;
-        if let Some(mask) = &self.preprocess.mask {
-            self.require("preprocess.mask", mask)?;
-        }
-        self.check_scoring()?;
-        self.check_golden()?;
-        self.check_card()
-    }
-
-    fn check_files(&self) -> Result<(), Fault> {
-        if self.files.len() > MAX_FILES {
-            return Err(Fault::new(
-                "files",
-                format!(
-                    "lists {} files, at most {MAX_FILES} are read",
-                    self.files.len()
-                ),
-            ));
-        }
-        let mut total = 0_u64;
-        for (name, entry) in &self.files {
-            let key = || format!("files.{:?}", shortened(name));
-            if !is_plain_name(name) {
-                return Err(Fault::new(
-                    key(),
-                    "is not a plain file name (letters, digits, `.`, `_`, `-`; at most 100; no leading dot)",
-                ));
-            }
-            if name.eq_ignore_ascii_case(MANIFEST) {
-                return Err(Fault::new(key(), "the manifest can't list itself"));
-            }
-            let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-            if entry.sha256.len() != 64 || !entry.sha256.bytes().all(hex) {
-                return Err(Fault::new(
-                    format!("{}.sha256", key()),
-                    "must be 64 lower-case hexadecimal digits",
-                ));
-            }
-            total = total.saturating_add(entry.bytes);
-        }
-        if total > MAX_TOTAL_BYTES {
-            return Err(Fault::new(
-                "files",
-                format!("have {total} bytes together, at most {MAX_TOTAL_BYTES} are read"),
-            ));
-        }
-        for name in [ENCODER, DECODER] {
-            self.require("files", name)?;
-        }
-        Ok(())
-    }
-
-    /// A file that `key` names must be listed.
-    fn require(&self, key: &str, name: &str) -> Result<(), Fault> {
-        if self.files.contains_key(name) {
-            Ok(())
-        } else {
-            Err(Fault::new(
-                key,
-                format!("`{}` is not listed under [files]", shortened(name)),
-            ))
-        }
-    }
-
-    fn check_vae(&self) -> Result<(), Fault> {
-        let (input, tensor) = (self.vae.input_shape(), self.preprocess.shape());
-        if input != tensor {
-            return Err(Fault::new(
-                "vae",
-                format!("its input is {input:?} (C×H×W), but preprocessing gives {tensor:?}"),
-            ));
-        }
-        let (shape, rank) = match self.vae.latent {
-            Latent::Vector { length } => ([length, 1, 1], 1),
-            Latent::Map {
-                channels,
-                height,
-                width,
-            } => ([channels, height, width], 3),
-        };
-        let elements = shape
-            .iter()
-            .try_fold(1_usize, |product, &side| product.checked_mul(side));
-        if !elements.is_some_and(|count| (1..=MAX_ELEMENTS).contains(&count)) {
-            return Err(Fault::new(
-                "vae.latent",
-                format!(
-                    "is {:?}, must have between 1 and {MAX_ELEMENTS} elements",
-                    &shape[..rank]
-                ),
-            ));
-        }
-        if let Likelihood::Gaussian { sigma } = self.vae.likelihood
-            && !(sigma.is_finite() && sigma > 0.0)
-        {
-            return Err(Fault::new(
-                "vae.likelihood.sigma",
-                format!("is {sigma}, must be positive and finite"),
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_scoring(&self) -> Result<(), Fault> {
-        let Some(scoring) = &self.scoring else {
-            return match self.calibration {
-                None => Ok(()),
-                Some(_) => Err(Fault::new("calibration", "needs a [scoring] to calibrate")),
-            };
-        };
-        for name in scoring.files() {
-            self.require("scoring", name)?;
-        }
-        scoring
-            .validate(&self.vae)
-            .map_err(|error| Fault::new("scoring", error.to_string()))?;
-        match &self.calibration {
-            None => Ok(()),
-            Some(calibration) => calibration
-                .validate()
-                .map_err(|error| Fault::new("calibration", error.to_string())),
-        }
-    }
-
-    fn check_golden(&self) -> Result<(), Fault> {
-        self.require("golden.frame", &self.golden.frame)?;
-        self.require("golden.expected", &self.golden.expected)?;
-        for (key, tolerance) in [
-            ("golden.tolerance", self.golden.tolerance),
-            ("golden.map-tolerance", self.golden.map_tolerance),
-        ] {
-            // A tolerance of 1 or more would prove nothing about values of order 1.
-            if !(tolerance > 0.0 && tolerance < 1.0) {
-                return Err(Fault::new(
-                    key,
-                    format!("is {tolerance}, must be above 0 and below 1"),
-                ));
-            }
-        }
-        match (&self.scoring, self.golden.score) {
-            (Some(_), None) => Err(Fault::new(
-                "golden.score",
-                "is missing, but the bundle has a [scoring]",
-            )),
-            (None, Some(_)) => Err(Fault::new(
-                "golden.score",
-                "is given, but the bundle has no [scoring]",
-            )),
-            (_, Some(score)) if !score.is_finite() => Err(Fault::new(
-                "golden.score",
-                format!("is {score}, must be finite"),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_card(&self) -> Result<(), Fault> {
-        if !(self.card.seconds.is_finite() && self.card.seconds >= 0.0) {
-            return Err(Fault::new(
-                "card.seconds",
-                format!("is {}, must be 0 or more", self.card.seconds),
-            ));
-        }
-        match self.card.figures.iter().find(|(_, v)| !v.is_finite()) {
-            Some((name, value)) => Err(Fault::new(
-                format!("card.figures.{:?}", shortened(name)),
-                format!("is {value}, must be finite"),
-            )),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whether the name stays inside a folder on every system.
-fn is_plain_name(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
-/// Whether a model may be called so: what [`Manifest::model_id`] has before its last hyphen.
-pub(super) fn is_model_name(name: &str) -> bool {
-    is_plain_name(name) && name.len() <= 64
-}
-
-fn check_model_id(id: &str) -> Result<(), Fault> {
-    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    match id.rsplit_once('-') {
-        Some((name, digits))
-            if is_model_name(name) && digits.len() == 8 && digits.bytes().all(hex) =>
-        {
-            Ok(())
-        }
-        _ => Err(Fault::new(
-            "model_id",
-            format!(
-                "is `{}`, must be a name (letters, digits, `.`, `_`, `-`; at most 64), a hyphen and 8 hexadecimal digits",
-                shortened(id)
-            ),
-        )),
-    }
-}
-
-fn check_tensor(key: &str, &[channels, height, width]: &[usize; 3]) -> Result<(), Fault> {
-    if ![1, 3].contains(&channels) {
-        return Err(Fault::new(
-            format!("{key}.channels"),
-            format!("is {channels}, must be 1 or 3"),
-        ));
-    }
-    for (name, side) in [("height", height), ("width", width)] {
-        if !(1..=MAX_SIDE).contains(&side) {
-            return Err(Fault::new(
-                format!("{key}.{name}"),
-                format!("is {side}, must be between 1 and {MAX_SIDE}"),
-            ));
-        }
-    }
-    if channels * height * width > MAX_ELEMENTS {
-        return Err(Fault::new(
-            key,
-            format!(
-                "a tensor of {channels}×{height}×{width} has more than {MAX_ELEMENTS} elements"
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// A text from outside, short and free of control characters, so that an error stays one line.
-fn shortened(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(60)
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
 }
 
 /// Line of a byte, from 1.

@@ -2,14 +2,18 @@
 //! `docs/reference/bundle.md`.
 
 mod arrays;
+mod calibration;
+mod check;
 mod edit;
 mod error;
+mod layout;
 mod manifest;
 mod open;
 mod write;
 
 pub use arrays::write_npy;
 pub(crate) use arrays::{read_npy, read_npz, write_npz};
+pub use calibration::CalibrationEntry;
 pub use error::BundleError;
 pub use manifest::{
     DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,

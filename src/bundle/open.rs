@@ -13,10 +13,10 @@ use super::{
     BundleError, Manifest,
     manifest::{DECODER, ENCODER, MANIFEST},
 };
-use crate::scoring::Scoring;
+use crate::{calibration::Calibration, scoring::Scoring};
 
 /// Largest manifest read, in bytes.
-const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// A model: its manifest, and its files by name, checked against the manifest and held in memory,
 /// so that what was checked is what runs.
@@ -24,6 +24,7 @@ const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 pub struct Bundle {
     pub(crate) path: PathBuf,
     pub(super) manifest: Manifest,
+    pub(super) calibration: Option<Calibration>,
     pub(super) files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -32,8 +33,8 @@ impl Bundle {
     /// lists and checks size and SHA-256. Other files in the folder are not looked at.
     ///
     /// # Errors
-    /// No bundle at `path`, an unknown schema, an impossible manifest, and a file that is missing,
-    /// not a plain file, or not what the manifest says.
+    /// No bundle at `path`, another schema, an impossible manifest or calibration, and a file that is
+    /// missing, not a plain file, or not what the manifest says.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let manifest = read_manifest(path)?;
         let mut files = BTreeMap::new();
@@ -59,9 +60,21 @@ impl Bundle {
             }
             files.insert(name.clone(), bytes);
         }
+        let calibration = match &manifest.calibration {
+            Some(entry) => {
+                let bytes = files.get(&entry.file).map_or(&[][..], Vec::as_slice);
+                let failed = |problem| BundleError::Array {
+                    path: path.join(&entry.file),
+                    problem,
+                };
+                Some(entry.read(bytes).map_err(failed)?)
+            }
+            None => None,
+        };
         let bundle = Self {
             path: path.to_owned(),
             manifest,
+            calibration,
             files,
         };
         bundle.check_model_id()?;
@@ -76,6 +89,11 @@ impl Bundle {
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Threshold, and the scores that it comes from; `None` where nothing was calibrated.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
     }
 
     /// The model's id.
@@ -202,6 +220,7 @@ pub(super) fn weight_digits(manifest: &Manifest, files: &BTreeMap<String, Vec<u8
     let mut digits = sha256(
         [ENCODER, DECODER]
             .into_iter()
+            .chain(manifest.graph_files())
             .chain(manifest.scoring.iter().flat_map(Scoring::files))
             .chain(manifest.preprocess.mask.as_deref())
             .filter_map(|name| files.get(name))

@@ -10,11 +10,17 @@ use std::{
 
 use super::{
     Bundle, BundleError, FileEntry, Golden, Manifest, ModelCard, SCHEMA_VERSION,
-    manifest::{MANIFEST, is_model_name},
-    open::{read_manifest, sha256, weight_digits},
+    calibration::is_calibration_file,
+    check::is_model_name,
+    manifest::MANIFEST,
+    open::{read_manifest, sha256},
 };
 use crate::{
-    calibration::Calibration, preprocess::PreprocessSettings, scoring::Scoring, vae::VaeSpec,
+    calibration::Calibration,
+    model::{FeatureExtractorSettings, GraphSettings},
+    preprocess::PreprocessSettings,
+    scoring::Scoring,
+    vae::VaeSpec,
 };
 
 /// What a bundle is made of; [`BundleWriter::finish`] adds sizes, digests and the model's id.
@@ -26,6 +32,10 @@ pub struct BundleWriter {
     pub preprocess: PreprocessSettings,
     /// Shapes and likelihood.
     pub vae: VaeSpec,
+    /// A frozen network whose feature maps the graphs have.
+    pub feature_extractor: Option<FeatureExtractorSettings>,
+    /// The graphs that run after it.
+    pub graphs: Vec<GraphSettings>,
     /// How map and score are computed.
     pub scoring: Option<Scoring>,
     /// Threshold and target false-alarm rate.
@@ -35,7 +45,7 @@ pub struct BundleWriter {
     /// What the model was made of.
     pub card: ModelCard,
     /// Every file but the manifest, by name: [`ENCODER`](super::ENCODER),
-    /// [`DECODER`](super::DECODER), and those that `scoring` and `golden` name.
+    /// [`DECODER`](super::DECODER), and those that the settings name.
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -66,25 +76,31 @@ impl BundleWriter {
                 (name.clone(), entry)
             })
             .collect();
-        let mut manifest = Manifest {
+        let manifest = Manifest {
             schema_version: SCHEMA_VERSION,
-            model_id: String::new(),
+            model_id: format!("{}-", self.name),
             preprocess: self.preprocess,
             vae: self.vae,
+            feature_extractor: self.feature_extractor,
+            graphs: self.graphs,
             scoring: self.scoring,
-            calibration: self.calibration,
+            calibration: None,
             golden: self.golden,
             card: self.card,
             files: entries,
         };
-        manifest.model_id = format!("{}-{}", self.name, weight_digits(&manifest, &self.files));
-        // Also proves that the manifest can be written.
-        manifest.to_toml(Path::new(MANIFEST))?;
-        Ok(Bundle {
-            path: PathBuf::from(&manifest.model_id),
+        let mut bundle = Bundle {
+            path: PathBuf::from(MANIFEST),
             manifest,
+            calibration: None,
             files: self.files,
-        })
+        };
+        bundle.put_calibration(self.calibration)?;
+        bundle.seal()?;
+        // Also proves that the manifest can be written.
+        bundle.manifest.to_toml(Path::new(MANIFEST))?;
+        bundle.path = PathBuf::from(&bundle.manifest.model_id);
+        Ok(bundle)
     }
 }
 
@@ -174,41 +190,44 @@ impl Bundle {
         }
     }
 
-    /// Replaces the manifest of a saved bundle, as after a new calibration; its files stay.
+    /// Gives a saved bundle another calibration; its other files stay.
+    ///
+    /// The new file is written beside the old one before the manifest is replaced.
     ///
     /// # Errors
-    /// An impossible value, other `files` or another `model_id`, a bundle that was replaced by
-    /// another model since it was opened, and failures of the file system.
-    pub fn rewrite_manifest(&mut self, manifest: Manifest) -> Result<(), BundleError> {
+    /// A calibration that [`Calibration::validate`] refuses, a bundle that was changed in memory or
+    /// was replaced by another model since it was opened, and failures of the file system.
+    pub fn save_calibration(&mut self, calibration: Calibration) -> Result<(), BundleError> {
         let path = self.path.join(MANIFEST);
-        if manifest.files != self.manifest.files {
-            return Err(BundleError::Setting {
-                path,
-                key: "files".into(),
-                problem: "can't change while only the manifest is rewritten".into(),
-            });
-        }
-        let text = manifest.to_toml(&path)?;
+        let mut changed = self.clone();
+        changed.set_calibration(calibration)?;
+        let text = changed.manifest.to_toml(&path)?;
         // This manifest over the files of another model would make a bundle that does not open.
-        if read_manifest(&self.path)?.files != manifest.files {
+        if read_manifest(&self.path)?.files != self.manifest.files {
             return Err(BundleError::Setting {
                 path,
                 key: "files".into(),
-                problem: "were replaced by another program since the bundle was opened; try again"
+                problem: "are not those on disk: they were replaced by another program since the \
+                          bundle was opened; try again"
                     .into(),
             });
         }
-        let changed = Self {
-            path: self.path.clone(),
-            manifest,
-            files: std::mem::take(&mut self.files),
+        let (old, new) = (&self.manifest.calibration, &changed.manifest.calibration);
+        let replace = |file: &Path, bytes: &[u8]| {
+            crate::replace_file(file, bytes).map_err(|source| failed(file, source))
         };
-        let written = changed.check_model_id().and_then(|()| {
-            crate::replace_file(&path, text.as_bytes()).map_err(|source| failed(&path, source))
-        });
-        self.files = changed.files;
-        written?;
-        self.manifest = changed.manifest;
+        if let Some(entry) = new {
+            replace(&self.path.join(&entry.file), changed.listed(&entry.file))?;
+        }
+        replace(&path, text.as_bytes())?;
+        if let Some(old) = old
+            .as_ref()
+            .filter(|old| Some(&old.file) != new.as_ref().map(|n| &n.file))
+        {
+            // One that stays is not read, and goes with the next bundle that is written here.
+            let _ = fs::remove_file(self.path.join(&old.file));
+        }
+        *self = changed;
         Ok(())
     }
 }
@@ -238,7 +257,8 @@ fn replaceable(folder: &Path) -> Result<Option<Vec<OsString>>, BundleError> {
         let entry = entry.map_err(|source| failed(folder, source))?;
         let name = entry.file_name();
         let plain = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !plain || !name.to_str().is_some_and(|name| known.contains(name)) {
+        let is_ours = |name: &str| known.contains(name) || is_calibration_file(name);
+        if !plain || known.is_empty() || !name.to_str().is_some_and(is_ours) {
             return Err(BundleError::Foreign {
                 path: folder.to_owned(),
                 entry: name.to_string_lossy().into_owned(),

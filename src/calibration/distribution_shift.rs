@@ -1,61 +1,26 @@
-//! Whether new normal frames look like those of a calibration.
+//! Whether the scores of new normal frames are distributed like those of a calibration.
 
-use statrs::{
-    function::gamma::ln_gamma,
-    stats_tests::{
-        NaNPolicy,
-        ks_test::{KSTwoSampleAlternativeMethod, ks_twosample},
-    },
-};
+use statrs::function::gamma::ln_gamma;
 
-use super::Calibration;
-
-/// How far the scores of some frames are from those of a calibration.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DistributionShift {
-    /// The largest difference of the two empirical distribution functions, in [0, 1]: the
-    /// Kolmogorov–Smirnov statistic.
-    pub distance: f64,
-    /// The probability of a distance at least as large, were both of one distribution; by Hodges'
-    /// approximation of the one-sided test (1957, equation 5.3), twice the smaller side.
-    pub p_value: f64,
-}
+use super::{Calibration, TwoSample, two_sample};
 
 impl Calibration {
-    /// Compares scores of single frames with those of the calibration, by the two-sample test of
-    /// Kolmogorov and Smirnov. `None` where the calibration has groups (frames that depend on each
-    /// other differ more than the test allows for), for no scores, and for NaN among them. With folds,
-    /// whose models know fewer frames and find all a little more anomalous, scores of which the median is not
-    /// higher have a p-value of 1.
-    pub fn distribution_shift(&self, scores: &[f64]) -> Option<DistributionShift> {
-        if self.group_sizes.is_some() {
+    /// Compares scores of single frames with those of the calibration. `None` where the calibration
+    /// has groups (frames that depend on each other differ more than the test allows for), for no
+    /// scores, and for NaN among them. With folds, whose models know fewer frames and find all a
+    /// little more anomalous, scores of which the median is not higher have a p-value of 1.
+    pub fn distribution_shift(&self, scores: &[f64]) -> Option<TwoSample> {
+        if self.group_sizes.is_some() || scores.iter().any(|score| score.is_nan()) {
             return None;
         }
-        // The two-sided approximation of this crate does not end at a distance of 0.
-        let side = |method| {
-            ks_twosample(
-                self.scores.clone(),
-                scores.to_vec(),
-                method,
-                NaNPolicy::Error,
-            )
-            .ok()
-        };
-        let greater = side(KSTwoSampleAlternativeMethod::GreaterAsymptotic)?;
-        let less = side(KSTwoSampleAlternativeMethod::LessAsymptotic)?;
-        let median = |scores: &[f64]| {
-            let mut sorted = scores.to_vec();
-            sorted.sort_by(f64::total_cmp);
-            sorted.get(sorted.len() / 2).copied()
-        };
-        let expected = self.folds.is_some() && median(scores) <= median(&self.scores);
-        Some(DistributionShift {
-            // Summed up from shares, it may be above 1 by rounding.
-            distance: greater.0.max(less.0).min(1.0),
-            p_value: match expected {
-                true => 1.0,
-                false => (2.0 * greater.1.min(less.1)).min(1.0),
-            },
+        let mut scores = scores.to_vec();
+        scores.sort_unstable_by(f64::total_cmp);
+        let found = two_sample(&self.scores, &scores)?;
+        let median = |sorted: &[f64]| sorted.get(sorted.len() / 2).copied();
+        let is_expected = self.folds.is_some() && median(&scores) <= median(&self.scores);
+        Some(TwoSample {
+            p_value: if is_expected { 1.0 } else { found.p_value },
+            ..found
         })
     }
 

@@ -25,19 +25,18 @@ mod percentile;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod two_sample;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::value::{ValueError, check_finite, check_length};
 
-pub use distribution_shift::DistributionShift;
 pub use error::CalibrationError;
 pub use percentile::Percentile;
 pub use reference::{MAX_REFERENCE_FRAMES, ReferenceFrame, ReferenceStatistics};
+pub use two_sample::{TwoSample, two_sample};
 
-/// Most frames of a calibration: what a manifest of the largest size that is read has room for.
+/// Most frames of a calibration: more would tell nothing that matters.
 pub const MAX_CALIBRATION_FRAMES: usize = 300_000;
 
 /// Relative tolerance with which a rate meets l/(n + 1): 0.29 is 29 of 100, although 0.29·100 falls
@@ -51,8 +50,7 @@ const WEIGHT_TOLERANCE: f64 = 1e-9;
 /// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023). With
 /// [folds](Self::folds) of frames scored out of fold: then what is said here of rates and
 /// p-values is no theorem, but what was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
     /// The target probability that a normal frame is called anomalous, in (0, 1).
     pub false_alarm_rate: f64,
@@ -62,21 +60,17 @@ pub struct Calibration {
     /// maxima.
     pub map_threshold: f64,
     /// When it was calibrated, RFC 3339 in UTC; absent where that was done with the training.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
     /// Scores of the calibration frames, ascending.
     pub scores: Vec<f64>,
     /// For each of `scores` the number of calibration frames of its group, itself counted in;
     /// absent where each frame stands for itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_sizes: Option<Vec<u32>>,
     /// Where the model was fitted to the calibration frames too: in how many folds, each scored by a
     /// model of the others, at least 2. Absent where the frames were held out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<u32>,
     /// What the calibration frames looked like: what tells that camera or light have changed.
     /// Absent where only scores were calibrated on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<ReferenceStatistics>,
 }
 

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::frame::{Frame, FrameStatistics};
 
 use super::{CalibrationError, check_finite};
@@ -35,8 +33,7 @@ impl ReferenceFrame {
 }
 
 /// What held-out normal frames looked like: value i of each list is of one frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReferenceStatistics {
     /// Mean luma, 0–1.
     pub brightness: Vec<f64>,
@@ -47,10 +44,8 @@ pub struct ReferenceStatistics {
     /// KL(q(z|x) ‖ N(0, I)) in nats, 0 or more.
     pub divergence: Vec<f64>,
     /// Width of the frames in pixels, where all calibration frames had one size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
     /// Height of the frames in pixels, where all calibration frames had one size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
 }
 

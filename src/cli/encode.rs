@@ -4,7 +4,12 @@ use std::{io::Cursor, path::PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use edge_vae::{InferenceSession, preprocess::PixelRect, vae::Posterior};
+use edge_vae::{
+    InferenceSession,
+    model::{LOG_VARIANCE, MEAN},
+    preprocess::PixelRect,
+    vae::Posterior,
+};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewD};
 use ndarray_npy::NpzWriter;
 use serde::Serialize;
@@ -124,9 +129,9 @@ pub(crate) fn run(options: &EncodeOptions, reporter: Reporter) -> anyhow::Result
         means.clear();
         log_variances.clear();
         let encoded = with_frame(path, |frame| {
-            session.run_tiles(&frame, |_, observed| {
-                means.extend(observed.mean);
-                log_variances.extend(observed.log_variance);
+            session.run_tiles(&frame, |_, outputs| {
+                means.extend(outputs.values(MEAN));
+                log_variances.extend(outputs.values(LOG_VARIANCE));
                 Ok(())
             })
         });

@@ -2,13 +2,17 @@
 
 use edge_vae::{
     bundle::Manifest,
+    calibration::Calibration,
     preprocess::Colour,
-    scoring::{Aggregation, ImageScore, MapScore, ScoreSource},
+    scoring::{Aggregation, ImageScore, MapScore},
     vae::{Latent, Likelihood},
 };
 
 /// Names and values: shapes, scoring, calibration, training.
-pub(crate) fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
+pub(crate) fn rows(
+    manifest: &Manifest,
+    calibration: Option<&Calibration>,
+) -> Vec<(&'static str, String)> {
     let card = &manifest.card;
     let mut rows = vec![
         ("input", input(manifest)),
@@ -19,13 +23,15 @@ pub(crate) fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
         Some(scoring) => {
             rows.push(("score", score(&scoring.image)));
             rows.push(("map", map(&scoring.map)));
+            let sources = scoring.sources.iter();
+            rows.extend(sources.map(|s| ("source", format!("{}: {}", s.name, s.reads))));
         }
         None => rows.push((
             "scoring",
             "none: the model encodes, reconstructs and samples, and scores nothing".to_owned(),
         )),
     }
-    match &manifest.calibration {
+    match calibration {
         None => rows.push(("calibration", "none, so there is no threshold".to_owned())),
         Some(calibration) => {
             rows.push(("calibration", calibration.statement()));
@@ -132,14 +138,13 @@ fn map(map: &MapScore) -> String {
     sources(&map.sources, map.standardised)
 }
 
-fn sources(sources: &[ScoreSource], standardised: bool) -> String {
-    let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+fn sources(sources: &[String], standardised: bool) -> String {
     let unit = if standardised {
         ", in standard deviations of normal frames at each location"
     } else {
         ""
     };
-    format!("{}{unit}", names.join(" + "))
+    format!("{}{unit}", sources.join(" + "))
 }
 
 fn likelihood(likelihood: Likelihood) -> String {

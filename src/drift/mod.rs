@@ -12,14 +12,16 @@
 mod likely_cause;
 #[cfg(test)]
 mod tests;
-mod two_sample;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{calibration::Calibration, frame::FrameStatistics, value::ValueError};
+use crate::{
+    calibration::{Calibration, two_sample},
+    frame::FrameStatistics,
+    value::ValueError,
+};
 
 pub use likely_cause::LikelyCause;
-pub use two_sample::{TwoSample, two_sample};
 
 /// Windows in a row that have to agree before the monitor changes its mind.
 const AGREEING_WINDOWS: u32 = 2;

@@ -1,21 +1,28 @@
 //! The graphs of a bundle as one model: VAE, feature extractor, and graphs that find their inputs by
 //! tensor name.
 
+mod chain;
 mod error;
 mod feature_extractor;
 mod outputs;
+mod plan;
+mod settings;
 
-use std::{
-    ops::AddAssign,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 pub use error::ModelError;
 pub use feature_extractor::{FeatureExtractor, FeatureExtractorError, FeatureExtractorSettings};
-pub use outputs::{GraphShapes, ModelOutputs};
+pub use outputs::{
+    INPUT, LOG_VARIANCE, LOGITS, MEAN, ModelOutputs, RECONSTRUCTION, RECONSTRUCTION_LOG_VARIANCE,
+    Tensor, TensorShapes,
+};
+pub(crate) use plan::{ExecutionPlan, StageTimes};
+pub use settings::{GraphSettings, ToleranceClass};
+
+use chain::Chain;
 
 use crate::{
-    backend::{Chain, Graph, TensorInfo},
+    backend::{Graph, TensorInfo},
     vae::{Decoded, Likelihood, Vae},
 };
 
@@ -23,14 +30,45 @@ use crate::{
 ///
 /// Training, calibration and runtime go through it, each with its own engine.
 pub struct Model {
-    vae: Vae,
-    extractor: Option<FeatureExtractor>,
+    stem: Stem,
     /// What the extractor's maps are called in the chain.
     extractor_names: Vec<String>,
     chain: Chain,
+}
+
+/// What makes the tensors that the chain is given.
+struct Stem {
+    vae: Vae,
+    extractor: Option<FeatureExtractor>,
     mean: Vec<f32>,
     log_variance: Vec<f32>,
     decoded: Decoded,
+}
+
+impl Stem {
+    /// The tensors that the chain is given for `input`, in its order.
+    fn given<'a>(&'a self, input: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+        let decoded = &self.decoded;
+        let of_likelihood = match self.vae.spec().likelihood {
+            Likelihood::Bernoulli => Some(&decoded.logits),
+            Likelihood::Gaussian { .. } => None,
+            Likelihood::GaussianLearned => Some(&decoded.log_variance),
+        };
+        let extracted = self
+            .extractor
+            .iter()
+            .flat_map(|extractor| (0..extractor.maps().len()).map(|map| extractor.values(map)));
+        [
+            input,
+            &self.mean,
+            &self.log_variance,
+            &decoded.reconstruction,
+        ]
+        .into_iter()
+        .chain(of_likelihood.map(Vec::as_slice))
+        .chain(self.vae.features().iter().map(|map| &map.values[..]))
+        .chain(extracted)
+    }
 }
 
 /// Before the names of an extractor's maps in the chain, which could otherwise be those of others.
@@ -46,43 +84,6 @@ fn map_shape(shape: &[usize]) -> Option<[usize; 3]> {
     }
 }
 
-/// How long the stages of [`Model::run`] took.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StageTimes {
-    pub(crate) encode: Duration,
-    pub(crate) decode: Duration,
-    pub(crate) detect: Duration,
-}
-
-impl AddAssign for StageTimes {
-    fn add_assign(&mut self, other: Self) {
-        self.encode += other.encode;
-        self.decode += other.decode;
-        self.detect += other.detect;
-    }
-}
-
-/// Which of a model's graphs are run for a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ExecutionPlan {
-    /// Encoder and decoder.
-    pub(crate) vae: bool,
-    extractor: bool,
-    /// By place in the chain.
-    graphs: Vec<bool>,
-}
-
-impl ExecutionPlan {
-    /// What it leaves out.
-    pub(crate) fn rest(&self) -> Self {
-        Self {
-            vae: !self.vae,
-            extractor: !self.extractor,
-            graphs: self.graphs.iter().map(|graph| !graph).collect(),
-        }
-    }
-}
-
 impl Model {
     /// A model of batch 1 without further graphs; the maps of an `extractor` take the place of the
     /// network's own features.
@@ -94,13 +95,15 @@ impl Model {
         };
         let (pixels, latent) = (spec.input_shape(), spec.latent.shape());
         let mut given = vec![
-            info("input", &pixels),
-            info("mean", &latent),
-            info("log_variance", &latent),
-            info("reconstruction", &pixels),
+            info(INPUT, &pixels),
+            info(MEAN, &latent),
+            info(LOG_VARIANCE, &latent),
+            info(RECONSTRUCTION, &pixels),
         ];
-        if matches!(spec.likelihood, Likelihood::GaussianLearned) {
-            given.push(info("reconstruction_log_variance", &pixels));
+        match spec.likelihood {
+            Likelihood::Bernoulli => given.push(info(LOGITS, &pixels)),
+            Likelihood::Gaussian { .. } => {}
+            Likelihood::GaussianLearned => given.push(info(RECONSTRUCTION_LOG_VARIANCE, &pixels)),
         }
         given.extend(vae.features().iter().map(|map| TensorInfo {
             name: map.name.clone(),
@@ -120,13 +123,15 @@ impl Model {
                 }),
         );
         Self {
-            mean: vec![0.0; spec.latent.dimensions()],
-            log_variance: vec![0.0; spec.latent.dimensions()],
-            decoded: Decoded::default(),
             chain: Chain::new(given),
-            extractor,
             extractor_names,
-            vae,
+            stem: Stem {
+                mean: vec![0.0; spec.latent.dimensions()],
+                log_variance: vec![0.0; spec.latent.dimensions()],
+                decoded: Decoded::default(),
+                extractor,
+                vae,
+            },
         }
     }
 
@@ -153,7 +158,7 @@ impl Model {
     /// Those of [`run`](Self::run).
     pub fn run_features(&mut self, input: &[f32]) -> Result<(), ModelError> {
         let mut plan = self.full_plan();
-        if self.extractor.is_some() {
+        if self.stem.extractor.is_some() {
             plan.vae = false;
             plan.graphs.fill(false);
         }
@@ -188,14 +193,14 @@ impl Model {
         }
     }
 
-    /// The graphs that `tensors` come from, with encoder and decoder where `vae` says so.
-    pub(crate) fn plan_for(&self, tensors: &[&str], vae: bool) -> ExecutionPlan {
+    /// The graphs that `tensors` come from.
+    pub(crate) fn plan_for(&self, tensors: &[&str]) -> ExecutionPlan {
         let (graphs, given) = self.chain.needed(tensors);
         // The extractor's maps are the last of what is given; of the others, only the input itself
         // is there without the encoder.
         let own = given.len() - self.extractor_names.len();
         ExecutionPlan {
-            vae: vae || given[1..own].contains(&true),
+            vae: given[1..own].contains(&true),
             extractor: given[own..].contains(&true),
             graphs,
         }
@@ -213,31 +218,20 @@ impl Model {
         plan: &ExecutionPlan,
     ) -> Result<StageTimes, ModelError> {
         let began = Instant::now();
+        let stem = &mut self.stem;
         if plan.vae {
-            self.vae
-                .encode_into(input, &mut self.mean, &mut self.log_variance)?;
+            stem.vae
+                .encode_into(input, &mut stem.mean, &mut stem.log_variance)?;
         }
         let encoded = Instant::now();
         if plan.vae {
-            self.vae.decode_into(&self.mean, &mut self.decoded)?;
+            stem.vae.decode_into(&stem.mean, &mut stem.decoded)?;
         }
         let decoded = Instant::now();
-        let mut given: Vec<&[f32]> = vec![
-            input,
-            &self.mean,
-            &self.log_variance,
-            &self.decoded.reconstruction,
-        ];
-        if matches!(self.vae.spec().likelihood, Likelihood::GaussianLearned) {
-            given.push(&self.decoded.log_variance);
+        if let (true, Some(extractor)) = (plan.extractor, &mut stem.extractor) {
+            extractor.run(input)?;
         }
-        given.extend(self.vae.features().iter().map(|map| &map.values[..]));
-        if let Some(extractor) = &mut self.extractor {
-            if plan.extractor {
-                extractor.run(input)?;
-            }
-            given.extend((0..extractor.maps().len()).map(|map| extractor.values(map)));
-        }
+        let given: Vec<&[f32]> = self.stem.given(input).collect();
         self.chain.run_those(&given, |graph| plan.graphs[graph])?;
         let ran = |took: Duration| if plan.vae { took } else { Duration::ZERO };
         Ok(StageTimes {
@@ -249,29 +243,46 @@ impl Model {
 
     /// Everything that was computed for the last frame, which was `input`.
     pub fn outputs<'a>(&'a self, input: &'a [f32]) -> ModelOutputs<'a> {
-        let made = |name| self.chain.made(name).map_or(&[][..], |(_, values)| values);
-        ModelOutputs {
-            input,
-            mean: &self.mean,
-            log_variance: &self.log_variance,
-            reconstruction: &self.decoded.reconstruction,
-            logits: &self.decoded.logits,
-            reconstruction_log_variance: &self.decoded.log_variance,
-            head: made("head_logits"),
-            distance: made("distance"),
-            reconstruction_distance: made("reconstruction_distance"),
-            detail_distance: made("detail_distance"),
+        ModelOutputs::of_model(self, input)
+    }
+
+    fn tensor<'a>(&'a self, name: &str, input: &'a [f32]) -> Option<Tensor<'a>> {
+        let (info, values) = match self.chain.made(name) {
+            Some(made) => made,
+            None => {
+                let (place, info) = self.chain.given(name)?;
+                (info, self.stem.given(input).nth(place)?)
+            }
+        };
+        Some(Tensor {
+            shape: info.shape.get(1..)?,
+            values,
+        })
+    }
+
+    /// Names and shapes of all tensors.
+    pub fn tensor_shapes(&self) -> TensorShapes {
+        let mut shapes = TensorShapes::default();
+        for info in self.chain.tensors() {
+            shapes.insert(&info.name, info.shape.get(1..).unwrap_or_default());
         }
+        shapes
+    }
+
+    /// Which of the further graphs makes a tensor, counted from 0.
+    pub(crate) fn graph_of(&self, tensor: &str) -> Option<usize> {
+        self.chain.graph_of(tensor)
     }
 
     /// The feature maps of the last frame, `1×C×h×w` each: those of the extractor where there is one, but
     /// for [its finest](Self::detail_maps); else what the encoder calls `features_…` and what the further
     /// graphs call `head_…`.
     pub fn feature_maps(&self) -> Vec<(&str, [usize; 3], &[f32])> {
-        if self.extractor.is_some() {
+        if self.stem.extractor.is_some() {
             return self.extractor_maps(false);
         }
         let of_encoder = self
+            .stem
             .vae
             .features()
             .iter()
@@ -281,7 +292,7 @@ impl Model {
 
     /// Whether an extractor makes its feature maps.
     pub fn has_feature_extractor(&self) -> bool {
-        self.extractor.is_some()
+        self.stem.extractor.is_some()
     }
 
     /// The maps of the last frame that an extractor calls `detail…`, `1×C×h×w` each.
@@ -290,7 +301,7 @@ impl Model {
     }
 
     fn extractor_maps(&self, details: bool) -> Vec<(&str, [usize; 3], &[f32])> {
-        let Some(extractor) = &self.extractor else {
+        let Some(extractor) = &self.stem.extractor else {
             return Vec::new();
         };
         let maps = extractor
@@ -319,45 +330,28 @@ impl Model {
         })
     }
 
-    /// Rows and columns of the maps that the further graphs make.
-    pub fn graph_shapes(&self) -> GraphShapes {
-        let shape = |name| {
-            let (info, _) = self.chain.made(name)?;
-            match info.shape[..] {
-                [1, 1, height, width] => Some([height, width]),
-                _ => None,
-            }
-        };
-        GraphShapes {
-            head: shape("head_logits"),
-            distance: shape("distance"),
-            reconstruction_distance: shape("reconstruction_distance"),
-            detail_distance: shape("detail_distance"),
-        }
-    }
-
     /// Posterior mean of the last frame, `L` or `L×h×w`.
     pub fn posterior_mean(&self) -> &[f32] {
-        &self.mean
+        &self.stem.mean
     }
 
     /// Posterior log-variance of the last frame, `L` or `L×h×w`.
     pub fn posterior_log_variance(&self) -> &[f32] {
-        &self.log_variance
+        &self.stem.log_variance
     }
 
     /// What the decoder made of the last frame's posterior mean.
     pub fn decoded(&self) -> &Decoded {
-        &self.decoded
+        &self.stem.decoded
     }
 
     /// The model, to encode and decode by hand.
     pub fn vae(&mut self) -> &mut Vae {
-        &mut self.vae
+        &mut self.stem.vae
     }
 
     /// The model alone.
     pub fn into_vae(self) -> Vae {
-        self.vae
+        self.stem.vae
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{GoldenCheck, InferenceSession, Latency, Verdict, golden::Checked};
+use super::{GoldenCheck, InferenceSession, Latency, Verdict, golden_check::Checked};
 use crate::{
     Error,
     backend::{BackendKind, Device, Engine, EngineOptions},
@@ -136,7 +136,7 @@ impl Detector {
         if bundle.manifest().scoring.is_none() {
             return Err(no_scoring().into());
         }
-        let calibration = bundle.manifest().calibration.clone().ok_or_else(|| {
+        let calibration = bundle.calibration().cloned().ok_or_else(|| {
             lacks("has no [calibration], so there is no threshold: `edge-vae-train fit` calibrates what it trains")
         })?;
         let Checked {
@@ -148,7 +148,7 @@ impl Detector {
         let tiles = session.canvas_layout().tiles();
         let (canvas, several) = (tiles.canvas_size(), tiles.count() > 1);
         let all = session.full_plan();
-        let scoring = session.plan_for(&scorer.scored_sources());
+        let scoring = session.plan_for(&scorer.scored_tensors());
         let score_only = (!scoring.vae).then(|| ScoreOnly {
             // Buffers hold what was made of the last tile.
             explaining: if several { all.clone() } else { scoring.rest() },

@@ -9,7 +9,7 @@ use crate::{
     backend::Engine,
     bundle::{Bundle, BundleError, DECODER, ENCODER, MANIFEST, read_npy},
     frame::{DecodeOptions, Frame},
-    model::{FeatureExtractor, GraphShapes, Model, ModelError},
+    model::{FeatureExtractor, GraphSettings, Model, ModelError, TensorShapes},
     preprocess::{PreprocessError, Preprocessor},
     scoring::{ScoreMap, Scorer, Standardisation, statistics_size},
     vae::Vae,
@@ -41,69 +41,59 @@ pub fn load_vae(bundle: &Bundle, engine: &Engine, batch: usize) -> Result<Vae, E
     )?)
 }
 
-/// The model with the graphs that its scoring runs after the decoder, one frame at a time.
+/// The model with all of its graphs, one frame at a time.
 ///
 /// # Errors
 /// A graph that the engine can't load, or whose names or shapes are not those of the manifest
 /// or of the graphs before it.
 pub fn load_model(bundle: &Bundle, engine: &Engine) -> Result<Model, Error> {
-    let scoring = bundle.manifest().scoring.as_ref();
+    let manifest = bundle.manifest();
     let shown = |name: &str| bundle.path().join(name).display().to_string();
-    let backbone = match scoring.and_then(|scoring| scoring.backbone.as_ref()) {
-        Some(settings) => Some(
-            FeatureExtractor::load(
-                engine,
-                bundle.listed(&settings.file),
-                &shown(&settings.file),
-                settings,
-                (
-                    1,
-                    bundle.manifest().vae.input_shape(),
-                    &bundle.manifest().preprocess.normalise,
-                ),
-            )
-            .map_err(ModelError::from)?,
-        ),
+    let extractor = match &manifest.feature_extractor {
+        Some(settings) => {
+            let name = shown(&settings.file);
+            let onnx = bundle.listed(&settings.file);
+            let tensor = (
+                1,
+                manifest.vae.input_shape(),
+                &manifest.preprocess.normalise,
+            );
+            let extractor = FeatureExtractor::load(engine, onnx, &name, settings, tensor);
+            Some(extractor.map_err(ModelError::from)?)
+        }
         None => None,
     };
-    let mut model = Model::new(load_vae(bundle, engine, 1)?, backbone);
-    for name in scoring.iter().flat_map(|scoring| &scoring.graphs) {
-        let shown = shown(name);
-        model.push(&shown, engine.load(bundle.listed(name), &shown, 1)?)?;
+    let mut model = Model::new(load_vae(bundle, engine, 1)?, extractor);
+    for GraphSettings { file, .. } in &manifest.graphs {
+        let shown = shown(file);
+        model.push(&shown, engine.load(bundle.listed(file), &shown, 1)?)?;
     }
     Ok(model)
 }
 
-/// The scorer with the bundle's statistics, for maps that the graphs make in these shapes;
-/// `None` for a model that only reconstructs.
+/// The scorer with the bundle's statistics, for the tensors of its model; `None` for a model that
+/// only reconstructs.
 ///
 /// # Errors
-/// A source whose graph is missing; statistics of another shape than the source's, or
-/// impossible ones.
-pub fn load_scorer(bundle: &Bundle, graphs: GraphShapes) -> Result<Option<Scorer>, BundleError> {
+/// A source whose tensor is missing; statistics of another shape than the source's, or impossible
+/// ones.
+pub fn load_scorer(bundle: &Bundle, tensors: &TensorShapes) -> Result<Option<Scorer>, Error> {
     let Some(scoring) = &bundle.manifest().scoring else {
         return Ok(None);
     };
     let spec = &bundle.manifest().vae;
-    let preprocessor = load_preprocessor(bundle).map_err(|error| BundleError::Setting {
-        path: bundle.path().join(MANIFEST),
-        key: "preprocess".into(),
-        problem: error.to_string(),
-    })?;
+    let preprocessor = load_preprocessor(bundle)?;
     let layout = preprocessor.canvas_layout();
-    let unusable = |path: &str, problem| BundleError::Array {
-        path: bundle.path().join(path),
-        problem,
-    };
     let mut statistics = BTreeMap::new();
-    for settings in &scoring.sources {
-        let Some(name) = &settings.statistics else {
+    for source in &scoring.sources {
+        let Some(name) = &source.statistics else {
             continue;
         };
-        let failed = |problem| unusable(name, problem);
-        let score_map = ScoreMap::new(settings.source, spec, graphs)
-            .map_err(|error| failed(error.to_string()))?;
-        let size = layout.map_size(score_map.shape());
+        let failed = |problem| BundleError::Array {
+            path: bundle.path().join(name),
+            problem,
+        };
+        let size = layout.map_size(ScoreMap::new(&source.reads, spec, tensors)?.shape());
         let [rows, columns] = statistics_size(size);
         let shape = [2, rows, columns];
         let values = read_npy(bundle.listed(name), &shape).map_err(failed)?;
@@ -111,10 +101,15 @@ pub fn load_scorer(bundle: &Bundle, graphs: GraphShapes) -> Result<Option<Scorer
             Array3::from_shape_vec(shape, values).map_err(|error| failed(error.to_string()))?;
         Standardisation::from_array(array.view(), size)
             .map_err(|error| failed(error.to_string()))?;
-        statistics.insert(settings.source, array);
+        statistics.insert(source.name.clone(), array);
     }
-    let scorer = Scorer::new(scoring, spec, layout, graphs, &statistics)
-        .map_err(|error| unusable(MANIFEST, error.to_string()))?;
+    let scorer = Scorer::new(scoring, spec, layout, tensors, &statistics).map_err(|error| {
+        BundleError::Setting {
+            path: bundle.path().join(MANIFEST),
+            key: "scoring".into(),
+            problem: error.to_string(),
+        }
+    })?;
     Ok(Some(scorer))
 }
 

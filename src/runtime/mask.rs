@@ -46,7 +46,7 @@ pub fn replace_mask(
         }
     }
     let mut changed = bundle.clone();
-    changed.manifest_mut().calibration = None;
+    changed.put_calibration(None)?;
     let file = match &bundle.manifest().preprocess.mask {
         Some(file) => file.clone(),
         None => (0..)
@@ -60,17 +60,24 @@ pub fn replace_mask(
     changed.manifest_mut().preprocess.mask = Some(file.clone());
     changed.put(&file, png.to_vec());
 
-    let mut session = InferenceSession::open(&changed, engine)?;
-    let graphs = session.graph_shapes();
-    let mut scorer = load_scorer(&changed, graphs)?;
-    let frame = golden_frame(&changed)?;
-    let golden = GoldenValues::compute(&frame, &mut session, scorer.as_mut())?;
-    let canvas = session.canvas_layout().tiles().canvas_size();
-    let values = golden.to_npz(&changed.manifest().vae, graphs, canvas)?;
-    changed.manifest_mut().golden.score = golden.score;
-    let file = changed.manifest().golden.expected.clone();
-    changed.put(&file, values);
-    changed.seal()?;
+    renew_golden(&mut changed, engine)?;
     *bundle = changed;
+    Ok(())
+}
+
+/// Computes the golden values of a bundle anew, in memory only, and gives the model the id of its
+/// present files: after a change of what it computes, as by another mask or a further score source.
+///
+/// # Errors
+/// A bundle whose golden frame, graphs or statistics can't be used, and failures of the engine.
+pub fn renew_golden(bundle: &mut Bundle, engine: &Engine) -> Result<(), Error> {
+    let mut session = InferenceSession::open(bundle, engine)?;
+    let mut scorer = load_scorer(bundle, &session.tensor_shapes())?;
+    let frame = golden_frame(bundle)?;
+    let golden = GoldenValues::compute(&frame, &mut session, scorer.as_mut())?;
+    bundle.manifest_mut().golden.score = golden.score;
+    let file = bundle.manifest().golden.expected.clone();
+    bundle.put(&file, golden.to_npz()?);
+    bundle.seal()?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod detector;
 mod golden;
+mod golden_check;
 mod latency;
 mod load;
 mod mask;
@@ -13,9 +14,10 @@ mod session;
 mod verdict;
 
 pub use detector::{Detection, Detector, DetectorOptions, Explain};
-pub use golden::{Difference, GoldenCheck, GoldenValues};
+pub use golden::{GoldenTensor, GoldenValues};
+pub use golden_check::{Difference, GoldenCheck};
 pub use latency::Latency;
 pub use load::{golden_frame, load_model, load_preprocessor, load_scorer, load_vae};
-pub use mask::replace_mask;
+pub use mask::{renew_golden, replace_mask};
 pub use session::InferenceSession;
 pub use verdict::{Label, Verdict};

@@ -9,9 +9,8 @@ use crate::{
     backend::Engine,
     bundle::Bundle,
     frame::Frame,
-    model::{ExecutionPlan, GraphShapes, Model, ModelOutputs, StageTimes},
+    model::{ExecutionPlan, Model, ModelOutputs, StageTimes, TensorShapes},
     preprocess::{CanvasLayout, Geometry, Preprocessor, TileBlend},
-    scoring::ScoreSource,
     vae::{Decoded, Vae},
 };
 
@@ -110,13 +109,14 @@ impl InferenceSession {
         self.model.full_plan()
     }
 
-    /// The graphs that the maps of `sources` come from.
-    pub(crate) fn plan_for(&self, sources: &[ScoreSource]) -> ExecutionPlan {
-        let tensors: Vec<&str> = sources
-            .iter()
-            .filter_map(|source| source.tensor())
-            .collect();
-        self.model.plan_for(&tensors, tensors.len() < sources.len())
+    /// The graphs that `tensors` come from.
+    pub(crate) fn plan_for(&self, tensors: &[&str]) -> ExecutionPlan {
+        self.model.plan_for(tensors)
+    }
+
+    /// Which of the manifest's graphs makes a tensor, counted from 0.
+    pub(super) fn graph_of(&self, tensor: &str) -> Option<usize> {
+        self.model.graph_of(tensor)
     }
 
     /// Prepares the canvas of a frame, and writes the decoder's mean for all of it into `out`,
@@ -161,9 +161,9 @@ impl InferenceSession {
         self.model.outputs(&self.input)
     }
 
-    /// Rows and columns of the maps that the further graphs make.
-    pub fn graph_shapes(&self) -> GraphShapes {
-        self.model.graph_shapes()
+    /// Names and shapes of all tensors.
+    pub fn tensor_shapes(&self) -> TensorShapes {
+        self.model.tensor_shapes()
     }
 
     /// The canvas of the last frame, C×H'×W', of which [`input`](Self::input) is a tile.

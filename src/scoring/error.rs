@@ -12,16 +12,25 @@ pub enum ScoringError {
     /// A map that could not be smoothed.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// A score source that the model does not have.
+    /// A tensor that a score source reads, and no graph makes.
     #[error(
-        "score `{source_name}` needs the tensor `{tensor}`, which no graph of the bundle makes: \
-         choose another score, or train with it"
+        "a score reads the tensor `{tensor}`, which no graph of the bundle makes: choose another \
+         score, or train with it"
     )]
     MissingTensor {
-        /// The source.
-        source_name: &'static str,
-        /// The tensor it reads.
-        tensor: &'static str,
+        /// Its name.
+        tensor: String,
+    },
+    /// A tensor that a score source reads, and is no score map.
+    #[error(
+        "a score reads the tensor `{tensor}` of {sides}, a score map is 1×h×w",
+        sides = shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
+    )]
+    NoMap {
+        /// Its name.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
     },
     /// A scoring that contradicts itself.
     #[error("{0}")]

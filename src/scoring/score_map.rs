@@ -1,7 +1,10 @@
 //! A score map from each score source, neither smoothed nor standardised.
 
 use crate::{
-    model::{GraphShapes, ModelOutputs},
+    model::{
+        INPUT, LOG_VARIANCE, LOGITS, MEAN, ModelOutputs, RECONSTRUCTION,
+        RECONSTRUCTION_LOG_VARIANCE, TensorShapes,
+    },
     vae::{
         Latent, Likelihood, VaeSpec, bernoulli_log_likelihood_map,
         gaussian_log_likelihood_fixed_map, gaussian_log_likelihood_map,
@@ -26,54 +29,51 @@ pub struct ScoreMap {
 }
 
 impl ScoreMap {
-    /// For the frames of `spec`.
+    /// For the frames of `spec`, and the tensors that a model's graphs make.
     ///
     /// # Errors
-    /// A source whose graph is not there, and what [`ResidualMap::new`] refuses.
+    /// A tensor that is not there or has several channels, and what [`ResidualMap::new`] refuses.
     pub fn new(
-        source: ScoreSource,
+        source: &ScoreSource,
         spec: &VaeSpec,
-        graphs: GraphShapes,
+        tensors: &TensorShapes,
     ) -> Result<Self, ScoringError> {
-        let residual = ResidualMap::new(spec)?;
-        let made = |shape: Option<[usize; 2]>, tensor| {
-            shape.ok_or(ScoringError::MissingTensor {
-                source_name: source.name(),
-                tensor,
-            })
-        };
         let shape = match source {
             ScoreSource::Residual | ScoreSource::Likelihood => [spec.height, spec.width],
-            ScoreSource::Latent => latent_positions(spec),
-            ScoreSource::Head => made(graphs.head, "head_logits")?,
-            ScoreSource::Features => made(graphs.distance, "distance")?,
-            ScoreSource::Details => made(graphs.detail_distance, "detail_distance")?,
-            ScoreSource::Reconstruction => {
-                made(graphs.reconstruction_distance, "reconstruction_distance")?
-            }
+            ScoreSource::Divergence => latent_positions(spec),
+            ScoreSource::Tensor(name) => match tensors.get(name) {
+                Some(&[1, height, width]) => [height, width],
+                Some(shape) => {
+                    return Err(ScoringError::NoMap {
+                        tensor: name.to_string(),
+                        shape: shape.to_vec(),
+                    });
+                }
+                None => {
+                    return Err(ScoringError::MissingTensor {
+                        tensor: name.to_string(),
+                    });
+                }
+            },
         };
         let (elements, latents) = match source {
             ScoreSource::Likelihood => (spec.dimensions(), spec.latent.dimensions()),
-            ScoreSource::Latent => (0, spec.latent.dimensions()),
-            ScoreSource::Residual
-            | ScoreSource::Reconstruction
-            | ScoreSource::Head
-            | ScoreSource::Features
-            | ScoreSource::Details => (0, 0),
+            ScoreSource::Divergence => (0, spec.latent.dimensions()),
+            ScoreSource::Residual | ScoreSource::Tensor(_) => (0, 0),
         };
         Ok(Self {
-            source,
+            source: source.clone(),
             spec: spec.clone(),
             shape,
-            residual,
+            residual: ResidualMap::new(spec)?,
             elements: vec![0.0; elements],
             latents: vec![0.0; latents],
         })
     }
 
     /// The source.
-    pub fn source(&self) -> ScoreSource {
-        self.source
+    pub fn source(&self) -> &ScoreSource {
+        &self.source
     }
 
     /// Rows and columns of the map.
@@ -88,11 +88,11 @@ impl ScoreMap {
     /// the map, which no score is then made of.
     pub fn compute(&mut self, outputs: &ModelOutputs, map: &mut [f32]) -> Result<(), ScoringError> {
         check_length("anomaly map", map.len(), self.shape[0] * self.shape[1])?;
-        match self.source {
+        match &self.source {
             ScoreSource::Residual => Ok(self.residual.compute(
-                outputs.input,
-                outputs.reconstruction,
-                outputs.reconstruction_log_variance,
+                outputs.values(INPUT),
+                outputs.values(RECONSTRUCTION),
+                outputs.values(RECONSTRUCTION_LOG_VARIANCE),
                 map,
             )?),
             ScoreSource::Likelihood => {
@@ -100,22 +100,16 @@ impl ScoreMap {
                 self.add_likelihood(outputs, map)?;
                 self.add_divergence(outputs, map)
             }
-            ScoreSource::Latent => {
+            ScoreSource::Divergence => {
                 map.fill(0.0);
                 self.add_divergence(outputs, map)
             }
-            ScoreSource::Head => copy("logits of the head", outputs.head, map),
-            ScoreSource::Features => copy("distances of the features", outputs.distance, map),
-            ScoreSource::Details => copy(
-                "distances of the finest features",
-                outputs.detail_distance,
-                map,
-            ),
-            ScoreSource::Reconstruction => copy(
-                "distances of the residual",
-                outputs.reconstruction_distance,
-                map,
-            ),
+            ScoreSource::Tensor(name) => {
+                let values = outputs.values(name);
+                check_length("tensor that is a score map", values.len(), map.len())?;
+                map.copy_from_slice(values);
+                Ok(())
+            }
         }
     }
 
@@ -124,20 +118,20 @@ impl ScoreMap {
         outputs: &ModelOutputs,
         map: &mut [f32],
     ) -> Result<(), ScoringError> {
-        let x = outputs.input;
+        let x = outputs.values(INPUT);
         check_length("input", x.len(), self.elements.len())?;
         let out = &mut self.elements;
         match self.spec.likelihood {
             Likelihood::Gaussian { sigma } => {
-                gaussian_log_likelihood_fixed_map(x, outputs.reconstruction, sigma, out)
+                gaussian_log_likelihood_fixed_map(x, outputs.values(RECONSTRUCTION), sigma, out)
             }
             Likelihood::GaussianLearned => gaussian_log_likelihood_map(
                 x,
-                outputs.reconstruction,
-                outputs.reconstruction_log_variance,
+                outputs.values(RECONSTRUCTION),
+                outputs.values(RECONSTRUCTION_LOG_VARIANCE),
                 out,
             ),
-            Likelihood::Bernoulli => bernoulli_log_likelihood_map(x, outputs.logits, out),
+            Likelihood::Bernoulli => bernoulli_log_likelihood_map(x, outputs.values(LOGITS), out),
         }?;
         for plane in self.elements.chunks_exact(map.len()) {
             for (value, log_likelihood) in map.iter_mut().zip(plane) {
@@ -154,8 +148,9 @@ impl ScoreMap {
         outputs: &ModelOutputs,
         map: &mut [f32],
     ) -> Result<(), ScoringError> {
-        check_length("posterior mean", outputs.mean.len(), self.latents.len())?;
-        kl_standard_normal_per_dimension(outputs.mean, outputs.log_variance, &mut self.latents)?;
+        let (mean, log_variance) = (outputs.values(MEAN), outputs.values(LOG_VARIANCE));
+        check_length("posterior mean", mean.len(), self.latents.len())?;
+        kl_standard_normal_per_dimension(mean, log_variance, &mut self.latents)?;
         let [rows, columns] = latent_positions(&self.spec);
         let [height, width] = self.shape;
         let positions = rows * columns;
@@ -188,15 +183,10 @@ fn latent_positions(spec: &VaeSpec) -> [usize; 2] {
     }
 }
 
-fn copy(what: &'static str, values: &[f32], map: &mut [f32]) -> Result<(), ScoringError> {
-    check_length(what, values.len(), map.len())?;
-    map.copy_from_slice(values);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Tensor;
     use crate::vae::{bernoulli_log_likelihood, gaussian_log_likelihood, kl_standard_normal};
 
     fn spec(likelihood: Likelihood) -> VaeSpec {
@@ -219,19 +209,27 @@ mod tests {
             .collect()
     }
 
+    fn tensor<'a>(name: &'a str, shape: &'a [usize], values: &'a [f32]) -> (&'a str, Tensor<'a>) {
+        (name, Tensor { shape, values })
+    }
+
+    fn score_map(source: &ScoreSource, spec: &VaeSpec) -> ScoreMap {
+        ScoreMap::new(source, spec, &TensorShapes::default()).unwrap()
+    }
+
     #[test]
     fn the_likelihood_map_sums_to_the_negative_elbo() {
         let (x, location, spread) = (values(48, 1.0), values(48, 1.3), values(48, -0.7));
         let (mean, log_variance) = (values(12, 2.0), values(12, -1.0));
-        let outputs = ModelOutputs {
-            input: &x,
-            mean: &mean,
-            log_variance: &log_variance,
-            reconstruction: &location,
-            logits: &location,
-            reconstruction_log_variance: &spread,
-            ..ModelOutputs::default()
-        };
+        let tensors = [
+            tensor(INPUT, &[2, 4, 6], &x),
+            tensor(MEAN, &[3, 2, 2], &mean),
+            tensor(LOG_VARIANCE, &[3, 2, 2], &log_variance),
+            tensor(RECONSTRUCTION, &[2, 4, 6], &location),
+            tensor(LOGITS, &[2, 4, 6], &location),
+            tensor(RECONSTRUCTION_LOG_VARIANCE, &[2, 4, 6], &spread),
+        ];
+        let outputs = ModelOutputs::of(&tensors);
         let divergence = kl_standard_normal(&mean, &log_variance).unwrap();
         for (likelihood, log_likelihood) in [
             (
@@ -244,10 +242,9 @@ mod tests {
             ),
         ] {
             let spec = spec(likelihood);
-            let mut score_map =
-                ScoreMap::new(ScoreSource::Likelihood, &spec, GraphShapes::default()).unwrap();
+            let mut likelihood = score_map(&ScoreSource::Likelihood, &spec);
             let mut map = vec![f32::NAN; 24];
-            score_map.compute(&outputs, &mut map).unwrap();
+            likelihood.compute(&outputs, &mut map).unwrap();
             let sum: f64 = map.iter().map(|&v| f64::from(v)).sum();
             assert!((sum - (divergence - log_likelihood)).abs() < 1e-4, "{sum}");
         }
@@ -256,29 +253,25 @@ mod tests {
     #[test]
     fn divergence_lies_where_its_latents_are() {
         let spec = spec(Likelihood::Gaussian { sigma: 1.0 });
-        let mut latent = ScoreMap::new(ScoreSource::Latent, &spec, GraphShapes::default()).unwrap();
+        let mut latent = score_map(&ScoreSource::Divergence, &spec);
         assert_eq!(latent.shape(), [2, 2]);
         let mut mean = [0.0; 12];
         // Channel 1 of the upper right position: KL = mean²/2.
         mean[4 + 1] = 2.0;
-        let outputs = ModelOutputs {
-            mean: &mean,
-            log_variance: &[0.0; 12],
-            ..ModelOutputs::default()
-        };
+        let tensors = [
+            tensor(MEAN, &[3, 2, 2], &mean),
+            tensor(LOG_VARIANCE, &[3, 2, 2], &[0.0; 12]),
+            tensor(INPUT, &[2, 4, 6], &[0.5; 48]),
+            tensor(RECONSTRUCTION, &[2, 4, 6], &[0.5; 48]),
+        ];
+        let outputs = ModelOutputs::of(&tensors);
         let mut map = [f32::NAN; 4];
         latent.compute(&outputs, &mut map).unwrap();
         assert_eq!(map, [0.0, 2.0, 0.0, 0.0]);
 
-        let picture = ModelOutputs {
-            input: &[0.5; 48],
-            reconstruction: &[0.5; 48],
-            ..outputs
-        };
-        let mut spread =
-            ScoreMap::new(ScoreSource::Likelihood, &spec, GraphShapes::default()).unwrap();
+        let mut spread = score_map(&ScoreSource::Likelihood, &spec);
         let mut map = [f32::NAN; 24];
-        spread.compute(&picture, &mut map).unwrap();
+        spread.compute(&outputs, &mut map).unwrap();
         let constant = std::f32::consts::TAU.ln();
         for (place, value) in map.iter().enumerate() {
             let inside = place / 6 < 2 && place % 6 >= 3;
@@ -290,20 +283,25 @@ mod tests {
     #[test]
     fn tensors_of_graphs_are_taken_as_they_are() {
         let spec = spec(Likelihood::GaussianLearned);
-        let graphs = GraphShapes {
-            head: Some([2, 3]),
-            ..GraphShapes::default()
-        };
-        let mut head = ScoreMap::new(ScoreSource::Head, &spec, graphs).unwrap();
+        let head = ScoreSource::tensor("head_logits");
+        let shapes = TensorShapes::from_iter([("head_logits", [1, 2, 3]), ("maps", [2, 2, 3])]);
+        let mut score_map = ScoreMap::new(&head, &spec, &shapes).unwrap();
         let mut map = [0.0; 6];
-        let outputs = ModelOutputs {
-            head: &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
-            ..ModelOutputs::default()
-        };
-        head.compute(&outputs, &mut map).unwrap();
-        assert_eq!(map, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert!(head.compute(&ModelOutputs::default(), &mut map).is_err());
-        let missing = ScoreMap::new(ScoreSource::Features, &spec, graphs).unwrap_err();
-        assert!(missing.to_string().contains("`distance`"), "{missing}");
+        let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let tensors = [tensor("head_logits", &[1, 2, 3], &values)];
+        score_map
+            .compute(&ModelOutputs::of(&tensors), &mut map)
+            .unwrap();
+        assert_eq!(map, values);
+        let none = ModelOutputs::of(&[]);
+        assert!(score_map.compute(&none, &mut map).is_err());
+        for (name, problem) in [("distance", "no graph"), ("maps", "2×2×3")] {
+            let refused = ScoreMap::new(&ScoreSource::tensor(name), &spec, &shapes);
+            let message = refused.unwrap_err().to_string();
+            assert!(
+                message.contains(name) && message.contains(problem),
+                "{message}"
+            );
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! What a bundle says about scoring.
 
+use std::{borrow::Cow, fmt};
+
 use serde::{Deserialize, Serialize};
 
-use crate::model::FeatureExtractorSettings;
+use crate::model;
 
-/// Where the score of a frame comes from; each gives a map, higher is more anomalous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// What a score map is made of; the higher its values, the more anomalous. Written as `residual`,
+/// `likelihood`, `divergence`, or the name of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum ScoreSource {
     /// The reconstruction's residual in units of the decoder's deviation: mean over channels of
     /// |x − r|/σ, `H×W`.
@@ -17,59 +20,55 @@ pub enum ScoreSource {
     Likelihood,
     /// KL divergence from the prior at each latent position, in nats, `h×w` (`1×1` where the
     /// latent is a vector).
-    Latent,
-    /// How far the residual at several scales and the posterior mean lie from those of normal frames at
-    /// each position: the graphs' tensor `reconstruction_distance`.
-    Reconstruction,
-    /// Logit of a head that was trained on synthetic defects: the graphs' tensor `head_logits`.
-    Head,
-    /// Distance of the network's features, or of the frame itself, from those of normal frames: the
-    /// graphs' tensor `distance`.
-    Features,
-    /// Distance of a backbone's finest feature maps from those of normal frames: the graphs' tensor
-    /// `detail_distance`.
-    Details,
+    Divergence,
+    /// The tensor of a graph that has this name, `1×h×w`.
+    Tensor(Cow<'static, str>),
 }
 
 impl ScoreSource {
-    /// Every source.
-    pub const ALL: [Self; 7] = [
-        Self::Residual,
-        Self::Likelihood,
-        Self::Latent,
-        Self::Reconstruction,
-        Self::Head,
-        Self::Features,
-        Self::Details,
-    ];
-
-    /// The graphs' tensor that it reads, `N×1×h×w`; `None` where the VAE alone makes it.
-    pub fn tensor(self) -> Option<&'static str> {
-        match self {
-            Self::Head => Some("head_logits"),
-            Self::Features => Some("distance"),
-            Self::Reconstruction => Some("reconstruction_distance"),
-            Self::Details => Some("detail_distance"),
-            Self::Residual | Self::Likelihood | Self::Latent => None,
-        }
+    /// The tensor of a graph.
+    pub const fn tensor(name: &'static str) -> Self {
+        Self::Tensor(Cow::Borrowed(name))
     }
 
-    /// As in manifests, flags and JSON.
-    pub fn name(self) -> &'static str {
+    /// As in manifests.
+    pub fn name(&self) -> &str {
         match self {
             Self::Residual => "residual",
             Self::Likelihood => "likelihood",
-            Self::Latent => "latent",
-            Self::Reconstruction => "reconstruction",
-            Self::Head => "head",
-            Self::Features => "features",
-            Self::Details => "details",
+            Self::Divergence => "divergence",
+            Self::Tensor(name) => name,
+        }
+    }
+
+    /// The tensors whose graphs have to run for it.
+    pub(crate) fn tensors(&self) -> Vec<&str> {
+        match self {
+            Self::Residual => vec![model::RECONSTRUCTION],
+            Self::Likelihood => vec![model::MEAN, model::RECONSTRUCTION],
+            Self::Divergence => vec![model::MEAN],
+            Self::Tensor(name) => vec![name],
         }
     }
 }
 
-impl std::fmt::Display for ScoreSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl From<String> for ScoreSource {
+    fn from(name: String) -> Self {
+        [Self::Residual, Self::Likelihood, Self::Divergence]
+            .into_iter()
+            .find(|source| source.name() == name)
+            .unwrap_or(Self::Tensor(Cow::Owned(name)))
+    }
+}
+
+impl From<ScoreSource> for String {
+    fn from(source: ScoreSource) -> Self {
+        source.name().to_owned()
+    }
+}
+
+impl fmt::Display for ScoreSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
@@ -78,16 +77,6 @@ impl std::fmt::Display for ScoreSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scoring {
-    /// Files of the bundle with the graphs that run after the decoder, in this order. Each finds
-    /// its inputs by name among `input`, `mean`, `log_variance`, `reconstruction`, with a learned
-    /// variance `reconstruction_log_variance`, the encoder's `features_…` and what the graphs before
-    /// it made.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub graphs: Vec<String>,
-    /// A network of the user's own, whose maps `backbone_…` take the place of the encoder's features
-    /// in the graphs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backbone: Option<FeatureExtractorSettings>,
     /// From maps to one raw score.
     pub image: ImageScore,
     /// From maps to the anomaly map.
@@ -100,8 +89,10 @@ pub struct Scoring {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SourceSettings {
-    /// The source.
-    pub source: ScoreSource,
+    /// What score, map, regions and JSON call it.
+    pub name: String,
+    /// What its map is made of.
+    pub reads: ScoreSource,
     /// Standard deviation of a Gaussian smoothing, in tensor pixels; 0 for none.
     pub smoothing: f32,
     /// File of the bundle with mean μ and deviation s of the smoothed map at each position over
@@ -117,7 +108,7 @@ pub struct SourceSettings {
 pub struct ImageScore {
     /// The source whose map is aggregated in its own resolution; the maps of several are brought to
     /// the canvas's size and averaged first.
-    pub sources: Vec<ScoreSource>,
+    pub sources: Vec<String>,
     /// Whether z is aggregated, not the map itself.
     pub standardised: bool,
     /// From the map to one score.
@@ -129,7 +120,7 @@ pub struct ImageScore {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MapScore {
     /// The sources whose maps, brought to the canvas's size, are averaged.
-    pub sources: Vec<ScoreSource>,
+    pub sources: Vec<String>,
     /// Whether the z are averaged, not the maps themselves.
     pub standardised: bool,
     /// How they are averaged.
@@ -180,31 +171,31 @@ impl Mean {
 }
 
 impl Scoring {
-    /// Map and score from one source without further graphs, standardised where `statistics`
-    /// names a file: `residual`, `residual-z`, `likelihood`, `latent`.
+    /// Map and score from one source, which is called `name`, standardised where `statistics`
+    /// names a file.
     pub fn of_one(
-        source: ScoreSource,
+        name: &str,
+        reads: ScoreSource,
         smoothing: f32,
         statistics: Option<String>,
         aggregation: Aggregation,
     ) -> Self {
         let standardised = statistics.is_some();
         Self {
-            graphs: Vec::new(),
-            backbone: None,
             image: ImageScore {
-                sources: vec![source],
+                sources: vec![name.to_owned()],
                 standardised,
                 aggregation,
             },
             map: MapScore {
-                sources: vec![source],
+                sources: vec![name.to_owned()],
                 standardised,
                 mean: Mean::Arithmetic,
                 smoothing: 0.0,
             },
             sources: vec![SourceSettings {
-                source,
+                name: name.to_owned(),
+                reads,
                 smoothing,
                 statistics,
             }],
@@ -222,12 +213,9 @@ impl Scoring {
             )
     }
 
-    /// Files whose bytes decide scores: backbone, graphs, then statistics.
+    /// Files of the sources' statistics.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        let statistics = self.sources.iter().filter_map(|s| s.statistics.as_deref());
-        let backbone = self.backbone.iter().map(|backbone| &backbone.file);
-        let graphs = backbone.chain(&self.graphs).map(String::as_str);
-        graphs.chain(statistics)
+        self.sources.iter().filter_map(|s| s.statistics.as_deref())
     }
 }
 

@@ -6,7 +6,6 @@ use edge_vae::{
     Frame,
     bundle::{Bundle, MANIFEST},
     frame::PixelFormat,
-    model::GraphShapes,
     runtime::GoldenValues,
     synth::{SurfaceSettings, surface_frame},
 };
@@ -109,7 +108,7 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
     assert_eq!(weights(&dir, "model"), before);
     let bundle = Bundle::open(&dir.at("model")).unwrap();
     assert_eq!(record["model_id"], bundle.model_id());
-    let calibration = bundle.manifest().calibration.clone().unwrap();
+    let calibration = bundle.calibration().cloned().unwrap();
     assert_eq!(record["threshold"], calibration.threshold);
     assert_eq!(record["date"], calibration.date.unwrap());
     for (index, score) in (0..).zip(&calibration.scores) {
@@ -392,7 +391,7 @@ fn lines_of_a_period_give_what_its_frames_give() {
     scored.is_fine();
     let of = |bundle: &str| {
         let bundle = Bundle::open(&dir.at(bundle)).unwrap();
-        let mut calibration = bundle.manifest().calibration.clone().unwrap();
+        let mut calibration = bundle.calibration().cloned().unwrap();
         calibration.date = None;
         calibration
     };
@@ -566,10 +565,15 @@ fn a_mask_is_added_to_a_model_and_calibrated_with() {
     }
     // What the golden frame gives with this mask, by hand.
     let expected = tiny::expected_masked(&tiny::frame(1, None));
-    let found = GoldenValues::read(&masked, GraphShapes::default()).unwrap();
+    let found = GoldenValues::read(&masked).unwrap();
     assert!((found.score.unwrap() - expected.score.unwrap()).abs() < 1e-4);
-    let pairs = found.input.iter().zip(&expected.input);
-    for (found, expected) in pairs.chain(found.anomaly_map.iter().zip(&expected.anomaly_map)) {
+    let pairs = found.values("input").iter().zip(expected.values("input"));
+    for (found, expected) in pairs.chain(
+        found
+            .values("anomaly_map")
+            .iter()
+            .zip(expected.values("anomaly_map")),
+    ) {
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
     }
     dir.run(&["model", "verify", "masked", "--quiet"]).is_fine();

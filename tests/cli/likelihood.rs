@@ -1,10 +1,6 @@
 //! `likelihood`, on a model whose evidence is known in closed form.
 
-use edge_vae::{
-    bundle::{BundleWriter, DECODER},
-    model::GraphShapes,
-    runtime::GoldenValues,
-};
+use edge_vae::bundle::{BundleWriter, DECODER};
 
 use crate::{
     test_dir::TestDir,
@@ -15,23 +11,21 @@ use crate::{
 /// without a scoring, whose golden values would differ.
 fn writer() -> BundleWriter {
     let mut writer = tiny::writer();
-    let values = GoldenValues {
-        reconstruction_log_variance: vec![0.0; SIDE * SIDE],
-        anomaly_map: Vec::new(),
-        score: None,
-        ..tiny::expected(&tiny::frame(1, None))
-    };
+    let mut values = tiny::expected(&tiny::frame(1, None));
+    values.insert(
+        "reconstruction_log_variance",
+        &[1, SIDE, SIDE],
+        &[0.0; SIDE * SIDE],
+    );
+    values.remove("anomaly_map");
     writer.scoring = None;
     writer.calibration = None;
     writer.golden.score = None;
     writer.files.remove("statistics.npy");
     writer.files.insert(DECODER.into(), tiny::decoder(1.0));
-    writer.files.insert(
-        "golden.npz".into(),
-        values
-            .to_npz(&writer.vae, GraphShapes::default(), [SIDE; 2])
-            .unwrap(),
-    );
+    writer
+        .files
+        .insert("golden.npz".into(), values.to_npz().unwrap());
     writer
 }
 
@@ -65,7 +59,7 @@ fn the_estimate_meets_the_closed_form() {
     let found = records(&dir, &["good.png", "bad.png", "--samples", "20000"]);
     assert_eq!(found.len(), 3);
     for (record, spot) in found.iter().zip([None, Some((5, 2))]) {
-        let exact = evidence(&tiny::expected(&tiny::frame(1, spot)).input);
+        let exact = evidence(tiny::expected(&tiny::frame(1, spot)).values("input"));
         let bound = record["log_likelihood"].as_f64().unwrap();
         // With some 10⁴ effective samples the error is about 0.01.
         assert!((bound - exact).abs() < 0.05, "{bound} {exact}");

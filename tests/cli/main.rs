@@ -15,5 +15,6 @@ mod likelihood;
 mod models;
 mod outputs;
 mod score;
+mod score_source;
 mod shipped;
 mod test_dir;

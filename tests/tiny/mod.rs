@@ -16,7 +16,7 @@ use edge_vae::{
     bundle::{BundleWriter, DECODER, ENCODER, Golden, ModelCard, write_npy},
     calibration::Calibration,
     frame::PixelFormat,
-    model::GraphShapes,
+    model::GraphSettings,
     preprocess::{Colour, PreprocessSettings, Tiles},
     runtime::GoldenValues,
     scoring::{Aggregation, ScoreSource, Scoring},
@@ -59,12 +59,7 @@ pub(crate) fn writer() -> BundleWriter {
         (ENCODER, encoder(SIDE)),
         (DECODER, decoder(SIGMA)),
         ("golden.png", png(&golden_frame)),
-        (
-            "golden.npz",
-            values
-                .to_npz(&spec, GraphShapes::default(), [SIDE; 2])
-                .unwrap(),
-        ),
+        ("golden.npz", values.to_npz().unwrap()),
         (
             "statistics.npy",
             write_npy(&[2, SIDE, SIDE], &statistics).unwrap(),
@@ -74,7 +69,10 @@ pub(crate) fn writer() -> BundleWriter {
         name: "tiny".into(),
         preprocess: PreprocessSettings::new(SIDE, SIDE, Colour::Grey),
         vae: spec,
+        feature_extractor: None,
+        graphs: Vec::new(),
         scoring: Some(Scoring::of_one(
+            "residual",
             ScoreSource::Residual,
             0.0,
             Some("statistics.npy".into()),
@@ -143,12 +141,7 @@ pub(crate) fn masked() -> BundleWriter {
             "statistics.npy".to_owned(),
             write_npy(&[2, SIDE, SIDE], &statistics).unwrap(),
         ),
-        (
-            "golden.npz".to_owned(),
-            values
-                .to_npz(&writer.vae, GraphShapes::default(), [SIDE; 2])
-                .unwrap(),
-        ),
+        ("golden.npz".to_owned(), values.to_npz().unwrap()),
     ]);
     writer
 }
@@ -173,15 +166,13 @@ pub(crate) fn expected_masked(frame: &Frame) -> GoldenValues {
     }
     let mut values = expected_of(&input);
     let looked_at = || (0..SIDE * SIDE).filter(inside);
-    let least = looked_at()
-        .map(|i| values.anomaly_map[i])
-        .fold(f32::MAX, f32::min);
-    let most = looked_at()
-        .map(|i| values.anomaly_map[i])
-        .fold(f32::MIN, f32::max);
+    let mut map = values.values("anomaly_map").to_vec();
+    let least = looked_at().map(|i| map[i]).fold(f32::MAX, f32::min);
+    let most = looked_at().map(|i| map[i]).fold(f32::MIN, f32::max);
     for index in (0..SIDE * SIDE).filter(|index| !inside(index)) {
-        values.anomaly_map[index] = least;
+        map[index] = least;
     }
+    values.insert("anomaly_map", &[SIDE, SIDE], &map);
     values.score = Some(f64::from(most));
     values
 }
@@ -206,12 +197,7 @@ pub(crate) fn tiled() -> BundleWriter {
             "statistics.npy".to_owned(),
             write_npy(&[2, SIDE, CANVAS], &statistics).unwrap(),
         ),
-        (
-            "golden.npz".to_owned(),
-            values
-                .to_npz(&writer.vae, GraphShapes::default(), [SIDE, CANVAS])
-                .unwrap(),
-        ),
+        ("golden.npz".to_owned(), values.to_npz().unwrap()),
     ]);
     writer
 }
@@ -219,13 +205,11 @@ pub(crate) fn tiled() -> BundleWriter {
 /// What [`tiled`] computes for a frame of `CANVAS×SIDE`: the graphs' outputs for the first tile,
 /// map and score of the canvas.
 pub(crate) fn expected_tiled(frame: &Frame) -> GoldenValues {
-    let ([first, second], _) = expected_tiles(frame);
-    let map = blended([&first.anomaly_map, &second.anomaly_map]);
-    GoldenValues {
-        score: Some(f64::from(map.iter().copied().fold(f32::MIN, f32::max))),
-        anomaly_map: map,
-        ..first
-    }
+    let ([mut first, second], _) = expected_tiles(frame);
+    let map = blended([&first, &second].map(|tile| tile.values("anomaly_map")));
+    first.score = Some(f64::from(map.iter().copied().fold(f32::MIN, f32::max)));
+    first.insert("anomaly_map", &[SIDE, CANVAS], &map);
+    first
 }
 
 /// Both tiles of a frame of `CANVAS×SIDE` as [`expected`], and their reconstructions as one of the
@@ -233,7 +217,7 @@ pub(crate) fn expected_tiled(frame: &Frame) -> GoldenValues {
 pub(crate) fn expected_tiles(frame: &Frame) -> ([GoldenValues; 2], Vec<f32>) {
     let canvas = grey(frame);
     let tiles = TILES.map(|left| expected_of(&tile_of(&canvas, left)));
-    let reconstruction = blended([&tiles[0].reconstruction, &tiles[1].reconstruction]);
+    let reconstruction = blended([&tiles[0], &tiles[1]].map(|tile| tile.values("reconstruction")));
     (tiles, reconstruction)
 }
 
@@ -280,41 +264,48 @@ pub(crate) fn without_vae(several_tiles: bool) -> BundleWriter {
         let far = values.iter().map(|value| (value - f64::from(GREY)).abs());
         far.map(|far| far as f32).collect()
     };
-    let input: Vec<f64> = values.input.iter().copied().map(f64::from).collect();
-    values.distance = distance(&input);
-    values.anomaly_map = distance(&grey(&frame));
-    let most = values.anomaly_map.iter().copied().fold(f32::MIN, f32::max);
+    let input = values.values("input").iter().copied().map(f64::from);
+    let input: Vec<f64> = input.collect();
+    values.insert("distance", &[1, SIDE, SIDE], &distance(&input));
+    let map = distance(&grey(&frame));
+    let most = map.iter().copied().fold(f32::MIN, f32::max);
+    values.insert("anomaly_map", &[SIDE, columns], &map);
     values.score = Some(f64::from(most));
-    let shapes = GraphShapes {
-        distance: Some([SIDE; 2]),
-        ..GraphShapes::default()
-    };
-    let golden = values.to_npz(&writer.vae, shapes, [SIDE, columns]);
-    let side = SIDE as i64;
-    let graph = model(
-        vec![
-            node("Sub", &["input", "grey"], "difference", &[]),
-            node("Abs", &["difference"], "distance", &[]),
-        ],
-        vec![TensorProto::floats("grey", &[1, 1, 1, 1], &[GREY])],
-        &[("input", [1, side, side])],
-        &[("distance", [1, side, side])],
-    );
     writer.golden.score = values.score;
     writer.files.extend([
-        ("golden.npz".to_owned(), golden.unwrap()),
-        ("distance.onnx".to_owned(), graph),
+        ("golden.npz".to_owned(), values.to_npz().unwrap()),
+        ("distance.onnx".to_owned(), distance_from_grey("distance")),
     ]);
-    let direct = Scoring::of_one(ScoreSource::Features, 0.0, None, Aggregation::Maximum);
+    let direct = Scoring::of_one(
+        "grey",
+        ScoreSource::tensor("distance"),
+        0.0,
+        None,
+        Aggregation::Maximum,
+    );
     let explaining = writer.scoring.take().unwrap().sources;
+    writer.graphs = vec![GraphSettings::of_distances("distance.onnx")];
     writer.scoring = Some(Scoring {
-        graphs: vec!["distance.onnx".into()],
         sources: [direct.sources, explaining].concat(),
         ..direct
     });
     let scores: Vec<f64> = (1..=100).map(|i| f64::from(i) * 0.001).collect();
     writer.calibration = Some(Calibration::fit(scores.clone(), scores, 0.05).unwrap());
     writer
+}
+
+/// A graph whose tensor `output` is the distance of each pixel from a grey.
+pub(crate) fn distance_from_grey(output: &str) -> Vec<u8> {
+    let side = SIDE as i64;
+    model(
+        vec![
+            node("Sub", &["input", "grey"], "difference", &[]),
+            node("Abs", &["difference"], output, &[]),
+        ],
+        vec![TensorProto::floats("grey", &[1, 1, 1, 1], &[GREY])],
+        &[("input", [1, side, side])],
+        &[(output, [1, side, side])],
+    )
 }
 
 /// A frame of `CANVAS·scale × SIDE·scale` pixels, as [`frame`].
@@ -375,18 +366,22 @@ fn expected_of(input: &[f64]) -> GoldenValues {
             ((x - r).abs() / f64::from(SIGMA) - f64::from(STATISTICS.0)) / f64::from(STATISTICS.1)
         })
         .collect();
-    let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-    GoldenValues {
-        input: single(input),
-        mean: single(&mean),
-        log_variance: vec![LOG_VARIANCE; squares * squares],
-        reconstruction: single(&reconstruction),
-        logits: Vec::new(),
-        reconstruction_log_variance: vec![2.0 * SIGMA.ln(); SIDE * SIDE],
-        anomaly_map: single(&map),
-        score: Some(map.iter().copied().fold(f64::MIN, f64::max)),
-        ..GoldenValues::default()
-    }
+    let single = |values: &[f64]| -> Vec<f32> { values.iter().map(|&v| v as f32).collect() };
+    let (pixels, latent) = ([1, SIDE, SIDE], [1, squares, squares]);
+    let mut values = GoldenValues::default();
+    values.score = Some(map.iter().copied().fold(f64::MIN, f64::max));
+    values.insert("input", &pixels, &single(input));
+    values.insert("mean", &latent, &single(&mean));
+    values.insert(
+        "log_variance",
+        &latent,
+        &[LOG_VARIANCE].repeat(squares * squares),
+    );
+    values.insert("reconstruction", &pixels, &single(&reconstruction));
+    let log_variance = [2.0 * SIGMA.ln()].repeat(SIDE * SIDE);
+    values.insert("reconstruction_log_variance", &pixels, &log_variance);
+    values.insert("anomaly_map", &pixels[1..], &single(&map));
+    values
 }
 
 /// The frame as PNG.

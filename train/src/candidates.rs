@@ -14,13 +14,53 @@ use crate::{
     options::Score,
 };
 
+/// What a bundle calls a score map, and what its detector reads it from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSource {
+    /// In manifest, JSON and file names.
+    pub name: &'static str,
+    /// `residual`, `likelihood`, `divergence`, or the tensor of a graph.
+    reads: &'static str,
+}
+
+impl MapSource {
+    /// Of patch features.
+    pub const FEATURES: Self = Self::new("features", "distance");
+    /// Of fine-scale features.
+    pub const FINE_FEATURES: Self = Self::new("fine-features", "fine_distance");
+    /// Of features of the reconstruction's residual.
+    pub const RESIDUAL_FEATURES: Self = Self::new("residual-features", "residual_distance");
+    /// Of the head that was trained on synthetic defects.
+    pub const HEAD: Self = Self::new("head", "head_logits");
+    /// Of the reconstruction.
+    pub const RESIDUAL: Self = Self::new("residual", "residual");
+    /// Of the model: the negative ELBO.
+    pub const LIKELIHOOD: Self = Self::new("likelihood", "likelihood");
+    /// Of the posterior.
+    pub const LATENT: Self = Self::new("latent", "divergence");
+
+    const fn new(name: &'static str, reads: &'static str) -> Self {
+        Self { name, reads }
+    }
+
+    /// As a bundle's scoring has it.
+    pub fn reads(self) -> ScoreSource {
+        String::from(self.reads).into()
+    }
+
+    /// The tensor that its graph makes.
+    pub fn tensor(self) -> &'static str {
+        self.reads
+    }
+}
+
 /// A score map, and the image scores that are made of it.
 #[derive(Debug)]
 pub struct Candidate {
     /// For people; no two have one name.
     pub name: &'static str,
     /// What the bundle calls its map.
-    pub source: ScoreSource,
+    pub source: MapSource,
     /// The density whose distances the map has; none where the model's graphs make the map.
     pub density: Option<FeatureDensity>,
     /// Whether it is for frames that are one tensor each.
@@ -111,7 +151,7 @@ const RESIDUAL_FEATURES: &[Variant] = &[
 /// What the entries have unless they say otherwise.
 const USUAL: Candidate = Candidate {
     name: "",
-    source: ScoreSource::Features,
+    source: MapSource::FEATURES,
     density: None,
     of_whole_frames: true,
     of_tiles: false,
@@ -156,7 +196,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "fine-scale features, per-location Gaussian",
-        source: ScoreSource::Details,
+        source: MapSource::FINE_FEATURES,
         density: over(
             Features::Fine,
             DensityKind::PerLocation,
@@ -193,7 +233,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "fine-scale features, global mixture",
-        source: ScoreSource::Details,
+        source: MapSource::FINE_FEATURES,
         density: over(Features::Fine, DensityKind::Mixture, &SamplingParams::FINE),
         of_tiles: true,
         variants: FINE_FEATURES,
@@ -221,7 +261,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "residual features, per-location Gaussian",
-        source: ScoreSource::Reconstruction,
+        source: MapSource::RESIDUAL_FEATURES,
         density: over(
             Features::Residual,
             DensityKind::PerLocation,
@@ -233,7 +273,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "residual features, global mixture",
-        source: ScoreSource::Reconstruction,
+        source: MapSource::RESIDUAL_FEATURES,
         density: over(
             Features::Residual,
             DensityKind::Mixture,
@@ -247,7 +287,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "head",
-        source: ScoreSource::Head,
+        source: MapSource::HEAD,
         of_tiles: true,
         smoothings: &[0.0, 1.0 / 64.0],
         variants: &[largest(Score::Head, false), largest(Score::Head, true)],
@@ -255,7 +295,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "residual",
-        source: ScoreSource::Residual,
+        source: MapSource::RESIDUAL,
         of_tiles: true,
         smoothings: OF_PIXELS,
         variants: &[
@@ -270,7 +310,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "likelihood",
-        source: ScoreSource::Likelihood,
+        source: MapSource::LIKELIHOOD,
         of_tiles: true,
         smoothings: OF_PIXELS,
         variants: &[
@@ -284,7 +324,7 @@ pub static CANDIDATES: [Candidate; 15] = [
     },
     Candidate {
         name: "latent divergence",
-        source: ScoreSource::Latent,
+        source: MapSource::LATENT,
         of_tiles: true,
         variants: &[Variant {
             aggregations: SUM,
@@ -341,11 +381,6 @@ impl Candidate {
         graph_file(self.source)
     }
 
-    /// The tensor that its graph makes.
-    pub fn tensor(&self) -> Option<&'static str> {
-        self.source.tensor()
-    }
-
     /// Whether `data` and what `pool` computes have what it reads.
     fn suits(&self, data: &FitData, pool: &ModelPool) -> bool {
         let suits_layout = match data.tiles() {
@@ -358,14 +393,17 @@ impl Candidate {
                     pool.has(Features::Frame) && Prototypes::suit(data.preprocess.shape())
                 }
                 Some(features) => pool.has(features),
-                None => self.source != ScoreSource::Head || pool.shapes().head.is_some(),
+                None => {
+                    self.source != MapSource::HEAD
+                        || pool.shapes().get(MapSource::HEAD.tensor()).is_some()
+                }
             }
     }
 }
 
 /// The file of a bundle with the graph that makes a source's map.
-pub fn graph_file(source: ScoreSource) -> String {
-    format!("{source}.onnx")
+pub fn graph_file(source: MapSource) -> String {
+    format!("{}.onnx", source.name)
 }
 
 /// Whether `file` is the graph of a density over a pretrained backbone's features, where there is a

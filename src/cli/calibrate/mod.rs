@@ -112,7 +112,7 @@ pub(crate) struct CalibrateFlags {
 /// What [`CalibrateFlags`] are resolved into.
 #[derive(Debug)]
 pub(crate) struct CalibrateOptions {
-    source: ScoreSource,
+    source: Source,
     rate: Option<f64>,
     grouping: Option<Grouping>,
     mask: Option<PathBuf>,
@@ -123,7 +123,7 @@ pub(crate) struct CalibrateOptions {
 
 /// Where scores come from.
 #[derive(Debug)]
-enum ScoreSource {
+enum Source {
     /// From these frames.
     Frames(Vec<PathBuf>),
     /// From these files of JSON lines.
@@ -145,9 +145,9 @@ impl CalibrateFlags {
         );
         Ok(CalibrateOptions {
             source: if self.from.is_empty() {
-                ScoreSource::Frames(self.normals)
+                Source::Frames(self.normals)
             } else {
-                ScoreSource::Records {
+                Source::Records {
                     files: self.from,
                     all_normal: self.all_normal,
                 }
@@ -242,7 +242,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         Bundle::check_target(folder)?;
     }
     let paths = match &options.source {
-        ScoreSource::Frames(arguments) => {
+        Source::Frames(arguments) => {
             let list = frames::find(arguments, &[], reporter)?;
             // What was meant and is missing would be missed in silence.
             if list.failed > 0 {
@@ -250,7 +250,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
             }
             distinct(list.paths, reporter)
         }
-        ScoreSource::Records { .. } => Vec::new(),
+        Source::Records { .. } => Vec::new(),
     };
     let (mut bundle, engine) = options.model.open(reporter)?;
     match new_bundle.map(|folder| folder.parent()) {
@@ -258,7 +258,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         Some(_) => check_writable(Path::new("."))?,
         None => check_writable(bundle.path())?,
     }
-    let mut earlier = bundle.manifest().calibration.clone();
+    let mut earlier = bundle.calibration().cloned();
     let rate = options
         .rate
         .or(earlier.as_ref().map(|earlier| earlier.false_alarm_rate))
@@ -278,7 +278,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
 
     let grouping = options.grouping.as_ref();
     let normal = match &options.source {
-        ScoreSource::Frames(_) => {
+        Source::Frames(_) => {
             let found: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
             // Before they are scored, which may take long.
             check_enough(&found, grouping, rate)?;
@@ -286,7 +286,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
             normal.check_readable("frame")?;
             normal
         }
-        ScoreSource::Records { files, all_normal } => {
+        Source::Records { files, all_normal } => {
             let normal = records::read(files, bundle.model_id(), *all_normal, reporter)?;
             normal.check_readable("line")?;
             normal
@@ -294,7 +294,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
     };
     check_enough(&normal.paths(), grouping, rate)?;
     let calibration = normal.calibration(grouping, rate)?;
-    let from_records = matches!(options.source, ScoreSource::Records { .. });
+    let from_records = matches!(options.source, Source::Records { .. });
     let warnings = [
         warnings::of_groups(grouping, &calibration),
         warnings::of_copies(&normal.frames),
@@ -323,9 +323,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
             bundle.save(folder)?;
         }
         None => {
-            let mut manifest = bundle.manifest().clone();
-            manifest.calibration = Some(calibration.clone());
-            bundle.rewrite_manifest(manifest)?;
+            bundle.save_calibration(calibration.clone())?;
         }
     }
     Report {

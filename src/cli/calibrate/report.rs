@@ -138,7 +138,7 @@ impl Report<'_> {
             frames: earlier.scores.len(),
             date: earlier.date.clone(),
             called_anomalous: scores.iter().filter(|&&s| earlier.is_anomalous(s)).count(),
-            distance: shift.map(|shift| shift.distance),
+            distance: shift.map(|shift| shift.statistic),
             p_value: shift.map(|shift| shift.p_value),
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn of_shift(earlier: &Calibration, calibration: &Calibration) -> Opti
             "these frames look unlike those of the earlier calibration (Kolmogorov-Smirnov \
              distance {:.3}, p-value {:.1e}): light, camera or parts have changed, or the frames \
              are not all normal and new to the model; look at them before you rely on it",
-            shift.distance, shift.p_value
+            shift.statistic, shift.p_value
         )
     })
 }

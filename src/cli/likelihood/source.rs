@@ -35,7 +35,7 @@ impl FrameSource {
 
 /// What the arguments stand for.
 #[derive(Debug)]
-pub(super) struct ScoreSource {
+pub(super) struct Source {
     pub(super) frames: Vec<FrameSource>,
     /// Arguments without a frame; each was reported.
     pub(super) failed: usize,
@@ -46,7 +46,7 @@ pub(super) fn find(
     arguments: &[PathBuf],
     split: Option<SplitChoice>,
     reporter: Reporter,
-) -> anyhow::Result<ScoreSource> {
+) -> anyhow::Result<Source> {
     if let [folder] = arguments
         && folder.is_dir()
     {
@@ -69,17 +69,13 @@ pub(super) fn find(
         shown: path.to_string_lossy().into_owned(),
         path,
     };
-    Ok(ScoreSource {
+    Ok(Source {
         frames: list.paths.into_iter().map(file).collect(),
         failed: list.failed,
     })
 }
 
-fn of(
-    dataset: Dataset,
-    split: SplitChoice,
-    folder: &std::path::Path,
-) -> anyhow::Result<ScoreSource> {
+fn of(dataset: Dataset, split: SplitChoice, folder: &std::path::Path) -> anyhow::Result<Source> {
     let samples = match split {
         SplitChoice::Test => dataset.test,
         SplitChoice::Train => dataset.train,
@@ -89,7 +85,7 @@ fn of(
         "{}: the data set has no test part; take the other with --split train",
         folder.display()
     );
-    Ok(ScoreSource {
+    Ok(Source {
         frames: samples
             .into_iter()
             .map(|sample| FrameSource::Sample(Box::new(sample)))

@@ -51,7 +51,7 @@ pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
             bytes,
             input_shape: manifest.vae.input_shape(),
             latent_shape: manifest.vae.latent.shape(),
-            calibration_statement: manifest.calibration.as_ref().map(Calibration::statement),
+            calibration_statement: bundle.calibration().map(Calibration::statement),
             manifest,
         })?;
         out.finish()?;
@@ -60,7 +60,7 @@ pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
     let mut row = |name: &str, value: &str| out.line(format_args!("{name:<12} {value}"));
     row("model", &manifest.model_id)?;
     row("folder", &bundle.path().display().to_string())?;
-    for (name, value) in model_card::rows(manifest) {
+    for (name, value) in model_card::rows(manifest, bundle.calibration()) {
         row(name, &value)?;
     }
     row("size", &format!("{bytes} bytes"))?;

@@ -9,16 +9,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use edge_vae::{
-    model::{GraphShapes, ModelOutputs},
-    scoring::ScoreSource,
-};
+use edge_vae::model::{ModelOutputs, Tensor, TensorShapes};
 use ndarray::Array3;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use crate::{
-    candidates::Member,
+    candidates::{MapSource, Member},
     features::{
         AugmentedTile, FeatureDensity, Features, FitData, FrameFeatures, ModelPool,
         density::{self, DensityKind, FitOptions, FittedDensity, Kept},
@@ -48,13 +45,13 @@ const PARAMS: FoldParams = FoldParams {
 #[derive(Clone, Debug)]
 pub struct Folds {
     /// What the bundle calls the distances.
-    source: ScoreSource,
+    source: MapSource,
     /// Number of folds.
     count: usize,
     /// The fold of each frame.
     of: Vec<usize>,
-    /// Rows and columns of the distances.
-    shape: [usize; 2],
+    /// Shape of the distances, 1×h×w.
+    shape: [usize; 3],
     /// Of each frame.
     distances: Vec<Vec<f32>>,
     /// What the bundle's statistics of the distance are in each fold: those of the frames of all
@@ -66,7 +63,7 @@ pub struct Folds {
 
 impl Folds {
     /// What the bundle calls the distances.
-    pub fn source(&self) -> ScoreSource {
+    pub fn source(&self) -> MapSource {
         self.source
     }
 
@@ -100,42 +97,36 @@ impl Folds {
     /// The statistics of each fold, where those of the bundle are `all`.
     pub(super) fn statistics(
         &self,
-        all: &BTreeMap<ScoreSource, Array3<f32>>,
-    ) -> Vec<BTreeMap<ScoreSource, Array3<f32>>> {
+        all: &BTreeMap<String, Array3<f32>>,
+    ) -> Vec<BTreeMap<String, Array3<f32>>> {
         if self.statistics.is_empty() {
             return vec![all.clone()];
         }
         let of_fold = |own: &Array3<f32>| {
             let mut statistics = all.clone();
-            statistics.insert(self.source, own.clone());
+            statistics.insert(self.source.name.to_owned(), own.clone());
             statistics
         };
         self.statistics.iter().map(of_fold).collect()
     }
 
     /// `shapes` with that of the distances.
-    pub(super) fn add_shape(&self, shapes: &mut GraphShapes) {
-        match self.source {
-            ScoreSource::Details => shapes.detail_distance = Some(self.shape),
-            _ => shapes.distance = Some(self.shape),
-        }
+    pub(super) fn add_shape(&self, shapes: &mut TensorShapes) {
+        shapes.insert(self.source.tensor(), &self.shape);
     }
 
-    /// `outputs` with the out-of-fold distances of `frame`.
-    pub(super) fn replace<'a>(&'a self, frame: usize, outputs: &mut ModelOutputs<'a>) {
-        let distances = &self.distances[frame];
-        match self.source {
-            ScoreSource::Details => outputs.detail_distance = distances,
-            _ => outputs.distance = distances,
-        }
+    /// The out-of-fold distances of `frame`, in the place of the tensor that its graph makes.
+    pub(super) fn tensors(&self, frame: usize) -> [(&str, Tensor<'_>); 1] {
+        let distances = Tensor {
+            shape: &self.shape,
+            values: &self.distances[frame],
+        };
+        [(self.source.tensor(), distances)]
     }
 
     /// The distances among `outputs`.
     pub(super) fn map_of<'a>(&self, outputs: &ModelOutputs<'a>) -> &'a [f32] {
-        match self.source {
-            ScoreSource::Details => outputs.detail_distance,
-            _ => outputs.distance,
-        }
+        outputs.values(self.source.tensor())
     }
 }
 
@@ -228,13 +219,14 @@ pub fn fit_in_folds(
         }
     }
     let all = refit.without(None)?;
+    let [rows, columns] = like.grid();
     let compared = data.split.calibration.iter().take(PARAMS.compared).copied();
     Ok(FittedInFolds {
         statistics: statistics_of(&all, (0..frames).collect())?,
         folds: Folds {
             source: member.candidate.source,
             count: refit.count,
-            shape: like.grid(),
+            shape: [1, rows, columns],
             distances,
             statistics: own,
             compared: refit.distances(&all, compared)?,

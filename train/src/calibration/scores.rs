@@ -6,11 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use edge_vae::{
-    Model,
-    scoring::{ScoreSource, Scorer},
-    vae::VaeSpec,
-};
+use edge_vae::{Model, scoring::Scorer, vae::VaeSpec};
 use ndarray::Array3;
 
 use super::Folds;
@@ -22,7 +18,7 @@ pub struct Scoring<'a> {
     /// As in the manifest.
     pub scoring: &'a edge_vae::scoring::Scoring,
     /// Mean and deviation at each place by source, 2×h×w.
-    pub statistics: &'a BTreeMap<ScoreSource, Array3<f32>>,
+    pub statistics: &'a BTreeMap<String, Array3<f32>>,
     /// The tensors.
     pub spec: &'a VaeSpec,
     /// Where a frame's distances are those of a density of the others: the models then need no
@@ -63,7 +59,7 @@ pub fn score(
     pool: &ModelPool,
 ) -> Result<Vec<ScoredFrame>> {
     let folds = scoring.folds;
-    let mut shapes = pool.shapes();
+    let mut shapes = pool.shapes().clone();
     if let Some(folds) = folds {
         folds.add_shape(&mut shapes);
     }
@@ -90,13 +86,14 @@ pub fn score(
                     scoring.scoring,
                     scoring.spec,
                     data.layout,
-                    shapes,
+                    &shapes,
                     &statistics[fold],
                 )?,
             };
+            let out_of_fold = folds.map(|folds| folds.tensors(frame));
             let mut outputs = model.outputs(input);
-            if let Some(folds) = folds {
-                folds.replace(frame, &mut outputs);
+            if let Some(tensors) = &out_of_fold {
+                outputs = outputs.with(tensors);
             }
             scorer.add_tile(place.tile, &outputs)?;
             if place.tile + 1 < data.tiles() {

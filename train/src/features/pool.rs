@@ -8,7 +8,7 @@ use std::sync::{
 use anyhow::{Result, anyhow, bail};
 use edge_vae::{
     Model,
-    model::{GraphShapes, ModelError},
+    model::{ModelError, TensorShapes},
 };
 
 use super::Features;
@@ -20,8 +20,8 @@ const ROUND: usize = 8;
 /// One model for each processor, shared by all that reads features.
 pub struct ModelPool<'a> {
     models: Mutex<Vec<Model>>,
-    /// Rows and columns of the maps that the graphs make.
-    shapes: GraphShapes,
+    /// Of the tensors that the graphs make.
+    shapes: TensorShapes,
     has_backbone: bool,
     has: Vec<Features>,
     fine_grid: Option<[usize; 2]>,
@@ -58,7 +58,7 @@ impl<'a> ModelPool<'a> {
         ];
         let has = has.into_iter().filter(|(_, has)| *has);
         Ok(Self {
-            shapes: first.graph_shapes(),
+            shapes: first.tensor_shapes(),
             has_backbone: first.has_feature_extractor(),
             fine_grid: grids.max(),
             has: has.map(|(features, _)| features).collect(),
@@ -67,9 +67,9 @@ impl<'a> ModelPool<'a> {
         })
     }
 
-    /// Rows and columns of the maps that the graphs make.
-    pub fn shapes(&self) -> GraphShapes {
-        self.shapes
+    /// Shapes of the tensors that the graphs make.
+    pub fn shapes(&self) -> &TensorShapes {
+        &self.shapes
     }
 
     /// Whether a pretrained backbone makes the patch features.

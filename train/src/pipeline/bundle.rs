@@ -142,7 +142,7 @@ impl Finished<'_> {
     /// The threshold: from all frames out of fold, or from those that are held out.
     fn calibrate(&self, models: &Models, detector: &FittedDetector) -> Result<Calibration> {
         let head = models.network.head.as_deref();
-        let mut graphs = graphs_of(&detector.scoring.graphs, &detector.files, head)?;
+        let mut graphs = graphs_of(&detector.graphs, &detector.files, head)?;
         let params = CalibrationParams {
             false_alarm_rate: self.state.options.false_alarm_rate,
             tolerance: MAP_TOLERANCE,
@@ -188,12 +188,12 @@ impl Finished<'_> {
     ) -> Result<BundleWriter> {
         let (data, spec, network) = (self.data, models.spec, models.network);
         let head = network.head.as_deref();
-        let graphs: Vec<Graph> = graphs_of(&detector.scoring.graphs, &detector.files, head)?;
+        let graphs: Vec<Graph> = graphs_of(&detector.graphs, &detector.files, head)?;
         let with_head = graphs.iter().any(|(name, _)| *name == HEAD);
         let model = models.model(&graphs, true)?;
-        let shapes = model.graph_shapes();
+        let shapes = model.tensor_shapes();
         let (scoring, layout) = (detector.scoring.clone(), data.layout);
-        let mut scorer = Scorer::new(&scoring, spec, layout, shapes, &detector.statistics)?;
+        let mut scorer = Scorer::new(&scoring, spec, layout, &shapes, &detector.statistics)?;
         let first = data
             .split
             .calibration
@@ -211,17 +211,16 @@ impl Finished<'_> {
         let values = GoldenValues::compute(&golden.frame, &mut session, Some(&mut scorer))?;
 
         let mut files = detector.files;
-        let npz = values.to_npz(spec, shapes, layout.tiles().canvas_size())?;
         files.extend([
             (ENCODER.to_owned(), network.encoder.clone()),
             (DECODER.to_owned(), network.decoder.clone()),
             (GOLDEN_FRAME.to_owned(), golden.png),
-            (GOLDEN_VALUES.to_owned(), npz),
+            (GOLDEN_VALUES.to_owned(), values.to_npz()?),
         ]);
         files.extend(data.mask.map(|mask| (MASK.to_owned(), mask.to_vec())));
         let head = head.filter(|_| with_head);
         files.extend(head.map(|head| (HEAD.to_owned(), head.to_vec())));
-        let backbone = self.backbone.filter(|_| scoring.backbone.is_some());
+        let backbone = self.backbone.filter(|_| detector.backbone.is_some());
         files.extend(backbone.map(|b| (b.settings.file.clone(), b.onnx.clone())));
         let mut metrics = detector.metrics;
         metrics.insert("export-largest-difference".to_owned(), worst);
@@ -229,6 +228,8 @@ impl Finished<'_> {
             name,
             preprocess: data.preprocess.clone(),
             vae: spec.clone(),
+            feature_extractor: detector.backbone,
+            graphs: detector.graphs,
             scoring: Some(scoring),
             calibration: Some(calibration),
             golden: edge_vae::bundle::Golden {

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, anyhow};
 use edge_vae::{
     bundle::write_npy,
     dataset::Split,
-    model::FeatureExtractorSettings,
-    scoring::{ScoreSource, Scoring},
+    model::{FeatureExtractorSettings, GraphSettings},
+    scoring::Scoring,
     vae::VaeSpec,
 };
 use ndarray::Array3;
@@ -16,7 +16,7 @@ use ndarray::Array3;
 use super::models::{Graph, HEAD};
 use crate::{
     calibration::{self, Folds},
-    candidates::{self, Candidate, Member},
+    candidates::{self, Candidate, MapSource, Member},
     features::{Features, FitData, ModelPool},
     options::Score,
     selection::{
@@ -30,10 +30,14 @@ pub(super) const RESIDUAL: &str = "residual.onnx";
 /// What a bundle adds to encoder, decoder and head.
 #[derive(Debug)]
 pub(super) struct FittedDetector {
+    /// The backbone, where a graph reads its features.
+    pub backbone: Option<FeatureExtractorSettings>,
+    /// The graphs that score, map and sources need.
+    pub graphs: Vec<GraphSettings>,
     /// How map and score are computed.
     pub scoring: Scoring,
     /// Statistics by source.
-    pub statistics: BTreeMap<ScoreSource, Array3<f32>>,
+    pub statistics: BTreeMap<String, Array3<f32>>,
     /// Files that the scoring names, but for the head's and the backbone's graph.
     pub files: BTreeMap<String, Vec<u8>>,
     /// For the model card.
@@ -202,19 +206,19 @@ impl Fitting<'_> {
         folds: Option<Folds>,
     ) -> Result<FittedDetector> {
         let is_tiled = self.data.tiles() > 1;
-        let selected = selection::scoring(selection, statistics, is_tiled, self.backbone)?;
-        let (mut scoring, statistics) = (selected.scoring, selected.statistics);
+        let selected = selection::scoring(selection, statistics, is_tiled)?;
+        let (scoring, statistics) = (selected.scoring, selected.statistics);
         let mut files = BTreeMap::new();
         let mut graphs = Vec::new();
         let mut reads = Vec::new();
         for member in members.iter().filter(|m| selection.uses(m.candidate)) {
-            let (Some(density), Some(tensor)) = (&member.density, member.candidate.tensor()) else {
+            let Some(density) = &member.density else {
                 continue;
             };
-            let name = member.candidate.graph_file();
-            let label = member.candidate.source.name();
-            files.insert(name.clone(), density.to_onnx(label, tensor)?);
-            graphs.push(name);
+            let (name, source) = (member.candidate.graph_file(), member.candidate.source);
+            let onnx = density.to_onnx(source.name, source.tensor())?;
+            files.insert(name.clone(), onnx);
+            graphs.push(GraphSettings::of_distances(name));
             reads.extend(member.candidate.features());
         }
         if let Some(residual) = self
@@ -222,17 +226,21 @@ impl Fitting<'_> {
             .filter(|_| reads.contains(&Features::Residual))
         {
             files.insert(RESIDUAL.to_owned(), residual.to_vec());
-            graphs.insert(0, RESIDUAL.to_owned());
+            graphs.insert(0, GraphSettings::new(RESIDUAL));
         }
-        let is_source = |source| scoring.sources.iter().any(|s| s.source == source);
+        let used = members.iter().filter(|m| selection.uses(m.candidate));
+        let is_of_backbone = |m: &Member| m.candidate.is_of_backbone(self.backbone.is_some());
+        let backbone = self
+            .backbone
+            .filter(|_| used.into_iter().any(is_of_backbone));
+        let is_source = |source: MapSource| scoring.sources.iter().any(|s| s.name == source.name);
         // The network's own patch features are in part the head's.
-        let own_features = scoring.backbone.is_none() && reads.contains(&Features::Patch);
-        let has_head = self.pool.shapes().head.is_some();
-        if has_head && (own_features || is_source(ScoreSource::Head)) {
-            graphs.insert(0, HEAD.to_owned());
+        let own_features = backbone.is_none() && reads.contains(&Features::Patch);
+        let has_head = self.pool.shapes().get(MapSource::HEAD.tensor()).is_some();
+        if has_head && (own_features || is_source(MapSource::HEAD)) {
+            graphs.insert(0, GraphSettings::new(HEAD));
         }
-        scoring.graphs = graphs;
-        for (&source, array) in &statistics {
+        for (source, array) in &statistics {
             let values: Vec<f32> = array.iter().copied().collect();
             let name = selection::statistics_file(source);
             let file = write_npy(array.shape(), &values)
@@ -241,7 +249,9 @@ impl Fitting<'_> {
         }
         let of_folds = folds.as_ref().map(Folds::source);
         Ok(FittedDetector {
-            map_is_out_of_fold: of_folds.is_some_and(|source| scoring.map.sources == [source]),
+            map_is_out_of_fold: of_folds.is_some_and(|source| scoring.map.sources == [source.name]),
+            backbone: backbone.cloned(),
+            graphs,
             scoring,
             statistics,
             files,
@@ -266,13 +276,14 @@ fn metrics(selection: &Selection) -> BTreeMap<String, f64> {
     all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The graphs of `names` among the detector's `files` and the network's `head`.
+/// The graphs of `settings` among the detector's `files` and the network's `head`.
 pub(super) fn graphs_of<'a>(
-    names: &'a [String],
+    settings: &'a [GraphSettings],
     files: &'a BTreeMap<String, Vec<u8>>,
     head: Option<&'a [u8]>,
 ) -> Result<Vec<Graph<'a>>> {
-    let graph = |name: &'a String| {
+    let graph = |settings: &'a GraphSettings| {
+        let name = &settings.file;
         let own = files.get(name).map(Vec::as_slice);
         let graph = own.or(head.filter(|_| name == HEAD));
         Ok((
@@ -280,5 +291,5 @@ pub(super) fn graphs_of<'a>(
             graph.with_context(|| format!("{name} was not made"))?,
         ))
     };
-    names.iter().map(graph).collect()
+    settings.iter().map(graph).collect()
 }

@@ -92,7 +92,7 @@ impl Compared<'_> {
             score: MapScore {
                 sources: members
                     .iter()
-                    .map(|&member| self.statistics[member].candidate.source)
+                    .map(|&member| self.statistics[member].candidate.source.name.to_owned())
                     .collect(),
                 standardised,
                 mean,

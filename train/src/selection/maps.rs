@@ -1,14 +1,16 @@
 //! The maps of all candidates of a frame.
 
 use anyhow::Result;
-use edge_vae::{Model, model::GraphShapes, preprocess::TileBlend, scoring::ScoreMap, vae::VaeSpec};
+use edge_vae::{
+    Model, model::TensorShapes, preprocess::TileBlend, scoring::ScoreMap, vae::VaeSpec,
+};
 
 use super::{
     MapStatistics, SelectionParams,
     validation::{Label, SyntheticSample},
 };
 use crate::{
-    candidates::Member,
+    candidates::{MapSource, Member},
     features::{FitData, ModelPool, Place, borrowed},
 };
 
@@ -18,7 +20,7 @@ pub struct CandidateMaps<'a> {
     data: &'a FitData<'a>,
     pool: &'a ModelPool<'a>,
     spec: &'a VaeSpec,
-    shapes: GraphShapes,
+    shapes: &'a TensorShapes,
     /// Rows and columns of a tile's map of each candidate.
     tile_shapes: Vec<[usize; 2]>,
     /// What puts the maps of several tiles together, for each candidate.
@@ -48,7 +50,7 @@ impl<'a> CandidateMaps<'a> {
         let shapes = pool.shapes();
         let shape = |member: &Member| match &member.density {
             Some(density) => Ok(density.grid()),
-            None => Ok(ScoreMap::new(member.candidate.source, spec, shapes)?.shape()),
+            None => Ok(ScoreMap::new(&member.candidate.source.reads(), spec, shapes)?.shape()),
         };
         let tile_shapes = members.iter().map(shape).collect::<Result<Vec<_>>>()?;
         let blends = tile_shapes.iter().map(|&shape| data.layout.blend(shape));
@@ -126,7 +128,8 @@ impl<'a> CandidateMaps<'a> {
                 let mut empty = MapStatistics::new(member, shape, size, self.data.layout)?;
                 empty.needs_vae = !member.candidate.is_of_backbone(has_backbone);
                 // What has a head was trained on defects, and its VAE to take them away.
-                empty.trained_on_defects = empty.needs_vae && self.shapes.head.is_some();
+                empty.trained_on_defects =
+                    empty.needs_vae && self.shapes.get(MapSource::HEAD.tensor()).is_some();
                 Ok(empty)
             })
             .collect()
@@ -175,7 +178,7 @@ impl<'a> CandidateMaps<'a> {
                         let maps = maps.map(|(_, maps)| borrowed(maps)).unwrap_or_default();
                         density.distance(&maps, &mut map)?;
                     }
-                    _ => ScoreMap::new(member.candidate.source, self.spec, self.shapes)?
+                    _ => ScoreMap::new(&member.candidate.source.reads(), self.spec, self.shapes)?
                         .compute(&model.outputs(input), &mut map)?,
                 }
                 Ok(map)

@@ -97,7 +97,7 @@ pub fn select(
     let image = &images[chosen];
     let image_candidate = statistics[image.candidate].candidate;
     let score = ImageScore {
-        sources: vec![image_candidate.source],
+        sources: vec![image_candidate.source.name.to_owned()],
         standardised: image.standardised,
         aggregation: image.aggregation,
     };

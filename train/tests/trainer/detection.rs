@@ -7,7 +7,6 @@ use edge_vae::{
     backend::{Engine, EngineOptions},
     bundle::Bundle,
     runtime::GoldenCheck,
-    scoring::ScoreSource,
 };
 
 use super::{Scratch, assert_fails, stderr};
@@ -202,7 +201,7 @@ fn large_planes_are_kept_on_a_grid_and_proved() {
     let bundle = Bundle::open(&scratch.path("large")).expect("a bundle");
     let engine = Engine::open(&EngineOptions::default()).expect("tract");
     let proof = GoldenCheck::verify(&bundle, &engine).expect("golden values of tract");
-    let names: Vec<&str> = proof.differences.iter().map(|d| d.array).collect();
+    let names: Vec<&str> = proof.differences.iter().map(|d| d.array.as_str()).collect();
     assert!(
         names.contains(&"anomaly_map") && names.contains(&"input"),
         "{names:?}"
@@ -223,23 +222,18 @@ fn reconstructions_are_compared_with_those_of_normal_frames() {
     assert!(said.contains("residual, standardised"), "{said}");
     let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
     let scoring = bundle.manifest().scoring.as_ref().expect("a scoring");
-    assert!(scoring.backbone.is_none());
+    assert!(bundle.manifest().feature_extractor.is_none());
     // Of a network that was hardly trained either may be the better one.
-    let chosen = scoring.image.sources[0];
-    let has = |name: &str| scoring.graphs.iter().any(|graph| graph == name);
-    let is_reconstruction = chosen == ScoreSource::Reconstruction;
-    assert!(
-        is_reconstruction || chosen == ScoreSource::Residual,
-        "{chosen}"
-    );
-    assert_eq!(has("reconstruction.onnx"), is_reconstruction);
+    let chosen = &scoring.image.sources[0];
+    let graphs = &bundle.manifest().graphs;
+    let has = |name: &str| graphs.iter().any(|graph| graph.file == name);
+    let has_features = chosen == "residual-features";
+    assert!(has_features || chosen == "residual", "{chosen}");
+    assert_eq!(has("residual-features.onnx"), has_features);
     let engine = Engine::open(&EngineOptions::default()).expect("tract");
     let proof = GoldenCheck::verify(&bundle, &engine).expect("golden values of tract");
-    let mut names = proof.differences.iter().map(|d| d.array);
-    assert_eq!(
-        names.any(|name| name == "reconstruction_distance"),
-        is_reconstruction
-    );
+    let mut names = proof.differences.iter().map(|d| d.array.as_str());
+    assert_eq!(names.any(|name| name == "residual_distance"), has_features);
 }
 
 #[test]
@@ -268,7 +262,7 @@ fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
         let run = scratch.train(&command.concat());
         assert!(run.status.success(), "{}", stderr(&run));
         let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
-        let calibration = bundle.manifest().calibration.clone();
+        let calibration = bundle.calibration().cloned();
         (stderr(&run), calibration.expect("a calibration"))
     };
     let (said, folds) = fit(&[&FEATURES[..], &["--false-alarm-rate", "0.05"]].concat());
@@ -331,7 +325,7 @@ fn groups_are_never_parted_and_limit_the_promise() {
         "{said}"
     );
     let bundle = Bundle::open(&scratch.path("grouped")).expect("a bundle");
-    let calibration = bundle.manifest().calibration.clone().expect("one");
+    let calibration = bundle.calibration().cloned().expect("one");
     assert_eq!(
         (calibration.groups(), calibration.scores.len()),
         (Some(1), 10)
@@ -371,7 +365,7 @@ fn groups_are_never_parted_and_limit_the_promise() {
         "{said}"
     );
     let bundle = Bundle::open(&scratch.path("folds")).expect("a bundle");
-    let calibration = bundle.manifest().calibration.clone().expect("one");
+    let calibration = bundle.calibration().cloned().expect("one");
     assert_eq!(
         (calibration.groups(), calibration.folds),
         (Some(4), Some(4))

@@ -324,7 +324,7 @@ fn model(page: &mut Page, report: &Report<'_>, detector: &Detector) {
     };
     row("model", &report.model_id);
     row("runs on", &report.engine);
-    for (name, value) in model_card::rows(detector.manifest()) {
+    for (name, value) in model_card::rows(detector.manifest(), Some(detector.calibration())) {
         row(name, &value);
     }
     page.push("</table>\n");

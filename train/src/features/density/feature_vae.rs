@@ -4,7 +4,10 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use edge_vae::{
-    model::{GraphShapes, ModelOutputs},
+    model::{
+        INPUT, LOG_VARIANCE, MEAN, ModelOutputs, RECONSTRUCTION, RECONSTRUCTION_LOG_VARIANCE,
+        Tensor as Plane, TensorShapes,
+    },
     scoring::{ScoreMap, ScoreSource},
     vae::{Latent, Likelihood, VaeSpec},
 };
@@ -189,16 +192,21 @@ impl FeatureVae {
         let planes = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1();
         let variance = seen.log_variance.as_ref().map(planes).transpose()?;
         let mut map = vec![0.0; spec.height * spec.width];
-        let observed = ModelOutputs {
-            input: &planes(&x)?,
-            mean: &planes(&posterior.mean)?,
-            log_variance: &planes(&posterior.log_variance)?,
-            reconstruction: &planes(&seen.location)?,
-            reconstruction_log_variance: &variance.unwrap_or_default(),
-            ..ModelOutputs::default()
-        };
-        ScoreMap::new(ScoreSource::Likelihood, spec, GraphShapes::default())?
-            .compute(&observed, &mut map)?;
+        let variance = variance.unwrap_or_default();
+        let picture = [spec.channels, spec.height, spec.width];
+        let latent = spec.latent.shape();
+        let (x, reconstruction) = (planes(&x)?, planes(&seen.location)?);
+        let (mean, log_variance) = (planes(&posterior.mean)?, planes(&posterior.log_variance)?);
+        let tensors: [(&str, &[usize], &[f32]); 5] = [
+            (INPUT, &picture, &x),
+            (MEAN, &latent, &mean),
+            (LOG_VARIANCE, &latent, &log_variance),
+            (RECONSTRUCTION, &picture, &reconstruction),
+            (RECONSTRUCTION_LOG_VARIANCE, &picture, &variance),
+        ];
+        let tensors = tensors.map(|(name, shape, values)| (name, Plane { shape, values }));
+        ScoreMap::new(&ScoreSource::Likelihood, spec, &TensorShapes::default())?
+            .compute(&ModelOutputs::of(&tensors), &mut map)?;
         Ok(map)
     }
 }

@@ -1,10 +1,10 @@
 //! Graphs that run one after the other over named tensors.
 
-use super::{BackendError, Graph, TensorInfo};
+use crate::backend::{BackendError, Graph, TensorInfo};
 
 /// Graphs each of which finds its inputs by name among the tensors that are given and those that
 /// the graphs before it made, into buffers that are kept.
-pub struct Chain {
+pub(super) struct Chain {
     given: Vec<TensorInfo>,
     stages: Vec<Stage>,
 }
@@ -24,8 +24,8 @@ enum Place {
 }
 
 impl Chain {
-    /// A chain without graphs over the tensors `given`, in the order of [`Chain::run`].
-    pub fn new(given: Vec<TensorInfo>) -> Self {
+    /// A chain without graphs over the tensors `given`, in the order of [`Chain::run_those`].
+    pub(super) fn new(given: Vec<TensorInfo>) -> Self {
         Self {
             given,
             stages: Vec::new(),
@@ -37,7 +37,7 @@ impl Chain {
     /// # Errors
     /// An input that no tensor before has the name or the shape of, and an output of a name that
     /// is taken.
-    pub fn push(&mut self, name: &str, graph: Box<dyn Graph>) -> Result<(), BackendError> {
+    pub(super) fn push(&mut self, name: &str, graph: Box<dyn Graph>) -> Result<(), BackendError> {
         let unusable = |message| BackendError::Model {
             graph: name.to_owned(),
             message,
@@ -83,18 +83,9 @@ impl Chain {
         Ok(())
     }
 
-    /// Runs every graph on the values of the given tensors.
-    ///
-    /// # Errors
-    /// Values of another number or length than was declared, failures of the engine, and NaN or
-    /// infinities in what a graph makes.
-    pub fn run(&mut self, given: &[&[f32]]) -> Result<(), BackendError> {
-        self.run_those(given, |_| true)
-    }
-
     /// What has to be run and given for the tensors `names`: a flag for each graph and each given
     /// tensor. Names that are not there need nothing.
-    pub(crate) fn needed(&self, names: &[&str]) -> (Vec<bool>, Vec<bool>) {
+    pub(super) fn needed(&self, names: &[&str]) -> (Vec<bool>, Vec<bool>) {
         let mut stages = vec![false; self.stages.len()];
         let mut given = vec![false; self.given.len()];
         let mut open: Vec<Place> = names
@@ -114,12 +105,13 @@ impl Chain {
         (stages, given)
     }
 
-    /// [`Chain::run`] of the graphs that `wanted` names by their place; the others keep what they
-    /// made last.
+    /// Runs the graphs that `wanted` names by their place on the values of the given tensors; the
+    /// others keep what they made last.
     ///
     /// # Errors
-    /// Those of [`Chain::run`].
-    pub(crate) fn run_those(
+    /// Values of another number or length than was declared, failures of the engine, and NaN or
+    /// infinities in what a graph makes.
+    pub(super) fn run_those(
         &mut self,
         given: &[&[f32]],
         wanted: impl Fn(usize) -> bool,
@@ -162,12 +154,12 @@ impl Chain {
     }
 
     /// Number of graphs.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.stages.len()
     }
 
-    /// Shape and values of a tensor that a graph made in the last [`Chain::run`].
-    pub fn made(&self, name: &str) -> Option<(&TensorInfo, &[f32])> {
+    /// Shape and values of a tensor that a graph made in its last run.
+    pub(super) fn made(&self, name: &str) -> Option<(&TensorInfo, &[f32])> {
         match self.find(name)? {
             (Place::Made { stage, output }, info) => {
                 Some((info, &self.stages[stage].outputs[output]))
@@ -176,8 +168,28 @@ impl Chain {
         }
     }
 
+    /// Place and shape of a tensor that is given.
+    pub(super) fn given(&self, name: &str) -> Option<(usize, &TensorInfo)> {
+        let mut given = self.given.iter().enumerate();
+        given.find(|(_, info)| info.name == name)
+    }
+
+    /// Which graph makes a tensor.
+    pub(super) fn graph_of(&self, name: &str) -> Option<usize> {
+        match self.find(name)?.0 {
+            Place::Made { stage, .. } => Some(stage),
+            Place::Given(_) => None,
+        }
+    }
+
+    /// Every tensor, given or made, in order.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        let made = self.stages.iter().flat_map(|stage| stage.graph.outputs());
+        self.given.iter().chain(made)
+    }
+
     /// Every tensor that the graphs make, in order.
-    pub fn all_made(&self) -> impl Iterator<Item = (&TensorInfo, &[f32])> {
+    pub(super) fn all_made(&self) -> impl Iterator<Item = (&TensorInfo, &[f32])> {
         self.stages.iter().flat_map(|stage| {
             let values = stage.outputs.iter().map(Vec::as_slice);
             stage.graph.outputs().iter().zip(values)
@@ -197,11 +209,8 @@ impl Chain {
     }
 
     fn names(&self) -> Vec<String> {
-        let given = self.given.iter();
-        given
-            .chain(self.stages.iter().flat_map(|stage| stage.graph.outputs()))
-            .map(|info| format!("`{}`", info.name))
-            .collect()
+        let tensors = self.tensors();
+        tensors.map(|info| format!("`{}`", info.name)).collect()
     }
 }
 
@@ -234,7 +243,9 @@ mod tests {
         chain.push("first", sum(&["b"], "c", 10.0)).unwrap();
         chain.push("second", sum(&["c", "a"], "d", 2.0)).unwrap();
         chain.push("third", sum(&["d", "c"], "e", 1.0)).unwrap();
-        chain.run(&[&[1.0, 2.0], &[3.0, 4.0]]).unwrap();
+        chain
+            .run_those(&[&[1.0, 2.0], &[3.0, 4.0]], |_| true)
+            .unwrap();
         assert_eq!(chain.made("c").unwrap().1, [30.0, 40.0]);
         assert_eq!(chain.made("d").unwrap().1, [62.0, 84.0]);
         assert_eq!(chain.made("e").unwrap().1, [92.0, 124.0]);
@@ -246,7 +257,7 @@ mod tests {
         assert_eq!(made, ["c", "d", "e"]);
         assert!(
             chain
-                .run(&[&[1.0, 2.0]])
+                .run_those(&[&[1.0, 2.0]], |_| true)
                 .unwrap_err()
                 .to_string()
                 .contains("`b` is missing")
@@ -277,7 +288,10 @@ mod tests {
         chain
             .push("head.onnx", sum(&["a"], "c", f32::INFINITY))
             .unwrap();
-        let error = chain.run(&[&[0.0, 1.0]]).unwrap_err().to_string();
+        let error = chain
+            .run_those(&[&[0.0, 1.0]], |_| true)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("its output `c` holds values that are not finite"),
             "{error}"

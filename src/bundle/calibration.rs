@@ -1,0 +1,211 @@
+//! A calibration on disk: its numbers in the manifest, its arrays in a file beside it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BundleError,
+    arrays::{read_list, write_npz},
+    open::sha256,
+};
+use crate::{
+    calibration::{Calibration, ReferenceStatistics},
+    npy::Npz,
+};
+
+/// What the manifest says of a [`Calibration`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CalibrationEntry {
+    /// The target probability that a normal frame is called anomalous, in (0, 1).
+    pub false_alarm_rate: f64,
+    /// A frame with a score above it is anomalous.
+    pub threshold: f64,
+    /// A pixel of the anomaly map above it belongs to a region.
+    pub map_threshold: f64,
+    /// When it was calibrated, RFC 3339 in UTC; absent where that was done with the training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// In how many folds the model was fitted to the calibration frames too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<u32>,
+    /// Width and height of the calibration frames in pixels, where all had one size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_size: Option<[u32; 2]>,
+    /// NPZ of lists of f64: `scores`; `group_sizes` where frames have groups; `brightness`,
+    /// `contrast`, `focus` and `divergence` where it has reference statistics.
+    pub file: String,
+}
+
+/// Begin and end of the names of calibration files, between which are digits of their digest: while
+/// a calibration is replaced, the old file stays beside the new one.
+const FILE: [&str; 2] = ["calibration-", ".npz"];
+
+/// Whether a file of this name holds a calibration.
+pub(super) fn is_calibration_file(name: &str) -> bool {
+    name.starts_with(FILE[0]) && name.ends_with(FILE[1])
+}
+
+impl CalibrationEntry {
+    /// Of a calibration, with the bytes of its file.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub(super) fn of(calibration: &Calibration) -> Result<(Self, Vec<u8>), BundleError> {
+        let group_sizes = calibration.group_sizes.as_ref();
+        let group_sizes: Option<Vec<f64>> =
+            group_sizes.map(|sizes| sizes.iter().copied().map(f64::from).collect());
+        let reference = calibration.reference.as_ref();
+        let lists = [
+            ("scores", Some(&calibration.scores)),
+            ("group_sizes", group_sizes.as_ref()),
+            ("brightness", reference.map(|frames| &frames.brightness)),
+            ("contrast", reference.map(|frames| &frames.contrast)),
+            ("focus", reference.map(|frames| &frames.focus)),
+            ("divergence", reference.map(|frames| &frames.divergence)),
+        ];
+        let lengths = lists.map(|(_, list)| [list.map_or(0, Vec::len)]);
+        let arrays: Vec<(&str, &[usize], &[f64])> = lists
+            .iter()
+            .zip(&lengths)
+            .filter_map(|((name, list), length)| Some((*name, &length[..], &(*list)?[..])))
+            .collect();
+        let bytes = write_npz(&arrays)?;
+        let digest = sha256([bytes.as_slice()]);
+        let entry = Self {
+            file: format!("{}{}{}", FILE[0], &digest[..8], FILE[1]),
+            false_alarm_rate: calibration.false_alarm_rate,
+            threshold: calibration.threshold,
+            map_threshold: calibration.map_threshold,
+            date: calibration.date.clone(),
+            folds: calibration.folds,
+            frame_size: reference.and_then(ReferenceStatistics::size),
+        };
+        Ok((entry, bytes))
+    }
+
+    /// The calibration, of the bytes of its file.
+    ///
+    /// # Errors
+    /// Lists that are missing or of other values, and what [`Calibration::validate`] refuses.
+    pub(super) fn read(&self, bytes: &[u8]) -> Result<Calibration, String> {
+        let mut npz = Npz::open(bytes).map_err(|error| error.to_string())?;
+        let mut list = |name| read_list(&mut npz, name);
+        let scores = list("scores")?.ok_or("has no array `scores`")?;
+        let group_sizes = list("group_sizes")?
+            .map(|sizes| sizes.into_iter().map(whole).collect::<Result<_, _>>())
+            .transpose()?;
+        let of_frames = ["brightness", "contrast", "focus", "divergence"].map(&mut list);
+        let reference = match of_frames {
+            [
+                Ok(Some(brightness)),
+                Ok(Some(contrast)),
+                Ok(Some(focus)),
+                Ok(Some(divergence)),
+            ] => Some(ReferenceStatistics {
+                brightness,
+                contrast,
+                focus,
+                divergence,
+                width: self.frame_size.map(|[width, _]| width),
+                height: self.frame_size.map(|[_, height]| height),
+            }),
+            [Ok(None), Ok(None), Ok(None), Ok(None)] => None,
+            [a, b, c, d] => {
+                a.and(b).and(c).and(d)?;
+                return Err("has some of the reference statistics and not all".to_owned());
+            }
+        };
+        let calibration = Calibration {
+            false_alarm_rate: self.false_alarm_rate,
+            threshold: self.threshold,
+            map_threshold: self.map_threshold,
+            date: self.date.clone(),
+            scores,
+            group_sizes,
+            folds: self.folds,
+            reference,
+        };
+        calibration.validate().map_err(|error| error.to_string())?;
+        Ok(calibration)
+    }
+}
+
+fn whole(size: f64) -> Result<u32, String> {
+    if size.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&size) {
+        Ok(size as u32)
+    } else {
+        Err(format!("array `group_sizes` holds {size}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        calibration::{MAX_CALIBRATION_FRAMES, ReferenceFrame},
+        frame::FrameStatistics,
+    };
+
+    fn calibration(frames: usize) -> Calibration {
+        let scores: Vec<f64> = (1..=frames)
+            .map(|i| (i as f64 * 0.731).sin() / 3.0)
+            .collect();
+        Calibration::fit(scores.clone(), scores, 0.01).unwrap()
+    }
+
+    #[test]
+    fn a_calibration_survives_its_file() {
+        let plain = calibration(149);
+        let groups: Vec<usize> = (0..149).map(|i| i / 2).collect();
+        let scores = plain.scores.clone();
+        let grouped = Calibration::fit_grouped(scores.clone(), scores, &groups, 0.05).unwrap();
+        let frames = [0.25, 0.5].map(|brightness| ReferenceFrame {
+            statistics: FrameStatistics {
+                brightness,
+                contrast: 0.125,
+                focus: 3.0,
+            },
+            divergence: 1.0 / 3.0,
+            size: [640, 480],
+        });
+        let dated = Calibration {
+            date: Some("2026-01-31T12:00:00Z".into()),
+            folds: Some(5),
+            reference: ReferenceStatistics::of(&frames, None),
+            ..grouped.clone()
+        };
+        let largest = calibration(MAX_CALIBRATION_FRAMES);
+        for calibration in [plain, grouped, dated, largest] {
+            let (entry, bytes) = CalibrationEntry::of(&calibration).unwrap();
+            assert!(is_calibration_file(&entry.file), "{}", entry.file);
+            assert_eq!(entry.read(&bytes).unwrap(), calibration);
+        }
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let (entry, bytes) = CalibrationEntry::of(&calibration(120)).unwrap();
+        let refused = |entry: &CalibrationEntry, bytes: &[u8]| entry.read(bytes).unwrap_err();
+        assert!(refused(&entry, b"PK").contains("is not an NPZ file"));
+        let lists = |lists: &[(&str, &[f64])]| {
+            let shapes: Vec<[usize; 1]> = lists.iter().map(|(_, list)| [list.len()]).collect();
+            let arrays = lists.iter().zip(&shapes);
+            let arrays: Vec<_> = arrays
+                .map(|((name, list), shape)| (*name, &shape[..], *list))
+                .collect();
+            write_npz(&arrays).unwrap()
+        };
+        let none = lists(&[("brightness", &[0.5])]);
+        assert!(refused(&entry, &none).contains("no array `scores`"));
+        let scores = calibration(120).scores;
+        let some = lists(&[("scores", &scores), ("brightness", &[0.5])]);
+        assert!(refused(&entry, &some).contains("not all"));
+        let parts = lists(&[("scores", &scores), ("group_sizes", &[0.5])]);
+        assert!(refused(&entry, &parts).contains("`group_sizes` holds 0.5"));
+        let other = CalibrationEntry {
+            threshold: 7.0,
+            ..entry
+        };
+        assert!(refused(&other, &bytes).contains("threshold"));
+    }
+}
