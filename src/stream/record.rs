@@ -70,7 +70,7 @@ pub struct StageTimes {
     /// The graphs after it.
     pub detect: f64,
     /// Map, score, verdict, regions.
-    pub judge: f64,
+    pub score: f64,
     /// From the frame's arrival to its verdict.
     pub total: f64,
 }

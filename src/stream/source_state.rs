@@ -341,7 +341,7 @@ fn times(queued: Duration, detection: &Detection) -> StageTimes {
         encode: milliseconds(latency.encode),
         decode: milliseconds(latency.decode),
         detect: milliseconds(latency.detect),
-        judge: milliseconds(latency.score),
+        score: milliseconds(latency.score),
         total: milliseconds(queued + latency.total),
     }
 }

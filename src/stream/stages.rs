@@ -18,7 +18,7 @@ pub(super) struct Stages {
 impl Stages {
     pub(super) fn new() -> Self {
         let names = [
-            "queue", "prepare", "encode", "decode", "detect", "judge", "total",
+            "queue", "prepare", "encode", "decode", "detect", "score", "total",
         ];
         let histograms = names.map(|name| {
             let histogram = Histogram::new_with_bounds(1, LONGEST, 3);
@@ -36,7 +36,7 @@ impl Stages {
             times.encode,
             times.decode,
             times.detect,
-            times.judge,
+            times.score,
             times.total,
         ];
         for ((_, histogram), milliseconds) in self.histograms.iter_mut().zip(times) {

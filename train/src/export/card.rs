@@ -20,7 +20,7 @@ pub fn model_card(
         metrics.insert("validation-nll-nats".to_owned(), record.validation_nll);
         metrics.insert("validation-kl-nats".to_owned(), record.validation_kl);
         if let Some(head) = record.head {
-            let name = "validation-synthetic-auroc".to_owned();
+            let name = "synthetic-head-AUROC".to_owned();
             metrics.insert(name, head.validation_auroc);
         }
         if let Some(bound) = record.validation_bound {

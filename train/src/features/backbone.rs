@@ -1,9 +1,9 @@
 //! The backbone that comes with the trainer: EfficientNet-lite0 (Tan & Le 2019, without squeeze and
 //! excitation), trained on ImageNet, up to stride 16, as an ONNX graph of any size.
 //!
-//! Its weights are frozen. Features that have seen a million photographs tell strange from normal
-//! where a few hundred frames of one part teach a network little; `docs/design/detection.md` has
-//! both beside each other.
+//! Its weights are frozen. Features that have seen a million photographs separate anomalous from
+//! normal where a few hundred frames of one part teach a network little:
+//! `docs/experiments/2026-11-23-pretrained-backbone.md` compares both.
 
 use anyhow::{Context, Result, ensure};
 use edge_vae::preprocess::Normalise;
