@@ -114,6 +114,7 @@ pub(crate) fn run(options: &EncodeOptions, reporter: Reporter) -> anyhow::Result
         file.prepare()?;
     }
     let latent = bundle.manifest().vae.latent;
+    let decode = bundle.manifest().preprocess.decode_options();
     let shape = latent.shape();
     let tiles = session.canvas_layout().tiles().clone();
     let mut out = StandardOutput::new();
@@ -128,7 +129,7 @@ pub(crate) fn run(options: &EncodeOptions, reporter: Reporter) -> anyhow::Result
         }
         means.clear();
         log_variances.clear();
-        let encoded = with_frame(path, |frame| {
+        let encoded = with_frame(path, &decode, |frame| {
             session.run_tiles(&frame, |_, outputs| {
                 means.extend(outputs.values(MEAN));
                 log_variances.extend(outputs.values(LOG_VARIANCE));

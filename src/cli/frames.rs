@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use edge_vae::{Frame, dataset::discover};
+use edge_vae::{Frame, dataset::discover, frame::DecodeOptions, preprocess::PreprocessSettings};
 use rand::{SeedableRng, seq::index};
 use rand_pcg::Pcg64;
 
@@ -28,6 +28,33 @@ pub(crate) struct FrameFlags {
 impl FrameFlags {
     pub(crate) fn resolve(self) -> Vec<PathBuf> {
         self.frames
+    }
+}
+
+/// How picture files are read.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Picture files")]
+pub(crate) struct PictureFlags {
+    /// Read pictures of up to N pixels, width × height, if they are trusted [default: the model's
+    /// limit, else 100 million].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_pixels: Option<u64>,
+
+    /// Of files with several pictures (TIFF, PNM, MPO), read the N-th.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    page: Option<u32>,
+}
+
+impl PictureFlags {
+    /// These over the settings of a model.
+    pub(crate) fn over(self, settings: &PreprocessSettings) -> DecodeOptions {
+        let of_model = settings.decode_options();
+        DecodeOptions {
+            max_pixels: self.max_pixels.unwrap_or(of_model.max_pixels),
+            page: self.page.map(|page| page as usize),
+            ..of_model
+        }
+        .with_room()
     }
 }
 
@@ -88,9 +115,10 @@ pub(crate) fn find(
 /// Opens a frame and does something with it; errors name the frame.
 pub(crate) fn with_frame<T>(
     path: &Path,
+    decode: &DecodeOptions,
     run: impl FnOnce(Frame) -> Result<T, edge_vae::Error>,
 ) -> anyhow::Result<T> {
-    run(Frame::open(path)?).with_context(|| path.display().to_string())
+    run(Frame::open_with(path, decode)?).with_context(|| path.display().to_string())
 }
 
 /// Indices of the frames to take, ascending: all, or `limit` of them at random.

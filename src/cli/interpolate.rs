@@ -90,6 +90,7 @@ pub(crate) fn run(options: &InterpolateOptions, reporter: Reporter) -> anyhow::R
     let file = FilePlace::check(&options.out, "png")?;
     let (bundle, engine) = options.model.open(reporter)?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
+    let decode = bundle.manifest().preprocess.decode_options();
     one_posterior(
         session.canvas_layout().tiles(),
         bundle.model_id(),
@@ -98,7 +99,7 @@ pub(crate) fn run(options: &InterpolateOptions, reporter: Reporter) -> anyhow::R
     )?;
     file.prepare()?;
     let mut mean = |path| -> anyhow::Result<Vec<f32>> {
-        with_frame(path, |frame| session.run(&frame))?;
+        with_frame(path, &decode, |frame| session.run(&frame))?;
         Ok(session.posterior_mean().to_vec())
     };
     let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);

@@ -74,6 +74,7 @@ pub(crate) fn run(options: &ReconstructOptions, reporter: Reporter) -> anyhow::R
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     prepare_folder(&options.out)?;
     let settings = &bundle.manifest().preprocess;
+    let decode = settings.decode_options();
     let names = ResultNames::new(&list.paths);
     let mut out = StandardOutput::new();
     let mut reconstruction = Vec::new();
@@ -81,7 +82,7 @@ pub(crate) fn run(options: &ReconstructOptions, reporter: Reporter) -> anyhow::R
     interrupt::watch();
     for path in &list.paths {
         interrupt::check()?;
-        let run = with_frame(path, |frame| {
+        let run = with_frame(path, &decode, |frame| {
             session.reconstruct_canvas(&frame, &mut reconstruction)
         });
         if let Err(error) = run {

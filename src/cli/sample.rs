@@ -96,6 +96,7 @@ impl SampleFlags {
 pub(crate) fn run(options: &SampleOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let (bundle, engine) = options.model.open(reporter)?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
+    let decode = bundle.manifest().preprocess.decode_options();
     if let Some(path) = &options.posterior {
         let tiles = session.canvas_layout().tiles();
         one_posterior(
@@ -103,7 +104,7 @@ pub(crate) fn run(options: &SampleOptions, reporter: Reporter) -> anyhow::Result
             bundle.model_id(),
             "--posterior draws from a single one; leave it out",
         )?;
-        with_frame(path, |frame| session.run(&frame))?;
+        with_frame(path, &decode, |frame| session.run(&frame))?;
     }
     let mean = session.posterior_mean().to_vec();
     let log_variance = session.posterior_log_variance().to_vec();

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use edge_vae::{
     Detection, Detector, Explain, Frame,
+    frame::DecodeOptions,
     render::{MapPicture, judged_overlay, png},
     runtime::Label,
     scoring::Region,
@@ -20,7 +21,7 @@ use serde::Serialize;
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
-    frames::{self, FrameFlags, with_frame},
+    frames::{self, FrameFlags, PictureFlags, with_frame},
     interrupt,
     names::{MAP, OVERLAY, ResultNames},
     output::{SCHEMA_VERSION, StandardOutput, prepare_folder, write_whole},
@@ -83,6 +84,9 @@ pub(crate) struct ScoreFlags {
     exit_code: bool,
 
     #[command(flatten)]
+    pictures: PictureFlags,
+
+    #[command(flatten)]
     model: ModelFlags,
 }
 
@@ -90,6 +94,7 @@ pub(crate) struct ScoreFlags {
 #[derive(Debug)]
 pub(crate) struct ScoreOptions {
     frames: Vec<PathBuf>,
+    pictures: PictureFlags,
     model: ModelOptions,
     json: bool,
     overlay: Option<PathBuf>,
@@ -101,6 +106,7 @@ impl ScoreFlags {
     pub(crate) fn resolve(self) -> anyhow::Result<ScoreOptions> {
         Ok(ScoreOptions {
             frames: self.frames.resolve(),
+            pictures: self.pictures,
             model: self.model.resolve()?,
             json: self.json,
             overlay: self.overlay,
@@ -171,6 +177,7 @@ struct Run<'a> {
     options: &'a ScoreOptions,
     reporter: Reporter,
     detector: Detector,
+    decode: DecodeOptions,
     names: ResultNames,
     out: StandardOutput,
     tally: Tally,
@@ -186,6 +193,7 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
     let (bundle, engine) = options.model.open(reporter)?;
     let mut detector = Detector::new(&bundle, &engine)?;
     detector.explain(Explain::Anomalous);
+    let decode = options.pictures.over(&bundle.manifest().preprocess);
     drop((bundle, engine));
     for folder in folders {
         prepare_folder(folder)?;
@@ -194,6 +202,7 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
         options,
         reporter,
         detector,
+        decode,
         names: ResultNames::new(&list.paths),
         out: StandardOutput::new(),
         tally: Tally {
@@ -258,7 +267,7 @@ impl Run<'_> {
     /// an error: everything else is reported and counted.
     fn frame(&mut self, id: usize, path: &Path) -> anyhow::Result<()> {
         let began = Instant::now();
-        let scored = with_frame(path, |frame| {
+        let scored = with_frame(path, &self.decode, |frame| {
             let read = began.elapsed();
             let detection = self.detector.score(&frame)?;
             Ok(Scored {

@@ -23,7 +23,11 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// A data set has to be a folder.
-    #[error("{path}: is not a folder; a data set is a folder of pictures, of the MVTec AD layout, or of IDX files", path = path.display())]
+    #[error(
+        "{path}: is not a folder; a data set is a folder of pictures, of the MVTec AD layout, or of \
+         IDX files",
+        path = path.display()
+    )]
     NotAFolder {
         /// The path.
         path: PathBuf,
@@ -34,10 +38,14 @@ pub enum DatasetError {
         /// The folder.
         path: PathBuf,
         /// What makes it look like that layout.
-        found: &'static str,
+        found: String,
     },
     /// A folder in which nothing says which frames have a defect.
-    #[error("{path}: has no test/ and no good/; put normal frames into test/good and those with a defect into test/<kind>", path = path.display())]
+    #[error(
+        "{path}: has no test/ and no good/; put normal frames into test/good and those with a defect \
+         into test/<kind>",
+        path = path.display()
+    )]
     NoTestPart {
         /// The folder.
         path: PathBuf,

@@ -1,18 +1,14 @@
 //! Pictures in folders: the plain layout and that of MVTec AD.
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use walkdir::{DirEntry, Error as WalkError, WalkDir};
 
-use super::{DatasetError, GOOD, Picture, Sample};
+use super::{DatasetError, GOOD, Picture, Sample, masks, masks::Masks};
 use crate::frame::{DecodeOptions, is_picture};
-
-/// The folder of the masks.
-const GROUND_TRUTH: &str = "ground_truth";
 
 /// All pictures below a folder, sorted. Hidden files and folders are left out, links are followed.
 /// A link that leads nowhere is found if it is named like a picture, so that opening it tells of it.
@@ -63,98 +59,96 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-pub(super) fn open_plain(root: &Path, limits: DecodeOptions) -> Result<Vec<Sample>, DatasetError> {
+pub(super) fn open_plain(root: &Path, options: DecodeOptions) -> Result<Vec<Sample>, DatasetError> {
     // Else the masks would be trained on.
-    for found in [GROUND_TRUTH, "train", "test"] {
-        if root.join(found).is_dir() {
+    for found in folder_names(root)? {
+        if masks::is_folder(&found) || ["train", "test"].contains(&found.as_str()) {
             return Err(DatasetError::NoTrainGood {
                 path: root.to_owned(),
                 found,
             });
         }
     }
-    Ok(samples(root, root, GOOD, limits, &HashMap::new())?.collect())
+    let found = pictures(root)?;
+    Ok(samples(root, GOOD, options, found).collect())
 }
 
+/// The samples to train on and to test on, and masks that fit none.
 pub(super) fn open_mvtec(
     root: &Path,
-    limits: DecodeOptions,
-) -> Result<(Vec<Sample>, Vec<Sample>), DatasetError> {
-    let train = root.join("train").join(GOOD);
-    let train = samples(root, &train, GOOD, limits, &HashMap::new())?.collect();
-    let test = kinds(root, &root.join("test"), &root.join(GROUND_TRUTH), limits)?;
+    options: DecodeOptions,
+) -> Result<(Vec<Sample>, TestSamples), DatasetError> {
+    let train = pictures(&root.join("train").join(GOOD))?;
+    let train = samples(root, GOOD, options, train).collect();
+    let test = kinds(root, &root.join("test"), &[root], options)?;
     Ok((train, test))
 }
 
+/// Samples of several kinds, and masks that fit none.
+pub(super) struct TestSamples {
+    pub(super) samples: Vec<Sample>,
+    pub(super) unused_masks: Vec<PathBuf>,
+}
+
 /// The samples below `folder`, each of its sub-folders being a kind, with their masks, which lie in
-/// folders of the same names below `ground_truth`.
+/// folders of masks within `parents` or `folder`, or among the frames.
 pub(super) fn kinds(
     root: &Path,
     folder: &Path,
-    ground_truth: &Path,
-    limits: DecodeOptions,
-) -> Result<Vec<Sample>, DatasetError> {
+    parents: &[&Path],
+    options: DecodeOptions,
+) -> Result<TestSamples, DatasetError> {
+    let mut masks = Masks::search(&[parents, &[folder]].concat())?;
     let mut found = Vec::new();
+    let mut unused = Vec::new();
     for kind in folder_names(folder)? {
-        if kind == GROUND_TRUTH {
+        if masks::is_folder(&kind) {
             continue;
         }
-        let masks = masks(&ground_truth.join(&kind))?;
-        found.extend(samples(root, &folder.join(&kind), &kind, limits, &masks)?);
+        let of_kind = folder.join(&kind);
+        let (frames, mut beside) = masks::among(&of_kind, pictures(&of_kind)?);
+        for mut sample in samples(root, &kind, options, frames) {
+            if let Some(path) = sample.path() {
+                let mut taken = beside.take("", &of_kind, path);
+                if taken.is_empty() {
+                    taken = masks.take(&kind, &of_kind, path);
+                }
+                sample.masks = taken;
+            }
+            found.push(sample);
+        }
+        unused.extend(beside.unused());
     }
-    Ok(found)
+    unused.extend(masks.unused());
+    Ok(TestSamples {
+        samples: found,
+        unused_masks: unused,
+    })
 }
 
 fn samples<'a>(
     root: &'a Path,
-    folder: &Path,
     kind: &'a str,
-    limits: DecodeOptions,
-    masks: &'a HashMap<PathBuf, PathBuf>,
-) -> Result<impl Iterator<Item = Sample> + 'a, DatasetError> {
-    let folder = folder.to_owned();
-    Ok(pictures(&folder)?.into_iter().map(move |path| {
+    options: DecodeOptions,
+    pictures: Vec<PathBuf>,
+) -> impl Iterator<Item = Sample> + 'a {
+    pictures.into_iter().map(move |path| {
         let parts = path.strip_prefix(root).unwrap_or(&path).components();
         let parts: Vec<_> = parts
             .map(|part| part.as_os_str().to_string_lossy())
             .collect();
-        let stem = path.strip_prefix(&folder).unwrap_or(&path);
         Sample {
             kind: kind.to_owned(),
-            mask: masks.get(&stem.with_extension("")).cloned(),
+            masks: Vec::new(),
             label: None,
             name: parts.join("/"),
-            picture: Picture::File { path, limits },
+            picture: Picture::File { path, options },
         }
-    }))
-}
-
-/// Masks of a kind by the path of their sample below its folder, without extension. `a_mask.png`
-/// goes before `a.png`.
-fn masks(folder: &Path) -> Result<HashMap<PathBuf, PathBuf>, DatasetError> {
-    let mut masks = HashMap::new();
-    if !folder.is_dir() {
-        return Ok(masks);
-    }
-    for path in pictures(folder)? {
-        let stem = path
-            .strip_prefix(folder)
-            .unwrap_or(&path)
-            .with_extension("");
-        let named = stem
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_suffix("_mask"));
-        if let Some(named) = named {
-            masks.insert(stem.with_file_name(named), path);
-        } else {
-            masks.entry(stem).or_insert(path);
-        }
-    }
-    Ok(masks)
+    })
 }
 
 /// Names of the visible folders within a folder, sorted; none if it is absent.
-fn folder_names(folder: &Path) -> Result<Vec<String>, DatasetError> {
+pub(super) fn folder_names(folder: &Path) -> Result<Vec<String>, DatasetError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

@@ -118,7 +118,7 @@ fn samples(root: &Path, images: [&str; 2], labels: [&str; 2]) -> Result<Vec<Samp
     Ok((0..images.count)
         .map(|index| Sample {
             kind: GOOD.to_owned(),
-            mask: None,
+            masks: Vec::new(),
             label: labels.as_ref().map(|labels| labels[index]),
             name: format!("{file}[{index}]"),
             picture: Picture::Idx {

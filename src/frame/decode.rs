@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     error::Error as _,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{Cursor, Read},
     path::Path,
 };
@@ -32,6 +32,8 @@ pub struct DecodeOptions {
     /// Which picture of a file with several pages is read, from 1. Without it, such a file is
     /// refused.
     pub page: Option<usize>,
+    /// Bits that samples of 16 bits use: see [`Frame::set_bits`]. Portable maps say it themselves.
+    pub bits: Option<u32>,
 }
 
 impl Default for DecodeOptions {
@@ -40,17 +42,49 @@ impl Default for DecodeOptions {
             max_pixels: 100_000_000,
             max_file_bytes: 512 << 20,
             page: None,
+            bits: None,
+        }
+    }
+}
+
+impl DecodeOptions {
+    /// With at least as many bytes of the file as so many pixels need, uncompressed.
+    pub fn with_room(self) -> Self {
+        Self {
+            max_file_bytes: self.max_file_bytes.max(self.max_pixels.saturating_mul(6)),
+            ..self
         }
     }
 }
 
 pub(super) fn open(path: &Path, options: &DecodeOptions) -> Result<Frame, FrameError> {
-    let read = |source| FrameError::Read {
+    let (bytes, metadata) = read(path, options)?;
+    let frame = decode(&bytes, &path.display().to_string(), options)?;
+    Ok(match metadata.modified() {
+        Ok(modified) => frame.with_captured(modified),
+        Err(_) => frame,
+    })
+}
+
+fn check_bytes(name: &str, bytes: u64, options: &DecodeOptions) -> Result<(), FrameError> {
+    if bytes > options.max_file_bytes {
+        return Err(FrameError::TooManyBytes {
+            name: name.to_owned(),
+            bytes,
+            limit: options.max_file_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// The bytes of a file.
+fn read(path: &Path, options: &DecodeOptions) -> Result<(Vec<u8>, Metadata), FrameError> {
+    let failed = |source| FrameError::Read {
         path: path.to_owned(),
         source,
     };
     // before opening: to open a named pipe waits for its writer
-    let metadata = fs::metadata(path).map_err(read)?;
+    let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(FrameError::NotAFile {
             path: path.to_owned(),
@@ -70,30 +104,34 @@ pub(super) fn open(path: &Path, options: &DecodeOptions) -> Result<Frame, FrameE
             file.take(options.max_file_bytes.saturating_add(1))
                 .read_to_end(&mut bytes)
         })
-        .map_err(read)?;
-    let frame = decode(&bytes, &name, options)?;
-    Ok(match metadata.modified() {
-        Ok(modified) => frame.with_captured(modified),
-        Err(_) => frame,
-    })
+        .map_err(failed)?;
+    Ok((bytes, metadata))
 }
 
-fn check_bytes(name: &str, bytes: u64, options: &DecodeOptions) -> Result<(), FrameError> {
-    if bytes > options.max_file_bytes {
-        return Err(FrameError::TooManyBytes {
-            name: name.to_owned(),
-            bytes,
-            limit: options.max_file_bytes,
-        });
+/// The alpha channel of a picture file as a grey frame; `None` where it has none.
+pub(super) fn open_alpha(
+    path: &Path,
+    options: &DecodeOptions,
+) -> Result<Option<Frame>, FrameError> {
+    let name = path.display().to_string();
+    let picture = picture(&read(path, options)?.0, &name, options)?;
+    if !picture.color().has_alpha() {
+        return Ok(None);
     }
-    Ok(())
+    let (width, height) = (picture.width(), picture.height());
+    let alpha = picture
+        .into_rgba8()
+        .pixels()
+        .map(|pixel| pixel.0[3])
+        .collect();
+    Frame::from_u8(width, height, PixelFormat::Gray8, alpha, name).map(Some)
 }
 
-pub(super) fn decode(
+fn picture(
     bytes: &[u8],
     source: &str,
     options: &DecodeOptions,
-) -> Result<Frame, FrameError> {
+) -> Result<DynamicImage, FrameError> {
     check_bytes(source, bytes.len() as u64, options)?;
     if bytes.is_empty() {
         return Err(FrameError::Empty {
@@ -150,9 +188,17 @@ pub(super) fn decode(
         reason,
     })?;
     picture.apply_orientation(orientation);
+    Ok(picture)
+}
 
+pub(super) fn decode(
+    bytes: &[u8],
+    source: &str,
+    options: &DecodeOptions,
+) -> Result<Frame, FrameError> {
+    let picture = picture(bytes, source, options)?;
     let (width, height) = (picture.width(), picture.height());
-    match picture.color() {
+    let mut frame = match picture.color() {
         ColorType::L8 | ColorType::La8 => Frame::from_u8(
             width,
             height,
@@ -181,7 +227,14 @@ pub(super) fn decode(
             picture.into_rgb8().into_raw(),
             source,
         ),
+    }?;
+    let scaled = container::pnm::Header::parse(bytes, 0).is_some_and(|header| header.is_scaled());
+    match options.bits {
+        _ if scaled => frame.set_bits(16)?,
+        Some(bits) => frame.set_bits(bits)?,
+        None => {}
     }
+    Ok(frame)
 }
 
 /// The bytes to decode: those of the page that was asked for, or of the only picture.

@@ -89,6 +89,19 @@ pub enum FrameError {
         /// Pictures in it.
         pictures: usize,
     },
+    /// Samples beyond the bits that were said to be used.
+    #[error(
+        "{name}: values reach {largest}, which is more than {bits} bits: were they set for another \
+         camera?"
+    )]
+    Bits {
+        /// The picture.
+        name: String,
+        /// Its largest sample.
+        largest: u16,
+        /// The bits that were set.
+        bits: u32,
+    },
     /// A page beyond the last.
     #[error("{name}: there is no page {page}: the {format} has {pictures}, counted from 1")]
     NoPage {

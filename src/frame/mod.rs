@@ -35,6 +35,9 @@ pub fn is_picture(path: &Path) -> bool {
         })
 }
 
+/// Bits of samples that lie in the lowest of 16.
+pub const LESS_THAN_16: std::ops::RangeInclusive<u32> = 9..=15;
+
 /// How the samples of a frame are laid out: interleaved, row by row, no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
@@ -109,6 +112,8 @@ pub struct Frame {
     height: u32,
     format: PixelFormat,
     samples: Samples,
+    /// Bits of 16 that the samples use; `None` where nothing said.
+    bits: Option<u32>,
     source: String,
     captured: SystemTime,
 }
@@ -136,6 +141,15 @@ impl Frame {
     /// As [`open`](Self::open).
     pub fn open_with(path: &Path, options: &DecodeOptions) -> Result<Self, FrameError> {
         decode::open(path, options)
+    }
+
+    /// The alpha channel of a picture file, as a grey frame; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_alpha(path: &Path) -> Result<Option<Self>, FrameError> {
+        decode::open_alpha(path, &DecodeOptions::default())
     }
 
     /// Decodes a picture from memory; `source` names it in messages. The time of capture is now.
@@ -203,6 +217,7 @@ impl Frame {
             height,
             format,
             samples,
+            bits: None,
             source,
             captured: SystemTime::now(),
         })
@@ -215,6 +230,7 @@ impl Frame {
             height: 1,
             format: PixelFormat::Gray8,
             samples: Samples::U8(vec![0]),
+            bits: None,
             source: source.into(),
             captured: SystemTime::now(),
         }
@@ -253,6 +269,7 @@ impl Frame {
             (samples, _) => *samples = Samples::U16(vec![0; length]),
         }
         (self.width, self.height, self.format) = (width, height, format);
+        self.bits = None;
         self.captured = captured;
         fill(&mut self.samples)
     }
@@ -299,24 +316,90 @@ impl Frame {
         self.captured
     }
 
+    /// The sample that stands for white: 255, 65535, or less where the samples use fewer than 16
+    /// bits.
+    pub fn white(&self) -> u16 {
+        match self.bits {
+            Some(bits) if self.format.bits() == 16 => ((1_u32 << bits) - 1) as u16,
+            _ => self.format.white(),
+        }
+    }
+
+    /// Bits that samples of 16 bits use, where something said so.
+    pub fn bits(&self) -> Option<u32> {
+        self.bits
+    }
+
+    /// Says that samples of 16 bits use `bits` of them, the lowest, as those of cameras with 10 or
+    /// 12 bits do. What was said already, and 8-bit samples, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::Bits`] for samples above that white; the frame is left as it was.
+    pub fn set_bits(&mut self, bits: u32) -> Result<(), FrameError> {
+        if let (None, Samples::U16(samples)) = (self.bits, &self.samples) {
+            let largest = samples.iter().copied().max().unwrap_or(0);
+            if !LESS_THAN_16.contains(&bits) && bits != 16 || u32::from(largest) >> bits != 0 {
+                return Err(FrameError::Bits {
+                    name: self.source.clone(),
+                    largest,
+                    bits,
+                });
+            }
+            self.bits = Some(bits);
+        }
+        Ok(())
+    }
+
+    /// How many bits samples of 16 bits seem to use, where nothing said so and it is at most 14.
+    pub fn seeming_bits(&self) -> Option<u32> {
+        match (&self.samples, self.bits) {
+            (Samples::U16(samples), None) => {
+                let largest = samples.iter().copied().max().unwrap_or(0);
+                [10, 12, 14]
+                    .into_iter()
+                    .find(|bits| u32::from(largest) >> bits == 0)
+                    .filter(|_| largest > 255)
+            }
+            _ => None,
+        }
+    }
+
     /// Why the frame carries no picture, or `None` for a frame that can be judged.
     ///
     /// A frame is without a picture if in each of its channels no two samples differ by more than
-    /// 2/255 of the full range, which is what a covered, blinded or dead camera delivers beneath
-    /// its noise. A mostly black picture with something bright in it has no defect.
+    /// 2/255 of the full range, which is what a dead camera delivers, or if it shows nothing but
+    /// noise about black or white, hot pixels and an overlay at the top or the bottom (a clock, a
+    /// name), which is what a covered or blinded one does. A mostly black picture with something
+    /// bright in it has no defect, nor has even light on an even surface.
     pub fn defect(&self) -> Option<FrameDefect> {
         defect::of(self)
+    }
+
+    /// Why the frame can't be judged, in words; `None` for one that can.
+    pub fn problem(&self) -> Option<String> {
+        let defect = self.defect()?;
+        let mut problem = format!("the frame is {defect}");
+        if let Some(bits) = self.seeming_bits() {
+            let _ = write!(
+                problem,
+                "; its values only reach {} of 65535: are they of {bits} bits? train with --bits \
+                 {bits}",
+                (1_u32 << bits) - 1
+            );
+        }
+        Some(problem)
     }
 
     /// An 8-bit RGB copy for drawing: grey is repeated, 16-bit samples are rounded to 8.
     pub fn to_rgb8(&self) -> image::RgbImage {
         let mut rgb: Vec<u8> = match &self.samples {
             Samples::U8(samples) => samples.clone(),
-            // v·255/65535 = v/257, rounded to the nearest
-            Samples::U16(samples) => samples
-                .iter()
-                .map(|&v| ((u32::from(v) + 128) / 257) as u8)
-                .collect(),
+            Samples::U16(samples) => {
+                let white = u32::from(self.white());
+                let rounded = |&v: &u16| ((u32::from(v) * 255 + white / 2) / white).min(255) as u8;
+                samples.iter().map(rounded).collect()
+            }
         };
         if self.format.channels() == 1 {
             rgb = rgb.iter().flat_map(|&v| [v; 3]).collect();

@@ -49,7 +49,7 @@ impl FrameStatistics {
             samples,
             width: frame.width() as usize,
             height: frame.height() as usize,
-            unit: 1.0 / f32::from(frame.format().white()),
+            unit: 1.0 / f32::from(frame.white()),
         };
         match frame.format().channels() {
             1 => picture.statistics::<1>(),

@@ -89,7 +89,7 @@ pub enum PreprocessError {
 /// Makes tensors of frames: crop, colour, denoise, resize, exposure, mask, contrast, normalise,
 /// tiles, in this order.
 ///
-/// Samples are scaled by their full range (v/255 or v/65535), never by what a picture contains
+/// Samples are scaled by their full range (v/255, or v/65535 where no fewer bits are used), never by what a picture contains
 /// unless exposure or contrast ask for it, and all computing after that is in f32, the resampling
 /// sums in f64. It runs on one thread. Buffers are kept, so that frames of one size allocate
 /// nothing but the resampling weights (some kilobytes).
@@ -347,7 +347,8 @@ fn fill_plane(
             fill(plane, samples, frame, region, channel, luma, unit);
         }
         Samples::U16(samples) => {
-            let unit = |v: u16| f32::from(v) / 65535.0;
+            let white = f32::from(frame.white());
+            let unit = |v: u16| f32::from(v) / white;
             fill(plane, samples, frame, region, channel, luma, unit);
         }
     }

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PreprocessError, tiles};
-use crate::image::Filter;
+use crate::{
+    frame::{DecodeOptions, LESS_THAN_16},
+    image::Filter,
+};
 
 /// Longest side of a tensor, here and in every bundle: far beyond what an edge device runs; it keeps
 /// products of sides within range.
@@ -26,6 +29,12 @@ pub struct PreprocessSettings {
     pub height: usize,
     /// Grey (one channel) or RGB (three).
     pub colour: Colour,
+    /// Bits that samples of 16 bits use, 9–15; without it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+    /// Most pixels of a picture file, where more than the usual 100 million are meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
     /// Region of interest; without it the whole frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
@@ -58,6 +67,8 @@ impl PreprocessSettings {
             width,
             height,
             colour,
+            bits: None,
+            max_pixels: None,
             crop: None,
             denoise: None,
             filter: ResizeFilter::Area,
@@ -87,6 +98,17 @@ impl PreprocessSettings {
         })
     }
 
+    /// How picture files are read for these settings.
+    pub fn decode_options(&self) -> DecodeOptions {
+        let usual = DecodeOptions::default();
+        DecodeOptions {
+            bits: self.bits,
+            max_pixels: self.max_pixels.unwrap_or(usual.max_pixels),
+            ..usual
+        }
+        .with_room()
+    }
+
     /// Refuses settings that can't be carried out, naming the first such.
     ///
     /// # Errors
@@ -98,6 +120,12 @@ impl PreprocessSettings {
             if !(1..=MAX_SIDE).contains(&side) {
                 return refuse(format!("{name} is {side}; it has to be 1–{MAX_SIDE}"));
             }
+        }
+        if let Some(bits) = self.bits.filter(|bits| !LESS_THAN_16.contains(bits)) {
+            return refuse(format!("bits is {bits}; it has to be 9–15"));
+        }
+        if self.max_pixels == Some(0) {
+            return refuse("max-pixels is 0; it has to be 1 or more".to_owned());
         }
         if let Some(crop) = self.crop {
             for (names, from, to) in [

@@ -107,6 +107,10 @@ impl Detection {
     }
 }
 
+/// How much wider or higher in proportion a frame may be than those of the calibration: beyond a
+/// camera turned by a quarter from 3:2, it is not the same picture.
+const OTHER_PROPORTIONS: f64 = 2.5;
+
 impl Detector {
     /// Opens a bundle and an engine, and proves that this engine computes for the golden frame
     /// what the trainer saw.
@@ -186,12 +190,45 @@ impl Detector {
     /// values that are not finite: the frame is then not scored, and never called normal.
     pub fn score(&mut self, frame: &Frame) -> Result<Detection, Error> {
         let begin = Instant::now();
+        let mut with_bits = None;
+        if let Some(bits) = self.bits()
+            && frame.format().bits() == 16
+            && frame.bits().is_none()
+        {
+            let frame = with_bits.insert(frame.clone());
+            if let Err(error) = frame.set_bits(bits) {
+                let statistics = FrameStatistics::of(frame);
+                return Ok(Detection::invalid(error.to_string(), statistics));
+            }
+        }
+        let frame = with_bits.as_ref().unwrap_or(frame);
         let statistics = FrameStatistics::of(frame);
         let took = begin.elapsed();
         let mut detection = self.score_with(frame, statistics)?;
         detection.latency.prepare += took;
         detection.latency.total += took;
         Ok(detection)
+    }
+
+    /// Bits of 16 that the frames of this model use, where they are fewer: see
+    /// [`Frame::set_bits`], which [`Detector::score`] does to a copy.
+    pub fn bits(&self) -> Option<u32> {
+        self.manifest.preprocess.bits
+    }
+
+    /// What is wrong with a frame that is much wider or higher than those that the model was
+    /// calibrated on: what it would be squeezed into looks like nothing that was judged.
+    fn other_proportions(&self, frame: &Frame) -> Option<String> {
+        let [wide, high] = self.calibration.reference.as_ref()?.size()?;
+        let (width, height) = (frame.width(), frame.height());
+        let proportion = |width: u32, height: u32| f64::from(width) / f64::from(height);
+        let change = proportion(width, height) / proportion(wide, high);
+        (change.max(1.0 / change) > OTHER_PROPORTIONS).then(|| {
+            format!(
+                "the frame has {width}×{height} pixels, quite other proportions than the \
+                 {wide}×{high} that were calibrated on"
+            )
+        })
     }
 
     /// [`Detector::score`] of a frame whose statistics are known already, as after a check of its
@@ -207,7 +244,7 @@ impl Detector {
         let begin = Instant::now();
         self.scored = false;
         self.explained = false;
-        if let Some(defect) = frame.defect() {
+        if let Some(problem) = frame.problem().or_else(|| self.other_proportions(frame)) {
             let took = begin.elapsed();
             return Ok(Detection {
                 latency: Latency {
@@ -215,7 +252,7 @@ impl Detector {
                     total: took,
                     ..Latency::default()
                 },
-                ..Detection::invalid(format!("the frame is {defect}"), statistics)
+                ..Detection::invalid(problem, statistics)
             });
         }
         let geometry = self.session.prepare(frame)?;

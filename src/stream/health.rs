@@ -159,8 +159,7 @@ impl Health {
         // First, for it counts every frame.
         let frozen = self.frozen(frame, statistics, size);
         frame
-            .defect()
-            .map(|defect| format!("the frame is {defect}"))
+            .problem()
             .or_else(|| self.resized(size))
             .or_else(|| self.torn(frame))
             .or(frozen)
@@ -278,7 +277,7 @@ fn dead_rows(frame: &Frame) -> usize {
             _ => last[0].into(),
         };
         let [black, white] = BLACK_AND_WHITE;
-        let luma = luma / f64::from(frame.format().white());
+        let luma = luma / f64::from(frame.white());
         if luma <= black || luma >= white {
             return 0;
         }

@@ -159,15 +159,21 @@ impl SourceState {
     pub(super) fn score(
         &mut self,
         detector: &mut Detector,
-        captured: CapturedFrame,
+        mut captured: CapturedFrame,
         maps: bool,
     ) -> FrameOutcome {
         let queued = captured.arrived.elapsed();
-        let frame = &captured.frame;
         let begin = Instant::now();
+        let too_many_bits = detector
+            .bits()
+            .and_then(|bits| Arc::make_mut(&mut captured.frame).set_bits(bits).err());
+        let frame = &captured.frame;
         let statistics = FrameStatistics::of(frame);
         let mut failure = None;
-        let mut detection = if let Some(reason) = self.health.check(frame, &statistics) {
+        let unfit = too_many_bits
+            .map(|error| error.to_string())
+            .or_else(|| self.health.check(frame, &statistics));
+        let mut detection = if let Some(reason) = unfit {
             Detection::invalid(reason, statistics)
         } else {
             let drift = self.drift.as_ref();

@@ -155,11 +155,8 @@ fn plan(job: &Job) -> Result<Plan> {
     let folder = resume::run_folder(&job.out)?;
     let checkpoint = resume::find_checkpoint(&folder, job.resume, &job.out)?;
     let kept = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
-    let class = job.overrides.class;
-    let dataset = data::open(
-        &job.dataset,
-        class.or(kept.and_then(|kept| kept.options.class)),
-    )?;
+    let earlier = kept.map(|kept| &kept.options);
+    let dataset = data::open(&job.dataset, &job.overrides, earlier)?;
     let options = match kept {
         Some(kept) => {
             let merged = job.overrides.over_checkpoint(&kept.options);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use edge_vae::{Detector, calibration::ReferenceFrame, runtime::Label};
+use edge_vae::{Detector, calibration::ReferenceFrame, frame::DecodeOptions, runtime::Label};
 
 use super::{NormalFrame, NormalFrames};
 use crate::cli::{
@@ -16,6 +16,7 @@ use crate::cli::{
 pub(super) fn score(
     detector: &mut Detector,
     paths: &[PathBuf],
+    decode: &DecodeOptions,
     reporter: Reporter,
 ) -> anyhow::Result<NormalFrames> {
     let mut normal = NormalFrames::default();
@@ -29,7 +30,7 @@ pub(super) fn score(
                 paths.len()
             );
         }
-        let scored = with_frame(path, |frame| {
+        let scored = with_frame(path, decode, |frame| {
             let size = [frame.width(), frame.height()];
             Ok((detector.score(&frame)?, size))
         });

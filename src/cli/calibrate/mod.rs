@@ -25,7 +25,7 @@ use self::report::Report;
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
-    frames,
+    frames::{self, PictureFlags},
     output::{check_writable, prepare_folder},
     reporter::{Reported, Reporter, count},
 };
@@ -106,6 +106,9 @@ pub(crate) struct CalibrateFlags {
     json: bool,
 
     #[command(flatten)]
+    pictures: PictureFlags,
+
+    #[command(flatten)]
     model: ModelFlags,
 }
 
@@ -113,6 +116,7 @@ pub(crate) struct CalibrateFlags {
 #[derive(Debug)]
 pub(crate) struct CalibrateOptions {
     source: Source,
+    pictures: PictureFlags,
     rate: Option<f64>,
     grouping: Option<Grouping>,
     mask: Option<PathBuf>,
@@ -159,6 +163,7 @@ impl CalibrateFlags {
                 .map(Grouping::parse)
                 .transpose()
                 .context("--group-by")?,
+            pictures: self.pictures,
             mask: self.mask,
             out: self.out,
             json: self.json,
@@ -275,6 +280,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         bundle.set_calibration(Calibration::fit(vec![f64::MAX], vec![f64::MAX], 0.5)?)?;
     }
     let mut detector = Detector::new(&bundle, &engine)?;
+    let decode = options.pictures.over(&bundle.manifest().preprocess);
 
     let grouping = options.grouping.as_ref();
     let normal = match &options.source {
@@ -282,7 +288,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
             let found: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
             // Before they are scored, which may take long.
             check_enough(&found, grouping, rate)?;
-            let normal = measure::score(&mut detector, &paths, reporter)?;
+            let normal = measure::score(&mut detector, &paths, &decode, reporter)?;
             normal.check_readable("frame")?;
             normal
         }

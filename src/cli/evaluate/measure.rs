@@ -8,7 +8,10 @@ use edge_vae::{
 };
 use ndarray::{Array2, CowArray, Ix2};
 
-use super::{Pixels, mask};
+use super::{
+    Pixels,
+    mask::{self, Doubt},
+};
 use crate::cli::{
     interrupt,
     reporter::{Reporter, count, one_line},
@@ -54,6 +57,8 @@ pub(super) struct Measurement {
     pub(super) bad_masks: Vec<Problem>,
     /// Masks without a pixel.
     pub(super) empty_masks: Vec<Problem>,
+    /// Masks that may mean something else.
+    pub(super) doubted_masks: Vec<(Doubt, Problem)>,
     /// Pixels of maps and masks, where the data set has masks.
     pub(super) pixels: Option<PixelScores>,
     /// Mean of the anomaly maps of normal frames, where heat begins.
@@ -76,7 +81,7 @@ impl Measurement {
             .chain(names.into_iter().filter(|kind| *kind != GOOD))
             .map(str::to_owned)
             .collect();
-        let has_masks = samples.iter().any(|sample| sample.mask.is_some());
+        let has_masks = samples.iter().any(|sample| !sample.masks.is_empty());
         let mut run = Run {
             measured: Self {
                 frames_of_kind: vec![0; kinds.len()],
@@ -88,6 +93,7 @@ impl Measurement {
                 unmasked: Vec::new(),
                 bad_masks: Vec::new(),
                 empty_masks: Vec::new(),
+                doubted_masks: Vec::new(),
                 cold: 0.0,
                 seconds: 0.0,
             },
@@ -152,18 +158,25 @@ impl Measurement {
         for problem in &self.invalid {
             reporter.note(&format_args!("{}: {}", problem.name, problem.reason));
         }
+        for doubt in [Doubt::Photograph, Doubt::Inverted] {
+            let mut of_it = self.doubted_masks.iter().filter(|(of, _)| *of == doubt);
+            if let Some((_, first)) = of_it.next() {
+                reporter.note(&format_args!(
+                    "{}{}: {}",
+                    first.name,
+                    and_more(of_it.count()),
+                    first.reason
+                ));
+            }
+        }
         // A whole kind without masks is one thing to say, not a hundred.
         for (stratum, kind) in self.kinds.iter().enumerate() {
             let mut without = self.unmasked.iter().filter(|p| p.stratum == stratum);
             if let Some(first) = without.next() {
-                let others = without.count();
-                let more = match others {
-                    0 => String::new(),
-                    _ => format!(" and {others} more"),
-                };
                 reporter.note(&format_args!(
-                    "{}{more}: no mask in ground_truth/{kind}; left out of the pixel metrics",
-                    first.name
+                    "{}{}: no mask in ground_truth/{kind}; left out of the pixel metrics",
+                    first.name,
+                    and_more(without.count())
                 ));
             }
         }
@@ -172,6 +185,14 @@ impl Measurement {
             count(self.frames.len(), "frame"),
             self.seconds
         ));
+    }
+}
+
+/// Of the others that are not named.
+pub(super) fn and_more(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        _ => format!(" and {others} more"),
     }
 }
 
@@ -241,15 +262,26 @@ impl Run<'_> {
             reason,
         };
         // A normal frame is background as a whole.
-        let read = match (&sample.mask, stratum) {
+        let read = match (sample.masks.as_slice(), stratum) {
             (_, 0) => None,
-            (None, _) => {
+            ([], _) => {
                 let problem = problem("no mask".to_owned());
                 self.measured.unmasked.push(problem);
                 return;
             }
-            (Some(path), _) => match mask::read(path, frame) {
-                Ok(mask) => Some(mask),
+            (paths, _) => match mask::read(paths, frame) {
+                Ok(mask) => {
+                    if let Some(doubt) = mask.doubt {
+                        let reason = doubt.problem().to_owned();
+                        let name = paths[0].display().to_string();
+                        let doubted = Problem {
+                            name,
+                            ..problem(reason)
+                        };
+                        self.measured.doubted_masks.push((doubt, doubted));
+                    }
+                    Some(mask.set)
+                }
                 Err(error) => {
                     self.measured.bad_masks.push(problem(one_line(&error)));
                     return;

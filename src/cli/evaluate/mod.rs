@@ -13,18 +13,19 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use edge_vae::{
     Detector, Explain,
-    dataset::{DatasetOptions, TestPart},
+    dataset::{DatasetOptions, GOOD, TestPart},
     metrics::Bootstrap,
 };
 
 use super::{
     Outcome,
     flags::{ModelFlags, ModelOptions},
-    frames, interrupt,
+    frames::{self, PictureFlags},
+    interrupt,
     output::{FilePlace, StandardOutput},
     reporter::{Reporter, count},
 };
-use measure::Measurement;
+use measure::{Measurement, and_more};
 use report::{Report, Setting};
 
 /// Measure how well a model finds defects, on the test part of a data set.
@@ -97,6 +98,9 @@ pub(crate) struct EvaluateFlags {
     pixels: Pixels,
 
     #[command(flatten)]
+    pictures: PictureFlags,
+
+    #[command(flatten)]
     model: ModelFlags,
 }
 
@@ -120,6 +124,7 @@ pub(crate) struct EvaluateOptions {
     limit: Option<usize>,
     bootstrap: Bootstrap,
     pixels: Pixels,
+    pictures: PictureFlags,
     model: ModelOptions,
 }
 
@@ -136,6 +141,7 @@ impl EvaluateFlags {
                 seed: self.seed,
             },
             pixels: self.pixels,
+            pictures: self.pictures,
             model: self.model.resolve()?,
         })
     }
@@ -154,21 +160,33 @@ fn page_file(path: PathBuf) -> PathBuf {
     }
 }
 
+/// What others call the folder of normal frames, in lower case.
+const NORMAL: [&str; 7] = [
+    "good",
+    "ok",
+    "normal",
+    "io",
+    "pass",
+    "passed",
+    "defect-free",
+];
+
 pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
+    let (bundle, engine) = options.model.open(reporter)?;
     let dataset = TestPart::open(
         &options.dataset,
         &DatasetOptions {
             class: options.class,
-            ..DatasetOptions::default()
+            decode: options.pictures.over(&bundle.manifest().preprocess),
         },
     )?;
+    tell_of_names(&dataset, reporter);
     let seed = options.bootstrap.seed;
     let frames_of_kind = frames::choose(dataset.samples.len(), options.limit, seed);
     let samples: Vec<_> = frames_of_kind
         .into_iter()
         .map(|index| &dataset.samples[index])
         .collect();
-    let (bundle, engine) = options.model.open(reporter)?;
     let mut detector = Detector::new(&bundle, &engine)?;
     detector.explain(Explain::Anomalous);
     drop(bundle);
@@ -217,6 +235,32 @@ pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Resu
     } else {
         Outcome::Done
     })
+}
+
+/// Says what the names of folders and masks leave in doubt.
+fn tell_of_names(dataset: &TestPart, reporter: Reporter) {
+    let unused = &dataset.unused_masks;
+    if let Some(first) = unused.first() {
+        reporter.note(&format_args!(
+            "{}{}: {} of no frame: call them <kind>/<frame>_mask.png",
+            first.display(),
+            and_more(unused.len() - 1),
+            count(unused.len(), "mask"),
+        ));
+    }
+    let mut kinds: Vec<&str> = dataset
+        .samples
+        .iter()
+        .map(|sample| sample.kind.as_str())
+        .collect();
+    kinds.dedup();
+    for kind in kinds {
+        if kind != GOOD && NORMAL.contains(&kind.to_lowercase().as_str()) {
+            reporter.note(&format_args!(
+                "{kind}/ is taken for a kind of defect: if its frames are normal, call it {GOOD}/"
+            ));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(super) fn find(
             Ok(dataset) => return of(dataset, split.unwrap_or(SplitChoice::Test), folder),
             // Folders of pictures may be called so, too, as long as none is of masks.
             Err(DatasetError::NoTrainGood { found, .. })
-                if split.is_none() && found != "ground_truth" => {}
+                if split.is_none() && ["train", "test"].contains(&found.as_str()) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -45,7 +45,7 @@ pub(in super::super) struct Header {
     height: usize,
     depth: usize,
     /// The value of white.
-    pub(in super::super) white: usize,
+    white: usize,
     /// Position of the samples.
     samples: usize,
 }
@@ -85,6 +85,11 @@ impl Header {
         // One character of white space ends the header.
         header.samples = tokens.at + 1;
         Some(header)
+    }
+
+    /// Whether decoders bring the samples to all of their bits, for the header tells their white.
+    pub(in super::super) fn is_scaled(&self) -> bool {
+        self.white != 255 && self.white != 65535
     }
 
     /// Position behind the samples.

@@ -93,7 +93,12 @@ impl RawConverter {
                 }
             }
             Ok(())
-        })
+        })?;
+        // These are brought to 16 bits.
+        match layout.format() {
+            RawFormat::Gray10le | RawFormat::Gray12le | RawFormat::Gray14le => frame.set_bits(16),
+            _ => Ok(()),
+        }
     }
 
     fn row_of_8_bits(&self, layout: &RawLayout, bytes: &[u8], y: usize, out: &mut [u8]) {

@@ -35,8 +35,6 @@ pub(super) struct PictureStream {
     start: usize,
     end: usize,
     ended: bool,
-    /// A JPEG with what it lacks.
-    completed: Vec<u8>,
 }
 
 impl PictureStream {
@@ -53,7 +51,6 @@ impl PictureStream {
             start: 0,
             end: 0,
             ended: false,
-            completed: Vec::new(),
         }
     }
 
@@ -139,9 +136,6 @@ impl PictureStream {
                 self.converter.convert(&layout, &bytes[at..], now, frame)?;
             }
             Content::File => decode(bytes, now, frame)?,
-            Content::JpegWithoutTables => {
-                decode_jpeg_without_tables(bytes, now, &mut self.completed, frame)?;
-            }
         }
         Ok(())
     }
@@ -188,23 +182,6 @@ pub(super) fn decode(
     let decoded = Frame::decode(bytes, frame.source(), &DecodeOptions::default())?;
     *frame = decoded.with_captured(captured);
     Ok(())
-}
-
-/// Decodes a JPEG that leaves out its Huffman tables: those of the standard's annex K.3 are meant,
-/// which a decoder takes for granted behind the mark of AVI's Motion JPEG. `completed` is room for
-/// the picture with that mark.
-pub(super) fn decode_jpeg_without_tables(
-    bytes: &[u8],
-    captured: SystemTime,
-    completed: &mut Vec<u8>,
-    frame: &mut Frame,
-) -> Result<(), FrameError> {
-    completed.clear();
-    let (start, rest) = bytes.split_at(bytes.len().min(2));
-    completed.extend_from_slice(start);
-    completed.extend_from_slice(b"\xff\xe0\x00\x07AVI1\0");
-    completed.extend_from_slice(rest);
-    decode(completed, captured, frame)
 }
 
 /// How to split a stream by the settings: raw or JPEG where they say so, else by its content.

@@ -15,7 +15,7 @@ use linuxvideo::{
 use super::{
     Arrival, PATIENCE, PictureFormat, Source, SourceError, SourceSettings,
     negotiation::{Choice, Mode, Sizes, negotiate},
-    picture_stream::{converter, decode_jpeg_without_tables, wait_for_input},
+    picture_stream::{converter, decode, wait_for_input},
 };
 use crate::{
     Frame,
@@ -40,10 +40,7 @@ pub(super) struct Camera {
 
 /// What the camera delivers, and how it becomes a frame.
 enum Pictures {
-    Jpeg {
-        /// A JPEG with what it lacks.
-        completed: Vec<u8>,
-    },
+    Jpeg,
     Raw {
         layout: RawLayout,
         converter: RawConverter,
@@ -171,10 +168,7 @@ impl Pictures {
         frame: &mut Frame,
     ) -> Result<(), FrameError> {
         match self {
-            // The mark of the missing tables does no harm where they are not missing.
-            Self::Jpeg { completed } => {
-                decode_jpeg_without_tables(bytes, captured, completed, frame)
-            }
+            Self::Jpeg => decode(bytes, captured, frame),
             Self::Raw { layout, converter } => converter.convert(layout, bytes, captured, frame),
         }
     }
@@ -186,9 +180,7 @@ fn pictures(
     settings: &SourceSettings,
 ) -> Result<Pictures, FrameError> {
     Ok(match choice.format {
-        PictureFormat::Mjpeg => Pictures::Jpeg {
-            completed: Vec::new(),
-        },
+        PictureFormat::Mjpeg => Pictures::Jpeg,
         PictureFormat::Raw(format) => {
             let layout = RawLayout::new(format, choice.size[0], choice.size[1])?;
             Pictures::Raw {

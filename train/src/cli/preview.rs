@@ -48,7 +48,7 @@ pub(super) struct PreviewArgs {
 }
 
 pub(super) fn run(args: &PreviewArgs, reporter: &Reporter) -> Result<()> {
-    let dataset = data::open(&args.dataset, args.overrides.class)?;
+    let dataset = data::open(&args.dataset, &args.overrides, None)?;
     let job = PreviewJob {
         out: args.out.clone(),
         options: args.overrides.over_defaults(data::usual_preset(&dataset))?,

@@ -70,8 +70,8 @@ pub fn load<'a>(
             if interrupted.load(Ordering::Relaxed) {
                 bail!("interrupted while reading: nothing was trained");
             }
-            if let Some(defect) = frame.defect() {
-                reporter.line(format_args!("{}: left out: {defect}", sample.name()));
+            if let Some(problem) = frame.problem() {
+                reporter.line(format_args!("{}: left out: {problem}", sample.name()));
                 empty += 1;
                 return Ok(());
             }

@@ -5,24 +5,41 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use edge_vae::{
     dataset::{Dataset, DatasetOptions},
+    frame::DecodeOptions,
     preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
     vae::{Latent, VaeSpec},
 };
 
 use super::{params::PARAMS, survey};
-use crate::options::{FitOptions, Preset, TileChoice};
+use crate::options::{FitOptions, FitOverrides, Preset, TileChoice};
 
 /// File of the bundle with the region of interest.
 pub const MASK: &str = "mask.png";
 
-/// Opens the data set at `path`, of which `class` alone is normal where it is named.
+/// Opens the data set at `path` as `overrides` say, and where they leave it open the options of an
+/// earlier run.
 ///
 /// # Errors
 /// No data set.
-pub fn open(path: &Path, class: Option<u8>) -> Result<Dataset> {
+pub fn open(
+    path: &Path,
+    overrides: &FitOverrides,
+    earlier: Option<&FitOptions>,
+) -> Result<Dataset> {
+    let usual = DecodeOptions::default();
+    let bits = overrides.bits.or(earlier.and_then(|earlier| earlier.bits));
+    let max_pixels = overrides.max_pixels;
+    let max_pixels = max_pixels.or(earlier.and_then(|earlier| earlier.max_pixels));
     let options = DatasetOptions {
-        class,
-        ..DatasetOptions::default()
+        class: overrides
+            .class
+            .or(earlier.and_then(|earlier| earlier.class)),
+        decode: DecodeOptions {
+            bits,
+            max_pixels: max_pixels.unwrap_or(usual.max_pixels),
+            ..usual
+        }
+        .with_room(),
     };
     Ok(Dataset::open(path, &options)?)
 }
@@ -101,6 +118,8 @@ pub fn input(dataset: &Dataset, options: &FitOptions, mask: Option<&[u8]>) -> Re
         tiles,
         mask: mask.is_some().then(|| MASK.to_owned()),
         crop: options.crop,
+        bits: options.bits,
+        max_pixels: options.max_pixels,
         denoise: options.denoise,
         filter: options.filter,
         ..PreprocessSettings::new(spec.width, spec.height, colour)

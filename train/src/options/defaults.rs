@@ -22,6 +22,8 @@ impl FitOptions {
             likelihood: Likelihood::GaussianLearned,
             colour: None,
             crop: None,
+            bits: None,
+            max_pixels: None,
             mask: None,
             tiles: TileChoice::Auto,
             denoise: None,

@@ -92,6 +92,8 @@ impl FitOverrides {
         options.augmentation.binarise = options.likelihood == Likelihood::Bernoulli;
         set_some(&self.colour.map(colour), &mut options.colour);
         set_some(&self.crop, &mut options.crop);
+        set_some(&self.bits, &mut options.bits);
+        set_some(&self.max_pixels, &mut options.max_pixels);
         set_some(&self.mask, &mut options.mask);
         set(&self.tiles, &mut options.tiles);
         if options.tiles == TileChoice::Auto && options.preset.fixed_side().is_some() {

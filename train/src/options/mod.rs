@@ -38,6 +38,10 @@ pub struct FitOptions {
     pub colour: Option<Colour>,
     /// Region of interest.
     pub crop: Option<Crop>,
+    /// Bits that 16-bit samples use, where they are fewer.
+    pub bits: Option<u32>,
+    /// Most pixels of a picture, where more than usual are meant.
+    pub max_pixels: Option<u64>,
     /// PNG with the region of interest in white.
     pub mask: Option<PathBuf>,
     /// Whether frames are cut into tiles.

@@ -58,6 +58,14 @@ pub struct FitOverrides {
     /// PNG over the whole frame: white where to look, black what to ignore
     #[arg(long, value_name = "PNG")]
     pub mask: Option<PathBuf>,
+    /// Bits that 16-bit samples use, 9-15, as of cameras with 10 or 12 bits [default: 16]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(9..=15),
+          hide_short_help = true, help_heading = FRAMES)]
+    pub bits: Option<u32>,
+    /// Read pictures of up to N pixels, and let the model read them [default: 100 million]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..),
+          hide_short_help = true, help_heading = FRAMES)]
+    pub max_pixels: Option<u64>,
     /// Seed of everything random: the same seed and frames give the same model [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,

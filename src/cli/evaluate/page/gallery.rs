@@ -162,12 +162,11 @@ fn show(
             sample.name()
         )
     })?;
-    // An unusable mask was reported.
-    let outline = sample
-        .mask
-        .as_ref()
-        .filter(|_| scored.stratum > 0)
-        .and_then(|path| mask::read(path, &frame).ok());
+    // An unusable mask was told of.
+    let outline = Some(&sample.masks)
+        .filter(|masks| scored.stratum > 0 && !masks.is_empty())
+        .and_then(|masks| mask::read(masks, &frame).ok())
+        .map(|mask| mask.set);
     let picture = frame.to_rgb8();
     let small = picture.width().max(picture.height()) <= SMALL;
     let size = fitted(picture.dimensions());

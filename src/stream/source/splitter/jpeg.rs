@@ -12,8 +12,6 @@ pub(crate) struct Walk {
     at: usize,
     /// Whether they end within entropy-coded data.
     in_data: bool,
-    /// Whether Huffman tables were among them.
-    has_tables: bool,
 }
 
 impl Walk {
@@ -65,11 +63,7 @@ impl Walk {
                 (0xff, 0xd9) => {
                     return Step::Picture {
                         length: self.at + 2,
-                        content: if self.has_tables {
-                            Content::File
-                        } else {
-                            Content::JpegWithoutTables
-                        },
+                        content: Content::File,
                     };
                 }
                 (0xff, 0x02..) => {
@@ -80,7 +74,6 @@ impl Walk {
                     if length < 2 {
                         return broken(self.at, format!("has a segment of {length} bytes"));
                     }
-                    self.has_tables |= code == 0xc4;
                     self.in_data = code == 0xda;
                     self.at += 2 + length;
                 }

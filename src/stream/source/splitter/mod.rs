@@ -45,8 +45,6 @@ pub(crate) enum Content {
     Raw(RawLayout, usize),
     /// A picture file.
     File,
-    /// A JPEG that leaves out its Huffman tables, as the frames of many cameras do.
-    JpegWithoutTables,
 }
 
 /// Finds the pictures of a stream. It is asked again and again with the bytes from the end of what
