@@ -37,5 +37,7 @@ deny:
 dist:
 	cargo build --locked --profile dist
 
+# Each part of a verdict, then a whole process. Nothing else should run on the machine.
 bench: dist
+	cargo bench --locked --workspace --profile dist --bench parts
 	benches/start_to_verdict.sh
