@@ -10,7 +10,7 @@ use edge_vae::{
     Detector, Frame, InferenceSession,
     backend::{Engine, EngineOptions},
     bundle::Bundle,
-    frame::{DecodeLimits, PixelFormat},
+    frame::{DecodeOptions, PixelFormat},
     render::judged_overlay,
     runtime::{load_preprocessor, load_scorer},
     scoring::regions,
@@ -66,7 +66,7 @@ fn decode_picture(bencher: Bencher, format: ImageFormat) {
         .write_to(&mut file, format)
         .expect("memory takes it");
     let file = file.into_inner();
-    bencher.bench(|| Frame::decode(black_box(&file), "bench", &DecodeLimits::default()));
+    bencher.bench(|| Frame::decode(black_box(&file), "bench", &DecodeOptions::default()));
 }
 
 #[divan::bench]
@@ -117,7 +117,7 @@ fn graphs() -> Vec<String> {
 #[divan::bench]
 fn score_map(bencher: Bencher) {
     let mut session = session();
-    let mut scorer = load_scorer(&bundle(), session.graph_shapes())
+    let mut scorer = load_scorer(&bundle(), &session.tensor_shapes())
         .expect("statistics that fit")
         .expect("a bundle that scores");
     let mut map = vec![0.0; scorer.positions()];

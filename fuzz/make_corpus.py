@@ -170,6 +170,18 @@ def manifests():
     seed("manifest", "newer.toml", "schema_version = 99\n")
 
 
+def score_lines():
+    for name, values in {
+        "normal": {"pred_label": "normal", "pred_score": 1.25, "map_max": 3e-2},
+        "accepted": {"pred_label": "anomalous", "pred_score": 9.5, "map_max": 4, "accepted": True},
+        "invalid": {"pred_label": "invalid", "pred_score": None, "map_max": None},
+        "no-score": {"pred_label": "normal", "pred_score": None, "map_max": 1},
+        "more-keys": {"pred_label": "normal", "pred_score": -1, "map_max": 0, "regions": [[1, 2]]},
+    }.items():
+        line = {"schema_version": 1, "model_id": "part-0123abcd", "path": "frames/1.png"}
+        seed("score_line", name, json.dumps(line | values))
+
+
 def outbox_messages():
     for name, address, body in [
         ("event", "edge-vae/line/events", b'{"event":"opened"}'),
@@ -190,4 +202,5 @@ if __name__ == "__main__":
     addresses()
     configurations()
     manifests()
+    score_lines()
     outbox_messages()

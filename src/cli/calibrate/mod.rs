@@ -3,6 +3,7 @@
 mod measure;
 mod records;
 mod report;
+mod score_line;
 mod warnings;
 
 use std::{

@@ -12,9 +12,8 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use edge_vae::runtime::Label;
-use serde::Deserialize;
 
-use super::{NormalFrame, NormalFrames};
+use super::{NormalFrame, NormalFrames, score_line::ScoreLine};
 use crate::cli::{
     frames::without_mark,
     output::SCHEMA_VERSION,
@@ -26,20 +25,6 @@ const MAX_LINE: u64 = 16 << 20;
 
 /// Most lines of a kind that are named one by one.
 const NAMED: usize = 20;
-
-/// What is read of a line.
-#[derive(Deserialize)]
-struct Record {
-    schema_version: u32,
-    model_id: String,
-    path: PathBuf,
-    pred_label: Label,
-    pred_score: Option<f64>,
-    map_max: Option<f64>,
-    /// Whether a person found the frame normal.
-    #[serde(default)]
-    accepted: Option<bool>,
-}
 
 /// Frames that were called anomalous, and that nobody has accepted or rejected.
 #[derive(Default)]
@@ -79,7 +64,7 @@ pub(super) fn read(
                 continue;
             }
             let at = || format!("{name}:{number}");
-            match parse(line) {
+            match ScoreLine::parse(line, SCHEMA_VERSION) {
                 Ok(record) if record.model_id != model_id => normal.other_models += 1,
                 Ok(record) => sort(record, &at, all_normal, &mut normal, &mut unreviewed),
                 Err(problem) => {
@@ -140,30 +125,8 @@ fn next_line(input: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(line))
 }
 
-fn parse(line: &[u8]) -> Result<Record, String> {
-    let record: Record = serde_json::from_slice(line)
-        .map_err(|error| format!("is no line of `edge-vae score --json`: {error}"))?;
-    if record.schema_version != SCHEMA_VERSION {
-        return Err(format!(
-            "schema {} is not the one that this program writes, {SCHEMA_VERSION}",
-            record.schema_version
-        ));
-    }
-    if record.pred_label != Label::Invalid {
-        for (key, value) in [
-            ("pred_score", record.pred_score),
-            ("map_max", record.map_max),
-        ] {
-            if value.is_none() {
-                return Err(format!("{key} is not a number"));
-            }
-        }
-    }
-    Ok(record)
-}
-
 fn sort(
-    record: Record,
+    record: ScoreLine,
     at: &dyn Fn() -> String,
     all_normal: bool,
     normal: &mut NormalFrames,
