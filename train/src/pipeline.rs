@@ -234,10 +234,7 @@ fn load<'a>(job: &Job, plan: &'a Plan) -> Result<Material<'a>> {
         job.interrupted,
         reporter,
     )?;
-    let groups = Groups::of(&loaded.samples, options.group_by.as_deref())?;
-    if options.group_by.is_some() {
-        groups.check()?;
-    }
+    let groups = Groups::of_loaded(&loaded, options.group_by.as_deref(), reporter)?;
     let parts = data::split(&groups, options)?;
     let tiles = loaded.layout.tiles();
     let (calibrating, share) = match options.may_fold() && tiles.count() == 1 {

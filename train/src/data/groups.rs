@@ -1,11 +1,11 @@
 //! Frames that belong together.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use anyhow::{Result, bail};
 use edge_vae::dataset::{Grouping, Sample};
 
-use super::params::PARAMS;
+use super::{copies::originals, frames::Loaded, params::PARAMS};
 use crate::reporter::Reporter;
 
 /// The groups of frames: what is dealt to the parts of a split, and counted. Where nothing groups
@@ -14,7 +14,12 @@ use crate::reporter::Reporter;
 pub struct Groups {
     numbers: Vec<usize>,
     count: usize,
+    /// What people call them.
+    unit: &'static str,
 }
+
+/// Copies that are named before the rest is counted.
+const NAMED: usize = 20;
 
 impl Groups {
     /// Groups of `samples` by a pattern of [`Grouping`].
@@ -33,7 +38,65 @@ impl Groups {
             }
         };
         let count = numbers.iter().max().map_or(0, |last| last + 1);
-        Ok(Self { numbers, count })
+        let unit = match pattern {
+            None => "frames",
+            Some(_) => "groups",
+        };
+        Ok(Self {
+            numbers,
+            count,
+            unit,
+        })
+    }
+
+    /// Groups of loaded frames, of which those that show the same picture are in one, and named.
+    ///
+    /// # Errors
+    /// Those of [`Self::of`], and fewer groups or distinct pictures than can be split.
+    pub fn of_loaded(loaded: &Loaded, pattern: Option<&str>, reporter: &Reporter) -> Result<Self> {
+        let groups = Self::of(&loaded.samples, pattern)?;
+        let originals = originals(&loaded.frames);
+        report(&loaded.samples, &originals, reporter);
+        let groups = groups.joined(&originals);
+        if pattern.is_some() {
+            groups.check()?;
+        } else if groups.count < PARAMS.least_frames {
+            bail!(
+                "{} distinct pictures found in {} usable training frames, at least {} are needed",
+                groups.count,
+                originals.len(),
+                PARAMS.least_frames
+            );
+        }
+        Ok(groups)
+    }
+
+    /// The same, with the groups of each frame and its original as one.
+    fn joined(self, originals: &[usize]) -> Self {
+        let mut of: Vec<usize> = (0..self.count).collect();
+        for (frame, &original) in originals.iter().enumerate() {
+            let [first, second] = [frame, original].map(|frame| of[self.numbers[frame]]);
+            if first != second {
+                let (kept, gone) = (first.min(second), first.max(second));
+                let merged = of.iter_mut().filter(|of| **of == gone);
+                merged.for_each(|of| *of = kept);
+            }
+        }
+        let mut numbers = HashMap::new();
+        let each = self.numbers.iter().map(|&group| {
+            let next = numbers.len();
+            *numbers.entry(of[group]).or_insert(next)
+        });
+        let each: Vec<usize> = each.collect();
+        let unit = match (numbers.len() == self.count, self.unit) {
+            (false, "frames") => "distinct pictures",
+            (_, unit) => unit,
+        };
+        Self {
+            count: numbers.len(),
+            numbers: each,
+            unit,
+        }
     }
 
     /// The number of each frame's group, from 0.
@@ -50,7 +113,7 @@ impl Groups {
     ///
     /// # Errors
     /// Fewer than three.
-    pub fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         if self.count < PARAMS.least_groups {
             bail!(
                 "--group-by finds {} of at least {} groups in {} frames: some are needed to \
@@ -69,10 +132,7 @@ impl Groups {
         if (calibration + 1) as f64 * rate >= 1.0 {
             return;
         }
-        let what = match self.count == self.numbers.len() {
-            true => "frames",
-            false => "groups",
-        };
+        let what = self.unit;
         reporter.warn(format_args!(
             "of {} {what} {calibration} calibrate, which can guarantee a false-alarm rate of \
              {:.4}, not {rate}; that takes about {} {what} in all",
@@ -80,5 +140,54 @@ impl Groups {
             1.0 / (calibration + 1) as f64,
             ((1.0 / rate - 1.0) / share).ceil()
         ));
+    }
+}
+
+/// Names the frames that are copies.
+fn report(samples: &[&Sample], originals: &[usize], reporter: &Reporter) {
+    let each = originals.iter().enumerate();
+    let copies: Vec<_> = each
+        .filter(|(frame, original)| frame != *original)
+        .collect();
+    if copies.is_empty() {
+        return;
+    }
+    let mut text = format!(
+        "{} of {} training frames show the same picture as another; such frames stay together and \
+         count once for the guarantee:",
+        copies.len(),
+        samples.len()
+    );
+    for (frame, original) in copies.iter().take(NAMED) {
+        let names = [*frame, **original].map(|frame| samples[frame].name());
+        text.push_str(&format!("\n  {} is a copy of {}", names[0], names[1]));
+    }
+    if copies.len() > NAMED {
+        text.push_str(&format!("\n  and {} more", copies.len() - NAMED));
+    }
+    reporter.warn(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_copies_are_one() {
+        let groups = |numbers: &[usize], unit| Groups {
+            numbers: numbers.to_vec(),
+            count: numbers.iter().max().unwrap() + 1,
+            unit,
+        };
+        let single = groups(&[0, 1, 2, 3, 4], "frames");
+        let same = single.clone().joined(&[0, 1, 2, 3, 4]);
+        assert_eq!((same.numbers(), same.unit), (single.numbers(), "frames"));
+        let joined = single.joined(&[0, 1, 0, 3, 1]);
+        assert_eq!(joined.numbers(), [0, 1, 0, 2, 1]);
+        assert_eq!((joined.count(), joined.unit), (3, "distinct pictures"));
+        // By frame 3 the second group is one with the first, by frame 5 the third with both.
+        let joined = groups(&[0, 0, 1, 1, 2, 2, 3], "groups").joined(&[0, 1, 2, 0, 4, 2, 6]);
+        assert_eq!(joined.numbers(), [0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((joined.count(), joined.unit), (2, "groups"));
     }
 }

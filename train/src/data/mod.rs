@@ -1,6 +1,7 @@
 //! Training frames: in memory, as tensors, in parts, and changed at random.
 
 pub(crate) mod augmentation;
+mod copies;
 mod frames;
 mod groups;
 mod input;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use edge_vae::bundle::Bundle;
+
 use super::{Scratch, assert_fails, fit, stderr};
 
 #[test]
@@ -61,25 +63,6 @@ fn a_folder_that_is_no_bundle_is_not_replaced() {
 }
 
 #[test]
-fn wrong_flags_are_errors() {
-    let scratch = Scratch::new();
-    for (flag, value) in [
-        ("--false-alarm-rate", "1.5"),
-        ("--latent", "vector:0"),
-        ("--crop", "0.5,0,0.2,1"),
-        ("--likelihood", "poisson"),
-        ("--minutes", "-1"),
-        ("--beta", "nan"),
-    ] {
-        let run = scratch.train(&["fit", "frames", "--out", "model", flag, value]);
-        assert_eq!(run.status.code(), Some(2));
-        assert!(stderr(&run).contains(flag), "{}", stderr(&run));
-    }
-    let cuda = scratch.train(&fit("model", &["--device", "cuda"]));
-    assert_fails(&cuda, &["--device cuda"]);
-}
-
-#[test]
 fn colour_and_fixed_variance_and_a_map_of_latents() {
     let scratch = Scratch::new();
     let run = scratch.train(&fit(
@@ -98,5 +81,74 @@ fn colour_and_fixed_variance_and_a_map_of_latents() {
     assert!(manifest.contains("colour = \"rgb\""), "{manifest}");
     for file in ["metrics.jsonl", "loss.svg", "checkpoint.safetensors"] {
         assert!(scratch.path("model.training").join(file).exists(), "{file}");
+    }
+}
+
+/// Copies of the first frames in the training folder: `count` equal ones and as many JPEG files.
+fn add_copies(scratch: &Scratch, count: usize) {
+    let good = scratch.path("frames/train/good");
+    for index in 0..count {
+        let original = good.join(format!("{index:03}.png"));
+        fs::copy(&original, good.join(format!("equal-{index}.png"))).expect("a copy");
+        let picture = image::open(good.join(format!("{:03}.png", 20 + index))).expect("a frame");
+        let rewritten = good.join(format!("rewritten-{index}.jpg"));
+        picture.into_rgb8().save(rewritten).expect("a JPEG file");
+    }
+}
+
+#[test]
+fn copies_stay_together_count_once_and_are_named() {
+    let scratch = Scratch::new();
+    add_copies(&scratch, 4);
+    let run = scratch.train(&[
+        "fit", "frames", "--preset", "edge", "--size", "128", "--head", "off", "--batch", "2",
+        "--steps", "1", "--score", "latent", "--out", "model",
+    ]);
+    let said = stderr(&run);
+    assert!(run.status.success(), "{said}");
+    assert!(
+        said.contains("8 of 48 training frames show the same"),
+        "{said}"
+    );
+    for index in 0..4 {
+        let equal = format!("equal-{index}.png is a copy of train/good/{index:03}.png");
+        // In the order of their names.
+        let rewritten = format!(
+            "rewritten-{index}.jpg is a copy of train/good/0{}.png",
+            20 + index
+        );
+        let named = |pair: &str| {
+            let (first, second) = pair
+                .split_once(" is a copy of train/good/")
+                .expect("a pair");
+            said.contains(pair) || said.contains(&format!("{second} is a copy of {first}"))
+        };
+        assert!(named(&equal) && named(&rewritten), "{index}: {said}");
+    }
+    assert!(
+        said.contains("of 40 distinct pictures 8 calibrate"),
+        "{said}"
+    );
+    let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
+    let calibration = bundle.manifest().calibration.clone().expect("one");
+    let counted = calibration.groups().unwrap_or(calibration.scores.len());
+    assert_eq!(counted, 8);
+}
+
+#[test]
+fn too_few_distinct_pictures_are_refused_before_training() {
+    let scratch = Scratch::new();
+    let good = scratch.path("frames/train/good");
+    for (distinct, folder) in [(1, "one"), (3, "three")] {
+        fs::create_dir(scratch.path(folder)).expect("a folder");
+        for index in 0..30 {
+            let original = good.join(format!("{:03}.png", index % distinct));
+            let copy = scratch.path(folder).join(format!("{index:02}.png"));
+            fs::copy(original, copy).expect("a copy");
+        }
+        let run = scratch.train(&["fit", folder, "--preset", "28x28", "--out", "model"]);
+        let counted = format!("{distinct} distinct");
+        assert_fails(&run, &[&counted, "in 30 usable training frames", "8"]);
+        assert!(!stderr(&run).contains("training for"), "{}", stderr(&run));
     }
 }

@@ -2,6 +2,7 @@
 
 mod data;
 mod detection;
+mod flags;
 mod interruption;
 mod python;
 mod tiles;
