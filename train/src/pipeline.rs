@@ -252,7 +252,7 @@ fn load<'a>(job: &Job, plan: &'a Plan) -> Result<Material<'a>> {
         loaded.frames.normalise(&preprocess.normalise);
     }
     reporter.line(format_args!(
-        "{} frames: {} to train, {} to choose by, {} held out; {:?}, seed {}",
+        "{} frames: {} to train, {} to select by, {} held out; {:?}, seed {}",
         loaded.frames.count(),
         parts.train.len(),
         parts.validation.len(),

@@ -11,11 +11,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::reporter::Reporter;
 
-/// Trains variational autoencoders on normal frames and exports them as bundles for edge-vae.
+/// Trains a detector on frames of good parts and writes the bundle that edge-vae runs
 #[derive(Debug, Parser)]
 #[command(name = "edge-vae-train", version, arg_required_else_help = true)]
 struct Cli {
-    /// Write only warnings and errors.
+    /// Write only warnings and errors
     #[arg(long, short, global = true)]
     quiet: bool,
     #[command(subcommand)]
@@ -24,18 +24,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Trains a model on normal frames and writes a bundle.
+    /// Train on normal frames and write a bundle
     Fit(Box<fit::FitArgs>),
-    /// Draws what a model learns from: frames, augmentations, synthetic defects, as contact sheets.
+    /// Draw contact sheets of what training sees: frames, augmentation, synthetic defects
     Preview(Box<preview::PreviewArgs>),
-    /// Draws a data set of machined-surface frames with defects and exact masks.
+    /// Draw a data set of machined surfaces with defects and exact masks
     Synth(synth::SynthArgs),
-    /// Prints shell completions.
+    /// Print shell completions
     Completions {
-        /// The shell.
+        /// Shell
         shell: clap_complete::Shell,
     },
-    /// Writes the manual pages.
+    /// Write the manual pages
     Man(man::ManArgs),
 }
 

@@ -17,25 +17,25 @@ Example:
 Writes frames in MVTec AD layout: train/good, test/good, test/KIND and ground_truth/KIND with
 masks of exactly the pixels that a defect changed.")]
 pub(super) struct SynthArgs {
-    /// The folder to write; must not exist or be empty.
+    /// Folder to write; must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Seed of everything random.
+    /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Normal frames for training.
+    /// Normal frames for training
     #[arg(long, value_name = "N", default_value_t = DatasetCounts::default().train)]
     train: u32,
-    /// Normal frames for testing.
+    /// Normal frames for testing
     #[arg(long, value_name = "N", default_value_t = DatasetCounts::default().test_good)]
     test_good: u32,
-    /// Defective frames of each kind.
+    /// Frames with a defect, of each kind
     #[arg(long, value_name = "N", default_value_t = DatasetCounts::default().per_kind)]
     per_kind: u32,
-    /// Width of the frames in pixels.
+    /// Width of the frames in pixels
     #[arg(long, default_value_t = SurfaceSettings::default().width)]
     width: u32,
-    /// Height of the frames in pixels.
+    /// Height of the frames in pixels
     #[arg(long, default_value_t = SurfaceSettings::default().height)]
     height: u32,
 }

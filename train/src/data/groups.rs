@@ -117,7 +117,7 @@ impl Groups {
         if self.count < PARAMS.least_groups {
             bail!(
                 "--group-by finds {} of at least {} groups in {} frames: some are needed to \
-                 train, some to choose by and some to calibrate",
+                 train, some to select by and some to calibrate",
                 self.count,
                 PARAMS.least_groups,
                 self.numbers.len()

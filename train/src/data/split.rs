@@ -6,7 +6,7 @@ use edge_vae::dataset::{Split, SplitFractions, split_groups};
 use super::{groups::Groups, params::PARAMS};
 use crate::options::FitOptions;
 
-/// Parts of the frames to train on, to choose by and to calibrate with; groups stay whole.
+/// Parts of the frames to train on, to select by and to calibrate with; groups stay whole.
 ///
 /// # Errors
 /// Too few groups.

@@ -52,7 +52,7 @@ impl Preset {
         match self {
             Self::Small28 => 28,
             Self::Edge | Self::Balanced => 256,
-            // What is wrong is told as well, and where it is, better.
+            // Detects as well as 256, and localises better.
             Self::Best => 384,
         }
     }

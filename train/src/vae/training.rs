@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
                 || self.state.step == self.state.total;
             if validate {
                 let record = self.validate()?;
-                let stop = self.judge(record)?;
+                let stop = self.record(record)?;
                 self.replan();
                 progress.validated(&self.state);
                 if stop {
@@ -336,7 +336,7 @@ impl<'a> Run<'a> {
     }
 
     /// Keeps the average when `record` is the best so far; whether it is time to stop.
-    fn judge(&mut self, record: Record) -> Result<bool> {
+    fn record(&mut self, record: Record) -> Result<bool> {
         let loss = record.validation_objective;
         if !loss.is_finite() {
             bail!(

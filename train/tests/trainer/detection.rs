@@ -21,13 +21,13 @@ fn fit<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// A short run after which the second network's features judge.
+/// A short run after which features of the pretrained backbone decide.
 const FEATURES: [&str; 8] = [
     "--size", "128", "--batch", "2", "--steps", "2", "--score", "features",
 ];
 
 #[test]
-fn a_head_is_trained_judged_and_exported_and_survives_being_killed() {
+fn a_head_is_trained_selected_and_exported_and_survives_being_killed() {
     let scratch = Scratch::new();
     let undisturbed = scratch.train(&fit("undisturbed/model", &[]));
     let text = stderr(&undisturbed);
@@ -91,7 +91,7 @@ fn a_head_is_trained_judged_and_exported_and_survives_being_killed() {
         "encoder, decoder, head, statistics, golden files"
     );
 
-    // What judges is chosen after training, so a finished run may be given another.
+    // What decides is selected after training, so a finished run may be given another.
     let other = scratch.train(&fit("killed/model", &["--resume", "--score", "latent"]));
     assert!(other.status.success(), "{}", stderr(&other));
     let manifest = scratch.path("killed/model/manifest.toml");
@@ -255,7 +255,7 @@ fn a_vae_over_features_is_a_score() {
 }
 
 #[test]
-fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
+fn where_features_decide_all_frames_are_fitted_to_and_calibrate() {
     let scratch = Scratch::new();
     let fit = |more: &[&str]| {
         let command = [&["fit", "frames", "--out", "model"][..], more];
@@ -275,7 +275,7 @@ fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
         folds.threshold_at(0.05).expect("a threshold")
     );
 
-    // The model has seen all of them now, and finds them less strange than models that have not.
+    // The model has seen all of them now, and scores them lower than models that have not.
     let engine = Engine::open(&EngineOptions::default()).expect("tract");
     let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
     let mut detector = Detector::new(&bundle, &engine).expect("a detector");
@@ -298,7 +298,7 @@ fn where_features_judge_all_frames_are_fitted_to_and_calibrate() {
 }
 
 #[test]
-fn groups_are_never_parted_and_limit_the_promise() {
+fn groups_are_never_divided_and_limit_the_guarantee() {
     let scratch = Scratch::new();
     let fit = |out: &str, more: &[&str]| {
         let command = [
@@ -321,7 +321,7 @@ fn groups_are_never_parted_and_limit_the_promise() {
     assert!(run.status.success(), "{said}");
     assert!(said.contains("of 4 groups 1 calibrate"), "{said}");
     assert!(
-        said.contains("20 to train, 10 to choose by, 10 held out"),
+        said.contains("20 to train, 10 to select by, 10 held out"),
         "{said}"
     );
     let bundle = Bundle::open(&scratch.path("grouped")).expect("a bundle");
@@ -347,7 +347,7 @@ fn groups_are_never_parted_and_limit_the_promise() {
         stderr(&refused)
     );
 
-    // Frames in folds: groups of ten, each judged by a model of other groups.
+    // Frames in folds: groups of ten, each scored by a model of other groups.
     let groups = ["--group-by", "([0-9]+)[0-9]\\.png$"];
     let flags = [
         "fit",

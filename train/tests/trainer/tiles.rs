@@ -68,7 +68,7 @@ fn tiles_and_a_mask_go_the_whole_way() {
     let frame = dataset.expect("the data set").train[0]
         .frame()
         .expect("a frame");
-    let judged = detector.score(&frame).expect("a verdict");
+    let scored = detector.score(&frame).expect("a verdict");
     let map = detector.anomaly_map().expect("a map").to_owned();
     assert_eq!(map.dim(), (128, 176));
     let least = map.iter().copied().fold(f32::INFINITY, f32::min);
@@ -77,7 +77,7 @@ fn tiles_and_a_mask_go_the_whole_way() {
     }
     // What the mask leaves out changes nothing.
     let spoilt = detector.score(&spoilt(&frame)).expect("a verdict");
-    assert_eq!(spoilt.verdict.score, judged.verdict.score);
+    assert_eq!(spoilt.verdict.score, scored.verdict.score);
     assert_eq!(detector.anomaly_map().expect("a map"), map);
 }
 
