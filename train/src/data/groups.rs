@@ -160,7 +160,7 @@ fn report(samples: &[&Sample], originals: &[usize], reporter: &Reporter) {
     );
     for (frame, original) in copies.iter().take(NAMED) {
         let names = [*frame, **original].map(|frame| samples[frame].name());
-        text.push_str(&format!("\n  {} is a copy of {}", names[0], names[1]));
+        text.push_str(&format!("\n  {} shows what {} shows", names[0], names[1]));
     }
     if copies.len() > NAMED {
         text.push_str(&format!("\n  and {} more", copies.len() - NAMED));
