@@ -24,7 +24,7 @@ const LEAST: usize = 24;
 /// Minutes of a budget from which on one of them is spent on the choice.
 const LEAST_MINUTES: f64 = 10.0;
 
-/// What was chosen.
+/// What was selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
     /// Side of the tensor in pixels.
@@ -33,10 +33,11 @@ pub(super) struct Chosen {
     pub tiles: TileChoice,
 }
 
-/// The side that some of the frames tell synthetic defects best at: the one that frames as large
-/// as theirs have by rule, or the preset's usual one; of frames that are cut into tiles by rule, whether
-/// they are better left whole. None, which leaves it to the rule, where there is one way only, where frames are few,
-/// where there is hardly time, and where a network judges that takes one size only or is not trained yet.
+/// The input resolution at which some of the frames separate synthetic defects best: that of the
+/// rule for frames as large as these, or the preset's usual one; of frames that the rule cuts into
+/// tiles, whether they are better left whole. None, which leaves it to the rule, where there is one
+/// way only, where frames are few, where there is hardly time, and where a network decides that
+/// takes one size only or is not trained yet.
 ///
 /// # Errors
 /// Those of [`data::input`] and [`selection::select_input_size`].

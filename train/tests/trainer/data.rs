@@ -133,7 +133,7 @@ fn copies_stay_together_count_once_and_are_named() {
         "{said}"
     );
     let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
-    let calibration = bundle.manifest().calibration.clone().expect("one");
+    let calibration = bundle.calibration().cloned().expect("one");
     let counted = calibration.groups().unwrap_or(calibration.scores.len());
     assert_eq!(counted, 4);
 }
