@@ -82,7 +82,7 @@ fn a_score_is_added_by_the_manifest_alone() {
     );
     let scored = dir.verb("score", &["--json", "bad.png"]);
     let record = &scored.is_fine().json()[0];
-    assert_eq!(record["label"], "anomalous");
+    assert_eq!(record["pred_label"], "anomalous");
     let sources = record["regions"][0]["sources"].as_array().unwrap();
     let names: Vec<&str> = sources
         .iter()
