@@ -7,7 +7,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::Frame;
@@ -36,6 +36,9 @@ pub(super) struct CapturedFrame {
     pub(super) number: u64,
     pub(super) frame: Arc<Frame>,
     pub(super) arrived: Instant,
+    /// When it was captured, by the clock that durations are measured with: since the source's
+    /// thread began, or since 1970 where pictures have times of their own.
+    pub(super) at: Duration,
     /// Whether its source is live.
     pub(super) live: bool,
 }
@@ -81,6 +84,7 @@ pub(super) struct Capture {
     pub(super) events: mpsc::Sender<SourceEvent>,
     pub(super) counters: Arc<CaptureCounters>,
     pub(super) stop: Arc<AtomicBool>,
+    pub(super) began: Instant,
 }
 
 /// How reading came to an end.
@@ -133,7 +137,7 @@ impl Capture {
         number: &mut u64,
         backoff: &mut Backoff,
     ) -> ReadEnd {
-        let live = source.is_live();
+        let (live, own_times) = (source.is_live(), source.has_own_times());
         let policy = self.policy.unwrap_or(Policy::default_for(live));
         let opened = Instant::now();
         let mut up = false;
@@ -145,6 +149,7 @@ impl Capture {
             match source.read(frame) {
                 Ok(Arrival::Frame) => {
                     let arrived = Instant::now();
+                    let frame_time = frame.captured();
                     if !up {
                         up = true;
                         self.report(SourceChange::Up { live });
@@ -158,6 +163,11 @@ impl Capture {
                         number: *number,
                         frame: Arc::clone(buffer),
                         arrived,
+                        at: if own_times {
+                            since_1970(frame_time)
+                        } else {
+                            self.began.elapsed()
+                        },
                         live,
                     };
                     *number += 1;
@@ -208,6 +218,10 @@ impl Capture {
     }
 }
 
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -256,6 +270,7 @@ mod tests {
             events: sender,
             counters: Arc::clone(&counters),
             stop: Arc::default(),
+            began: Instant::now(),
         }
         .run();
         let mut numbers = Vec::new();
@@ -336,6 +351,7 @@ mod tests {
             events: sender,
             counters: Arc::default(),
             stop: Arc::default(),
+            began: Instant::now(),
         }
         .run();
         let events: Vec<SourceEvent> = received.iter().collect();

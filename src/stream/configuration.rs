@@ -14,6 +14,8 @@ use crate::{
     drift::DriftSettings,
 };
 
+#[cfg(target_os = "linux")]
+use super::sink::GpioSettings;
 use super::{
     event::EventSettings,
     frame_queue::Policy,
@@ -22,8 +24,8 @@ use super::{
     plan::{PipelineOptions, SinkConfig, SourceConfig},
     quantity,
     sink::{
-        GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
-        ScreenSettings, SinkSettings, WebhookSettings,
+        LogSettings, MqttSettings, PicturesSettings, PrometheusSettings, ScreenSettings, SinkError,
+        SinkSettings, WebhookSettings,
     },
     source::{self, SourceError, SourceSettings, SourceUri},
 };
@@ -85,6 +87,7 @@ pub struct Configuration {
     #[serde(rename = "screen")]
     pub screens: Vec<ScreenSettings>,
     /// Output lines.
+    #[cfg(target_os = "linux")]
     pub gpio: Vec<GpioSettings>,
     /// Ports with metrics.
     pub prometheus: Vec<PrometheusSettings>,
@@ -115,6 +118,7 @@ impl Default for Configuration {
             mqtt: Vec::new(),
             webhooks: Vec::new(),
             screens: Vec::new(),
+            #[cfg(target_os = "linux")]
             gpio: Vec::new(),
             prometheus: Vec::new(),
         }
@@ -126,10 +130,11 @@ impl Default for Configuration {
 macro_rules! for_each_sink {
     ($configuration:ident.$iter:ident(), $sink:ident => $body:expr) => {
         for_each_sink!(@$configuration.$iter(), $sink => $body;
-            logs pictures mqtt webhooks screens gpio prometheus)
+            logs pictures mqtt webhooks screens #[cfg(target_os = "linux")] gpio prometheus)
     };
-    (@$configuration:ident.$iter:ident(), $sink:ident => $body:expr; $($field:ident)+) => {
-        $(for $sink in $configuration.$field.$iter() { $body; })+
+    (@$configuration:ident.$iter:ident(), $sink:ident => $body:expr;
+        $($(#[$when:meta])* $field:ident)+) => {
+        $($(#[$when])* for $sink in $configuration.$field.$iter() { $body; })+
     };
 }
 
@@ -261,6 +266,16 @@ impl Configuration {
         if self.threads == Some(0) {
             return value("threads", "choose 1 or more");
         }
+        for (place, one) in self.mqtt.iter().enumerate() {
+            let same = |other: &MqttSettings| {
+                one.client_id.is_some()
+                    && one.client_id == other.client_id
+                    && one.broker() == other.broker()
+            };
+            if self.mqtt[..place].iter().any(same) {
+                return value("mqtt.client-id", "is used twice at one broker: choose two");
+            }
+        }
         Ok(PipelineOptions {
             depth: self.queue,
             frames: self.frames,
@@ -365,6 +380,15 @@ impl Configuration {
         let mut names = Vec::new();
         for_each_sink!(self.iter(), sink => names.push(sink.describe()));
         names
+    }
+
+    /// Checks the settings of the sinks without opening them.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`] for settings that can't work.
+    pub fn check_sinks(&self) -> Result<(), SinkError> {
+        for_each_sink!(self.iter(), sink => sink.check()?);
+        Ok(())
     }
 }
 

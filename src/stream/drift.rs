@@ -1,6 +1,6 @@
 //! Drift of one source: which of its frames are compared, and what is written of it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::{
     Detection,
@@ -22,7 +22,7 @@ pub struct SourceDrift {
     source: String,
     /// Seconds between the frames that are taken; 0 for all.
     every: f64,
-    last: Option<SystemTime>,
+    last: Option<Duration>,
 }
 
 impl SourceDrift {
@@ -80,26 +80,30 @@ impl SourceDrift {
     }
 
     /// Whether a frame of this time is taken, if it can be judged.
-    pub(super) fn takes(&self, captured: SystemTime) -> bool {
-        // A clock that was set back starts anew.
+    pub(super) fn takes(&self, at: Duration) -> bool {
+        // Pictures that are older than those before them start anew.
         self.last.is_none_or(|last| {
-            captured
-                .duration_since(last)
-                .map_or(true, |since| since.as_secs_f64() >= self.every)
+            at.checked_sub(last)
+                .is_none_or(|since| since.as_secs_f64() >= self.every)
         })
     }
 
     /// Takes in the next frame of the source and what was said of it. What is returned is told: the
     /// source drifted, or is back.
-    pub fn observe(&mut self, frame: &Frame, detection: &Detection) -> Option<DriftRecord> {
+    pub fn observe(
+        &mut self,
+        frame: &Frame,
+        at: Duration,
+        detection: &Detection,
+    ) -> Option<DriftRecord> {
         let score = detection.verdict.score?;
         // Only of frames that were judged.
         detection.verdict.p_value?;
         let (captured, divergence) = (frame.captured(), detection.divergence?);
-        if !self.takes(captured) {
+        if !self.takes(at) {
             return None;
         }
-        self.last = Some(captured);
+        self.last = Some(at);
         let found = self.monitor.observe(&DriftFrame {
             score,
             divergence,
@@ -164,6 +168,10 @@ mod tests {
         }
     }
 
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
     fn frame(seconds: f64) -> Frame {
         Frame::from_u8(1, 1, PixelFormat::Gray8, vec![9], "camera")
             .unwrap()
@@ -202,7 +210,11 @@ mod tests {
         let mut told = Vec::new();
         for k in 0..1000 {
             let gain = if (250..650).contains(&k) { 0.7 } else { 1.0 };
-            if let Some(record) = drift.observe(&frame(f64::from(k)), &detection(k, gain)) {
+            if let Some(record) = drift.observe(
+                &frame(f64::from(k)),
+                seconds(f64::from(k)),
+                &detection(k, gain),
+            ) {
                 told.push((k, record));
             }
         }
@@ -233,15 +245,19 @@ mod tests {
         // Dark from the start, four frames a second: two windows of 100 frames take 200 s.
         let told: Vec<u32> = (0..1000)
             .filter(|&k| {
-                let seconds = f64::from(k) / 4.0;
-                live.observe(&frame(seconds), &detection(k, 0.7)).is_some()
+                let time = f64::from(k) / 4.0;
+                live.observe(&frame(time), seconds(time), &detection(k, 0.7))
+                    .is_some()
             })
             .collect();
         assert_eq!(told, [796]);
         let mut files = drift(false);
         let invalid = Detection::invalid("the frame is black".into(), FrameStatistics::default());
         for k in 0..1000 {
-            assert_eq!(files.observe(&frame(f64::from(k)), &invalid), None);
+            assert_eq!(
+                files.observe(&frame(f64::from(k)), seconds(f64::from(k)), &invalid),
+                None
+            );
         }
         assert!(!files.is_drifted());
     }

@@ -8,6 +8,7 @@
 //! A source may simply fail; a supervisor in its thread opens it again for as long as it is asked
 //! to. Queues are bounded: a full one holds its writer up, or loses its oldest frame and counts it.
 
+mod address;
 mod backoff;
 mod capture;
 mod configuration;
@@ -21,13 +22,14 @@ mod plan;
 mod pool;
 mod quantity;
 pub mod record;
-mod redact;
 pub mod sink;
 mod sink_worker;
 pub mod source;
 mod source_state;
 mod stages;
 mod temperature;
+mod tls;
+mod web;
 
 pub use configuration::{Configuration, ConfigurationError, SourceEntry};
 pub use frame_queue::Policy;

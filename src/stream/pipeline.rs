@@ -13,7 +13,7 @@ use super::{
     event::RunId,
     frame_queue::FrameQueue,
     plan::{Host, PipelineOptions, Plan, RunSummary, SinkConfig, SourceConfig, StreamError},
-    record::{SCHEMA_VERSION, SourceRecord, Tally, timestamp},
+    record::{SCHEMA_VERSION, SinkTally, SourceRecord, Tally, timestamp},
     sink::Message,
     sink_worker::SinkWorker,
     source::SourceError,
@@ -131,6 +131,7 @@ impl Pipeline {
             events: self.event_sender.clone(),
             counters: Arc::clone(&source.counters),
             stop: Arc::clone(&source.stop),
+            began: Instant::now(),
         };
         let thread = thread::Builder::new()
             .name("source".into())
@@ -362,9 +363,7 @@ impl Pipeline {
             .partition(|worker| plan.sinks.iter().any(|sink| sink.key == worker.key));
         self.workers = kept;
         for worker in gone {
-            for text in worker.finish() {
-                host.note(&text);
-            }
+            finish_sink(worker, host);
         }
         for sink in plan.sinks {
             let known = self.workers.iter().any(|worker| worker.key == sink.key);
@@ -381,6 +380,11 @@ impl Pipeline {
         for mut source in gone {
             source.stop();
             self.announce(source.finish());
+            self.announce_source(
+                source.name.clone(),
+                false,
+                "no longer configured".to_owned(),
+            );
         }
         for config in plan.sources {
             let Some(place) = kept.iter().position(|source| same(source, &config)) else {
@@ -420,14 +424,10 @@ impl Pipeline {
             let notices = self.sources[index].finish();
             self.announce(notices);
         }
-        let tally = self.tally();
+        let mut tally = self.tally();
         self.give(&Message::Tally(Arc::new(tally.clone())));
-        for worker in std::mem::take(&mut self.workers) {
-            host.alive();
-            for text in worker.finish() {
-                host.note(&text);
-            }
-        }
+        let workers = std::mem::take(&mut self.workers).into_iter();
+        tally.sinks = workers.map(|worker| finish_sink(worker, host)).collect();
         RunSummary {
             tally,
             abandoned: self.abandoned,
@@ -437,4 +437,13 @@ impl Pipeline {
     fn frame_limit_reached(&self) -> bool {
         self.options.frames.is_some_and(|most| self.judged >= most)
     }
+}
+
+fn finish_sink(worker: SinkWorker, host: &mut dyn Host) -> SinkTally {
+    host.alive();
+    let (log, tally) = worker.finish();
+    for text in log {
+        host.note(&text);
+    }
+    tally
 }

@@ -242,12 +242,27 @@ pub struct SourceTally {
 pub struct SinkTally {
     /// Its name.
     pub name: String,
-    /// Messages that it took.
+    /// Messages that it took; counts like this one are not among them.
     pub taken: u64,
-    /// Messages that it failed to take.
+    /// Messages that it failed to take when they came.
     pub failed: u64,
     /// Frames that it had no time for.
     pub dropped: u64,
+    /// Messages that wait for the disk or the peer.
+    pub waiting: u64,
+    /// Messages that will never arrive, those that the peer refused aside.
+    pub lost: u64,
+    /// Of a sink with a peer: a broker, a web server.
+    pub peer: Option<PeerTally>,
+}
+
+/// What became of the messages for a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PeerTally {
+    /// Messages that it has.
+    pub delivered: u64,
+    /// Messages that it will never take, which were set aside.
+    pub refused: u64,
 }
 
 /// Percentiles of one stage's time.

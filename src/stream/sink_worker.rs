@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     record::SinkTally,
-    sink::{Message, Sink, SinkError, Wants},
+    sink::{Message, Sink, SinkError, SinkStatus, Wants},
 };
 
 /// Frames that wait for a sink.
@@ -50,6 +50,7 @@ struct State {
     /// For the log: the first of several failures with the same words, and that it works again.
     log: Vec<String>,
     trouble: Option<String>,
+    status: Option<SinkStatus>,
 }
 
 impl Shared {
@@ -65,25 +66,50 @@ impl Shared {
             .0
     }
 
-    /// Remembers how a message was taken.
-    fn record(&self, result: Result<(), SinkError>, counts: bool) {
+    /// Remembers how a message was taken, or how the sink did where `message` is `None`.
+    fn record(
+        &self,
+        message: Option<&Message>,
+        result: Result<(), SinkError>,
+        status: Option<SinkStatus>,
+    ) {
+        let counts = message.is_some_and(|message| !matches!(message, Message::Tally(_)));
         let mut state = self.lock();
+        state.status = status;
         match result {
             Ok(()) => {
                 state.taken += u64::from(counts);
-                if counts && state.trouble.take().is_some() {
+                let works = status.map_or(counts, |status| !status.failing);
+                if works && state.trouble.take().is_some() {
                     let text = format!("{}: works again", self.name);
                     state.log.push(text);
                 }
             }
             Err(error) => {
-                state.failed += 1;
+                state.failed += u64::from(counts);
                 let text = error.to_string();
                 if state.trouble.as_ref() != Some(&text) {
                     state.log.push(text.clone());
                     state.trouble = Some(text);
                 }
             }
+        }
+    }
+
+    fn tally(&self) -> SinkTally {
+        let state = self.lock();
+        let status = state.status.unwrap_or(SinkStatus {
+            lost: state.failed,
+            ..SinkStatus::default()
+        });
+        SinkTally {
+            name: self.name.clone(),
+            taken: state.taken,
+            failed: state.failed,
+            dropped: state.dropped,
+            waiting: status.waiting,
+            lost: status.lost,
+            peer: status.peer,
         }
     }
 }
@@ -170,19 +196,14 @@ impl SinkWorker {
     }
 
     pub(super) fn tally(&self) -> SinkTally {
-        let state = self.shared.lock();
-        SinkTally {
-            name: self.shared.name.clone(),
-            taken: state.taken,
-            failed: state.failed,
-            dropped: state.dropped,
-        }
+        self.shared.tally()
     }
 
-    /// Lets the sink take what it was given, finishes it, and ends its thread.
-    pub(super) fn finish(mut self) -> Vec<String> {
+    /// Lets the sink take what it was given, finishes it, and ends its thread. What is returned is
+    /// to be logged, and its last counts.
+    pub(super) fn finish(mut self) -> (Vec<String>, SinkTally) {
         self.close();
-        self.take_log()
+        (self.take_log(), self.tally())
     }
 
     fn close(&mut self) {
@@ -218,16 +239,18 @@ fn run(shared: &Shared, sink: &mut dyn Sink) {
         state.busy = message.is_some();
         let closed = state.closed;
         drop(state);
-        match message {
-            Some(message) => {
-                shared.changed.notify_all();
-                shared.record(sink.take(&message), true);
-            }
-            None if closed => {
-                shared.record(sink.finish(), false);
-                return;
-            }
-            None => shared.record(sink.idle(), false),
+        if message.is_some() {
+            shared.changed.notify_all();
+        }
+        let ends = message.is_none() && closed;
+        let result = match &message {
+            Some(message) => sink.take(message),
+            None if ends => sink.finish(),
+            None => sink.idle(),
+        };
+        shared.record(message.as_ref(), result, sink.status());
+        if ends {
+            return;
         }
     }
 }
@@ -236,13 +259,12 @@ fn run(shared: &Shared, sink: &mut dyn Sink) {
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::record::Tally;
-    use super::*;
+    use super::{super::sink::test_messages as messages, *};
 
     /// Takes a message when it is let, and tells which.
     struct Slow {
         let_go: mpsc::Receiver<bool>,
-        took: mpsc::Sender<f64>,
+        took: mpsc::Sender<String>,
     }
 
     impl Sink for Slow {
@@ -255,31 +277,21 @@ mod tests {
         }
 
         fn take(&mut self, message: &Message) -> Result<(), SinkError> {
-            let Message::Tally(tally) = message else {
-                panic!("only tallies are given");
+            let Message::Event { record, .. } = message else {
+                return Ok(());
             };
             let works = self.let_go.recv().unwrap();
-            self.took.send(tally.seconds).unwrap();
-            if works {
-                return Ok(());
+            self.took.send(record.event_id.clone()).unwrap();
+            match works {
+                true => Ok(()),
+                false => Err(SinkError::unavailable("slow", "the disk is full")),
             }
-            Err(SinkError::Unavailable {
-                sink: "slow".into(),
-                problem: "the disk is full".into(),
-            })
         }
 
         fn finish(&mut self) -> Result<(), SinkError> {
-            self.took.send(-1.0).unwrap();
+            self.took.send("end".to_owned()).unwrap();
             Ok(())
         }
-    }
-
-    fn tally(seconds: f64) -> Message {
-        Message::Tally(Arc::new(Tally {
-            seconds,
-            ..Tally::default()
-        }))
     }
 
     #[test]
@@ -287,18 +299,19 @@ mod tests {
         let (go, let_go) = mpsc::channel();
         let (took, taken) = mpsc::channel();
         let worker = SinkWorker::start("key".into(), Box::new(Slow { let_go, took })).unwrap();
-        for second in 0..5 {
-            worker.give(&tally(f64::from(second)));
+        for event in ["0", "1", "2", "3", "4"] {
+            worker.give(&messages::opened(event, "cam"));
+            // Counts are no success, and not counted.
+            worker.give(&messages::tally(&["cam"]));
         }
         for works in [true, false, false, true, true] {
             go.send(works).unwrap();
         }
         worker.wait_until_idle(Duration::from_secs(60));
-        let counts = worker.tally();
-        assert_eq!((counts.taken, counts.failed), (3, 2));
-        let logged = worker.finish();
-        assert_eq!(logged, ["slow: the disk is full", "slow: works again"]);
-        let taken: Vec<f64> = taken.iter().collect();
-        assert_eq!(taken, [0.0, 1.0, 2.0, 3.0, 4.0, -1.0]);
+        let (log, counts) = worker.finish();
+        assert_eq!((counts.taken, counts.failed, counts.lost), (3, 2, 2));
+        assert_eq!(log, ["slow: the disk is full", "slow: works again"]);
+        let taken: Vec<String> = taken.iter().collect();
+        assert_eq!(taken, ["0", "1", "2", "3", "4", "end"]);
     }
 }

@@ -177,7 +177,7 @@ impl SourceState {
             Detection::invalid(reason, statistics)
         } else {
             let drift = self.drift.as_ref();
-            detector.explain(match drift.is_some_and(|d| d.takes(frame.captured())) {
+            detector.explain(match drift.is_some_and(|d| d.takes(captured.at)) {
                 true => Explain::Always,
                 false => Explain::Anomalous,
             });
@@ -199,6 +199,7 @@ impl SourceState {
         let events = self.events.observe(&FrameVerdict {
             frame_number: captured.number,
             captured: frame.captured(),
+            at: captured.at,
             label: detection.verdict.label,
             score: detection.verdict.score,
             p_value: detection.verdict.p_value,
@@ -209,7 +210,7 @@ impl SourceState {
         let drift = self
             .drift
             .as_mut()
-            .and_then(|drift| drift.observe(frame, &detection));
+            .and_then(|drift| drift.observe(frame, captured.at, &detection));
         if let Some(drift) = &drift {
             self.tally.drifted = drift.drifted;
         }

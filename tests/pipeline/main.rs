@@ -83,6 +83,10 @@ impl Source for Line {
         Ok(Arrival::Frame)
     }
 
+    fn has_own_times(&self) -> bool {
+        true
+    }
+
     fn is_live(&self) -> bool {
         self.live
     }

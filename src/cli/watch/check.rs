@@ -12,6 +12,7 @@ use super::plan::open_detector;
 pub(super) fn check(configuration: &Configuration, reporter: Reporter) -> anyhow::Result<Outcome> {
     let options = configuration.options()?;
     let sources = configuration.sources()?;
+    configuration.check_sinks()?;
     let detector = open_detector(configuration, reporter)?;
     let mut out = StandardOutput::new();
     out.line(format_args!(

@@ -9,7 +9,7 @@ mod summary;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Args;
 use edge_vae::stream::{self, Policy};
 
@@ -136,5 +136,8 @@ pub(crate) fn run(flags: WatchFlags, reporter: Reporter) -> anyhow::Result<Outco
         judged > 0 || watcher.was_stopped(),
         "it ended without a frame that could be read"
     );
+    if let Some(losses) = summary::losses(&summary.tally) {
+        bail!("{losses}");
+    }
     Ok(Outcome::Done)
 }

@@ -1,12 +1,14 @@
 //! Flags that name a sink, with its defaults for the rest.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
+#[cfg(target_os = "linux")]
+use edge_vae::stream::sink::GpioSettings;
 use edge_vae::stream::{
     Configuration,
     sink::{
-        GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
+        ListenAddress, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
         ScreenSettings, WebhookSettings,
     },
 };
@@ -35,11 +37,12 @@ pub(super) struct SinkFlags {
     #[arg(long, value_name = "DEVICE")]
     screen: Option<PathBuf>,
 
-    /// Serve metrics on this address: 127.0.0.1:9184.
+    /// Serve metrics on this address: localhost:9184, or :9184 for everybody.
     #[arg(long, value_name = "ADDRESS")]
-    metrics: Option<SocketAddr>,
+    metrics: Option<ListenAddress>,
 
     /// Set an output line during events: /dev/gpiochip0:17.
+    #[cfg(target_os = "linux")]
     #[arg(long, value_name = "LINE")]
     gpio: Option<String>,
 }
@@ -56,6 +59,7 @@ impl SinkFlags {
         configuration.webhooks.extend(webhook);
         let screen = flags.screen.map(ScreenSettings::new);
         configuration.screens.extend(screen);
+        #[cfg(target_os = "linux")]
         configuration.gpio.extend(flags.gpio.map(GpioSettings::new));
         let metrics = flags.metrics.map(|address| PrometheusSettings {
             address,

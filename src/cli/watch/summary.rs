@@ -1,6 +1,6 @@
-//! What is said at the end.
+//! What stands at the end.
 
-use edge_vae::stream::record::Tally;
+use edge_vae::stream::record::{PeerTally, SinkTally, Tally};
 
 /// Counts of sources and sinks, and percentiles of the stages.
 pub(super) fn lines(tally: &Tally) -> Vec<String> {
@@ -31,12 +31,7 @@ pub(super) fn lines(tally: &Tally) -> Vec<String> {
             )
         })
         .collect();
-    lines.extend(tally.sinks.iter().map(|sink| {
-        format!(
-            "{}: {} messages, {} failed, {} frames dropped",
-            sink.name, sink.taken, sink.failed, sink.dropped
-        )
-    }));
+    lines.extend(tally.sinks.iter().map(sink_line));
     if tally.late > 0 {
         lines.push(format!("{} frames were late", tally.late));
     }
@@ -54,4 +49,31 @@ pub(super) fn lines(tally: &Tally) -> Vec<String> {
         )
     }));
     lines
+}
+
+fn sink_line(sink: &SinkTally) -> String {
+    let mut line = format!(
+        "{}: {} messages, {} failed, {} frames dropped",
+        sink.name, sink.taken, sink.failed, sink.dropped
+    );
+    if let Some(PeerTally { delivered, refused }) = sink.peer {
+        line += &format!("; {delivered} delivered, {refused} refused");
+    }
+    for (count, what) in [(sink.waiting, "wait for the next run"), (sink.lost, "lost")] {
+        if count > 0 {
+            line += &format!(", {count} {what}");
+        }
+    }
+    line
+}
+
+/// What will never arrive, in words; `None` where all did or waits.
+pub(super) fn losses(tally: &Tally) -> Option<String> {
+    let lost = tally.sinks.iter().filter_map(|sink| {
+        let refused = sink.peer.unwrap_or_default().refused;
+        let count = sink.lost + refused;
+        (count > 0).then(|| format!("{}: {count} messages were not delivered", sink.name))
+    });
+    let lost: Vec<String> = lost.collect();
+    (!lost.is_empty()).then(|| lost.join("; "))
 }

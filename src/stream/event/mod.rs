@@ -6,7 +6,8 @@
 //! cool-down, so that what comes back at once is the same event. An anomalous frame belongs to one
 //! event at most. Frames that could not be judged neither begin, hold nor end one.
 //!
-//! Times are those of capture, so a recording gives the events that the camera gave.
+//! What lasts is measured from capture to capture, so pictures in files give the events that the
+//! camera gave. Of other sources it is measured by a clock that nobody sets.
 
 mod id;
 mod settings;
@@ -34,8 +35,11 @@ pub const SOURCE_ENDED: &str = "the source ended";
 pub struct FrameVerdict<'a> {
     /// Number of the frame at its source.
     pub frame_number: u64,
-    /// When it was captured.
+    /// When it was captured, as it is written.
     pub captured: SystemTime,
+    /// When it was captured, as durations are measured: by a clock that nobody sets, since any
+    /// beginning.
+    pub at: Duration,
     /// What it was called.
     pub label: Label,
     /// Its raw score; `None` where it was not scored.
@@ -59,7 +63,7 @@ pub struct Events {
     window: VecDeque<ScoreLevel>,
     /// The anomalous ones among them, while no event is open.
     candidates: VecDeque<EventFrame>,
-    last_judged: Option<SystemTime>,
+    last_judged: Option<Duration>,
     open: Option<Open>,
 }
 
@@ -75,9 +79,9 @@ struct ScoreLevel {
 struct Open {
     record: EventRecord,
     /// When the frame that opened it was captured.
-    began: SystemTime,
+    began: Duration,
     /// Since when it is calm.
-    calm_since: Option<SystemTime>,
+    calm_since: Option<Duration>,
 }
 
 impl Events {
@@ -99,7 +103,7 @@ impl Events {
     /// of which the first ended and the second began.
     pub fn observe(&mut self, verdict: &FrameVerdict) -> Vec<EventRecord> {
         let mut records = Vec::new();
-        if let Some(why) = self.expired(verdict.captured) {
+        if let Some(why) = self.expired(verdict.at) {
             records.extend(self.finish(&why));
         }
         let (Some(score), Some(p_value)) = (verdict.score, verdict.p_value) else {
@@ -110,7 +114,7 @@ impl Events {
             Label::Anomalous => true,
             Label::Invalid => return records,
         };
-        self.last_judged = Some(verdict.captured);
+        self.last_judged = Some(verdict.at);
         let frame = anomalous.then(|| EventFrame {
             frame_number: verdict.frame_number,
             timestamp: timestamp(verdict.captured),
@@ -125,10 +129,10 @@ impl Events {
         };
         self.remember(level);
         if self.open.is_some() {
-            records.extend(self.go_on(verdict.captured, level, frame));
+            records.extend(self.go_on(verdict.at, level, frame));
         } else if let Some(frame) = frame {
             self.candidates.push_back(frame);
-            records.extend(self.begin(verdict.captured));
+            records.extend(self.begin(verdict.at));
         }
         records
     }
@@ -166,7 +170,7 @@ impl Events {
     }
 
     /// Why the open event can't go on at this time.
-    fn expired(&self, now: SystemTime) -> Option<String> {
+    fn expired(&self, now: Duration) -> Option<String> {
         let (open, last_judged) = (self.open.as_ref()?, self.last_judged?);
         let silence = seconds(last_judged, now);
         if silence > self.rule.max_gap {
@@ -191,7 +195,7 @@ impl Events {
     }
 
     /// Opens an event if the last frames are enough for one.
-    fn begin(&mut self, now: SystemTime) -> Option<EventRecord> {
+    fn begin(&mut self, now: Duration) -> Option<EventRecord> {
         if self.candidates.len() < self.rule.anomalous {
             return None;
         }
@@ -229,7 +233,7 @@ impl Events {
     /// Takes a frame into the open event, and closes it if it has calmed down.
     fn go_on(
         &mut self,
-        now: SystemTime,
+        now: Duration,
         level: ScoreLevel,
         frame: Option<EventFrame>,
     ) -> Option<EventRecord> {
@@ -256,9 +260,7 @@ impl Events {
     }
 }
 
-/// Seconds from one time to another; 0 where the clock was set back between them.
-fn seconds(from: SystemTime, to: SystemTime) -> f64 {
-    to.duration_since(from)
-        .unwrap_or(Duration::ZERO)
-        .as_secs_f64()
+/// Seconds from one time to another; 0 where pictures are older than those before them.
+fn seconds(from: Duration, to: Duration) -> f64 {
+    to.saturating_sub(from).as_secs_f64()
 }

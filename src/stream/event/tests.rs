@@ -45,6 +45,7 @@ fn verdict(frame_number: u64, seconds: f64, score: f64) -> FrameVerdict<'static>
     FrameVerdict {
         frame_number,
         captured: at(seconds),
+        at: Duration::from_secs_f64(seconds),
         label: match score {
             _ if !judged => Label::Invalid,
             _ if score > 90.0 => Label::Anomalous,
@@ -257,9 +258,9 @@ fn a_lasting_fault_is_told_again() {
 }
 
 #[test]
-fn a_clock_that_was_set_ends_nothing_early() {
+fn pictures_out_of_order_end_nothing_early() {
     let (hot, cold) = (95.0, 10.0);
-    // Set back by an hour while calm: the cool-down waits on, and does not end by mistake.
+    // An hour older while calm: the cool-down waits on, and does not end by mistake.
     let frames = [
         (7200.0, hot),
         (7201.0, cold),

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::backoff::Backoff;
-use super::{Outbox, OutboxMessage, SinkError};
+use super::super::{backoff::Backoff, record::PeerTally};
+use super::{Outbox, OutboxMessage, SinkError, SinkStatus};
 
 /// Time between attempts to write what the disk did not take.
 const SAVE: Duration = Duration::from_secs(1);
 
-/// An outbox between two threads, and what is to be said of its delivery.
+/// An outbox between two threads, and what is to be logged of its delivery.
 pub(super) struct Delivery {
     sink: String,
     inner: Mutex<Inner>,
@@ -22,9 +22,14 @@ pub(super) struct Delivery {
 struct Inner {
     /// Gone once the sink ends, and the folder's lock with it.
     outbox: Option<Outbox>,
-    /// The trouble that was said last and is not over.
-    said: Option<String>,
-    unsaid: Option<String>,
+    /// Whether the last attempt failed, or was refused.
+    failing: bool,
+    /// The trouble that was logged last and is not over.
+    logged: Option<String>,
+    unlogged: Option<String>,
+    delivered: u64,
+    /// What the outbox counted, once it is closed.
+    closed: SinkStatus,
     saved: Instant,
     ending: bool,
 }
@@ -35,8 +40,11 @@ impl Delivery {
             sink: sink.to_owned(),
             inner: Mutex::new(Inner {
                 outbox: Some(outbox),
-                said: None,
-                unsaid: None,
+                failing: false,
+                logged: None,
+                unlogged: None,
+                delivered: 0,
+                closed: SinkStatus::default(),
                 saved: Instant::now(),
                 ending: false,
             }),
@@ -89,31 +97,49 @@ impl Delivery {
             None => Ok(()),
         };
         if let Err(SinkError::Unavailable { problem, .. }) = removed {
-            inner.unsaid = Some(problem);
+            inner.unlogged = Some(problem);
         }
+        inner.delivered += 1;
+        inner.failing = false;
+        inner.logged = None;
         self.changed.notify_all();
     }
 
     /// The peer will never take it.
     pub(super) fn refused(&self, number: u64, reason: &str) {
-        if let Some(outbox) = &mut self.lock().outbox {
+        let mut inner = self.lock();
+        if let Some(outbox) = &mut inner.outbox {
             outbox.set_aside(number, reason);
         }
+        inner.failing = true;
         self.changed.notify_all();
     }
 
-    /// The peer is away: said once for each sort of trouble.
-    pub(super) fn trouble(&self, problem: String) {
+    /// The peer is away: logged once for each sort of trouble.
+    pub(super) fn failed(&self, problem: String) {
         let mut inner = self.lock();
-        if inner.said.as_ref() != Some(&problem) {
-            inner.said = Some(problem.clone());
-            inner.unsaid = Some(problem);
+        inner.failing = true;
+        if inner.logged.as_ref() != Some(&problem) {
+            inner.logged = Some(problem.clone());
+            inner.unlogged = Some(problem);
         }
     }
 
     /// The peer is there.
-    pub(super) fn well(&self) {
-        self.lock().said = None;
+    pub(super) fn recovered(&self) {
+        let mut inner = self.lock();
+        inner.failing = false;
+        inner.logged = None;
+    }
+
+    pub(super) fn status(&self) -> SinkStatus {
+        let inner = self.lock();
+        let mut status = inner.outbox.as_ref().map_or(inner.closed, counted);
+        status.failing = inner.failing;
+        if let Some(peer) = &mut status.peer {
+            peer.delivered = inner.delivered;
+        }
+        status
     }
 
     /// Waits, unless the sink ends: then `false`.
@@ -138,11 +164,12 @@ impl Delivery {
         self.lock().ending
     }
 
-    /// For [`super::Sink::idle`]: writes what the disk did not take, and says what was not said.
+    /// For [`super::Sink::idle`]: writes what the disk did not take, and reports what was
+    /// not logged.
     pub(super) fn report(&self) -> Result<(), SinkError> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if let Some(problem) = inner.unsaid.take() {
+        if let Some(problem) = inner.unlogged.take() {
             return Err(self.unavailable(problem));
         }
         let Some(outbox) = &mut inner.outbox else {
@@ -182,10 +209,14 @@ impl Delivery {
     pub(super) fn close(&self) -> Result<(), SinkError> {
         let mut inner = self.lock();
         inner.ending = true;
-        let saved = inner
-            .outbox
-            .take()
-            .map_or(Ok(()), |mut outbox| outbox.save());
+        let mut saved = Ok(());
+        if let Some(mut outbox) = inner.outbox.take() {
+            saved = outbox.save();
+            inner.closed = counted(&outbox);
+            let unsaved = outbox.unsaved() as u64;
+            inner.closed.waiting -= unsaved;
+            inner.closed.lost += unsaved;
+        }
         self.changed.notify_all();
         saved
     }
@@ -195,9 +226,25 @@ impl Delivery {
     }
 }
 
+fn counted(outbox: &Outbox) -> SinkStatus {
+    SinkStatus {
+        failing: false,
+        waiting: outbox.len() as u64,
+        lost: outbox.lost(),
+        peer: Some(PeerTally {
+            delivered: 0,
+            refused: outbox.aside(),
+        }),
+    }
+}
+
+/// The longest time between two attempts to reach a peer: an alarm is late by no more once the peer
+/// is back.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 /// Times between attempts to reach a peer.
 pub(super) fn attempts() -> Backoff {
-    Backoff::new(Duration::from_millis(500), Duration::from_secs(30))
+    Backoff::new(Duration::from_millis(500), LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -210,20 +257,50 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_said_once_until_it_is_over() {
+    fn trouble_is_reported_once_until_it_is_over() {
         let dir = tempfile::tempdir().unwrap();
         let delivery = delivery(dir.path());
-        let said = || delivery.report().err().map(|error| error.to_string());
-        delivery.trouble("refused".to_owned());
-        delivery.trouble("refused".to_owned());
-        assert_eq!(said().as_deref(), Some("test: refused"));
-        delivery.trouble("refused".to_owned());
-        assert_eq!(said(), None);
-        delivery.trouble("unknown host".to_owned());
-        assert_eq!(said().as_deref(), Some("test: unknown host"));
-        delivery.well();
-        delivery.trouble("unknown host".to_owned());
-        assert!(said().is_some());
+        let reported = || delivery.report().err().map(|error| error.to_string());
+        delivery.failed("refused".to_owned());
+        delivery.failed("refused".to_owned());
+        assert_eq!(reported().as_deref(), Some("test: refused"));
+        delivery.failed("refused".to_owned());
+        assert_eq!(reported(), None);
+        assert!(delivery.status().failing);
+        delivery.failed("unknown host".to_owned());
+        assert_eq!(reported().as_deref(), Some("test: unknown host"));
+        delivery.recovered();
+        assert!(!delivery.status().failing);
+        delivery.failed("unknown host".to_owned());
+        assert!(reported().is_some());
+    }
+
+    #[test]
+    fn every_message_is_delivered_refused_or_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let delivery = delivery(dir.path());
+        for _ in 0..5 {
+            let (address, body) = ("a".to_owned(), b"b".to_vec());
+            delivery.push(OutboxMessage { address, body }).unwrap();
+        }
+        let next = || delivery.front().unwrap().0;
+        delivery.delivered(next());
+        delivery.refused(next(), "it is too long");
+        assert!(delivery.status().failing);
+        delivery.refused(next(), "it is too long");
+        let error = delivery.report().unwrap_err().to_string();
+        assert!(error.contains("2 messages are set aside"), "{error}");
+        delivery.close().unwrap();
+        let expected = SinkStatus {
+            failing: true,
+            waiting: 2,
+            lost: 0,
+            peer: Some(PeerTally {
+                delivered: 1,
+                refused: 2,
+            }),
+        };
+        assert_eq!(delivery.status(), expected);
     }
 
     #[test]

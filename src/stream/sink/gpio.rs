@@ -24,7 +24,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
+use super::{Message, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
 use crate::{runtime::Label, stream::record::EventPhase};
 
 /// What makes the line active.
@@ -301,6 +301,13 @@ impl Sink for Gpio {
         let now = Instant::now();
         self.logic.take_in(message, now);
         self.update(now)
+    }
+
+    fn status(&self) -> Option<SinkStatus> {
+        Some(SinkStatus {
+            failing: self.level.is_none(),
+            ..SinkStatus::default()
+        })
     }
 
     fn idle(&mut self) -> Result<(), SinkError> {

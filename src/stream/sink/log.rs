@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
+use super::{Message, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
 
 /// Events that are held while the disk takes nothing; of more, the oldest are lost.
 const MOST_HELD: usize = 10_000;
@@ -80,6 +80,8 @@ trait Medium: Send {
     fn cut(&mut self, length: u64) -> io::Result<()>;
     /// Returns when all is on the disk.
     fn settle(&mut self) -> io::Result<()>;
+    /// Of a file, while it is open.
+    fn metadata(&self) -> Option<Metadata>;
 }
 
 impl Medium for File {
@@ -94,18 +96,41 @@ impl Medium for File {
     fn settle(&mut self) -> io::Result<()> {
         self.sync_data()
     }
+
+    fn metadata(&self) -> Option<Metadata> {
+        File::metadata(self).ok()
+    }
+}
+
+/// Device and number of a file, which it keeps when it is renamed.
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    // A file without a name has been removed.
+    (metadata.nlink() > 0).then(|| (metadata.dev(), metadata.ino()))
+}
+
+/// Where files have no such number, one is taken for another of its name.
+#[cfg(not(unix))]
+fn identity(_metadata: &Metadata) -> Option<(u64, u64)> {
+    Some((0, 0))
 }
 
 /// The file that is written now.
 struct Current {
     medium: Box<dyn Medium>,
     length: u64,
-    begun: SystemTime,
+    /// How old it was when it was opened, and since when it is.
+    age: Duration,
+    opened: Instant,
     /// A part of a line is at the end and could not be cut off.
     torn: bool,
 }
 
 /// Writes events, one JSON object a line, and on the disk before [`Sink::take`] returns.
+///
+/// A file that was renamed or removed, as logrotate does, is written no more: the next one is begun
+/// in its place.
 ///
 /// A line is there whole or not at all, with one exception: where the process was killed while it
 /// wrote, the torn line is closed at the next start, and only that line is no JSON.
@@ -118,6 +143,10 @@ pub struct Log {
     held: VecDeque<Vec<u8>>,
     lost: u64,
     tried: Instant,
+    /// Whether the last attempt to write failed.
+    failing: bool,
+    /// Whether nothing is tried again.
+    finished: bool,
 }
 
 impl Log {
@@ -141,6 +170,8 @@ impl Log {
             held: VecDeque::new(),
             lost: 0,
             tried: Instant::now(),
+            failing: false,
+            finished: false,
         })
     }
 
@@ -151,21 +182,24 @@ impl Log {
         self.line.push(b'\n');
         if !self.held.is_empty() {
             // Behind those that wait, and not more often than [`RETRY`] to a disk that is full.
-            if matters {
-                self.hold();
-            }
+            self.hold(matters);
             return self.retry();
         }
         let line = std::mem::take(&mut self.line);
         let written = self.append(&line, matters);
         self.line = line;
-        if written.is_err() && matters {
-            self.hold();
+        if written.is_err() {
+            self.hold(matters);
         }
         written.map_err(|error| self.unavailable(error))
     }
 
-    fn hold(&mut self) {
+    /// Keeps a line that matters until it can be written.
+    fn hold(&mut self, matters: bool) {
+        if !matters {
+            self.lost += 1;
+            return;
+        }
         if self.held.len() == MOST_HELD {
             self.held.pop_front();
             self.lost += 1;
@@ -174,8 +208,11 @@ impl Log {
         self.tried = Instant::now();
     }
 
+    /// Writes what waits, and begins the file that takes the place of one that was moved.
     fn retry(&mut self) -> Result<(), SinkError> {
-        if self.held.is_empty() || self.tried.elapsed() < RETRY {
+        self.follow_name();
+        let due = !self.held.is_empty() || self.current.is_none();
+        if !due || (self.failing && self.tried.elapsed() < RETRY) {
             return Ok(());
         }
         self.write_held()
@@ -189,12 +226,55 @@ impl Log {
                 return Err(self.unavailable(error));
             }
         }
+        if self.current.is_none() {
+            let begun = begin(&self.settings.path);
+            self.failing = begun.is_err();
+            self.current = Some(begun.map_err(|error| self.unavailable(error))?);
+        }
         Ok(())
+    }
+
+    /// Lets go of a file that was renamed or removed, and follows one that was cut short.
+    fn follow_name(&mut self) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let Some(open) = current.medium.metadata() else {
+            return;
+        };
+        let moved = match fs::metadata(&self.settings.path) {
+            Ok(named) => identity(&named) != identity(&open),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if moved {
+            self.current = None;
+        } else {
+            current.length = current.length.min(open.len());
+        }
+    }
+
+    /// Writes a line, again where its file was removed meanwhile: it would be lost with it.
+    fn append(&mut self, line: &[u8], matters: bool) -> io::Result<()> {
+        self.follow_name();
+        let mut written = self.append_once(line, matters);
+        if written.is_ok() && self.is_removed() {
+            self.current = None;
+            written = self.append_once(line, matters);
+        }
+        self.failing = written.is_err();
+        written
+    }
+
+    /// Whether the open file has no name any more.
+    fn is_removed(&self) -> bool {
+        let current = self.current.as_ref();
+        let open = current.and_then(|current| current.medium.metadata());
+        open.is_some_and(|open| identity(&open).is_none())
     }
 
     /// Writes a line and waits for the disk where it matters. Where that fails, nothing of the line
     /// stays.
-    fn append(&mut self, line: &[u8], matters: bool) -> io::Result<()> {
+    fn append_once(&mut self, line: &[u8], matters: bool) -> io::Result<()> {
         self.rotate_if_due(line.len() as u64)?;
         let current = match &mut self.current {
             Some(current) => current,
@@ -220,10 +300,9 @@ impl Log {
     fn rotate_if_due(&mut self, more: u64) -> io::Result<()> {
         let due = self.current.as_ref().is_some_and(|current| {
             let full = current.length + more > self.settings.max_size;
-            let old = self
-                .settings
-                .max_age
-                .is_some_and(|most| current.begun.elapsed().is_ok_and(|age| age >= most));
+            // By a clock that nobody sets.
+            let age = current.age + current.opened.elapsed();
+            let old = self.settings.max_age.is_some_and(|most| age >= most);
             current.length > 0 && (full || old)
         });
         if !due {
@@ -308,7 +387,8 @@ fn begin(path: &Path) -> io::Result<Current> {
     Ok(Current {
         medium: Box::new(file),
         length,
-        begun,
+        age: begun.elapsed().unwrap_or_default(),
+        opened: Instant::now(),
         torn,
     })
 }
@@ -337,11 +417,22 @@ impl Sink for Log {
         }
     }
 
+    fn status(&self) -> Option<SinkStatus> {
+        let held = self.held.len() as u64;
+        Some(SinkStatus {
+            failing: self.failing,
+            waiting: if self.finished { 0 } else { held },
+            lost: self.lost + if self.finished { held } else { 0 },
+            peer: None,
+        })
+    }
+
     fn idle(&mut self) -> Result<(), SinkError> {
         self.retry()
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
+        self.finished = true;
         self.write_held()?;
         match &mut self.current {
             Some(current) => current

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod error;
+#[cfg(target_os = "linux")]
 mod gpio;
 mod log;
 mod mqtt;
@@ -13,7 +14,6 @@ mod secret;
 mod terminal;
 #[cfg(test)]
 pub(crate) mod test_messages;
-mod tls;
 mod webhook;
 
 use std::{path::PathBuf, sync::Arc};
@@ -24,15 +24,16 @@ use serde::Serialize;
 use crate::{Detection, Frame};
 
 use super::quantity;
-use super::record::{DriftRecord, EventRecord, FrameRecord, SourceRecord, Tally};
+use super::record::{DriftRecord, EventRecord, FrameRecord, PeerTally, SourceRecord, Tally};
 
 pub use error::SinkError;
+#[cfg(target_os = "linux")]
 pub use gpio::{Gpio, GpioCondition, GpioLevel, GpioSettings};
 pub use log::{Log, LogSettings};
 pub use mqtt::{Mqtt, MqttSettings, Protocol};
 pub use outbox::{Outbox, OutboxMessage, OutboxSettings};
 pub use pictures::{MapFormat, Pictures, PicturesSettings, SavePolicy};
-pub use prometheus::{Prometheus, PrometheusSettings};
+pub use prometheus::{ListenAddress, Prometheus, PrometheusSettings};
 pub use screen::{Screen, ScreenSettings};
 pub use terminal::Terminal;
 pub use webhook::{Webhook, WebhookSettings};
@@ -89,6 +90,19 @@ pub struct Wants {
     pub durable: bool,
 }
 
+/// How a sink that keeps what it can't pass on at once stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkStatus {
+    /// Whether what failed last still does.
+    pub failing: bool,
+    /// Messages that wait for the disk or the peer.
+    pub waiting: u64,
+    /// Messages that will never arrive, those that the peer refused aside.
+    pub lost: u64,
+    /// Of a sink with a peer.
+    pub peer: Option<PeerTally>,
+}
+
 /// What the configuration says of one sink. A new kind of sink is a module with its settings and
 /// its [`Sink`], and a table in [`Configuration`](super::Configuration).
 pub trait SinkSettings: Clone + Serialize + Send + 'static {
@@ -98,6 +112,14 @@ pub trait SinkSettings: Clone + Serialize + Send + 'static {
     /// Its paths, which are relative to the folder of the configuration.
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         Vec::new()
+    }
+
+    /// Checks what can be checked without opening it.
+    ///
+    /// # Errors
+    /// [`SinkError::Setting`] for settings that can't work.
+    fn check(&self) -> Result<(), SinkError> {
+        Ok(())
     }
 
     /// Opens it.
@@ -118,10 +140,16 @@ pub trait Sink: Send {
     /// Takes a message.
     ///
     /// # Errors
-    /// What went wrong, for the supervisor to log once and to count. The sink goes on: the next
-    /// message is given to it all the same, so whatever must not be lost is kept by the sink itself
-    /// until it can be delivered.
+    /// What went wrong, for the supervisor to log once; where a message was not taken, to count.
+    /// The sink goes on: the next message is given to it all the same, so whatever must not be lost
+    /// is kept by the sink itself until it can be delivered.
     fn take(&mut self, message: &Message) -> Result<(), SinkError>;
+
+    /// How it stands; `None` of a sink that keeps nothing: what it fails to take is lost, and the
+    /// next message that it takes shows that it works again.
+    fn status(&self) -> Option<SinkStatus> {
+        None
+    }
 
     /// Called about ten times a second when there is nothing to take: a time to deliver what waits.
     ///

@@ -56,6 +56,8 @@ pub struct Outbox {
     next: u64,
     lost: u64,
     aside: u64,
+    /// Messages that were set aside since that was reported last.
+    unreported: u64,
     notice: Option<String>,
     /// Locked for as long as it is open.
     _lock: File,
@@ -111,6 +113,7 @@ impl Outbox {
             next: 1,
             lost: 0,
             aside: 0,
+            unreported: 0,
             notice: None,
             _lock: lock,
         };
@@ -172,8 +175,14 @@ impl Outbox {
         self.aside
     }
 
-    /// What happened since this was asked last, and should be said.
+    /// How many are in memory only, since the disk did not take them.
+    pub(super) fn unsaved(&self) -> usize {
+        self.unsaved
+    }
+
+    /// What happened since this was called last, and should be logged.
     pub fn take_notice(&mut self) -> Option<String> {
+        self.unreported = 0;
         self.notice.take()
     }
 
@@ -314,7 +323,13 @@ impl Outbox {
         let (from, to) = (self.path(number), aside.join(file_name(number)));
         let moved = fs::create_dir_all(&aside).and_then(|()| fs::rename(&from, &to));
         self.aside += 1;
+        self.unreported += 1;
         self.notice = Some(match moved {
+            Ok(()) if self.unreported > 1 => format!(
+                "{}: {} messages are set aside, the last because {reason}",
+                aside.display(),
+                self.unreported
+            ),
             Ok(()) => format!("{}: set aside: {reason}", to.display()),
             Err(error) => format!(
                 "{}: skipped: {reason}; not set aside: {error}",

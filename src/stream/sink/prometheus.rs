@@ -1,8 +1,10 @@
 //! Counts for Prometheus, at `/metrics`; `/healthz` for a supervisor.
 
 use std::{
-    fmt::Write,
-    net::SocketAddr,
+    fmt::{self, Write},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    str::FromStr,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -12,15 +14,89 @@ use serde::{Deserialize, Serialize};
 use tiny_http::{Header, Method, Request, Response, Server};
 
 use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
-use crate::stream::record::{SourceTally, Tally};
+use crate::stream::record::{SinkTally, SourceTally, Tally};
+
+/// Where a server listens: `127.0.0.1:9184`, `[::1]:9184`, `localhost:9184`, or `:9184` for every
+/// address of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ListenAddress {
+    /// Empty for every address.
+    host: String,
+    port: u16,
+}
+
+impl ListenAddress {
+    /// # Errors
+    /// A name that nobody knows; a port that is not free.
+    fn bind(&self) -> io::Result<TcpListener> {
+        if self.host.is_empty() {
+            // On most systems it takes IPv4 too.
+            return TcpListener::bind((Ipv6Addr::UNSPECIFIED, self.port))
+                .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port)));
+        }
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let mut addresses: Vec<SocketAddr> = (host, self.port).to_socket_addrs()?.collect();
+        // A name like localhost has several; most clients begin with IPv4.
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        TcpListener::bind(&addresses[..])
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sound = |host: &str| match host.strip_prefix('[') {
+            Some(host) => host
+                .strip_suffix(']')
+                .is_some_and(|host| host.parse::<Ipv6Addr>().is_ok()),
+            None => host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)),
+        };
+        text.rsplit_once(':')
+            .filter(|(host, _)| sound(host))
+            .and_then(|(host, port)| {
+                let (host, port) = (host.to_owned(), port.parse().ok()?);
+                Some(Self { host, port })
+            })
+            .ok_or_else(|| {
+                format!(
+                    "{text:?} is no address to listen on; write 127.0.0.1:9184, localhost:9184, \
+                     or :9184 for every address of this machine"
+                )
+            })
+    }
+}
+
+impl TryFrom<String> for ListenAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ListenAddress> for String {
+    fn from(address: ListenAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
 
 /// Settings of the sink `prometheus`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct PrometheusSettings {
     /// Address and port; `127.0.0.1:9184` by default, which only this machine reaches. Metrics
-    /// are served without password: `0.0.0.0:9184` shows them to everybody who reaches it.
-    pub address: SocketAddr,
+    /// are served without password: `:9184` shows them to everybody who reaches this machine.
+    pub address: ListenAddress,
     /// `/healthz` answers 503 when nothing was counted for so long; 10 s by default.
     #[serde(deserialize_with = "quantity::duration")]
     pub timeout: Duration,
@@ -29,7 +105,10 @@ pub struct PrometheusSettings {
 impl Default for PrometheusSettings {
     fn default() -> Self {
         Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 9184)),
+            address: ListenAddress {
+                host: "127.0.0.1".to_owned(),
+                port: 9184,
+            },
             timeout: Duration::from_secs(10),
         }
     }
@@ -67,17 +146,17 @@ impl Prometheus {
     pub fn open(settings: &PrometheusSettings) -> Result<Self, SinkError> {
         let name = settings.describe();
         let wrong = |problem: String| SinkError::setting(&name, problem);
-        let listener = std::net::TcpListener::bind(settings.address).map_err(|error| {
+        let listener = settings.address.bind().map_err(|error| {
             wrong(match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
+                io::ErrorKind::AddrInUse => {
                     "the port is in use by another program; choose another one in address"
                         .to_owned()
                 }
-                std::io::ErrorKind::PermissionDenied => {
+                io::ErrorKind::PermissionDenied => {
                     "the port is reserved for the system; choose one above 1023 in address"
                         .to_owned()
                 }
-                std::io::ErrorKind::AddrNotAvailable => {
+                io::ErrorKind::AddrNotAvailable => {
                     "this machine does not have the address; use 127.0.0.1 or 0.0.0.0".to_owned()
                 }
                 _ => format!("cannot listen: {error}"),
@@ -287,34 +366,63 @@ fn written(tally: &Tally) -> String {
         "Time of a stage of a frame, by quantile.",
         &stages,
     );
-    for (name, help, value) in [
+    type OfSink = fn(&SinkTally) -> u64;
+    let of_sinks: [(&str, &str, &str, OfSink); 7] = [
         (
-            "sink_messages_total",
+            "messages_total",
+            "counter",
             "Messages that the sink took.",
-            (|s| s.taken) as fn(&crate::stream::record::SinkTally) -> u64,
+            |s| s.taken,
         ),
         (
-            "sink_failures_total",
-            "Messages that the sink failed to take.",
+            "failures_total",
+            "counter",
+            "Messages that the sink failed to take when they came.",
             |s| s.failed,
         ),
         (
-            "sink_frames_dropped_total",
+            "frames_dropped_total",
+            "counter",
             "Frames that the sink had no time for.",
             |s| s.dropped,
         ),
-    ] {
+        (
+            "messages_waiting",
+            "gauge",
+            "Messages that wait for the disk or the peer.",
+            |s| s.waiting,
+        ),
+        (
+            "messages_lost_total",
+            "counter",
+            "Messages that are lost.",
+            |s| s.lost,
+        ),
+        (
+            "messages_delivered_total",
+            "counter",
+            "Messages that the sink's peer took.",
+            |s| s.peer.unwrap_or_default().delivered,
+        ),
+        (
+            "messages_refused_total",
+            "counter",
+            "Messages that the sink's peer will never take.",
+            |s| s.peer.unwrap_or_default().refused,
+        ),
+    ];
+    for (name, kind, help, value) in of_sinks {
+        let of_a_peer = name.contains("delivered") || name.contains("refused");
         let samples: Vec<(String, f64)> = tally
             .sinks
             .iter()
+            .filter(|sink| sink.peer.is_some() || !of_a_peer)
             .map(|sink| {
-                (
-                    format!("{{sink=\"{}\"}}", escaped(&sink.name)),
-                    value(sink) as f64,
-                )
+                let label = format!("{{sink=\"{}\"}}", escaped(&sink.name));
+                (label, value(sink) as f64)
             })
             .collect();
-        family(name, "counter", help, &samples);
+        family(&format!("sink_{name}"), kind, help, &samples);
     }
     if let Some(temperature) = tally.temperature {
         family(

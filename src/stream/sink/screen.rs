@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(target_os = "linux")]
 use self::framebuffer::FramebufferDevice;
-use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, Wants};
+use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants};
 use crate::{
     render::{Canvas, HudTile, HudView, MapScale, Past, RegionView, draw_hud, png},
     replace_file_unflushed,
@@ -199,6 +199,7 @@ pub struct Screen {
     every: Duration,
     drawn: Option<Instant>,
     stale: bool,
+    failing: bool,
     canvas: Canvas,
     sources: Vec<SourceView>,
     tally: Option<Arc<Tally>>,
@@ -250,6 +251,7 @@ impl Screen {
             every,
             drawn: None,
             stale: true,
+            failing: false,
             canvas: Canvas::new(width, height, Rgb888::new(0, 0, 0)),
             sources: Vec::new(),
             tally: None,
@@ -311,6 +313,12 @@ impl Screen {
     }
 
     fn draw(&mut self) -> Result<(), String> {
+        let drawn = self.draw_once();
+        self.failing = drawn.is_err();
+        drawn
+    }
+
+    fn draw_once(&mut self) -> Result<(), String> {
         self.drawn = Some(Instant::now());
         self.stale = false;
         for source in &mut self.sources {
@@ -360,6 +368,13 @@ impl Sink for Screen {
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
         self.take_in(message);
         self.draw_if_due()
+    }
+
+    fn status(&self) -> Option<SinkStatus> {
+        Some(SinkStatus {
+            failing: self.failing,
+            ..SinkStatus::default()
+        })
     }
 
     fn idle(&mut self) -> Result<(), SinkError> {

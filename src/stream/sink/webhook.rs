@@ -5,22 +5,35 @@
 //! one is on its way at a time, and they arrive in order. One whose answer was lost arrives twice;
 //! receivers can tell by the header `Idempotency-Key`, which is the same both times.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use ureq::{
-    Agent,
-    http::{HeaderName, HeaderValue},
-    tls::{Certificate, RootCerts, TlsConfig},
+    Agent, Body,
+    http::{
+        HeaderName, HeaderValue, Response,
+        header::{AUTHORIZATION, LOCATION, RETRY_AFTER},
+    },
 };
 use url::Url;
 
 use super::{
-    super::redact::without_password,
-    Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkSettings, Wants,
-    delivery::{Delivery, attempts},
-    quantity, secret, tls,
+    super::{
+        address::{check_login, without_password},
+        web::{self, Login},
+    },
+    Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkSettings, SinkStatus,
+    Wants,
+    delivery::{Delivery, LONGEST_WAIT, attempts},
+    quantity, secret,
 };
+use crate::stream::record::EventPhase;
 
 /// How long the end waits for the server to take what waits.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -29,7 +42,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 #[derive(Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WebhookSettings {
-    /// `http://host/path` or `https://host/path`.
+    /// `http://host/path` or `https://host/path`; `http://user:password@host/path` for basic
+    /// authentication, with characters that have a meaning in addresses written as `%40`.
     pub url: String,
     /// Further headers.
     #[serde(default)]
@@ -54,9 +68,8 @@ pub struct WebhookSettings {
 /// Without the headers' values and what the address may hold of user and query.
 impl std::fmt::Debug for WebhookSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let url = Url::parse(&self.url).map(|url| shown(&url));
         f.debug_struct("WebhookSettings")
-            .field("url", &url)
+            .field("url", &self.describe())
             .field("headers", &self.headers.keys())
             .field("timeout", &self.timeout)
             .field("outbox", &self.outbox)
@@ -66,12 +79,19 @@ impl std::fmt::Debug for WebhookSettings {
 
 impl SinkSettings for WebhookSettings {
     fn describe(&self) -> String {
-        format!("webhook {}", without_password(&self.url))
+        match Url::parse(&self.url) {
+            Ok(url) if check_login(&self.url).is_ok() => format!("webhook {}", shown(&url)),
+            _ => format!("webhook {}", without_password(&self.url)),
+        }
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         let files = [&mut self.token_file, &mut self.ca, &mut self.outbox.folder];
         files.into_iter().flatten().collect()
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        resolve(self).map(drop)
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
@@ -98,11 +118,24 @@ impl WebhookSettings {
     }
 }
 
-/// An address without what may be secret in it.
+/// The longest part of a path that is shown whole: tokens of chat services are longer.
+const LONGEST_SHOWN: usize = 20;
+
+/// An address without what may be secret in it: user, query, and tokens in its path.
 fn shown(url: &Url) -> String {
+    let part = |part: &str| match part.len() > LONGEST_SHOWN {
+        true => "***".to_owned(),
+        false => part.to_owned(),
+    };
+    let path: Vec<String> = url.path().split('/').map(part).collect();
+    format!("{}{}", origin(url), path.join("/"))
+}
+
+/// `https://host:port`
+fn origin(url: &Url) -> String {
     let port = url.port().map_or(String::new(), |port| format!(":{port}"));
     let host = url.host_str().unwrap_or_default();
-    format!("{}://{host}{port}{}", url.scheme(), url.path())
+    format!("{}://{host}{port}", url.scheme())
 }
 
 /// Posts events to a server.
@@ -118,44 +151,19 @@ impl Webhook {
     /// # Errors
     /// [`SinkError::Setting`] for settings that can't work, and an outbox that can't be used.
     pub fn open(settings: &WebhookSettings) -> Result<Self, SinkError> {
-        let url = Url::parse(&settings.url).map_err(|error| {
-            SinkError::setting(
-                "webhook",
-                format!("the url is none ({error}); write https://host/path"),
-            )
-        })?;
-        let name = format!("webhook {}", shown(&url));
-        let wrong = |problem: String| SinkError::setting(&name, problem);
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong("only http:// and https:// are spoken".to_owned()));
-        }
-        if settings.timeout.is_zero() {
-            return Err(wrong(
-                "timeout is 0: no server is that fast; choose \"10s\"".to_owned(),
-            ));
-        }
-        let token = secret::read(
-            "token",
-            settings.token_file.as_deref(),
-            settings.token_env.as_deref(),
-        )
-        .map_err(wrong)?;
-        let mut headers = Vec::new();
-        for (key, value) in &settings.headers {
-            headers.push(header(key, value).map_err(wrong)?);
-        }
-        if let Some(token) = token {
-            headers.push(header("authorization", &format!("Bearer {token}")).map_err(wrong)?);
-        }
-        let agent = agent(settings, url.scheme() == "https").map_err(wrong)?;
-        // Without the query, which may hold a token.
-        let folder = settings.outbox.folder("webhook", &shown(&url))?;
+        let Resolved {
+            name,
+            url,
+            headers,
+            agent,
+            folder,
+        } = resolve(settings)?;
         let outbox = Outbox::open(&name, &folder, &settings.outbox)?;
         let delivery = Arc::new(Delivery::new(&name, outbox));
         let poster = Poster {
             delivery: Arc::clone(&delivery),
             agent,
-            url: settings.url.clone(),
+            url,
             headers,
         };
         let worker = std::thread::Builder::new()
@@ -190,6 +198,75 @@ impl Webhook {
     }
 }
 
+/// What the settings resolve to.
+struct Resolved {
+    name: String,
+    /// Without a login.
+    url: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    agent: Agent,
+    folder: PathBuf,
+}
+
+fn resolve(settings: &WebhookSettings) -> Result<Resolved, SinkError> {
+    check_login(&settings.url)
+        .map_err(|problem| SinkError::setting("webhook", format!("the url {problem}")))?;
+    let mut url = Url::parse(&settings.url).map_err(|error| {
+        let problem = format!("the url is none ({error}); write https://host/path");
+        SinkError::setting("webhook", problem)
+    })?;
+    let name = format!("webhook {}", shown(&url));
+    let wrong = |problem: String| SinkError::setting(&name, problem);
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("only http:// and https:// are spoken".to_owned()));
+    }
+    if settings.timeout.is_zero() {
+        return Err(wrong(
+            "timeout is 0: no server is that fast; choose \"10s\"".to_owned(),
+        ));
+    }
+    let token = secret::read(
+        "token",
+        settings.token_file.as_deref(),
+        settings.token_env.as_deref(),
+    )
+    .map_err(wrong)?;
+    let login = Login::take(&mut url)
+        .and_then(|login| login.map(|login| login.basic()).transpose())
+        .map_err(|problem| wrong(format!("the url {problem}")))?;
+    let mut headers = Vec::new();
+    for (key, value) in &settings.headers {
+        headers.push(header(key, value).map_err(wrong)?);
+    }
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    for value in [bearer, login].into_iter().flatten() {
+        headers.push(header("authorization", &value).map_err(wrong)?);
+    }
+    if headers
+        .iter()
+        .filter(|(name, _)| name == AUTHORIZATION)
+        .count()
+        > 1
+    {
+        return Err(wrong(
+            "url, headers and token say who we are more than once; choose one".to_owned(),
+        ));
+    }
+    // A POST that is sent elsewhere may become a GET, and carry our token to somebody else.
+    let agent = web::agent(&url, settings.ca.as_deref(), settings.timeout, 0).map_err(wrong)?;
+    // Without the query, which may hold a token.
+    let identity = format!("{}{}", origin(&url), url.path());
+    let folder = settings.outbox.folder("webhook", &identity)?;
+    url.set_fragment(None);
+    Ok(Resolved {
+        url: url.into(),
+        name,
+        headers,
+        agent,
+        folder,
+    })
+}
+
 fn header(key: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = HeaderName::try_from(key)
         .map_err(|_| format!("headers: {key:?} is no name of a header"))?;
@@ -198,26 +275,6 @@ fn header(key: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     })?;
     value.set_sensitive(true);
     Ok((name, value))
-}
-
-fn agent(settings: &WebhookSettings, secure: bool) -> Result<Agent, String> {
-    let mut config = Agent::config_builder()
-        .timeout_global(Some(settings.timeout))
-        .http_status_as_error(false)
-        // A POST that is sent elsewhere becomes a GET, and the event is lost.
-        .max_redirects(0)
-        .user_agent(concat!("edge-vae/", env!("CARGO_PKG_VERSION")));
-    if secure {
-        let roots: Vec<Certificate<'static>> = tls::roots(settings.ca.as_deref())?
-            .iter()
-            .map(|root| Certificate::from_der(root).to_owned())
-            .collect();
-        let roots = RootCerts::Specific(Arc::new(roots));
-        config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
-    } else if settings.ca.is_some() {
-        return Err("ca is only used by https://".to_owned());
-    }
-    Ok(config.build().new_agent())
 }
 
 /// The other thread.
@@ -235,7 +292,11 @@ enum Attempt {
     /// It will never be taken.
     Refused(String),
     /// It may be taken later.
-    Failed(String),
+    Failed {
+        problem: String,
+        /// As the server asks.
+        retry_after: Option<Duration>,
+    },
 }
 
 impl Poster {
@@ -245,13 +306,16 @@ impl Poster {
             match self.attempt(&message) {
                 Attempt::Taken => {
                     self.delivery.delivered(number);
-                    self.delivery.well();
                     back_off.succeeded();
                 }
                 Attempt::Refused(reason) => self.delivery.refused(number, &reason),
-                Attempt::Failed(problem) => {
-                    self.delivery.trouble(problem);
-                    if !self.delivery.rest(back_off.failed()) {
+                Attempt::Failed {
+                    problem,
+                    retry_after,
+                } => {
+                    self.delivery.failed(problem);
+                    let wait = back_off.failed().max(retry_after.unwrap_or_default());
+                    if !self.delivery.rest(wait.min(LONGEST_WAIT)) {
                         return;
                     }
                 }
@@ -274,37 +338,47 @@ impl Poster {
             request = request.header(name, value);
         }
         match request.send(&message.body[..]) {
-            Ok(response) => judge(response.status().as_u16()),
-            Err(error) => Attempt::Failed(explain(&error)),
+            Ok(response) => outcome(&response),
+            Err(error) => Attempt::Failed {
+                problem: web::explain(&error),
+                retry_after: None,
+            },
         }
     }
 }
 
 /// 2xx is taken; 4xx will never be, but for "timeout" and "too many".
-fn judge(status: u16) -> Attempt {
-    match status {
-        200..=299 => Attempt::Taken,
-        408 | 429 => Attempt::Failed(format!("the server answers {status}: later")),
-        400..=499 => Attempt::Refused(format!("the server refuses it with {status}")),
-        300..=399 => Attempt::Failed(format!(
-            "the server answers {status}: it is elsewhere; set url to where it is"
-        )),
-        _ => Attempt::Failed(format!("the server answers {status}")),
+fn outcome(response: &Response<Body>) -> Attempt {
+    let status = response.status().as_u16();
+    let text = |name| response.headers().get(name)?.to_str().ok();
+    let problem = match status {
+        200..=299 => return Attempt::Taken,
+        400..=407 | 409..=428 | 430..=499 => {
+            return Attempt::Refused(format!("the server refuses it with {status}"));
+        }
+        300..=399 => format!(
+            "the server answers {status}: it is elsewhere{}; set url to where it is",
+            text(LOCATION).map_or(String::new(), |place| {
+                let place = place.split(['?', '#']).next().unwrap_or_default();
+                format!(", at {}", without_password(place))
+            })
+        ),
+        408 | 429 => format!("the server answers {status}: later"),
+        _ => format!("the server answers {status}"),
+    };
+    Attempt::Failed {
+        problem,
+        retry_after: text(RETRY_AFTER).and_then(|text| retry_after(text, SystemTime::now())),
     }
 }
 
-fn explain(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::HostNotFound => "unknown host".to_owned(),
-        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
-        ureq::Error::Io(error) => match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => {
-                "connection refused: no server listens there".to_owned()
-            }
-            _ => error.to_string(),
-        },
-        other => other.to_string(),
+/// `Retry-After`: seconds, or a date of HTTP (RFC 9110, 10.2.3).
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
     }
+    let date = httpdate::parse_http_date(text.trim()).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 impl Sink for Webhook {
@@ -321,8 +395,8 @@ impl Sink for Webhook {
         match message {
             Message::Event { record, .. } => {
                 let phase = match record.phase {
-                    crate::stream::record::EventPhase::Open => "open",
-                    crate::stream::record::EventPhase::Closed => "closed",
+                    EventPhase::Open => "open",
+                    EventPhase::Closed => "closed",
                 };
                 let key = key(&[&record.event_id, phase]);
                 self.send("event", &key, &**record)
@@ -340,13 +414,18 @@ impl Sink for Webhook {
         }
     }
 
+    fn status(&self) -> Option<SinkStatus> {
+        Some(self.delivery.status())
+    }
+
     fn idle(&mut self) -> Result<(), SinkError> {
         self.delivery.report()
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
         self.delivery.wait_until_empty(FAREWELL);
-        self.end()
+        let reported = self.delivery.report();
+        self.end().and(reported)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::{
-    super::redact::without_passwords,
+    super::address::without_passwords,
     Arrival, Source, SourceError, SourceSettings,
     command_line::CommandLine,
     picture_stream::{PictureStream, converter},

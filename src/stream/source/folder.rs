@@ -286,6 +286,10 @@ impl Source for Folder {
         }
     }
 
+    fn has_own_times(&self) -> bool {
+        true
+    }
+
     fn is_live(&self) -> bool {
         false
     }

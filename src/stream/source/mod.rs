@@ -7,10 +7,12 @@ mod command_line;
 mod error;
 mod folder;
 mod natural_order;
+#[cfg(target_os = "linux")]
 mod negotiation;
 mod picture;
 mod picture_stream;
 mod settings;
+mod snapshot;
 pub(crate) mod splitter;
 mod standard_input;
 mod synth;
@@ -70,6 +72,12 @@ pub trait Source: Send {
     /// [`SourceError::Frame`] when one frame could not be read and the next may be: the source
     /// stays open.
     fn read(&mut self, frame: &mut Frame) -> Result<Arrival, SourceError>;
+
+    /// Whether the times of capture are those of pictures in files. Otherwise they are those of
+    /// arrival, and what lasts is measured by a clock that nobody sets.
+    fn has_own_times(&self) -> bool {
+        false
+    }
 
     /// Whether frames come at their own pace (a camera), so that two equal ones in a row mean that
     /// it is frozen, and silence that it is gone. A folder of pictures is not live.
@@ -135,6 +143,9 @@ fn open_after(
             }
             Box::new(picture::Picture::new(path.clone()))
         }
+        Address::Stream(url) if url.starts_with("http") && polls(url, settings) => {
+            Box::new(snapshot::Snapshot::open(&name, url, settings)?)
+        }
         address => {
             let command = Tools::find()
                 .command(address, settings)
@@ -180,8 +191,14 @@ fn open_after(
     })
 }
 
+/// Whether pictures are fetched one by one: as it is set, else as the server says.
+fn polls(url: &str, settings: &SourceSettings) -> bool {
+    settings.every.is_some() || snapshot::is_snapshot(url)
+}
+
 /// The command of the child process that reads a source, as a shell takes it, password included;
-/// `None` for a source that is read without one. What it writes on standard output are portable
+/// `None` for a source that is read without one. Which of the two a web address is, only its
+/// server tells: here it is a stream. What it writes on standard output are portable
 /// maps (PPM, PGM), for a CSI camera raw NV12, for `pipe:` whatever the command writes.
 ///
 /// With the Cargo feature `gstreamer` the elements of a command of gst-launch-1.0 run in this
@@ -195,6 +212,9 @@ pub fn pipeline(uri: &SourceUri, settings: &SourceSettings) -> Result<Option<Str
     if let Address::File(path) = uri.address()
         && is_picture_file(&name, path)?
     {
+        return Ok(None);
+    }
+    if settings.every.is_some() {
         return Ok(None);
     }
     let command = Tools::find()

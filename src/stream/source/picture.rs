@@ -27,6 +27,10 @@ impl Source for Picture {
         }
     }
 
+    fn has_own_times(&self) -> bool {
+        true
+    }
+
     fn is_live(&self) -> bool {
         false
     }

@@ -186,6 +186,9 @@ settings! {
     /// Silence after which a source is given up and opened again. By default 10 s for network
     /// streams, 5 s for cameras, none for pipes.
     timeout: Seconds = "timeout",
+    /// Time from picture to picture of a snapshot address; 1 s by default. Where it is set, the
+    /// address is taken for one.
+    every: Seconds = "every",
     /// Whether a video begins again at its end.
     looped: bool = "loop",
     /// Whether a video is played at its own frame rate in place of as fast as frames are taken.
@@ -230,6 +233,9 @@ impl SourceSettings {
             && !(0.0..=1.0).contains(&rate)
         {
             return Err(format!("defects={rate}: choose a share from 0 to 1"));
+        }
+        if self.every.is_some_and(|every| every.0.is_zero()) {
+            return Err("every=0: choose a time, such as 1s".to_owned());
         }
         for (name, count) in [("dwell", self.dwell), ("distinct", self.distinct)] {
             if count == Some(0) {

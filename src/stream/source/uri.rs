@@ -6,7 +6,10 @@ use std::{
     str::FromStr,
 };
 
-use super::{super::redact::without_password, SourceError, SourceSettings};
+use super::{
+    super::address::{check_login, percent_decoded, split_scheme, without_password},
+    SourceError, SourceSettings,
+};
 
 /// What is read, of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,9 @@ impl Address {
                 "width", "height", "fps", "format", "colour", "grey", "timeout",
             ],
             Self::Csi(_) => &["width", "height", "fps", "colour", "grey", "timeout"],
+            Self::Stream(url) if url.starts_with("http") => {
+                &["decoder", "transport", "every", "grey", "timeout"]
+            }
             Self::Stream(_) => &["decoder", "transport", "grey", "timeout"],
             Self::File(_) => &["decoder", "grey", "realtime", "loop"],
             Self::Folder(_) => &["new", "watch", "grey"],
@@ -57,7 +63,7 @@ impl Address {
 /// |---|---|
 /// | `v4l2:///dev/video0`, `/dev/video0` | a camera |
 /// | `csi://0` | a Jetson's camera |
-/// | `rtsp://…`, also `rtsps`, `http`, `https`, `rtmp`, `rtmps`, `srt`, `udp`, `tcp`, `rtp` | a stream |
+/// | `rtsp://…`; `rtsps`, `http`, `https`, `rtmp`, `rtmps`, `srt`, `udp`, `tcp`, `rtp` | a stream |
 /// | `file://clip.mp4`, `clip.mp4` | a video or a picture |
 /// | `folder:///data/line1`, `/data/line1` | a folder of pictures |
 /// | `-` | standard input |
@@ -158,7 +164,11 @@ impl FromStr for SourceUri {
             let settings = parse_settings(&address, settings)?;
             Ok((address, settings))
         });
-        let name = without_password(text);
+        // Of what is there it is the name, whatever is in it.
+        let name = match Path::new(text).exists() {
+            true => text.to_owned(),
+            false => without_password(text),
+        };
         match parsed {
             Ok((address, settings)) => Ok(Self {
                 name,
@@ -186,7 +196,9 @@ fn parse(text: &str) -> Result<(Address, &str), String> {
     {
         return Ok((Address::Stdin, rest.trim_start_matches('?')));
     }
-    if let Some(rest) = text.strip_prefix("pipe:") {
+    if let Some((kind, rest)) = text.split_once(':')
+        && kind.eq_ignore_ascii_case("pipe")
+    {
         let (settings, command) = match rest.strip_prefix('?') {
             Some(rest) => rest.split_once(' ').unwrap_or((rest, "")),
             None => ("", rest),
@@ -196,16 +208,7 @@ fn parse(text: &str) -> Result<(Address, &str), String> {
         }
         return Ok((Address::Pipe(command.to_owned()), settings));
     }
-    let is_scheme = |scheme: &str| {
-        !scheme.is_empty()
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'+')
-    };
-    let Some((scheme, rest)) = text
-        .split_once("://")
-        .filter(|(scheme, _)| is_scheme(scheme))
-    else {
+    let Some((scheme, rest)) = split_scheme(text) else {
         let (path, settings) = if Path::new(text).exists() {
             (text, "")
         } else {
@@ -213,10 +216,10 @@ fn parse(text: &str) -> Result<(Address, &str), String> {
         };
         return Ok((of_path(PathBuf::from(path)), settings));
     };
-    let scheme = scheme.to_ascii_lowercase();
+    check_login(text)?;
     if STREAMS.contains(&scheme.as_str()) {
-        let (url, settings) = text.split_once('#').unwrap_or((text, ""));
-        let host = url[scheme.len() + 3..].split(['/', '?']).next();
+        let (url, settings) = rest.split_once('#').unwrap_or((rest, ""));
+        let host = url.split(['/', '?']).next();
         // The URLs of listeners (`udp://:5000`, `srt://:5000`) have no host.
         if host.is_none_or(str::is_empty) {
             return Err(format!("lacks the host; write {scheme}://HOST/…"));
@@ -227,7 +230,8 @@ fn parse(text: &str) -> Result<(Address, &str), String> {
         {
             return Err("has a space in it; write %20".into());
         }
-        return Ok((Address::Stream(url.to_owned()), settings));
+        // Programs know schemes in lower case only.
+        return Ok((Address::Stream(format!("{scheme}://{url}")), settings));
     }
     let (rest, settings) = rest.split_once('?').unwrap_or((rest, ""));
     let place = percent_decoded(rest)?;
@@ -297,25 +301,6 @@ fn unknown(address: &Address, name: &str) -> String {
         "setting {name:?} is not known here; known are {}",
         address.settings().join(", ")
     )
-}
-
-fn percent_decoded(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%' {
-            let digits = after
-                .get(..2)
-                .and_then(|digits| std::str::from_utf8(digits).ok());
-            let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            bytes.push(value.ok_or("has a % without two digits behind it; write %25 for %")?);
-            rest = &after[2..];
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 once decoded".to_owned())
 }
 
 #[cfg(test)]

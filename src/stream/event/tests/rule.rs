@@ -75,7 +75,7 @@ fn false_events_are_as_rare_as_said() {
         );
         assert_eq!(found.at_most, 0.01 / f64::from(anomalous));
     }
-    // Independent frames, one in twenty anomalous: nearly as many events as expected, and no more but
+    // Independent frames, one in twenty anomalous: nearly as many events as expected, no more but
     // by chance. The release threshold is that of the calibration, so that events are short.
     let mut rng = Pcg64::seed_from_u64(8);
     let frames = 200_000_u32;

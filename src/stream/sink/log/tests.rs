@@ -125,6 +125,10 @@ impl Medium for Full {
     fn settle(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn metadata(&self) -> Option<Metadata> {
+        None
+    }
 }
 
 #[test]
@@ -150,9 +154,15 @@ fn a_full_disk_has_no_half_lines_and_events_follow_when_there_is_room() {
     assert_eq!(content.lock().unwrap().len(), length, "no half line");
     // Held, without another attempt at once.
     log.take(&messages::opened("e2", "cam")).unwrap();
+    // A frame is not held.
+    log.write(&"frame", false).unwrap();
+    let status = log.status().unwrap();
+    assert_eq!((status.failing, status.waiting, status.lost), (true, 2, 1));
     log.finish().unwrap_err();
+    assert_eq!(log.status().unwrap().lost, 3);
     *room.lock().unwrap() = 10 * length;
     log.finish().unwrap();
+    assert_eq!(log.status().unwrap().lost, 1);
     let text = String::from_utf8(content.lock().unwrap().clone()).unwrap();
     let ids: Vec<String> = text
         .lines()
@@ -161,6 +171,41 @@ fn a_full_disk_has_no_half_lines_and_events_follow_when_there_is_room() {
         })
         .collect();
     assert_eq!(ids, ["\"e0\"", "\"e1\"", "\"e2\""]);
+}
+
+#[test]
+fn a_file_that_is_moved_gets_a_successor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs/events.jsonl");
+    let mut log = Log::open(&LogSettings::new(&path)).unwrap();
+    let mut take = |event: &str| log.take(&messages::opened(event, "cam")).unwrap();
+    let ids = |path: &Path| -> Vec<String> {
+        let id = |line: &serde_json::Value| line["event_id"].as_str().unwrap().to_owned();
+        lines(path).iter().map(id).collect()
+    };
+    take("e0");
+    let moved = dir.path().join("logs/events.jsonl-20260304");
+    fs::rename(&path, &moved).unwrap();
+    take("e1");
+    assert_eq!(
+        (ids(&moved), ids(&path)),
+        (vec!["e0".into()], vec!["e1".into()])
+    );
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    take("e2");
+    assert_eq!(ids(&path), ["e2"]);
+    // Copied and cut short, as logrotate's copytruncate does.
+    fs::write(&path, "").unwrap();
+    take("e3");
+    assert_eq!(ids(&path), ["e3"]);
+    // Another file in its place is taken over, and no message is needed for that.
+    fs::rename(&path, &moved).unwrap();
+    fs::write(&path, "{}\n").unwrap();
+    take("e4");
+    assert_eq!(lines(&path).len(), 2);
+    fs::remove_file(&path).unwrap();
+    log.idle().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"");
 }
 
 #[test]

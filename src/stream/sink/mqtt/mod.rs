@@ -36,7 +36,9 @@ use self::{
     topics::{State, discovery, level},
     wire::OFFLINE,
 };
-use super::{Message, Outbox, OutboxMessage, Sink, SinkError, Wants, delivery::Delivery};
+use super::{
+    Message, Outbox, OutboxMessage, Sink, SinkError, SinkStatus, Wants, delivery::Delivery,
+};
 use crate::stream::record::EventPhase;
 
 pub use settings::{MqttSettings, Protocol};
@@ -214,6 +216,10 @@ impl Sink for Mqtt {
         }
     }
 
+    fn status(&self) -> Option<SinkStatus> {
+        Some(self.publisher.delivery.status())
+    }
+
     fn idle(&mut self) -> Result<(), SinkError> {
         // A message for which there was no room.
         self.publisher.send_next(&mut self.publisher.link());
@@ -225,7 +231,8 @@ impl Sink for Mqtt {
         if connected {
             self.publisher.delivery.wait_until_empty(FAREWELL);
         }
-        self.end()
+        let reported = self.publisher.delivery.report();
+        self.end().and(reported)
     }
 }
 
@@ -293,8 +300,8 @@ mod tests {
         );
         assert_eq!(
             mqtt.publisher.link().retained.len(),
-            3,
-            "two sensors and a state"
+            4,
+            "three sensors and a state"
         );
         mqtt.finish().unwrap();
         let mut outbox = Outbox::open("test", dir.path(), &settings.outbox).unwrap();

@@ -12,11 +12,19 @@ use super::{
         super::backoff::Backoff,
         delivery::{Delivery, attempts},
     },
-    wire::{Client, ConnectOptions, LinkEvent, ONLINE, Unfinished, connect},
+    wire::{CLOSED, Client, ConnectOptions, LinkEvent, ONLINE, Unfinished, connect, used_twice},
 };
 
 /// A connection that held for so long was a good one.
 const GOOD: Duration = Duration::from_secs(5);
+
+/// Connections in a row that the broker took and then closed, after which two clients are taken to
+/// push each other out. One may be a broker that ends.
+const CLOSED_IN_A_ROW: u32 = 3;
+
+/// A connection that held for so long was not pushed out by a client that tries again at most
+/// every half minute, as we do.
+const NOT_PUSHED_OUT: Duration = Duration::from_secs(60);
 
 /// What the two threads share.
 pub(super) struct Publisher {
@@ -46,6 +54,7 @@ impl Publisher {
     pub(super) fn work(&self, options: &ConnectOptions) {
         let mut back_off = attempts();
         let mut unfinished = Unfinished::Nothing;
+        let mut closed = 0;
         while !self.delivery.is_ending() {
             // The client's constructor panics where the system has no more file descriptors.
             let ran = catch_unwind(AssertUnwindSafe(|| {
@@ -54,17 +63,27 @@ impl Publisher {
             let ended = ran.unwrap_or_else(|_| LinkEnd::Lost {
                 problem: "cannot start a client; are there too many open files?".to_owned(),
                 unfinished: Unfinished::Nothing,
+                held: None,
             });
             self.link().client = None;
             match ended {
                 LinkEnd::Asked => return,
                 LinkEnd::Again => {}
                 LinkEnd::Lost {
-                    problem,
+                    mut problem,
                     unfinished: going,
+                    held,
                 } => {
                     unfinished = going;
-                    self.delivery.trouble(problem);
+                    // MQTT 3.1.1 has no word for it: the broker closes the connection.
+                    closed = match held {
+                        Some(held) if problem == CLOSED && held < NOT_PUSHED_OUT => closed + 1,
+                        _ => 0,
+                    };
+                    if closed >= CLOSED_IN_A_ROW {
+                        problem = used_twice(&options.client_id);
+                    }
+                    self.delivery.failed(problem);
                     if !self.delivery.rest(back_off.failed()) {
                         return;
                     }
@@ -83,7 +102,13 @@ impl Publisher {
         let (client, mut connection) = connect(options, unfinished);
         let mut since: Option<Instant> = None;
         loop {
-            match connection.next() {
+            let event = connection.next(&options.client_id);
+            let held = since.map(|since| since.elapsed());
+            if event.is_ok() && held.is_some_and(|held| held >= GOOD) {
+                self.delivery.recovered();
+                back_off.succeeded();
+            }
+            match event {
                 Ok(LinkEvent::Connected { resumed }) => {
                     since = Some(Instant::now());
                     self.connected(&client, resumed && options.keep_session, options);
@@ -96,7 +121,6 @@ impl Publisher {
                     let mut link = self.link();
                     if let Some(number) = link.on_its_way.take() {
                         self.delivery.delivered(number);
-                        self.delivery.well();
                         back_off.succeeded();
                     }
                     self.send_next(&mut link);
@@ -110,8 +134,7 @@ impl Publisher {
                 Ok(LinkEvent::Ended) => return LinkEnd::Asked,
                 Ok(LinkEvent::Nothing) => {}
                 Err(problem) => {
-                    if since.is_some_and(|since| since.elapsed() >= GOOD) {
-                        self.delivery.well();
+                    if held.is_some_and(|held| held >= GOOD) {
                         back_off.succeeded();
                     }
                     // What was sent without the connection's knowing is sent anew.
@@ -122,6 +145,7 @@ impl Publisher {
                     return LinkEnd::Lost {
                         problem,
                         unfinished,
+                        held,
                     };
                 }
             }
@@ -173,5 +197,7 @@ enum LinkEnd {
     Lost {
         problem: String,
         unfinished: Unfinished,
+        /// How long, where the broker took us.
+        held: Option<Duration>,
     },
 }

@@ -9,8 +9,11 @@ use url::Url;
 
 use super::{
     super::{
-        super::redact::without_password, OutboxSettings, Sink, SinkError, SinkSettings, quantity,
-        secret, tls,
+        super::{
+            address::{check_login, percent_decoded, without_password},
+            tls,
+        },
+        OutboxSettings, Sink, SinkError, SinkSettings, quantity, secret,
     },
     Mqtt,
     wire::ConnectOptions,
@@ -71,7 +74,8 @@ pub struct MqttSettings {
         deserialize_with = "quantity::duration"
     )]
     pub keep_alive: Duration,
-    /// Whether Home Assistant is told of a sensor "problem" and a sensor "score" for each source.
+    /// Whether Home Assistant is told of the sensors "problem", "score" and "connection" of each
+    /// source.
     #[serde(default)]
     pub home_assistant: bool,
     /// Home Assistant's prefix for discovery; `homeassistant` by default.
@@ -117,6 +121,10 @@ impl SinkSettings for MqttSettings {
         files.into_iter().flatten().collect()
     }
 
+    fn check(&self) -> Result<(), SinkError> {
+        resolve(self).map(drop)
+    }
+
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(Mqtt::open(self)?))
     }
@@ -135,6 +143,12 @@ fn default_home_assistant_prefix() -> String {
 }
 
 impl MqttSettings {
+    /// Host and port, as far as the address names them.
+    pub(in crate::stream) fn broker(&self) -> Option<(String, Option<u16>)> {
+        let url = Url::parse(&self.url).ok()?;
+        Some((url.host_str()?.to_ascii_lowercase(), url.port()))
+    }
+
     /// The defaults, for a broker.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -168,6 +182,10 @@ pub(super) struct Resolved {
 pub(super) fn resolve(settings: &MqttSettings) -> Result<Resolved, SinkError> {
     // Never with the password.
     let mut sink = "mqtt".to_owned();
+    let decoded =
+        |text: &str| percent_decoded(text).map_err(|problem| format!("the url {problem}"));
+    check_login(&settings.url)
+        .map_err(|problem| SinkError::setting(&sink, format!("the url {problem}")))?;
     let url = Url::parse(&settings.url).map_err(|error| {
         SinkError::setting(&sink, format!("the url is none ({error}); {EXAMPLE}"))
     })?;
@@ -310,24 +328,6 @@ fn own_id(folder: &std::path::Path) -> String {
     format!("edge-vae-{number}")
 }
 
-/// Undoes percent encoding.
-fn decoded(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err("the url has a % without two digits; write % itself as %25".to_owned());
-        };
-        bytes.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(bytes).map_err(|_| "the url is not UTF-8".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,6 +368,9 @@ mod tests {
             ("http://broker", "is not spoken"),
             ("mqtt:///x", "names no host"),
             ("mqtt://a:secret@b/x?y", "more than a prefix"),
+            ("mqtt://a:12/secret@b/x", "%2F"),
+            ("mqtt://a:sec#secret@b/x", "%23"),
+            ("mqtt://a:secret%4@b/x", "two digits"),
             ("mqtt://a:secret@b/x%2", "two digits"),
             ("mqtt://a:secret@b/%23", "no topic"),
             ("mqtt://:secret@b", "no user"),

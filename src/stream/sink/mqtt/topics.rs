@@ -47,7 +47,7 @@ impl State {
         Self {
             schema_version: SCHEMA_VERSION,
             source: source.to_owned(),
-            up: true,
+            up: false,
             label: None,
             score: None,
             threshold: None,
@@ -63,13 +63,15 @@ impl State {
     }
 }
 
-/// Topics and retained messages by which Home Assistant finds a source.
+/// Topics and retained messages by which Home Assistant finds a source. What a camera shows is
+/// known only while it gives frames: without them "Problem" and "Score" are unavailable, and
+/// "Connection" says so.
 pub(super) fn discovery(
     discovery_prefix: &str,
     prefix: &str,
     client_id: &str,
     source: &str,
-) -> [(String, Value); 2] {
+) -> [(String, Value); 3] {
     let plain = |text: &str| -> String {
         text.chars()
             .map(|c| {
@@ -82,13 +84,19 @@ pub(super) fn discovery(
             .collect()
     };
     let id = format!("{}_{}", plain(client_id), plain(source));
-    let level = level(source);
-    let sensor = |kind: &str, object: &str, more: Value| {
+    let state = format!("{prefix}/{}/state", level(source));
+    let program = json!({ "topic": format!("{prefix}/status") });
+    let camera = json!({
+        "topic": state,
+        "value_template": "{{ 'online' if value_json.up else 'offline' }}",
+    });
+    let sensor = |kind: &str, object: &str, available: &[&Value], more: Value| {
         let mut config = json!({
             "unique_id": format!("{id}_{object}"),
-            "state_topic": format!("{prefix}/{level}/state"),
-            "json_attributes_topic": format!("{prefix}/{level}/state"),
-            "availability_topic": format!("{prefix}/status"),
+            "state_topic": state,
+            "json_attributes_topic": state,
+            "availability": available,
+            "availability_mode": "all",
             "device": {
                 "identifiers": [id],
                 "name": source,
@@ -104,23 +112,38 @@ pub(super) fn discovery(
             config,
         )
     };
+    // `None` is unknown: an invalid frame says nothing of a problem.
+    let problem = "{{ 'ON' if value_json.event_id else \
+                   'OFF' if value_json.label in ['normal', 'anomalous'] else 'None' }}";
     [
         sensor(
             "binary_sensor",
             "problem",
+            &[&program, &camera],
             json!({
                 "name": "Problem",
                 "device_class": "problem",
-                "value_template": "{{ 'ON' if value_json.event_id else 'OFF' }}",
+                "value_template": problem,
             }),
         ),
         sensor(
             "sensor",
             "score",
+            &[&program, &camera],
             json!({
                 "name": "Score",
                 "state_class": "measurement",
                 "value_template": "{{ value_json.score }}",
+            }),
+        ),
+        sensor(
+            "binary_sensor",
+            "connection",
+            &[&program],
+            json!({
+                "name": "Connection",
+                "device_class": "connectivity",
+                "value_template": "{{ 'ON' if value_json.up else 'OFF' }}",
             }),
         ),
     ]
@@ -145,8 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn home_assistant_is_told_of_two_sensors() {
-        let [(topic, problem), (_, score)] = discovery("homeassistant", "hall", "edge-1", "cam/1");
+    fn home_assistant_is_told_of_three_sensors() {
+        let [(topic, problem), (_, score), (_, connection)] =
+            discovery("homeassistant", "hall", "edge-1", "cam/1");
         assert_eq!(
             topic,
             "homeassistant/binary_sensor/edge-1_cam_1/problem/config"
@@ -155,5 +179,9 @@ mod tests {
         assert_eq!(problem["device_class"], "problem");
         assert_eq!(problem["device"], score["device"]);
         assert_ne!(problem["unique_id"], score["unique_id"]);
+        // What the camera shows is unavailable without it, that it is gone is not.
+        assert_eq!(problem["availability"][1]["topic"], "hall/cam_1/state");
+        assert_eq!(connection["availability"].as_array().unwrap().len(), 1);
+        assert_eq!(connection["device_class"], "connectivity");
     }
 }

@@ -13,8 +13,8 @@ use rumqttc::{
         mqttbytes::{
             Error as Wrong5, QoS as Qos5,
             v5::{
-                ConnectReturnCode as Code5, LastWill as Will5, Packet as Packet5,
-                PubAckReason as Ack5, PubRecReason as Rec5,
+                ConnectReturnCode as Code5, DisconnectReasonCode as Left5, LastWill as Will5,
+                Packet as Packet5, PubAckReason as Ack5, PubRecReason as Rec5,
             },
         },
     },
@@ -196,7 +196,7 @@ fn options5(options: &ConnectOptions) -> Options5 {
 
 impl Connection {
     /// Waits until something happens; an error, in words, is the end of this connection.
-    pub(super) fn next(&mut self) -> Result<LinkEvent, String> {
+    pub(super) fn next(&mut self, client_id: &str) -> Result<LinkEvent, String> {
         match self {
             Self::V3(connection) => match connection.recv() {
                 Ok(Ok(event)) => Ok(event3(event)),
@@ -211,7 +211,7 @@ impl Connection {
                         "its {pkt_size} bytes are more than the broker takes, which is {max}"
                     )))
                 }
-                Ok(Err(error)) => Err(explain5(&error)),
+                Ok(Err(error)) => Err(explain5(&error, client_id)),
                 Err(_) => Ok(LinkEvent::Ended),
             },
         }
@@ -282,7 +282,15 @@ const WRONG_LOGIN: &str = "the broker refuses user name or password";
 const NOT_ALLOWED: &str =
     "the broker refuses us: not authorised; user name and password may be missing or wrong";
 const TIMEOUT: &str = "no answer within 5 s; is there a broker at this address?";
-const CLOSED: &str = "the broker closed the connection";
+pub(super) const CLOSED: &str = "the broker closed the connection";
+
+/// Of two clients with one id the broker keeps the one that came last.
+pub(super) fn used_twice(client_id: &str) -> String {
+    format!(
+        "the broker closes each connection soon after it took it: the client id {client_id} seems \
+         to be used twice (machines made from one image have the same); set client-id"
+    )
+}
 
 fn explain3(error: &Error3) -> String {
     match error {
@@ -306,8 +314,12 @@ fn explain3(error: &Error3) -> String {
     }
 }
 
-fn explain5(error: &Error5) -> String {
+fn explain5(error: &Error5, client_id: &str) -> String {
     match error {
+        Error5::MqttState(State5::ServerDisconnect {
+            reason_code: Left5::SessionTakenOver,
+            ..
+        }) => used_twice(client_id),
         Error5::ConnectionRefused(Code5::BadUserNamePassword) => WRONG_LOGIN.to_owned(),
         Error5::ConnectionRefused(Code5::NotAuthorized) => NOT_ALLOWED.to_owned(),
         Error5::ConnectionRefused(

@@ -8,7 +8,7 @@ use crate::stream::record::{SinkTally, StageTally};
 
 fn any_port() -> PrometheusSettings {
     PrometheusSettings {
-        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        address: "127.0.0.1:0".parse().unwrap(),
         ..PrometheusSettings::default()
     }
 }
@@ -47,7 +47,7 @@ fn metrics_are_served_as_they_were_counted_last() {
     assert!(asked(address, "GET /").starts_with("HTTP/1.1 404"));
     assert!(asked(address, "DELETE /metrics").starts_with("HTTP/1.1 405"));
     let error = Prometheus::open(&PrometheusSettings {
-        address,
+        address: address.to_string().parse().unwrap(),
         ..any_port()
     })
     .err()
@@ -113,4 +113,42 @@ fn names_are_escaped_and_families_are_whole() {
             assert_eq!(name, family);
         }
     }
+}
+
+#[test]
+fn addresses_to_listen_on_are_read() {
+    for text in [
+        "localhost:0",
+        "127.0.0.1:0",
+        "[::1]:9184",
+        ":0",
+        "my-host.lan:80",
+    ] {
+        let address: ListenAddress = text.parse().unwrap();
+        assert_eq!(address.to_string(), text);
+    }
+    for text in [
+        "localhost",
+        "9184",
+        "::1",
+        "http://localhost:9184",
+        "a:b",
+        "a:70000",
+    ] {
+        let problem = text.parse::<ListenAddress>().unwrap_err();
+        assert!(problem.contains("write 127.0.0.1:9184"), "{problem}");
+    }
+    let bound = |text: &str| {
+        let listener = text.parse::<ListenAddress>().unwrap().bind().unwrap();
+        listener.local_addr().unwrap().ip()
+    };
+    assert!(bound("localhost:0").is_loopback());
+    assert!(bound(":0").is_unspecified());
+    assert!(
+        "no-such-host.invalid:0"
+            .parse::<ListenAddress>()
+            .unwrap()
+            .bind()
+            .is_err()
+    );
 }

@@ -145,5 +145,25 @@ fn passwords_are_not_shown() {
         uri.address,
         Address::Stream("rtsp://admin:s3:cr@t@cam:554/live".into())
     );
-    assert!(!refusal("rtsp://admin:secret@cam/a b").contains("secret"));
+    for text in [
+        "rtsp://admin:secret@cam/a b",
+        "rtsp://admin:sec#ret@cam/a",
+        "rtsp://admin:123/ret@cam/a",
+        "http://admin:sec?ret@cam/a",
+    ] {
+        let message = refusal(text);
+        let shown = ["sec", "ret", "123"]
+            .iter()
+            .any(|part| message.contains(part));
+        assert!(!shown, "{message}");
+    }
+}
+
+#[test]
+fn schemes_are_taken_in_any_case() {
+    let stream = Address::Stream("rtsp://Cam/Live".into());
+    assert_eq!(address("RTSP://Cam/Live"), stream);
+    assert_eq!(address("V4L2:///dev/video0"), address("/dev/video0"));
+    assert_eq!(address("Pipe:cat a"), Address::Pipe("cat a".into()));
+    assert_eq!(address("SYNTH://surface"), Address::Surface);
 }
