@@ -400,3 +400,18 @@ fn the_page_needs_nothing_beside_itself() {
     }
     assert!(page.contains(&format!("{:.3}", number(&record, "pixel_AUPRO"))));
 }
+
+#[test]
+fn a_kind_that_is_named_as_if_it_were_normal_is_named() {
+    let dir = TestDir::new();
+    data_set(&dir);
+    for name in ["OK", "Normal"] {
+        dir.frame(&format!("data/test/{name}/1.png"), None);
+    }
+    let ran = dir.run(&["evaluate", "--model", "model", "data", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for name in ["OK", "Normal"] {
+        let hint = format!("{name}/ is taken for a kind of defect");
+        assert_eq!(ran.stderr.matches(&hint).count(), 1, "{}", ran.stderr);
+    }
+}

@@ -164,3 +164,17 @@ fn no_engine_that_was_asked_for_is_dropped() {
     dir.write("named.so", "not a library");
     assert!(said(&[], Some("named.so")).contains("named.so"));
 }
+
+#[cfg(unix)]
+#[test]
+fn standard_input_with_settings_is_no_flag() {
+    let dir = TestDir::new();
+    let stdin = "-?format=gray&width=32&height=32";
+    let ran = dir.run(&["watch", "--model", "model", "--quiet", "--check", stdin]);
+    assert!(
+        ran.is_fine().stdout.contains("source       stdin"),
+        "{ran:?}"
+    );
+    // Elsewhere such a word is no flag that is known, and the way out is shown.
+    dir.verb("score", &["-?.png"]).fails(&["-?", "-- -?"]);
+}

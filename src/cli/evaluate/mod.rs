@@ -182,8 +182,8 @@ pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Resu
     )?;
     tell_of_names(&dataset, reporter);
     let seed = options.bootstrap.seed;
-    let frames_of_kind = frames::choose(dataset.samples.len(), options.limit, seed);
-    let samples: Vec<_> = frames_of_kind
+    let chosen = frames::choose(dataset.samples.len(), options.limit, seed);
+    let samples: Vec<_> = chosen
         .into_iter()
         .map(|index| &dataset.samples[index])
         .collect();
