@@ -11,6 +11,7 @@ mod statistics;
 
 use std::{fmt, fmt::Write, path::Path, time::SystemTime};
 
+#[cfg(all(feature = "watch", unix))]
 pub(crate) use content::recognise;
 pub use decode::DecodeOptions;
 pub use defect::FrameDefect;

@@ -4,18 +4,7 @@
 //! when frames stop coming. After `kill -9` the kernel lets the line go, and what it then has is
 //! the hardware's default: a pull resistor towards the fail-safe level covers that too.
 
-#[cfg(target_os = "linux")]
 mod kernel_line;
-#[cfg(not(target_os = "linux"))]
-mod kernel_line {
-    pub(super) fn take(
-        _: &std::path::Path,
-        _: u32,
-        _: &super::GpioSettings,
-    ) -> Result<Box<dyn super::Line>, String> {
-        Err("lines are set on Linux alone".to_owned())
-    }
-}
 
 use std::{
     path::PathBuf,
