@@ -161,7 +161,8 @@ impl<'a> Npy<'a> {
         finite(self.values("f32")?)
     }
 
-    /// The values of an array of f64, little- or big-endian, in C order; they may be infinite or NaN.
+    /// The values of an array of f64, little- or big-endian, in C order; they may be infinite or
+    /// NaN.
     ///
     /// # Errors
     /// Another type, more or fewer bytes than the shape takes.

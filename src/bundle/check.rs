@@ -71,7 +71,8 @@ impl Manifest {
             if !is_plain_name(name) {
                 return Err(Fault::new(
                     key(),
-                    "is not a plain file name (letters, digits, `.`, `_`, `-`; at most 100; no leading dot)",
+                    "is not a plain file name (letters, digits, `.`, `_`, `-`; at most 100; no \
+                     leading dot)",
                 ));
             }
             if name.eq_ignore_ascii_case(MANIFEST) {
@@ -242,7 +243,8 @@ fn check_model_id(id: &str) -> Result<(), Fault> {
         _ => Err(Fault::new(
             "model_id",
             format!(
-                "is `{}`, must be a name (letters, digits, `.`, `_`, `-`; at most 64), a hyphen and 8 hexadecimal digits",
+                "is `{}`, must be a name (letters, digits, `.`, `_`, `-`; at most 64), a hyphen \
+                 and 8 hexadecimal digits",
                 shortened(id)
             ),
         )),

@@ -8,7 +8,8 @@ use std::{io, path::PathBuf};
 pub enum BundleError {
     /// Nothing is there.
     #[error(
-        "{path}: no such folder; a bundle is a folder with a manifest.toml, as `edge-vae-train fit` writes it",
+        "{path}: no such folder; a bundle is a folder with a manifest.toml, as `edge-vae-train \
+         fit` writes it",
         path = path.display()
     )]
     Missing {
@@ -26,7 +27,8 @@ pub enum BundleError {
     },
     /// A folder that is no bundle.
     #[error(
-        "{path}: holds no manifest.toml, so it is not a bundle; `edge-vae-train fit DATASET --out BUNDLE` makes one, `edge-vae model info BUNDLE` shows one",
+        "{path}: holds no manifest.toml, so it is not a bundle; `edge-vae-train fit DATASET --out \
+         BUNDLE` makes one, `edge-vae model info BUNDLE` shows one",
         path = path.display()
     )]
     NoManifest {
@@ -123,7 +125,8 @@ pub enum BundleError {
     },
     /// A file has another size than the manifest says.
     #[error(
-        "{path}: has {found} bytes, the manifest says {expected}; the file was cut short or changed: copy the bundle again",
+        "{path}: has {found} bytes, the manifest says {expected}; the file was cut short or \
+         changed: copy the bundle again",
         path = path.display()
     )]
     Size {
@@ -136,7 +139,8 @@ pub enum BundleError {
     },
     /// A file has another content than the manifest says.
     #[error(
-        "{path}: SHA-256 is {found}, the manifest says {expected}; the file was damaged or changed: copy the bundle again",
+        "{path}: SHA-256 is {found}, the manifest says {expected}; the file was damaged or \
+         changed: copy the bundle again",
         path = path.display()
     )]
     Digest {
@@ -165,7 +169,8 @@ pub enum BundleError {
     },
     /// An engine computes something else for the golden frame than the trainer did.
     #[error(
-        "{path}: {engine} disagrees on the golden frame: `{array}` differs by {largest:.3e}, allowed is {tolerance:.1e}; use another --backend or --device, and report it",
+        "{path}: {engine} disagrees on the golden frame: `{array}` differs by {largest:.3e}, \
+         allowed is {tolerance:.1e}; use another --backend or --device, and report it",
         path = path.display()
     )]
     Disagrees {
@@ -190,7 +195,8 @@ pub enum BundleError {
     },
     /// A folder that holds something else would have been replaced.
     #[error(
-        "{path}: holds `{entry}`, which is no part of a bundle, so the folder is not replaced; remove it or choose another folder",
+        "{path}: holds `{entry}`, which is no part of a bundle, so the folder is not replaced; \
+         remove it or choose another folder",
         path = path.display()
     )]
     Foreign {

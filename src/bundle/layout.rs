@@ -1,5 +1,5 @@
-//! The text of a manifest: a section for each part of the bundle, a line for each setting, so that it
-//! fits on a screen.
+//! The text of a manifest: a section for each part of the bundle, a line for each setting, so that
+//! it fits on a screen.
 
 use std::fmt::Write;
 

@@ -41,8 +41,8 @@ pub struct Manifest {
     pub preprocess: PreprocessSettings,
     /// Shapes and likelihood.
     pub vae: VaeSpec,
-    /// A frozen network, pretrained or the user's own, whose feature maps `backbone_…` take the place
-    /// of the encoder's in the graphs.
+    /// A frozen network, pretrained or the user's own, whose feature maps `backbone_…` take the
+    /// place of the encoder's in the graphs.
     #[serde(
         default,
         rename = "feature-extractor",
@@ -72,8 +72,8 @@ pub struct Manifest {
 pub struct Golden {
     /// The picture, a PNG.
     pub frame: String,
-    /// NPZ of f32 arrays without batch dimension, by tensor name: those of the VAE, those that score
-    /// sources read, and `anomaly_map`.
+    /// NPZ of f32 arrays without batch dimension, by tensor name: those of the VAE, those that
+    /// score sources read, and `anomaly_map`.
     pub expected: String,
     /// The score of the golden frame, where the bundle has a scoring.
     #[serde(default, skip_serializing_if = "Option::is_none")]

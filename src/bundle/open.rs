@@ -33,8 +33,8 @@ impl Bundle {
     /// lists and checks size and SHA-256. Other files in the folder are not looked at.
     ///
     /// # Errors
-    /// No bundle at `path`, another schema, an impossible manifest or calibration, and a file that is
-    /// missing, not a plain file, or not what the manifest says.
+    /// No bundle at `path`, another schema, an impossible manifest or calibration, and a file that
+    /// is missing, not a plain file, or not what the manifest says.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let manifest = read_manifest(path)?;
         let mut files = BTreeMap::new();

@@ -60,7 +60,8 @@ impl BundleWriter {
                 path: MANIFEST.into(),
                 key: "model_id".into(),
                 problem: format!(
-                    "a model can't be named {:?}: letters, digits, `.`, `_`, `-`; at most 64, no leading dot",
+                    "a model can't be named {:?}: letters, digits, `.`, `_`, `-`; at most 64, no \
+                     leading dot",
                     self.name
                 ),
             });

@@ -26,8 +26,8 @@ impl Calibration {
 
     /// The probability that of so many new normal frames none is called anomalous, over
     /// calibrations and new frames: Π (n + 1 − l + i)/(n + 1 + i) for i from 0 to `frames` − 1
-    /// (beta-binomial; continuous scores). `None` where the calibration has groups or folds, or is not
-    /// valid.
+    /// (beta-binomial; continuous scores). `None` where the calibration has groups or folds, or is
+    /// not valid.
     pub fn probability_of_no_alarm(&self, frames: usize) -> Option<f64> {
         if self.group_sizes.is_some() || self.folds.is_some() {
             return None;

@@ -42,8 +42,8 @@ impl Calibration {
     /// above a fixed score is a sum of K independent values in [0, 1], whose tails are bounded by
     /// Hoeffding's inequality and by Bentkus's, e times the binomial (Bates, Angelopoulos, Lei,
     /// Malik & Jordan 2021, section 3.1); since the rate falls as the threshold rises, what holds
-    /// at the score whose rate is r holds for the fitted threshold. The confidence is then at
-    /// least the one given. With folds it is that of as many held-out frames, whose scores do not depend
+    /// at the score whose rate is r holds for the fitted threshold. The confidence is then at least
+    /// the one given. With folds it is that of as many held-out frames, whose scores do not depend
     /// on each other.
     pub fn rate_interval(&self, confidence: f64) -> (f64, f64) {
         if confidence > 0.0 && confidence < 1.0 {
@@ -89,7 +89,9 @@ impl Calibration {
                 Some(_) => ("each group", ", each group counting alike,"),
             };
             return format!(
-                "calibrated on {}{of_groups}, {each} scored out of fold ({folds} folds): of {new}, about {} or fewer{counting} are called anomalous (between {} and {} with {:.0} % confidence, if their scores were independent)",
+                "calibrated on {}{of_groups}, {each} scored out of fold ({folds} folds): of {new}, \
+                 about {} or fewer{counting} are called anomalous (between {} and {} with {:.0} % \
+                 confidence, if their scores were independent)",
                 counted(frames, "normal frame"),
                 percent_up(self.false_alarm_rate),
                 percent_down(low),
@@ -98,7 +100,8 @@ impl Calibration {
             );
         }
         format!(
-            "calibrated on {}{of_groups}: of {new}, at most {} {on_average} are called anomalous; with {:.0} % confidence the true rate lies between {} and {}",
+            "calibrated on {}{of_groups}: of {new}, at most {} {on_average} are called anomalous; \
+             with {:.0} % confidence the true rate lies between {} and {}",
             counted(frames, "held-out normal frame"),
             percent_up(self.false_alarm_rate),
             100.0 * CONFIDENCE,

@@ -10,13 +10,13 @@
 //! Frames of one part or one shift resemble each other, so of K groups only the groups are
 //! exchangeable, and within a group its frames. Then a frame counts 1/(size of its group), a group
 //! 1, and with W(s) the sum over the frames whose score reaches s, (1 + W(s))/(K + 1) is a p-value
-//! for a frame of a new group (hierarchical conformal prediction, HCP: Lee, Barber & Willett 2023; the
-//! setting is that of Dunn, Wasserman & Ramdas 2023). Groups of one frame each give back the rule
-//! above.
+//! for a frame of a new group (hierarchical conformal prediction, HCP: Lee, Barber & Willett 2023;
+//! the setting is that of Dunn, Wasserman & Ramdas 2023). Groups of one frame each give back the
+//! rule above.
 //!
-//! Where a model was fitted to all frames, and each of them scored by a model of the frames of other
-//! folds, the same rule is applied to these scores (cross-conformal prediction: Vovk 2015). No theorem
-//! says then what is guaranteed; `docs/guide/calibrate.md` has what was measured.
+//! Where a model was fitted to all frames, and each of them scored by a model of the frames of
+//! other folds, the same rule is applied to these scores (cross-conformal prediction: Vovk 2015).
+//! No theorem says then what is guaranteed; `docs/guide/calibrate.md` has what was measured.
 
 mod distribution_shift;
 mod error;
@@ -46,10 +46,10 @@ const RATE_TOLERANCE: f64 = 1e-12;
 /// What rounding may add to a sum of weights 1/size: three thirds are a whole.
 const WEIGHT_TOLERANCE: f64 = 1e-9;
 
-/// Scores of held-out normal frames, from which come threshold, p-value and the target
-/// false-alarm rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023). With
-/// [folds](Self::folds) of frames scored out of fold: then what is said here of rates and
-/// p-values is no theorem, but what was measured.
+/// Scores of held-out normal frames, from which come threshold, p-value and the target false-alarm
+/// rate by split-conformal prediction (Vovk et al. 2005; Angelopoulos & Bates 2023). With
+/// [folds](Self::folds) of frames scored out of fold: then what is said here of rates and p-values
+/// is no theorem, but what was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
     /// The target probability that a normal frame is called anomalous, in (0, 1).
@@ -66,8 +66,8 @@ pub struct Calibration {
     /// For each of `scores` the number of calibration frames of its group, itself counted in;
     /// absent where each frame stands for itself.
     pub group_sizes: Option<Vec<u32>>,
-    /// Where the model was fitted to the calibration frames too: in how many folds, each scored by a
-    /// model of the others, at least 2. Absent where the frames were held out.
+    /// Where the model was fitted to the calibration frames too: in how many folds, each scored by
+    /// a model of the others, at least 2. Absent where the frames were held out.
     pub folds: Option<u32>,
     /// What the calibration frames looked like: what tells that camera or light have changed.
     /// Absent where only scores were calibrated on.
@@ -96,8 +96,8 @@ impl Calibration {
     /// single frames.
     ///
     /// # Errors
-    /// Those of [`Calibration::fit`], with [`CalibrationError::TooFewGroups`] in the place of too few
-    /// frames, and `groups` of another number than the scores.
+    /// Those of [`Calibration::fit`], with [`CalibrationError::TooFewGroups`] in the place of too
+    /// few frames, and `groups` of another number than the scores.
     pub fn fit_grouped(
         scores: Vec<f64>,
         map_maxima: Vec<f64>,
@@ -134,10 +134,10 @@ impl Calibration {
         })
     }
 
-    /// Like [`Calibration::fit`], or [`Calibration::fit_grouped`] where there are `groups`, but where
-    /// frames or groups are too few for `rate`, guarantees the smallest rate that n of them can,
-    /// 1/(n + 1), and returns that rate beside the calibration, for the caller to say aloud; `None`
-    /// where the wanted rate is kept.
+    /// Like [`Calibration::fit`], or [`Calibration::fit_grouped`] where there are `groups`, but
+    /// where frames or groups are too few for `rate`, guarantees the smallest rate that n of them
+    /// can, 1/(n + 1), and returns that rate beside the calibration, for the caller to say aloud;
+    /// `None` where the wanted rate is kept.
     ///
     /// # Errors
     /// As [`Calibration::fit_grouped`]; too few frames only where there is none.
@@ -158,14 +158,16 @@ impl Calibration {
         Ok((calibration, coarser))
     }
 
-    /// Calibrates on scores of frames in `folds`, each scored by a model of the other folds, where the
-    /// model that will score was fitted to all of them. `map_maxima` may be those of fewer frames, if what
-    /// makes the maps has seen the others: regions then go by the highest-scoring where they are too few for
-    /// the rate. `groups`, if frames have some, are those of the scores' frames and those of the maxima's;
-    /// a group's frames then are of one fold. As [`Calibration::fit_attainable`] otherwise.
+    /// Calibrates on scores of frames in `folds`, each scored by a model of the other folds, where
+    /// the model that will score was fitted to all of them. `map_maxima` may be those of fewer
+    /// frames, if what makes the maps has seen the others: regions then go by the highest-scoring
+    /// where they are too few for the rate. `groups`, if frames have some, are those of the scores'
+    /// frames and those of the maxima's; a group's frames then are of one fold. As
+    /// [`Calibration::fit_attainable`] otherwise.
     ///
     /// # Errors
-    /// As [`Calibration::fit_attainable`]; fewer than 2 folds, or more than frames or groups; no maxima.
+    /// As [`Calibration::fit_attainable`]; fewer than 2 folds, or more than frames or groups; no
+    /// maxima.
     pub fn fit_folds(
         scores: Vec<f64>,
         map_maxima: Vec<f64>,
@@ -194,7 +196,8 @@ impl Calibration {
         Ok((calibration, coarser))
     }
 
-    /// How many frames, or groups of frames, it takes to guarantee a rate: ⌈1/rate⌉ − 1, at least 1.
+    /// How many frames, or groups of frames, it takes to guarantee a rate: ⌈1/rate⌉ − 1, at least
+    /// 1.
     ///
     /// # Errors
     /// A rate outside of (0, 1).
@@ -249,7 +252,8 @@ impl Calibration {
         let expected = threshold(&self.scores, sizes, allowed);
         if self.threshold != expected {
             return invalid(format!(
-                "the threshold is {}, but {expected} follows from the scores and the false-alarm rate {}",
+                "the threshold is {}, but {expected} follows from the scores and the false-alarm \
+                 rate {}",
                 self.threshold, self.false_alarm_rate
             ));
         }
@@ -323,7 +327,8 @@ fn weight(size: u32) -> f64 {
     1.0 / f64::from(size)
 }
 
-/// For each of so many frames the number of frames of its group; `None` where each stands for itself.
+/// For each of so many frames the number of frames of its group; `None` where each stands for
+/// itself.
 fn sizes(groups: Option<&[usize]>, frames: usize) -> Result<Option<Vec<u32>>, CalibrationError> {
     let Some(groups) = groups else {
         return Ok(None);
@@ -430,7 +435,8 @@ fn check_sizes(sizes: &[u32], frames: usize) -> Result<(), CalibrationError> {
     {
         Some((size, frames)) => Err(CalibrationError::Invalid {
             reason: format!(
-                "{frames} of its frames are said to be of groups of {size}, which is no whole number of groups"
+                "{frames} of its frames are said to be of groups of {size}, which is no whole \
+                 number of groups"
             ),
         }),
         None => Ok(()),

@@ -50,10 +50,11 @@ pub struct ReferenceStatistics {
 }
 
 impl ReferenceStatistics {
-    /// Those of the calibration frames, at most [`MAX_REFERENCE_FRAMES`] of them, evenly chosen. Of frames
-    /// that belong together (`groups` has a number for each frame), one of each group is kept, now an
-    /// early, now a late one: frames of one group tell less than their number guarantees. `None` where
-    /// there are no frames, or some are such as [`ReferenceStatistics::validate`] refuses.
+    /// Those of the calibration frames, at most [`MAX_REFERENCE_FRAMES`] of them, evenly chosen. Of
+    /// frames that belong together (`groups` has a number for each frame), one of each group is
+    /// kept, now an early, now a late one: frames of one group tell less than their number
+    /// guarantees. `None` where there are no frames, or some are such as
+    /// [`ReferenceStatistics::validate`] refuses.
     pub fn of(frames: &[ReferenceFrame], groups: Option<&[usize]>) -> Option<Self> {
         let chosen: Vec<&ReferenceFrame> = match groups {
             None => evenly(frames.len()).map(|place| &frames[place]).collect(),

@@ -267,7 +267,9 @@ fn frames_in_folds_calibrate_like_others_and_say_so() {
     }
     assert_eq!(
         calibration.statement(),
-        "calibrated on 40 normal frames, each scored out of fold (10 folds): of new normal frames like these, about 5.0 % or fewer are called anomalous (between 0.89 % and 12 % with 90 % confidence, if their scores were independent)"
+        "calibrated on 40 normal frames, each scored out of fold (10 folds): of new normal frames \
+         like these, about 5.0 % or fewer are called anomalous (between 0.89 % and 12 % with 90 % \
+         confidence, if their scores were independent)"
     );
     // Models of fewer frames find all of them a little more anomalous: lower scores are no change.
     let p_value = |calibration: &Calibration, shift: f64| {

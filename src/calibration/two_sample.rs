@@ -18,8 +18,8 @@ pub struct TwoSample {
 
 /// Compares two ascending samples without NaN; `None` where one is empty.
 ///
-/// The p-value is exact up to 10,000 values in each, by counting lattice paths (Hodges 1957); beyond
-/// that it is that of Kolmogorov's limiting distribution.
+/// The p-value is exact up to 10,000 values in each, by counting lattice paths (Hodges 1957);
+/// beyond that it is that of Kolmogorov's limiting distribution.
 pub fn two_sample(a: &[f64], b: &[f64]) -> Option<TwoSample> {
     if a.is_empty() || b.is_empty() {
         return None;
@@ -188,8 +188,8 @@ mod tests {
 
     #[test]
     fn all_orders_counted() {
-        // Of the C(5, 2) = 10 orders of two a and three b: by listing them, p = share of orders with
-        // a statistic at least as large.
+        // Of the C(5, 2) = 10 orders of two a and three b: by listing them, p = share of orders
+        // with a statistic at least as large.
         let mut statistics = Vec::new();
         for first in 0..5 {
             for second in first + 1..5 {

@@ -84,7 +84,8 @@ impl fmt::Display for LikelyCause {
             Self::LightAndFocus => "light and focus changed, or the camera moved",
             Self::Parts => "the parts changed: light and focus are as calibrated",
             Self::Unknown => {
-                "the scores changed; whether camera, light or parts did can't be told: calibrate on frames of this camera"
+                "the scores changed; whether camera, light or parts did can't be told: calibrate \
+                 on frames of this camera"
             }
         })
     }

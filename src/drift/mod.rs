@@ -3,8 +3,8 @@
 //! The guarantee of a calibration ends where frames are unlike those it was made on. So the last
 //! frames' score, divergence, brightness, contrast and focus are compared with those of the
 //! calibration frames, window by window, by the two-sample test of Kolmogorov and Smirnov at a
-//! stated false-alarm rate, which is divided among the quantities (Bonferroni). Which of them changed
-//! tells a camera that moved or a lamp that aged from parts that are bad.
+//! stated false-alarm rate, which is divided among the quantities (Bonferroni). Which of them
+//! changed tells a camera that moved or a lamp that aged from parts that are bad.
 //!
 //! That a few parts are bad is no drift: with a share q of other frames the statistic grows by q at
 //! most, and a window of 300 frames against a thousand needs 0.14.
@@ -275,8 +275,8 @@ impl DriftMonitor {
     }
 
     /// Takes in a frame that was scored, and gives what its window came to if that changed the
-    /// monitor's mind: [`DriftMonitor::is_drifted`] is then another than before. Frames with a value
-    /// that is not a finite number are not taken.
+    /// monitor's mind: [`DriftMonitor::is_drifted`] is then another than before. Frames with a
+    /// value that is not a finite number are not taken.
     pub fn observe(&mut self, frame: &DriftFrame) -> Option<WindowResult> {
         if Quantity::ALL.iter().any(|&q| !frame.value(q).is_finite()) {
             return None;

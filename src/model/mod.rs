@@ -1,5 +1,5 @@
-//! The graphs of a bundle as one model: VAE, feature extractor, and graphs that find their inputs by
-//! tensor name.
+//! The graphs of a bundle as one model: VAE, feature extractor, and graphs that find their inputs
+//! by tensor name.
 
 mod chain;
 mod error;
@@ -274,9 +274,9 @@ impl Model {
         self.chain.graph_of(tensor)
     }
 
-    /// The feature maps of the last frame, `1×C×h×w` each: those of the extractor where there is one, but
-    /// for [its finest](Self::detail_maps); else what the encoder calls `features_…` and what the further
-    /// graphs call `head_…`.
+    /// The feature maps of the last frame, `1×C×h×w` each: those of the extractor where there is
+    /// one, but for [its finest](Self::detail_maps); else what the encoder calls `features_…` and
+    /// what the further graphs call `head_…`.
     pub fn feature_maps(&self) -> Vec<(&str, [usize; 3], &[f32])> {
         if self.stem.extractor.is_some() {
             return self.extractor_maps(false);

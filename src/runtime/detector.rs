@@ -116,8 +116,8 @@ impl Detector {
     /// what the trainer saw.
     ///
     /// # Errors
-    /// Those of [`Bundle::open`], [`Engine::open`] and [`GoldenCheck::verify`], and a bundle without
-    /// scoring or calibration, which can give no verdict.
+    /// Those of [`Bundle::open`], [`Engine::open`] and [`GoldenCheck::verify`], and a bundle
+    /// without scoring or calibration, which can give no verdict.
     pub fn open(path: &Path, options: &DetectorOptions) -> Result<Self, Error> {
         Self::new(&Bundle::open(path)?, &Engine::open(&options.engine)?)
     }
@@ -134,14 +134,18 @@ impl Detector {
         };
         let no_scoring = || {
             lacks(
-                "has no [scoring]: it can encode, reconstruct and sample, but not score frames; train it with a scoring",
+                "has no [scoring]: it can encode, reconstruct and sample, but not score frames; \
+                 train it with a scoring",
             )
         };
         if bundle.manifest().scoring.is_none() {
             return Err(no_scoring().into());
         }
         let calibration = bundle.calibration().cloned().ok_or_else(|| {
-            lacks("has no [calibration], so there is no threshold: `edge-vae-train fit` calibrates what it trains")
+            lacks(
+                "has no [calibration], so there is no threshold: `edge-vae-train fit` calibrates \
+                   what it trains",
+            )
         })?;
         let Checked {
             session,
@@ -329,10 +333,11 @@ impl Detector {
     /// The threshold for the regions of an anomalous frame, below the peak of its map in the
     /// frame's geometry.
     ///
-    /// The map's own threshold guarantees the false-alarm rate for peaks, and the score's for scores:
-    /// a frame can be above one and below the other. Where the score is the largest of the map or a
-    /// mean of the largest, the peak is above the score's threshold too, unless interpolation
-    /// lowered it; where neither helps, the highest tenth of the map's range is shown.
+    /// The map's own threshold guarantees the false-alarm rate for peaks, and the score's for
+    /// scores: a frame can be above one and below the other. Where the score is the largest of the
+    /// map or a mean of the largest, the peak is above the score's threshold too, unless
+    /// interpolation lowered it; where neither helps, the highest tenth of the map's range is
+    /// shown.
     fn region_threshold(&self, map: &Array2<f32>) -> f32 {
         let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let lowest = map.iter().copied().fold(f32::INFINITY, f32::min);
@@ -345,8 +350,9 @@ impl Detector {
             .unwrap_or_else(|| (peak - 0.1 * (peak - lowest)).min(peak.next_down()))
     }
 
-    /// The anomaly map of the last frame, `H×W` of the canvas, higher is more anomalous, in standard
-    /// deviations where the bundle's map is standardised; `None` if that frame was invalid.
+    /// The anomaly map of the last frame, `H×W` of the canvas, higher is more anomalous, in
+    /// standard deviations where the bundle's map is standardised; `None` if that frame was
+    /// invalid.
     pub fn anomaly_map(&self) -> Option<ArrayView2<'_, f32>> {
         self.scored.then(|| self.map.view())
     }
@@ -453,8 +459,8 @@ impl Spent {
     }
 }
 
-/// The pixels of the canvas (`rows`, `columns`) that a rectangle `[x, y, width, height]` of the frame
-/// covers, in the same order.
+/// The pixels of the canvas (`rows`, `columns`) that a rectangle `[x, y, width, height]` of the
+/// frame covers, in the same order.
 fn part_of_canvas(
     geometry: &Geometry,
     [x, y, width, height]: [u32; 4],

@@ -1,5 +1,5 @@
-//! The golden check: what proves that preprocessing, engine and scoring still compute here what they
-//! computed for the trainer.
+//! The golden check: what proves that preprocessing, engine and scoring still compute here what
+//! they computed for the trainer.
 
 use super::{
     InferenceSession,

@@ -40,7 +40,9 @@ pub fn replace_mask(
         if beyond.into_iter().any(|(&new, &old)| new && !old) {
             return Err(PreprocessError::Mask {
                 name: name.to_owned(),
-                problem: "is white where the model's own mask is black: there it has learned nothing; paint white within that mask, or train again".into(),
+                problem: "is white where the model's own mask is black: there it has learned \
+                          nothing; paint white within that mask, or train again"
+                    .into(),
             }
             .into());
         }

@@ -1,8 +1,8 @@
 //! A bundle at work: from a frame to its [`Detection`].
 //!
 //! [`Detector`] holds an [`InferenceSession`] (preprocessing and graphs), a
-//! [`Scorer`](crate::scoring::Scorer) and the calibration, and checks the engine on the golden frame
-//! before it scores the first one.
+//! [`Scorer`](crate::scoring::Scorer) and the calibration, and checks the engine on the golden
+//! frame before it scores the first one.
 
 mod detector;
 mod golden;

@@ -137,7 +137,8 @@ mod tests {
         assert_eq!(
             anomalous.reasons,
             [
-                "score 9.2500 is above the threshold 9.0000 and higher than all 9 normal frames (p-value 1.00e-1)"
+                "score 9.2500 is above the threshold 9.0000 and higher than all 9 normal frames \
+                 (p-value 1.00e-1)"
             ]
         );
     }

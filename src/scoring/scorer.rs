@@ -191,7 +191,8 @@ impl Scorer {
         }
         if tile != self.added || tile >= self.tiles {
             return Err(ScoringError::Contradiction(format!(
-                "found tile {tile}, expected tile {} of {}: hand over each once, in ascending order",
+                "found tile {tile}, expected tile {} of {}: hand over each once, in ascending \
+                 order",
                 self.added, self.tiles
             )));
         }

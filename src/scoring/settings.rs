@@ -96,8 +96,8 @@ pub struct SourceSettings {
     /// Standard deviation of a Gaussian smoothing, in tensor pixels; 0 for none.
     pub smoothing: f32,
     /// File of the bundle with mean μ and deviation s of the smoothed map at each position over
-    /// normal frames: NPY, f32, `2×h×w` in the source's own resolution, of the whole canvas. The standardised map is
-    /// z = (a − μ)/s.
+    /// normal frames: NPY, f32, `2×h×w` in the source's own resolution, of the whole canvas. The
+    /// standardised map is z = (a − μ)/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<String>,
 }
@@ -137,8 +137,8 @@ pub enum Mean {
     /// Their sum, divided by their number.
     #[default]
     Arithmetic,
-    /// The root of their product: for distances, of which no unit is the other's. Values below 10⁻⁶ count as
-    /// that; not for z.
+    /// The root of their product: for distances, of which no unit is the other's. Values below 10⁻⁶
+    /// count as that; not for z.
     Geometric,
 }
 
@@ -146,7 +146,8 @@ impl Mean {
     /// Smaller distances count as this one in a product.
     const LEAST_FACTOR: f32 = 1e-6;
 
-    /// What a value adds to the arithmetic mean of terms that [`Self::of_terms`] takes; NaN stays NaN.
+    /// What a value adds to the arithmetic mean of terms that [`Self::of_terms`] takes; NaN stays
+    /// NaN.
     pub fn term(self, value: f32) -> f32 {
         match self {
             Self::Arithmetic => value,
@@ -202,8 +203,8 @@ impl Scoring {
         }
     }
 
-    /// Whether the score is that of the highest-scoring places of the anomaly map itself, so that their
-    /// scales agree.
+    /// Whether the score is that of the highest-scoring places of the anomaly map itself, so that
+    /// their scales agree.
     pub fn score_is_of_map(&self) -> bool {
         self.image.sources == self.map.sources
             && self.image.standardised == self.map.standardised
@@ -227,7 +228,8 @@ pub enum Aggregation {
     Maximum,
     /// The mean of the largest values.
     TopFraction {
-        /// Share of all pixels that the mask lets count, above 0 and at most 1; at least one pixel counts.
+        /// Share of all pixels that the mask lets count, above 0 and at most 1; at least one pixel
+        /// counts.
         fraction: f32,
     },
     /// The sum of all values: of the `likelihood` map, the negative ELBO in nats.

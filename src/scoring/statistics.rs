@@ -74,9 +74,9 @@ impl PositionStatistics {
         self.frames
     }
 
-    /// μ and s at each position (of a large map, of [cells](statistics_size)), where
-    /// s² = ((n − 1)·v + 8·v̄)/(n − 1 + 8) + (0.1)²·v̄ with v the variance at the position (divisor
-    /// n − 1) and v̄ its mean over the positions that count: steadied where frames are few, and never 0.
+    /// μ and s at each position (of a large map, of [cells](statistics_size)), where s² = ((n −
+    /// 1)·v + 8·v̄)/(n − 1 + 8) + (0.1)²·v̄ with v the variance at the position (divisor n − 1) and
+    /// v̄ its mean over the positions that count: steadied where frames are few, and never 0.
     ///
     /// # Errors
     /// Fewer than two frames, or frames whose maps do not differ at all.
@@ -125,8 +125,8 @@ pub fn statistics_size([height, width]: [usize; 2]) -> [usize; 2] {
     [height.div_ceil(step), width.div_ceil(step)]
 }
 
-/// μ and s of [cells](statistics_size) from those of positions: the mean of μ, and s so that s² is the
-/// mean of the positions' squared deviations from it; of those `inside` where a cell has any.
+/// μ and s of [cells](statistics_size) from those of positions: the mean of μ, and s so that s² is
+/// the mean of the positions' squared deviations from it; of those `inside` where a cell has any.
 fn coarse(fine: ArrayView3<f32>, inside: Option<&[bool]>) -> Array3<f32> {
     let (planes, height, width) = fine.dim();
     let [rows, columns] = statistics_size([height, width]);
@@ -167,9 +167,9 @@ pub struct Standardisation {
 }
 
 impl Standardisation {
-    /// From `2×h×w`, μ, then s, as the bundle's file holds them, for maps of `[height, width]`. h×w is
-    /// what [`statistics_size`] makes of these; where that is coarser, values between the centres
-    /// of cells are interpolated linearly, and level beyond the outermost ones.
+    /// From `2×h×w`, μ, then s, as the bundle's file holds them, for maps of `[height, width]`. h×w
+    /// is what [`statistics_size`] makes of these; where that is coarser, values between the
+    /// centres of cells are interpolated linearly, and level beyond the outermost ones.
     ///
     /// # Errors
     /// Another shape; no position; NaN or an infinity; a deviation that is not positive.
@@ -203,7 +203,8 @@ impl Standardisation {
         check_finite("deviation of the residual at position", &deviation)?;
         if let Some(position) = deviation.iter().position(|&deviation| deviation <= 0.0) {
             return wrong(format!(
-                "the deviation at position {position} is {}, expected a positive one; train on normal frames that differ from each other",
+                "the deviation at position {position} is {}, expected a positive one; train on \
+                 normal frames that differ from each other",
                 deviation[position]
             ));
         }

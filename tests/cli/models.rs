@@ -209,7 +209,7 @@ fn a_manifest_that_is_missing_truncated_or_hostile() {
 #[test]
 fn an_unknown_schema() {
     refused(
-        &with_manifest("schema_version = 1", "schema_version = 99"),
+        &with_manifest("schema_version = 2", "schema_version = 99"),
         &["schema 99", "newer"],
     );
 }

@@ -22,9 +22,13 @@ fn groups_in_folds_calibrate_like_groups() {
     );
     assert_eq!(
         calibration.statement(),
-        "calibrated on 40 normal frames of 20 groups, each group scored out of fold (20 folds): of normal frames of new groups like these, about 10 % or fewer, each group counting alike, are called anomalous (between 0.13 % and 27 % with 90 % confidence, if their scores were independent)"
+        "calibrated on 40 normal frames of 20 groups, each group scored out of fold (20 folds): of \
+         normal frames of new groups like these, about 10 % or fewer, each group counting alike, \
+         are called anomalous (between 0.13 % and 27 % with 90 % confidence, if their scores were \
+         independent)"
     );
-    // Twenty groups guarantee 1/21; maxima of five groups 1/6, so regions go by the highest-scoring.
+    // Twenty groups guarantee 1/21; maxima of five groups 1/6, so regions go by the
+    // highest-scoring.
     let (calibration, coarser) = of(10, 4, 0.01).unwrap();
     assert_eq!(coarser, Some(1.0 / 21.0));
     assert_eq!(calibration.groups(), Some(20));

@@ -6,14 +6,18 @@ use super::*;
 fn the_statement_in_words() {
     assert_eq!(
         fit(ascending(152), 0.01).unwrap().statement(),
-        "calibrated on 152 held-out normal frames: of new normal frames like these, at most 1.0 % on average are called anomalous; with 90 % confidence the true rate lies between 0.033 % and 2.0 %"
+        "calibrated on 152 held-out normal frames: of new normal frames like these, at most 1.0 % \
+         on average are called anomalous; with 90 % confidence the true rate lies between 0.033 % \
+         and 2.0 %"
     );
     let groups: Vec<usize> = (0..1200).map(|i| i / 10).collect();
     let calibration =
         Calibration::fit_grouped(ascending(1200), ascending(1200), &groups, 0.02).unwrap();
     assert_eq!(
         calibration.statement(),
-        "calibrated on 1,200 held-out normal frames of 120 groups: of normal frames of new groups like these, at most 2.0 % on average (each group counting alike) are called anomalous; with 90 % confidence the true rate lies between 0.055 % and 5.4 %"
+        "calibrated on 1,200 held-out normal frames of 120 groups: of normal frames of new groups \
+         like these, at most 2.0 % on average (each group counting alike) are called anomalous; \
+         with 90 % confidence the true rate lies between 0.055 % and 5.4 %"
     );
 }
 

@@ -143,13 +143,13 @@ fn the_pretrained_backbone_is_the_default_and_can_be_left_out() {
     };
     let run = scratch.train(&fit("pretrained", &["--score", "features"]));
     assert!(run.status.success(), "{}", stderr(&run));
-    assert!(scratch.path("shipped/backbone.onnx").exists());
-    assert!(manifest("pretrained").contains("[scoring.backbone]"));
+    assert!(scratch.path("pretrained/backbone.onnx").exists());
+    assert!(manifest("pretrained").contains("[feature-extractor]"));
     let own = ["--score", "features", "--features", "own"];
     let run = scratch.train(&fit("own", &own));
     assert!(run.status.success(), "{}", stderr(&run));
     assert!(!scratch.path("own/backbone.onnx").exists());
-    assert!(!manifest("own").contains("backbone"));
+    assert!(!manifest("own").contains("feature-extractor"));
 
     let refused = [
         (
