@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     BundleError,
     arrays::{read_list, write_npz},
-    open::sha256,
+    digest::sha256,
 };
 use crate::{
     calibration::{Calibration, ReferenceStatistics},

@@ -1,6 +1,10 @@
 //! What a manifest may say.
 
-use super::{DECODER, ENCODER, MANIFEST, Manifest, SCHEMA_VERSION, manifest::MAX_TOTAL_BYTES};
+use std::path::Path;
+
+use super::{
+    BundleError, DECODER, ENCODER, MANIFEST, Manifest, SCHEMA_VERSION, manifest::MAX_TOTAL_BYTES,
+};
 use crate::{
     preprocess::MAX_SIDE,
     vae::{Latent, Likelihood},
@@ -13,9 +17,9 @@ const MAX_FILES: usize = 256;
 const MAX_ELEMENTS: usize = 1 << 26;
 
 /// A key whose value is impossible, and why.
-pub(super) struct Fault {
-    pub(super) key: String,
-    pub(super) problem: String,
+struct Fault {
+    key: String,
+    problem: String,
 }
 
 impl Fault {
@@ -28,8 +32,21 @@ impl Fault {
 }
 
 impl Manifest {
+    /// Checks every value, and the values against each other; `path` names the manifest in errors.
+    ///
+    /// # Errors
+    /// The first value that is impossible, by its key.
+    pub fn check(&self, path: &Path) -> Result<(), BundleError> {
+        self.find_fault()
+            .map_err(|Fault { key, problem }| BundleError::Setting {
+                path: path.to_owned(),
+                key,
+                problem,
+            })
+    }
+
     /// The first value that is impossible.
-    pub(super) fn find_fault(&self) -> Result<(), Fault> {
+    fn find_fault(&self) -> Result<(), Fault> {
         if self.schema_version != SCHEMA_VERSION {
             return Err(Fault::new(
                 "schema_version",

@@ -1,9 +1,8 @@
 //! Changing a bundle in memory; [`Bundle::save`] writes it.
 
 use super::{
-    Bundle, BundleError, CalibrationEntry, FileEntry, Manifest,
-    manifest::MANIFEST,
-    open::{sha256, weight_digits},
+    Bundle, BundleError, CalibrationEntry, FileEntry, Manifest, digest::sha256, manifest::MANIFEST,
+    open::weight_digits,
 };
 use crate::calibration::Calibration;
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BundleError, CalibrationEntry, check::Fault, layout};
+use super::{BundleError, CalibrationEntry, layout};
 use crate::{
     model::{FeatureExtractorSettings, GraphSettings},
     preprocess::PreprocessSettings,
@@ -185,19 +185,6 @@ impl Manifest {
                 error.to_string().lines().collect::<Vec<_>>().join(", ")
             ),
         })
-    }
-
-    /// Checks every value, and the values against each other; `path` names the manifest in errors.
-    ///
-    /// # Errors
-    /// The first value that is impossible, by its key.
-    pub fn check(&self, path: &Path) -> Result<(), BundleError> {
-        self.find_fault()
-            .map_err(|Fault { key, problem }| BundleError::Setting {
-                path: path.to_owned(),
-                key,
-                problem,
-            })
     }
 
     /// The files of feature extractor and graphs.

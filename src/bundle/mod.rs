@@ -4,6 +4,7 @@
 mod arrays;
 mod calibration;
 mod check;
+mod digest;
 mod edit;
 mod error;
 mod layout;

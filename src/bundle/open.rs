@@ -7,10 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-
 use super::{
     BundleError, Manifest,
+    digest::sha256,
     manifest::{DECODER, ENCODER, MANIFEST},
 };
 use crate::{calibration::Calibration, scoring::Scoring};
@@ -200,19 +199,6 @@ fn read_plain(path: &Path, limit: u64) -> Result<Vec<u8>, BundleError> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     Ok(bytes)
-}
-
-/// Lower-case hexadecimal SHA-256 of the parts, one after the other.
-pub(super) fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update(part);
-    }
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// The digits of the model's id: what decides scores, so neither golden frame nor calibration.

@@ -10,10 +10,8 @@ use std::{
 
 use super::{
     Bundle, BundleError, FileEntry, Golden, Manifest, ModelCard, SCHEMA_VERSION,
-    calibration::is_calibration_file,
-    check::is_model_name,
-    manifest::MANIFEST,
-    open::{read_manifest, sha256},
+    calibration::is_calibration_file, check::is_model_name, digest::sha256, manifest::MANIFEST,
+    open::read_manifest,
 };
 use crate::{
     calibration::Calibration,

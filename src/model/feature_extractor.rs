@@ -53,8 +53,8 @@ pub enum FeatureExtractorError {
     },
     /// No output is a feature map.
     #[error(
-        "{graph}: none of its outputs {found} is a feature map N×C×h×w: export the backbone with the \
-         outputs of its convolutional stages"
+        "{graph}: none of its outputs {found} is a feature map N×C×h×w: export the backbone with \
+         the outputs of its convolutional stages"
     )]
     NoMaps {
         /// Path or name of the file.
