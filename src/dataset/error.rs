@@ -24,8 +24,8 @@ pub enum DatasetError {
     },
     /// A data set has to be a folder.
     #[error(
-        "{path}: is not a folder; a data set is a folder of pictures, of the MVTec AD layout, or of \
-         IDX files",
+        "{path}: is not a folder; a data set is a folder of pictures, of the MVTec AD layout, or \
+         of IDX files",
         path = path.display()
     )]
     NotAFolder {
@@ -33,7 +33,10 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// Folders of the MVTec AD layout without its normal pictures.
-    #[error("{path}: has {found}/ but no train/good/; put the normal pictures there", path = path.display())]
+    #[error(
+        "{path}: has {found}/ but no train/good/; put the normal pictures there",
+        path = path.display()
+    )]
     NoTrainGood {
         /// The folder.
         path: PathBuf,
@@ -42,8 +45,8 @@ pub enum DatasetError {
     },
     /// A folder in which nothing says which frames have a defect.
     #[error(
-        "{path}: has no test/ and no good/; put normal frames into test/good and those with a defect \
-         into test/<kind>",
+        "{path}: has no test/ and no good/; put normal frames into test/good and those with a \
+         defect into test/<kind>",
         path = path.display()
     )]
     NoTestPart {
@@ -51,7 +54,10 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// A class was asked for, and the data set has no labels.
-    #[error("{path}: class {class} was asked for, and only IDX files have labels", path = path.display())]
+    #[error(
+        "{path}: class {class} was asked for, and only IDX files have labels",
+        path = path.display()
+    )]
     ClassWithoutLabels {
         /// The folder.
         path: PathBuf,
@@ -59,7 +65,10 @@ pub enum DatasetError {
         class: u8,
     },
     /// A class was asked for that no training sample has.
-    #[error("{path}: no training sample has label {class}; labels are {labels}", path = path.display())]
+    #[error(
+        "{path}: no training sample has label {class}; labels are {labels}",
+        path = path.display()
+    )]
     NoSuchClass {
         /// The folder.
         path: PathBuf,

@@ -11,7 +11,8 @@ use super::{DatasetError, GOOD, Picture, Sample, masks, masks::Masks};
 use crate::frame::{DecodeOptions, is_picture};
 
 /// All pictures below a folder, sorted. Hidden files and folders are left out, links are followed.
-/// A link that leads nowhere is found if it is named like a picture, so that opening it tells of it.
+/// A link that leads nowhere is found if it is named like a picture, so that opening it tells of
+/// it.
 pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let visible = |entry: &DirEntry| entry.depth() == 0 || !is_hidden(entry.path());
     let mut found = Vec::new();

@@ -6,8 +6,8 @@ use regex::Regex;
 
 use super::DatasetError;
 
-/// What makes two frames one group: frames of one part, one tray, one shift, which resemble each other
-/// more than those of others.
+/// What makes two frames one group: frames of one part, one tray, one shift, which resemble each
+/// other more than those of others.
 #[derive(Clone, Debug)]
 pub struct Grouping(Key);
 
@@ -20,8 +20,8 @@ enum Key {
 }
 
 impl Grouping {
-    /// `parent` for frames that lie in one folder, or a regular expression with one capture, the same
-    /// text of which makes frames a group: `part-([0-9]+)_`.
+    /// `parent` for frames that lie in one folder, or a regular expression with one capture, the
+    /// same text of which makes frames a group: `part-([0-9]+)_`.
     ///
     /// # Errors
     /// [`DatasetError::Grouping`] for anything else.
@@ -43,7 +43,9 @@ impl Grouping {
         let captures = expression.captures_len() - 1;
         if captures != 1 {
             return Err(refused(format!(
-                "has {captures} captures (...), needs exactly one, for what frames of a group have in common: `parent`, or as in 'part-([0-9]+)_' (write (?:...) for parts that are not captured)"
+                "has {captures} captures (...), needs exactly one, for what frames of a group \
+                 have in common: `parent`, or as in 'part-([0-9]+)_' (write (?:...) \
+                 for parts that are not captured)"
             )));
         }
         Ok(Self(Key::Captured(expression)))

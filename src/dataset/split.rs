@@ -93,8 +93,8 @@ pub fn split(n: usize, seed: u64, fractions: SplitFractions) -> Result<Split, Da
     })
 }
 
-/// As [`split`], of samples that belong together: `groups` has a number for each, and those of a group go
-/// into one part. The fractions are of the groups.
+/// As [`split`], of samples that belong together: `groups` has a number for each, and those of a
+/// group go into one part. The fractions are of the groups.
 ///
 /// # Errors
 ///

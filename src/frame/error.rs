@@ -32,7 +32,8 @@ pub enum FrameError {
     },
     /// More bytes than the limit.
     #[error(
-        "{name}: the file has {bytes} bytes and the limit is {limit}; raise the limit if it is trusted"
+        "{name}: the file has {bytes} bytes and the limit is {limit}; raise the limit if it is \
+         trusted"
     )]
     TooManyBytes {
         /// The picture.
@@ -44,7 +45,9 @@ pub enum FrameError {
     },
     /// Not one of the formats that are read.
     #[error(
-        "{name}: found {found}, not a picture; readable are BMP, GIF, JPEG, PNG, PNM, QOI, TIFF and WebP"
+        "{name}: found {found}, not a picture; readable are BMP, GIF, JPEG, PNG, PNM, QOI, TIFF \
+         and \
+         WebP"
     )]
     NotAPicture {
         /// The picture.
@@ -54,7 +57,8 @@ pub enum FrameError {
     },
     /// More pixels than the limit.
     #[error(
-        "{name}: the header says {width}×{height} pixels and the limit is {limit} pixels; raise the limit if the file is trusted"
+        "{name}: the header says {width}×{height} pixels and the limit is {limit} pixels; raise it \
+         (--max-pixels) if the file is trusted"
     )]
     TooManyPixels {
         /// The picture.
@@ -78,8 +82,9 @@ pub enum FrameError {
     },
     /// Several pictures in one file, and none was chosen.
     #[error(
-        "{name}: {format} with {pictures} pictures: choose one of its pages 1 to {pictures}, or save \
-         each as a file of its own"
+        "{name}: {format} with {pictures} pictures: choose one (--page 1 to {pictures}), or save \
+         each \
+         as a file of its own"
     )]
     ManyPages {
         /// The picture.
@@ -116,7 +121,8 @@ pub enum FrameError {
     },
     /// Samples that are neither 8- nor 16-bit integers, or a feature that is not read.
     #[error(
-        "{name}: {format} with {found} is not supported; convert it to an 8- or 16-bit grey or RGB PNG"
+        "{name}: {format} with {found} is not supported; convert it to an 8- or 16-bit grey or RGB \
+         PNG"
     )]
     Unsupported {
         /// The picture.
@@ -146,7 +152,8 @@ pub enum FrameError {
     },
     /// Raw samples that do not make a frame.
     #[error(
-        "{name}: {found} samples of {bits} bits do not make a frame of {width}×{height} pixels, {format:?}; expected width × height × {channels} samples and no side of 0",
+        "{name}: {found} samples of {bits} bits do not make a frame of {width}×{height} pixels, \
+         {format:?}; expected width × height × {channels} samples and no side of 0",
         channels = format.channels()
     )]
     Samples {

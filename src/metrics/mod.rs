@@ -18,6 +18,7 @@ mod pixel;
 mod precision_recall;
 mod rate;
 mod roc;
+mod strata;
 
 pub use bootstrap::Bootstrap;
 pub use components::Components;

@@ -19,9 +19,9 @@ impl Rate {
         (self.total > 0).then(|| self.count as f64 / self.total as f64)
     }
 
-    /// The exact interval of Clopper & Pearson (1934) for the probability behind the share: it holds
-    /// the true one with at least this confidence, in (0, 1). With k of n its ends are the (1 − c)/2
-    /// quantile of Beta(k, n − k + 1), 0 for k = 0, and the (1 + c)/2 quantile of
+    /// The exact interval of Clopper & Pearson (1934) for the probability behind the share: it
+    /// holds the true one with at least this confidence, in (0, 1). With k of n its ends are the (1
+    /// − c)/2 quantile of Beta(k, n − k + 1), 0 for k = 0, and the (1 + c)/2 quantile of
     /// Beta(k + 1, n − k), 1 for k = n.
     ///
     /// `None` of nothing, and for a confidence outside of (0, 1).

@@ -2,7 +2,7 @@
 
 use super::{
     Bootstrap, Curve, Interval, Ranking, bootstrap::percentile_interval, curve::CurveBuilder,
-    image::Counts,
+    strata::Counts,
 };
 
 /// AUROC: the probability that an anomalous frame scores higher than a normal one, a tie counting

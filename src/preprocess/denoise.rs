@@ -6,8 +6,8 @@ use crate::image::GaussianSmoothing;
 /// A noise filter with its buffers.
 ///
 /// The median is taken on 16-bit integers, which is exact for 8- and 16-bit samples and off by at
-/// most 1/131070 for luma; beyond its edges the plane is continued by their values. For the Gaussian
-/// see [`GaussianSmoothing`].
+/// most 1/131070 for luma; beyond its edges the plane is continued by their values. For the
+/// Gaussian see [`GaussianSmoothing`].
 #[derive(Debug)]
 pub(super) enum Denoiser {
     Median {

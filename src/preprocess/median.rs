@@ -255,8 +255,9 @@ fn find(counts: &[u16; 16], rank: usize) -> (usize, usize) {
     (15, below)
 }
 
-/// Samples of a sliding window, counted in bins of 256 values and one by one, with the bin that holds the median followed from window to window (Huang, Yang, Tang: «A fast
-/// two-dimensional median filtering algorithm», 1979).
+/// Samples of a sliding window, counted in bins of 256 values and one by one, with the bin that
+/// holds the median followed from window to window (Huang, Yang, Tang: «A fast two-dimensional
+/// median filtering algorithm», 1979).
 #[derive(Debug)]
 struct Sliding {
     coarse: [u16; 256],

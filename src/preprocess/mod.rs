@@ -89,10 +89,10 @@ pub enum PreprocessError {
 /// Makes tensors of frames: crop, colour, denoise, resize, exposure, mask, contrast, normalise,
 /// tiles, in this order.
 ///
-/// Samples are scaled by their full range (v/255, or v/65535 where no fewer bits are used), never by what a picture contains
-/// unless exposure or contrast ask for it, and all computing after that is in f32, the resampling
-/// sums in f64. It runs on one thread. Buffers are kept, so that frames of one size allocate
-/// nothing but the resampling weights (some kilobytes).
+/// Samples are scaled by their full range (v/255, or v/65535 where no fewer bits are used), never
+/// by what a picture contains unless exposure or contrast ask for it, and all computing after that
+/// is in f32, the resampling sums in f64. It runs on one thread. Buffers are kept, so that frames
+/// of one size allocate nothing but the resampling weights (some kilobytes).
 #[derive(Debug)]
 pub struct Preprocessor {
     settings: PreprocessSettings,

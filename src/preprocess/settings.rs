@@ -8,8 +8,8 @@ use crate::{
     image::Filter,
 };
 
-/// Longest side of a tensor, here and in every bundle: far beyond what an edge device runs; it keeps
-/// products of sides within range.
+/// Longest side of a tensor, here and in every bundle: far beyond what an edge device runs; it
+/// keeps products of sides within range.
 pub(crate) const MAX_SIDE: usize = 8192;
 
 /// Most values of a canvas, C·H'·W': 256 MiB of f32.
@@ -135,7 +135,8 @@ impl PreprocessSettings {
                 if !(0.0 <= from && from < to && to <= 1.0) {
                     let [low, high] = names;
                     return refuse(format!(
-                        "crop has {low} = {from} and {high} = {to}; it has to be 0 ≤ {low} < {high} ≤ 1"
+                        "crop has {low} = {from} and {high} = {to}; it has to be 0 ≤ {low} < \
+                         {high} ≤ 1"
                     ));
                 }
             }
@@ -197,7 +198,8 @@ impl PreprocessSettings {
         ] {
             if !(tensor..=MAX_SIDE).contains(&canvas) {
                 return refuse(format!(
-                    "tiles {name} is {canvas}; it has to be {tensor}–{MAX_SIDE}: a canvas is at least as large as a tile"
+                    "tiles {name} is {canvas}; it has to be {tensor}–{MAX_SIDE}: a canvas is at \
+                     least as large as a tile"
                 ));
             }
         }
@@ -218,7 +220,8 @@ impl PreprocessSettings {
         let count = tiles.count(self.width, self.height);
         if count > tiles::MAX_TILES {
             return refuse(format!(
-                "tiles cut the canvas into {count}; at most {} are possible: a smaller canvas, a larger tensor or less overlap has fewer",
+                "tiles cut the canvas into {count}; at most {} are possible: a smaller canvas, a \
+                 larger tensor or less overlap has fewer",
                 tiles::MAX_TILES
             ));
         }

@@ -38,6 +38,20 @@ impl MapScale {
         }
     }
 
+    /// The same up to `peak`, the largest value of a frame, where that lies beyond the hot end: the
+    /// threshold stays in the middle, and what is strongest stands out from what is merely above
+    /// it. Then colours mean other values than in pictures of other frames.
+    pub fn up_to(self, peak: f32) -> Self {
+        Self {
+            high: if peak.is_finite() {
+                self.high.max(peak)
+            } else {
+                self.high
+            },
+            ..self
+        }
+    }
+
     /// Where a value lies: 0 at the cold end, 0.5 at the threshold, 1 at the hot end, clamped.
     /// NaN is 0.
     pub fn position(&self, value: f32) -> f32 {
@@ -161,6 +175,20 @@ mod tests {
         assert_eq!(scale.alpha(f32::NAN), 0.0);
         assert!(scale.alpha(4.1) < scale.alpha(6.0));
         assert!((scale.alpha(1e9) - 0.55).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_peak_stretches_the_hot_half_only() {
+        let scale = MapScale::around(4.0, 1.0);
+        let far = scale.up_to(304.0);
+        for value in [-1.0, 1.0, 2.5, 4.0] {
+            assert_eq!(far.position(value), scale.position(value));
+        }
+        assert_eq!(far.position(304.0), 1.0);
+        assert_eq!(far.position(154.0), 0.75);
+        for weak in [5.0, f32::NAN, f32::INFINITY] {
+            assert_eq!(scale.up_to(weak), scale);
+        }
     }
 
     #[test]

@@ -47,10 +47,16 @@ impl VerdictView {
 impl MapScale {
     /// The scale on which heat, contours and boxes of a judged frame end at the same value.
     /// `cold` and `threshold` are the map's for all frames: the mean of normal frames (0 for a
-    /// standardised map) and the threshold of their peaks.
+    /// standardised map) and the threshold of their peaks. It reaches up to the frame's own peak,
+    /// so that a strong anomaly is not one colour all over.
     pub fn of(detection: &Detection, [cold, threshold]: [f32; 2]) -> Self {
         let threshold = detection.region_threshold.unwrap_or(threshold);
-        Self::around(threshold, cold.min(threshold.next_down()))
+        let regions = &detection.verdict.regions;
+        let peak = regions
+            .iter()
+            .map(|region| region.max)
+            .fold(threshold, f32::max);
+        Self::around(threshold, cold.min(threshold.next_down())).up_to(peak)
     }
 }
 

@@ -3,6 +3,10 @@
 //! Lengths are in units of 1/256 of the frame's shorter side, positions relative to the frame's
 //! middle.
 
+mod polyline;
+
+use polyline::{Segment, dot, nearest, polyline, unit};
+
 use super::{
     noise::{Draw, bump, bump_slope, noise1, noise2, smooth_step},
     surface::{Surface, Touch},
@@ -51,17 +55,6 @@ impl DefectKind {
             Self::Burr => "burr",
         }
     }
-}
-
-/// One piece of a line-like defect.
-struct Segment {
-    from: [f32; 2],
-    /// Unit vector.
-    along: [f32; 2],
-    length: f32,
-    /// Half width and strength at both ends.
-    half_width: [f32; 2],
-    strength: [f32; 2],
 }
 
 /// One pore.
@@ -481,114 +474,5 @@ fn crack_at(p: [f32; 2], segments: &[Segment]) -> Touch {
     }
 }
 
-impl Segment {
-    fn to(&self) -> [f32; 2] {
-        [
-            self.from[0] + self.along[0] * self.length,
-            self.from[1] + self.along[1] * self.length,
-        ]
-    }
-}
-
-/// Segments through points of a curve; `at` gives position, half width and strength for t from
-/// 0 to 1.
-fn polyline(pieces: usize, at: impl Fn(f32) -> ([f32; 2], f32, f32)) -> Vec<Segment> {
-    (0..pieces)
-        .map(|k| {
-            let (from, width_from, strength_from) = at(k as f32 / pieces as f32);
-            let (to, width_to, strength_to) = at((k + 1) as f32 / pieces as f32);
-            let way = [to[0] - from[0], to[1] - from[1]];
-            Segment {
-                from,
-                along: unit(way),
-                length: dot(way, way).sqrt(),
-                half_width: [width_from, width_to],
-                strength: [strength_from, strength_to],
-            }
-        })
-        .collect()
-}
-
-/// The nearest piece of a line, measured in its half widths: signed distance to its right, its
-/// direction, its half width and strength there. `None` when no piece is within 3 half widths.
-fn nearest(p: [f32; 2], segments: &[Segment]) -> Option<(f32, [f32; 2], f32, f32)> {
-    let mut best = None;
-    let mut smallest = 3.0;
-    for segment in segments {
-        let q = [p[0] - segment.from[0], p[1] - segment.from[1]];
-        let along = dot(q, segment.along).clamp(0.0, segment.length);
-        let rest = [
-            q[0] - along * segment.along[0],
-            q[1] - along * segment.along[1],
-        ];
-        let t = along / segment.length.max(1e-6);
-        let half_width =
-            segment.half_width[0] + t * (segment.half_width[1] - segment.half_width[0]);
-        let distance = dot(rest, rest).sqrt();
-        if distance < smallest * half_width {
-            smallest = distance / half_width;
-            let side = q[1] * segment.along[0] - q[0] * segment.along[1];
-            let strength = segment.strength[0] + t * (segment.strength[1] - segment.strength[0]);
-            best = Some((
-                if side < 0.0 { -distance } else { distance },
-                segment.along,
-                half_width,
-                strength,
-            ));
-        }
-    }
-    best
-}
-
-fn dot(a: [f32; 2], b: [f32; 2]) -> f32 {
-    a[0] * b[0] + a[1] * b[1]
-}
-
-fn unit(v: [f32; 2]) -> [f32; 2] {
-    let length = dot(v, v).sqrt().max(1e-9);
-    [v[0] / length, v[1] / length]
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_changed_beyond_the_reach() {
-        let mut draw = Draw::new(&[5]);
-        let surface = Surface::new(1, &mut draw);
-        for kind in DefectKind::ALL {
-            for _ in 0..20 {
-                let defect = Defect::new(kind, &surface, [128.0; 2], 1.0, 1.0, &mut draw);
-                let [x, y] = defect.centre();
-                let changed_at = |r: f32| {
-                    (0..64).any(|k| {
-                        let s = (k as f32 / 32.0 - 1.0) * 0.999;
-                        let c = (1.0 - s * s).sqrt();
-                        [c, -c]
-                            .iter()
-                            .any(|c| defect.at([x + r * c, y + r * s]) != Touch::NONE)
-                    })
-                };
-                assert!(!changed_at(defect.reach + 0.01), "{kind:?}");
-                let inside = (0..40).any(|k| changed_at(defect.reach * (k as f32 + 0.5) / 40.0));
-                assert!(inside, "{kind:?} changes nothing at all");
-            }
-        }
-    }
-
-    #[test]
-    fn nearest_is_signed_and_interpolates() {
-        let line = [Segment {
-            from: [0.0, 0.0],
-            along: [1.0, 0.0],
-            length: 10.0,
-            half_width: [1.0, 3.0],
-            strength: [1.0, 0.0],
-        }];
-        let (offset, along, half_width, strength) = nearest([5.0, -2.0], &line).unwrap();
-        assert_eq!((offset, along), (-2.0, [1.0, 0.0]));
-        assert_eq!((half_width, strength), (2.0, 0.5));
-        assert!(nearest([-4.0, 0.0], &line).is_none());
-    }
-}
+mod tests;

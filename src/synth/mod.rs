@@ -116,13 +116,19 @@ pub enum SynthError {
         character: char,
     },
     /// The target folder is in use.
-    #[error("{path}: the folder is not empty; choose another one or remove it first", path = path.display())]
+    #[error(
+        "{path}: the folder is not empty; choose another one or remove it first",
+        path = path.display()
+    )]
     NotEmpty {
         /// The folder.
         path: std::path::PathBuf,
     },
     /// The target is a file.
-    #[error("{path}: there is a file in the place of the folder; choose another name", path = path.display())]
+    #[error(
+        "{path}: there is a file in the place of the folder; choose another name",
+        path = path.display()
+    )]
     NotAFolder {
         /// The file.
         path: std::path::PathBuf,

@@ -67,7 +67,8 @@ impl RawConverter {
             return Err(FrameError::Raw {
                 name: frame.source().to_owned(),
                 problem: format!(
-                    "{} bytes are not a picture of {}×{} pixels of {}, which has {}; is the size right, and the padding of rows?",
+                    "{} bytes are not a picture of {}×{} pixels of {}, which has {}; is the size \
+                     right, and the padding of rows?",
                     bytes.len(),
                     layout.width(),
                     layout.height(),

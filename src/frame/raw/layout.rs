@@ -28,7 +28,8 @@ impl RawLayout {
             return Err(FrameError::Raw {
                 name: format.name().to_owned(),
                 problem: format!(
-                    "a picture of {width}×{height} pixels can't be; choose sides of at least 1 and at most {limit} pixels"
+                    "a picture of {width}×{height} pixels can't be; choose sides of at least 1 \
+                     and at most {limit} pixels"
                 ),
             });
         }
@@ -71,7 +72,8 @@ impl RawLayout {
                 return Err(FrameError::Raw {
                     name: self.format.name().to_owned(),
                     problem: format!(
-                        "rows of {} bytes; {} pixels need {} bytes a row, and a plane may have {most} bytes",
+                        "rows of {} bytes; {} pixels need {} bytes a row, and a plane may have \
+                         {most} bytes",
                         found[plane], self.width, least[plane]
                     ),
                 });

@@ -53,8 +53,8 @@ fn exact(colour: YuvColour, [y, u, v]: [u8; 3]) -> [f64; 3] {
 
 #[test]
 fn hand_computed_colours_of_bt601() {
-    // Black, white, and the three primaries at full saturation: 16 + 219·luma; 128 + 112·(B − Y)/0.886
-    // and 128 + 112·(R − Y)/0.701.
+    // Black, white, and the three primaries at full saturation: 16 + 219·luma; 128 + 112·(B −
+    // Y)/0.886 and 128 + 112·(R − Y)/0.701.
     for ([y, u, v], rgb) in [
         ([16, 128, 128], [0, 0, 0]),
         ([235, 128, 128], [255, 255, 255]),

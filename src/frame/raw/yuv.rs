@@ -58,7 +58,10 @@ impl FromStr for YuvColour {
             .find(|(known, _)| *known == name)
             .map(|(_, colour)| *colour)
             .ok_or_else(|| {
-                format!("{text:?} is not a colour; known are bt601, bt709, bt601-full (jpeg), bt709-full")
+                format!(
+                    "{text:?} is not a colour; known are bt601, bt709, bt601-full (jpeg), \
+                     bt709-full"
+                )
             })
     }
 }

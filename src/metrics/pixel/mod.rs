@@ -11,7 +11,7 @@ use ndarray::ArrayView2;
 
 use super::{
     Bootstrap, Components, Curve, Estimate, Evaluated, Interval, bootstrap::percentile_interval,
-    image::Side,
+    strata::Side,
 };
 use resample::Histograms;
 use sweep::{Bounded, Group, Swept, Totals, curves, sweep};
@@ -50,7 +50,8 @@ struct Stratum {
 pub enum PixelError {
     /// Map and mask are of different size.
     #[error(
-        "the mask has {mask_width}×{mask_height} pixels and the anomaly map {map_width}×{map_height}; they have to be of one size"
+        "the mask has {mask_width}×{mask_height} pixels and the anomaly map \
+         {map_width}×{map_height}; they have to be of one size"
     )]
     Size {
         /// Columns of the mask.

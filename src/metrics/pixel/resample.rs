@@ -6,7 +6,7 @@ use super::{
     sweep::{Group, Totals, sweep},
     tally::{Defective, Weight},
 };
-use crate::metrics::{Bootstrap, image::Side};
+use crate::metrics::{Bootstrap, strata::Side};
 
 /// Bits that keys lose: sign, exponent and seven bits of the mantissa stay, steps of 0.8 % or less.
 const SHIFT: u32 = 16;

@@ -170,7 +170,8 @@ fn show(
     let picture = frame.to_rgb8();
     let small = picture.width().max(picture.height()) <= SMALL;
     let size = fitted(picture.dimensions());
-    let heat = heat_map(map.view(), scale);
+    let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let heat = heat_map(map.view(), &scale.up_to(peak));
     let picture = resized(picture, size);
     let mut heat = mixed(&picture, &resized(heat, size));
     if let Some(outline) = outline {
