@@ -2,15 +2,6 @@
 
 use super::*;
 
-fn tiles(width: usize, height: usize, overlap: f32) -> Option<Tiles> {
-    Some(Tiles {
-        width,
-        height,
-        overlap,
-    })
-}
-
-/// A frame with a smooth scene, noise, and dark and bright corners.
 fn scene(width: u32, height: u32, format: PixelFormat) -> Frame {
     let channels = format.channels();
     let mut random = rand_pcg::Pcg64::seed_from_u64(7);

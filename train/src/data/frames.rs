@@ -64,12 +64,17 @@ pub fn load<'a>(
     let mut values = Vec::with_capacity(samples.len() * length);
     let mut kept = Vec::with_capacity(samples.len());
     let mut empty = 0;
+    // Of the deepest frame, as long as none uses all of its bits.
+    let mut seeming_bits = Some(0);
     let summary = read_frames(
         samples,
         |_, sample, frame| -> Result<(), anyhow::Error> {
             if interrupted.load(Ordering::Relaxed) {
                 bail!("interrupted while reading: nothing was trained");
             }
+            seeming_bits = seeming_bits
+                .zip(frame.seeming_bits())
+                .map(|(deepest, bits)| bits.max(deepest));
             if let Some(problem) = frame.problem() {
                 reporter.line(format_args!("{}: left out: {problem}", sample.name()));
                 empty += 1;
@@ -88,6 +93,13 @@ pub fn load<'a>(
             summary.skipped + empty,
             samples.len(),
             summary.skipped
+        ));
+    }
+    if let Some(bits @ 1..) = seeming_bits {
+        reporter.line(format_args!(
+            "values of all frames only reach {} of 65535: are they of {bits} bits? train with \
+             --bits {bits}",
+            (1_u32 << bits) - 1
         ));
     }
     if kept.len() < PARAMS.least_frames {

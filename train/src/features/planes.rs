@@ -5,7 +5,7 @@ use edge_vae::frame::{Frame, PixelFormat, Samples};
 
 /// The values of a frame, and their shape.
 pub(super) fn of_frame(frame: &Frame) -> (Vec<f32>, [usize; 3]) {
-    let (channels, white) = (frame.format().channels(), frame.format().white());
+    let (channels, white) = (frame.format().channels(), frame.white());
     let shape = [channels, frame.height() as usize, frame.width() as usize];
     let values = match frame.samples() {
         Samples::U8(samples) => planar(samples, channels, white),
