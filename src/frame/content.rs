@@ -2,8 +2,16 @@
 
 use image::ImageFormat;
 
+/// A format of picture files that is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileFormat {
+    pub(super) format: ImageFormat,
+    /// As people write it.
+    pub(super) name: &'static str,
+}
+
 /// The format by the content, if it is one that is read.
-pub(crate) fn recognise(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> {
+pub(crate) fn recognise(bytes: &[u8]) -> Option<FileFormat> {
     let format = image::guess_format(bytes).ok()?;
     let name = match format {
         ImageFormat::Bmp => "BMP",
@@ -16,7 +24,7 @@ pub(crate) fn recognise(bytes: &[u8]) -> Option<(ImageFormat, &'static str)> {
         ImageFormat::WebP => "WebP",
         _ => return None,
     };
-    Some((format, name))
+    Some(FileFormat { format, name })
 }
 
 /// What content that is not a readable picture looks like.

@@ -16,7 +16,7 @@ use image::{
 use super::{
     Frame, FrameError, PixelFormat,
     container::{self, Pictures},
-    content::{describe, recognise},
+    content::{FileFormat, describe, recognise},
     jpeg,
 };
 
@@ -138,17 +138,18 @@ fn picture(
             name: source.to_owned(),
         });
     }
-    let Some((format, format_name)) = recognise(bytes) else {
+    let Some(file_format) = recognise(bytes) else {
         return Err(FrameError::NotAPicture {
             name: source.to_owned(),
             found: describe(bytes),
         });
     };
-    let mut bytes = page(bytes, source, (format, format_name), options.page)?;
+    let FileFormat { format, name } = file_format;
+    let mut bytes = page(bytes, source, file_format, options.page)?;
     if format == ImageFormat::Jpeg && jpeg::lacks_tables(&bytes) {
         bytes = jpeg::with_standard_tables(&bytes).into();
     }
-    let failed = |error| explain(error, source, format_name);
+    let failed = |error| explain(error, source, name);
 
     let mut reader = ImageReader::with_format(Cursor::new(&*bytes), format);
     let mut decoder_limits = image::Limits::no_limits();
@@ -174,7 +175,7 @@ fn picture(
     if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
         return Err(FrameError::Unsupported {
             name: source.to_owned(),
-            format: format_name,
+            format: name,
             found: "32-bit float samples".to_owned(),
         });
     }
@@ -184,7 +185,7 @@ fn picture(
     // After decoding, since a decoder that stumbles knows better what is wrong.
     container::check_whole(format, &bytes).map_err(|reason| FrameError::Corrupt {
         name: source.to_owned(),
-        format: format_name,
+        format: name,
         reason,
     })?;
     picture.apply_orientation(orientation);
@@ -241,7 +242,7 @@ pub(super) fn decode(
 fn page<'a>(
     bytes: &'a [u8],
     source: &str,
-    (format, format_name): (ImageFormat, &'static str),
+    FileFormat { format, name }: FileFormat,
     page: Option<usize>,
 ) -> Result<Cow<'a, [u8]>, FrameError> {
     let pictures = container::pictures(format, bytes);
@@ -249,7 +250,7 @@ fn page<'a>(
     match (pictures, page) {
         (Pictures::Frames(2..), _) => Err(FrameError::Animated {
             name: source.to_owned(),
-            format: format_name,
+            format: name,
             pictures: count,
         }),
         (Pictures::Pages(starts), Some(page)) if (1..=count).contains(&page) => {
@@ -257,13 +258,13 @@ fn page<'a>(
         }
         (_, Some(page)) if page != 1 => Err(FrameError::NoPage {
             name: source.to_owned(),
-            format: format_name,
+            format: name,
             page,
             pictures: count.max(1),
         }),
         (Pictures::Pages(_), None) if count > 1 => Err(FrameError::ManyPages {
             name: source.to_owned(),
-            format: format_name,
+            format: name,
             pictures: count,
         }),
         _ => Ok(bytes.into()),

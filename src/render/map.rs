@@ -4,6 +4,7 @@ use image::{RgbImage, imageops};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 
 use super::MapScale;
+use crate::image::Upsample;
 
 /// Colours of a whole map, `H×W`, as a picture of the same size.
 pub fn heat_map(map: ArrayView2<'_, f32>, scale: &MapScale) -> RgbImage {
@@ -82,32 +83,27 @@ fn fitted(map: ArrayView2<'_, f32>, width: usize, height: usize) -> CowArray<'_,
     if map.is_empty() || width == 0 || height == 0 {
         return Array2::zeros((0, 0)).into();
     }
-    let horizontal: Vec<Taps> = (0..width).map(|x| Taps::new(x, width, columns)).collect();
-    let vertical: Vec<Taps> = (0..height).map(|y| Taps::new(y, height, rows)).collect();
-    Array2::from_shape_fn((height, width), |(y, x)| {
-        match (&vertical[y], &horizontal[x]) {
-            (Taps::Between(top, bottom, down), Taps::Between(left, right, across)) => {
-                let mix = |a: f32, b: f32, t: f32| a + (b - a) * t;
-                let at = |row: usize, column: usize| bounded(map[[row, column]]);
-                mix(
-                    mix(at(*top, *left), at(*top, *right), *across),
-                    mix(at(*bottom, *left), at(*bottom, *right), *across),
-                    *down,
-                )
-            }
-            (vertical, horizontal) => {
-                let mut largest = f32::NEG_INFINITY;
-                for row in vertical.range() {
-                    for column in horizontal.range() {
-                        // `max` skips NaN.
-                        largest = largest.max(map[[row, column]]);
-                    }
-                }
-                largest
+    let samples = |index: usize, pixels: usize, samples: usize| {
+        index * samples / pixels..((index + 1) * samples).div_ceil(pixels)
+    };
+    let (fewer_rows, fewer_columns) = (rows.min(height), columns.min(width));
+    let reduced = Array2::from_shape_fn((fewer_rows, fewer_columns), |(y, x)| {
+        let mut largest = f32::NEG_INFINITY;
+        for row in samples(y, fewer_rows, rows) {
+            for column in samples(x, fewer_columns, columns) {
+                // `max` skips NaN.
+                largest = largest.max(map[[row, column]]);
             }
         }
-    })
-    .into()
+        largest
+    });
+    if reduced.dim() == (height, width) {
+        return reduced.into();
+    }
+    let reduced: Vec<f32> = reduced.into_iter().map(bounded).collect();
+    let mut upsample = Upsample::to([height, width]);
+    let enlarged = upsample.apply(&reduced, [fewer_rows, fewer_columns]);
+    Array2::from_shape_fn((height, width), |(y, x)| enlarged[y * width + x]).into()
 }
 
 /// A value that can be interpolated: +∞ stays hot, −∞ and NaN are cold.
@@ -117,36 +113,6 @@ fn bounded(value: f32) -> f32 {
         -LIMIT
     } else {
         value.clamp(-LIMIT, LIMIT)
-    }
-}
-
-/// Which samples of one direction a pixel needs.
-enum Taps {
-    /// Two neighbours and the share of the second one.
-    Between(usize, usize, f32),
-    /// All from the first up to, not including, the second.
-    Over(usize, usize),
-}
-
-impl Taps {
-    fn new(index: usize, pixels: usize, samples: usize) -> Self {
-        if pixels >= samples {
-            let at = ((index as f32 + 0.5) * samples as f32 / pixels as f32 - 0.5).max(0.0);
-            let first = (at as usize).min(samples - 1);
-            let second = (first + 1).min(samples - 1);
-            Self::Between(first, second, at - first as f32)
-        } else {
-            let from = index * samples / pixels;
-            let to = ((index + 1) * samples).div_ceil(pixels);
-            Self::Over(from, to.min(samples))
-        }
-    }
-
-    fn range(&self) -> std::ops::Range<usize> {
-        match *self {
-            Self::Between(first, second, _) => first..second + 1,
-            Self::Over(from, to) => from..to,
-        }
     }
 }
 
