@@ -172,9 +172,10 @@ const fn over(
     })
 }
 
-/// All candidates, the preferred first: of two that separate alike the earlier is taken. Before what
-/// needs the decoder comes what does without. Before what looks anywhere comes what looks in place:
-/// a part that is missing or lies elsewhere is among real defects and not among synthetic ones.
+/// All candidates, the preferred first: of two that separate alike the earlier is taken. Before
+/// what needs the decoder comes what does without. Before what looks anywhere comes what looks in
+/// place: a part that is missing or lies elsewhere is among real defects and not among synthetic
+/// ones.
 pub static CANDIDATES: [Candidate; 15] = [
     Candidate {
         name: "patch features, per-location Gaussian",

@@ -1,10 +1,10 @@
 //! Out-of-fold distances: each normal frame's from a density that was fitted to the others.
 //!
 //! Held-out frames calibrate without a doubt, and teach the density nothing. Where nothing but
-//! Gaussians over a frozen backbone's features was fitted to the frames, a fit is quick enough to be
-//! made once for each of some folds and once for all: the score of a frame comes from the density of
-//! the folds that it is not in (cross-conformal prediction, Vovk 2015), the bundle's density knows
-//! them all.
+//! Gaussians over a frozen backbone's features was fitted to the frames, a fit is quick enough to
+//! be made once for each of some folds and once for all: the score of a frame comes from the
+//! density of the folds that it is not in (cross-conformal prediction, Vovk 2015), the bundle's
+//! density knows them all.
 
 use std::collections::BTreeMap;
 
@@ -130,8 +130,8 @@ impl Folds {
     }
 }
 
-/// Why a density like that of `member` is not fitted in folds, held-out frames being the better way;
-/// `None` where it is.
+/// Why a density like that of `member` is not fitted in folds, held-out frames being the better
+/// way; `None` where it is.
 pub fn obstacle(member: &Member, data: &FitData) -> Option<&'static str> {
     let (Some(of), Some(density)) = (member.candidate.density, &member.density) else {
         return Some("what scores was trained on the others");

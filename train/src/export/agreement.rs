@@ -1,4 +1,4 @@
-//! Proof that the exported graphs compute what the trained network does.
+//! That the exported graphs compute what the trained network does.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -19,16 +19,16 @@ use crate::{
 pub const TOLERANCE: f64 = 1e-4;
 
 /// The graphs of a bundle, loaded for a batch of 1.
-pub struct Graphs {
+pub struct LoadedGraphs {
     /// Encoder and decoder.
     pub vae: Vae,
     /// The head, where the network has one.
     pub head: Option<Box<dyn Graph>>,
 }
 
-impl fmt::Debug for Graphs {
+impl fmt::Debug for LoadedGraphs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Graphs")
+        f.debug_struct("LoadedGraphs")
             .field("vae", &self.vae)
             .field("head", &self.head.is_some())
             .finish()
@@ -41,11 +41,11 @@ impl fmt::Debug for Graphs {
 ///
 /// # Errors
 /// A difference above [`TOLERANCE`], which is named, and failures of either side.
-pub fn prove(
+pub fn verify(
     network: &Network,
     parameters: &Parameters,
     values: &Snapshot,
-    graphs: &mut Graphs,
+    graphs: &mut LoadedGraphs,
     frames: &[&[f32]],
     device: &Device,
 ) -> Result<f64> {
@@ -216,20 +216,20 @@ mod tests {
             let head = graphs::head(&network, &values, "test").unwrap();
             engine.load(&head, "head.onnx", 1).unwrap()
         });
-        let mut loaded = Graphs {
+        let mut loaded = LoadedGraphs {
             vae: Vae::new(spec.clone(), encoder, decoder).unwrap(),
             head,
         };
         let frame: Vec<f32> = (0..spec.dimensions())
             .map(|i| (i as f32 * 0.37).sin().abs())
             .collect();
-        let mut proof = |values: &Snapshot| {
+        let mut verified = |values: &Snapshot| {
             let frames = [&frame[..]];
-            prove(&network, &parameters, values, &mut loaded, &frames, &device)
+            verify(&network, &parameters, values, &mut loaded, &frames, &device)
         };
-        assert!(proof(&values).unwrap() < TOLERANCE);
+        assert!(verified(&values).unwrap() < TOLERANCE);
 
-        // The proof notices a single changed weight, whatever graph it is in.
+        // A single changed weight is noticed, whatever graph it is in.
         let last = match network.head() {
             None => vec!["decoder.f.weight"],
             Some(_) => vec![
@@ -245,7 +245,7 @@ mod tests {
             let weight = (&values.0[name] * 1.01).unwrap();
             changed.0.insert(name.to_owned(), weight);
             let changed = changed.as_stored().unwrap();
-            let refused = proof(&changed).unwrap_err().to_string();
+            let refused = verified(&changed).unwrap_err().to_string();
             assert!(refused.contains("disagrees"), "{name}: {refused}");
         }
     }

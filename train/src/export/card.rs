@@ -6,8 +6,8 @@ use edge_vae::{bundle::ModelCard, dataset::Split};
 
 use crate::{nn::Snapshot, vae::State};
 
-/// The card of a model that the run `state` made with the frames `split` of `dataset`: its `values`,
-/// and its `metrics` beside those of training.
+/// The card of a model that the run `state` made with the frames `split` of `dataset`: its
+/// `values`, and its `metrics` beside those of training.
 pub fn model_card(
     dataset: &str,
     split: &Split,

@@ -1,5 +1,5 @@
-//! Encoder, decoder and head as ONNX graphs, batch normalisation folded into the convolutions. Their
-//! kernels are stored as `f16` and folded by the engines, when they load the file: values are
+//! Encoder, decoder and head as ONNX graphs, batch normalisation folded into the convolutions.
+//! Their kernels are stored as `f16` and folded by the engines, when they load the file: values are
 //! expected to be [`Snapshot::as_stored`].
 
 use std::collections::BTreeMap;

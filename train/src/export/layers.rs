@@ -300,7 +300,8 @@ fn convolve(
 ) -> Value {
     let mut weight = graph.halves(&format!("{name}.weight"), shape, weight);
     if !factor.is_empty() {
-        // A kernel's output channels are its first axis, that of a transposed convolution its second.
+        // A kernel's output channels are its first axis, that of a transposed convolution its
+        // second.
         let axis = usize::from(operator == "ConvTranspose");
         let mut along = [1; 4];
         along[axis] = factor.len();

@@ -8,7 +8,7 @@ pub(crate) mod layers;
 pub mod onnx;
 pub mod residual;
 
-pub use agreement::{Graphs, TOLERANCE, prove};
+pub use agreement::{LoadedGraphs, TOLERANCE, verify};
 pub use card::model_card;
 pub use golden::{GOLDEN_FRAME, GOLDEN_VALUES, GoldenFrame};
 pub use graphs::NetworkGraphs;

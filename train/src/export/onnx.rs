@@ -67,8 +67,8 @@ impl GraphBuilder {
         self.widen(name, &stored)
     }
 
-    /// A constant of bytes, each in units of its row: `scales` has one for each row of the last axis.
-    /// As with [`Self::halves`] the engines compute with `f32`.
+    /// A constant of bytes, each in units of its row: `scales` has one for each row of the last
+    /// axis. As with [`Self::halves`] the engines compute with `f32`.
     pub fn scaled_bytes(
         &mut self,
         name: &str,

@@ -1,33 +1,42 @@
-//! What the reconstruction leaves unexplained, as feature maps: `residual.onnx`.
+//! Residual features: what the reconstruction leaves unexplained, as feature maps.
 //!
-//! A pixel's residual says little: how much is left, where, and along which direction is what differs between
-//! noise, a scratch and a stain. The maps tell it at four scales; Gaussians over them and the posterior
-//! mean are the source `reconstruction`.
+//! A pixel's residual says little: how much is left, where, and along which direction is what
+//! differs between noise, a scratch and a stain. The maps tell it at four scales; Gaussians over
+//! them and the posterior mean are the source `reconstruction`.
 
 use edge_vae::vae::{Latent, Likelihood, VaeSpec};
 
 use super::onnx::{Attribute, GraphBuilder, Value};
 use crate::vae::{INPUT, RECONSTRUCTION};
 
-/// Scales, each half the one before, the first the tensor's own.
-const LEVELS: usize = 4;
+/// How the residual is described.
+struct ResidualParams {
+    /// Scales, each half the one before, the first the tensor's own: noise, scratches and stains
+    /// differ in which of them they are in.
+    levels: usize,
+    /// Most cells; more would make covariances larger and find no more.
+    most_cells: usize,
+}
+
+const PARAMS: ResidualParams = ResidualParams {
+    levels: 4,
+    most_cells: 576,
+};
 
 /// Least side of a cell, in pixels: the coarsest scale has one place in it.
-const LEAST_CELL: usize = 1 << (LEVELS - 1);
-
-/// Most cells; more would make covariances larger and find no more.
-const MOST_CELLS: usize = 576;
+const LEAST_CELL: usize = 1 << (PARAMS.levels - 1);
 
 /// Maps of each channel of the tensor at each scale.
 const OF_CHANNEL: usize = 5;
 
-/// The graph: `input`, `reconstruction` and, where the variance is learned, `reconstruction_log_variance`
-/// N×C×H×W, `mean` N×L×h×w where the latent is a map → `residual_pyramid` N×20·C×h'×w', and
-/// `residual_latent`, which is `mean`.
+/// The graph: `input`, `reconstruction` and, where the variance is learned,
+/// `reconstruction_log_variance` N×C×H×W, `mean` N×L×h×w where the latent is a map →
+/// `residual_pyramid` N×20·C×h'×w', and `residual_latent`, which is `mean`.
 ///
-/// With u = x − r, or (x − r)/σ where the variance is learned, averaged over squares of 1, 2, 4 and 8
-/// pixels, the maps of a cell (square, of 8 pixels or more, at most 576 in all) are at each scale the means of |u|,
-/// |∂u/∂x|, |∂u/∂y| and the largest u and −u, of each channel. `None` where the sides have no such cell.
+/// With u = x − r, or (x − r)/σ where the variance is learned, averaged over squares of 1, 2, 4 and
+/// 8 pixels, the maps of a cell (square, of 8 pixels or more, at most 576 in all) are at each scale
+/// the means of |u|, |∂u/∂x|, |∂u/∂y| and the largest u and −u, of each channel. `None` where the
+/// sides have no such cell.
 pub fn onnx(spec: &VaeSpec, model: &str) -> Option<Vec<u8>> {
     let cell = cell([spec.height, spec.width])?;
     let pixels = spec.input_shape();
@@ -44,7 +53,7 @@ pub fn onnx(spec: &VaeSpec, model: &str) -> Option<Vec<u8>> {
     }
     let mut pyramid = Pyramid::new(graph, spec.channels);
     let mut maps = Vec::new();
-    for scale in 0..LEVELS {
+    for scale in 0..PARAMS.levels {
         if scale > 0 {
             level = pyramid.pool("AveragePool", &format!("level{scale}"), &level, 2);
         }
@@ -53,7 +62,7 @@ pub fn onnx(spec: &VaeSpec, model: &str) -> Option<Vec<u8>> {
     let mut graph = pyramid.graph;
     let maps: Vec<&Value> = maps.iter().collect();
     let joined = graph.node("Concat", "joined", &maps, &[("axis", Attribute::Int(1))]);
-    let channels = LEVELS * OF_CHANNEL * spec.channels;
+    let channels = PARAMS.levels * OF_CHANNEL * spec.channels;
     let shape = [channels, spec.height / cell, spec.width / cell];
     graph.output(&joined, "residual_pyramid", &shape);
     if let Latent::Map { .. } = spec.latent {
@@ -72,7 +81,7 @@ fn cell([height, width]: [usize; 2]) -> Option<usize> {
     sides
         .take_while(|&side| height.is_multiple_of(side) && width.is_multiple_of(side))
         .take_while(|&side| side <= height.min(width))
-        .find(|side| (height / side) * (width / side) <= MOST_CELLS)
+        .find(|side| (height / side) * (width / side) <= PARAMS.most_cells)
 }
 
 struct Pyramid {
@@ -172,10 +181,11 @@ mod tests {
         (0..count).map(|i| (i as f32 * step).sin()).collect()
     }
 
-    /// The maps by their definition: of each scale amounts of all channels, then largest, then least.
+    /// The maps by their definition: of each scale amounts of all channels, then largest, then
+    /// least.
     fn by_hand(u: &[f32], [channels, height, width]: [usize; 3], cell: usize) -> Vec<f32> {
         let mut out = Vec::new();
-        for scale in 0..LEVELS {
+        for scale in 0..PARAMS.levels {
             let (side, k) = (cell >> scale, 1 << scale);
             let [rows, columns] = [height / k, width / k];
             let at = |c: usize, y: usize, x: usize| {

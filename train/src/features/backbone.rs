@@ -30,14 +30,39 @@ const BLOCKS: [(usize, usize); 11] = [
     (5, 1),
 ];
 
-/// Blocks whose outputs are feature maps, the stride there, the map's name, and the cells that it is
-/// averaged down to at most. More would make covariances and the time of a
-/// frame larger and find no more: what large frames bring are details, not places. The finest map is not
-/// compared with the others, but says where a defect is.
-const TAPS: [(usize, usize, &str, usize); 3] = [
-    (2, 4, "detail4", 1024),
-    (4, 8, "stride8", 576),
-    (10, 16, "stride16", 576),
+/// A block whose output is a feature map.
+struct Tap {
+    /// Its place.
+    block: usize,
+    /// The stride there.
+    stride: usize,
+    /// The map's name.
+    name: &'static str,
+    /// The cells that it is averaged down to at most. More would make covariances and the time of a
+    /// frame larger and find no more: what large frames bring are details, not places.
+    most_cells: usize,
+}
+
+/// The finest map is not compared with the others, but says where a defect is.
+const TAPS: [Tap; 3] = [
+    Tap {
+        block: 2,
+        stride: 4,
+        name: "detail4",
+        most_cells: 1024,
+    },
+    Tap {
+        block: 4,
+        stride: 8,
+        name: "stride8",
+        most_cells: 576,
+    },
+    Tap {
+        block: 10,
+        stride: 16,
+        name: "stride16",
+        most_cells: 576,
+    },
 ];
 
 /// What the network was trained with: 8-bit values less 127, divided by 128.
@@ -51,9 +76,10 @@ pub fn normalise() -> Normalise {
 /// The graph for pictures of `height`×`width`, multiples of 16: `picture` N×3×H×W (normalised as
 /// [`normalise`] says) → `detail4` N×24×h'×w', `stride8` N×40×h×w and `stride16` N×112×h×w.
 ///
-/// All are averages over some 3×3 places around each (Roth et al. 2022, PatchCore, eq. 2), so that a
-/// pixel of shift changes little. Where that would be more than 576 places (1024 of `detail4`) they are
-/// averaged further, by powers of two that divide their sides, for squares of 256, 384 and 512 to the same h×w.
+/// All are averages over some 3×3 places around each (Roth et al. 2022, PatchCore, eq. 2), so that
+/// a pixel of shift changes little. Where that would be more than 576 places (1024 of `detail4`)
+/// they are averaged further, by powers of two that divide their sides, for squares of 256, 384 and
+/// 512 to the same h×w.
 ///
 /// # Errors
 /// A side that is not a multiple of 16.
@@ -88,12 +114,12 @@ pub fn onnx(height: usize, width: usize) -> Result<Vec<u8>> {
         } else {
             y
         };
-        if let Some(&(_, stride, name, most)) = TAPS.iter().find(|(tap, ..)| *tap == block) {
-            let size = [height / stride, width / stride];
-            let step = step(size, most);
+        if let Some(tap) = TAPS.iter().find(|tap| tap.block == block) {
+            let size = [height / tap.stride, width / tap.stride];
+            let step = step(size, tap.most_cells);
             let shape = [writer.channels(block)?, size[0] / step, size[1] / step];
-            let mean = writer.mean(&x, &format!("mean{stride}"), step);
-            writer.graph.output(&mean, name, &shape);
+            let mean = writer.mean(&x, &format!("mean{}", tap.stride), step);
+            writer.graph.output(&mean, tap.name, &shape);
         }
     }
     Ok(writer.graph.finish(&[]))

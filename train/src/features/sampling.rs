@@ -2,7 +2,7 @@
 //!
 //! An augmented sample is the frame as another camera, light and hand would have taken it. Without
 //! them blur, compression or a new hand are what is found, and of a few frames a covariance can't
-//! be told.
+//! be known.
 
 use super::{
     FitData,
@@ -23,7 +23,7 @@ pub struct SamplingParams {
     pub per_tile: usize,
     /// The same at most: further ones of the same tile say nothing new.
     pub most_per_tile: usize,
-    /// Augmented samples in all, at least and at most: with fewer, covariances are not told; more
+    /// Augmented samples in all, at least and at most: with fewer, covariances are not known; more
     /// only take time.
     pub samples: [usize; 2],
     /// As how many frames all samples together count at least.

@@ -99,7 +99,7 @@ impl Finished<'_> {
             .filter_map(|&index| tiles.cut(middle, self.data.frames.get(index)))
             .collect();
         let compared: Vec<&[f32]> = compared.iter().map(Vec::as_slice).collect();
-        let worst = export::prove(
+        let worst = export::verify(
             self.network,
             &self.network.parameters(0, self.device)?,
             self.values,

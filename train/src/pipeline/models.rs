@@ -37,12 +37,12 @@ pub(super) type Graph<'a> = (&'a str, &'a [u8]);
 
 impl Models<'_> {
     /// Encoder, decoder and head, to be compared with the network.
-    pub(super) fn network(&self) -> Result<export::Graphs> {
+    pub(super) fn network(&self) -> Result<export::LoadedGraphs> {
         let head = self.network.head.as_ref();
         let head = head
             .map(|head| self.engine.load(head, HEAD, 1))
             .transpose()?;
-        Ok(export::Graphs {
+        Ok(export::LoadedGraphs {
             vae: self.vae()?,
             head,
         })

@@ -261,8 +261,8 @@ impl Maker<'_> {
     }
 }
 
-/// Factor of a defect's size: in tensors of more than 128 pixels a side some defects are as small as
-/// in those, some as large in proportion.
+/// Factor of a defect's size: in tensors of more than 128 pixels a side some defects are as small
+/// as in those, some as large in proportion.
 fn scale(side: usize, random: &mut impl Rng) -> f32 {
     let largest = (side as f32 / PARAMS.drawn_side).max(1.0);
     largest.powf(random.random())

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn directions_are_those_of_largest_variance() {
+    fn components_are_those_of_largest_variance() {
         let found = statistics();
         let projection = found.project(&found.within, 2);
         // In the components the covariance is diagonal, largest first.
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn contexts_are_deviations_of_the_frames_means() {
+    fn covariates_are_deviations_of_the_frames_means() {
         let found = statistics();
         // The frames' means: (1002, 1), (1002.5, 2), (1006, 3).
         let of_frames = found.covariate(9);

@@ -15,7 +15,7 @@ use nalgebra::DMatrix;
 use rand::distr::{Distribution, weighted::WeightedIndex};
 use rand_distr::StandardNormal;
 
-use super::per_location;
+use super::{FitOptions, per_location};
 use crate::{
     nn::{
         Mode, Parameters, ops,
@@ -67,6 +67,14 @@ pub(super) struct FeatureVae {
     pub(super) parameters: Parameters,
 }
 
+/// Frames that a network is trained on.
+pub(super) struct TrainingFrames<'a> {
+    /// components×cells each.
+    pub(super) vectors: &'a [DMatrix<f32>],
+    /// How much each counts.
+    pub(super) weights: &'a [f64],
+}
+
 /// Whether there is a network for a grid.
 pub(super) fn suits([height, width]: [usize; 2]) -> bool {
     [height, width]
@@ -75,24 +83,23 @@ pub(super) fn suits([height, width]: [usize; 2]) -> bool {
 }
 
 impl FeatureVae {
-    /// Trained on frames (components×cells each) that count as their weights say, for so many
-    /// `steps`; calls `each` before each of them.
+    /// Trained on `frames` for as many steps as `options` say; calls `each` before each of them.
     ///
     /// Equal frames and seed give equal bits.
     ///
     /// # Errors
     /// No frame; the errors of `each`.
     pub(super) fn fit(
-        (frames, weights): (&[DMatrix<f32>], &[f64]),
+        frames: &TrainingFrames,
         [height, width]: [usize; 2],
-        (steps, seed): (usize, u64),
+        options: &FitOptions,
         each: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
-        let Some(first) = frames.first() else {
+        let Some(first) = frames.vectors.first() else {
             anyhow::bail!("no frame to train a VAE over features on");
         };
         let components = first.nrows();
-        let (mean, scale) = moments(frames, weights);
+        let (mean, scale) = moments(frames);
         let network = Network::of_features(VaeSpec {
             channels: components,
             height,
@@ -104,21 +111,21 @@ impl FeatureVae {
             },
             likelihood: Likelihood::GaussianLearned,
         });
-        let parameters = network.parameters(seed, &Device::Cpu)?;
+        let parameters = network.parameters(options.seed, &Device::Cpu)?;
         let mut vae = Self {
             mean,
             scale,
             network,
             parameters,
         };
-        vae.train((frames, weights), (steps, seed), each)?;
+        vae.train(frames, options, each)?;
         Ok(vae)
     }
 
     fn train(
         &mut self,
-        (frames, weights): (&[DMatrix<f32>], &[f64]),
-        (steps, seed): (usize, u64),
+        frames: &TrainingFrames,
+        options: &FitOptions,
         each: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         let settings = AdamWSettings {
@@ -129,15 +136,15 @@ impl FeatureVae {
         };
         let decays = |name: &str| name.ends_with(".weight");
         let mut optimiser = AdamW::new(self.parameters.weights(), decays, settings)?;
-        let chosen = WeightedIndex::new(weights)?;
+        let chosen = WeightedIndex::new(frames.weights)?;
         let spec = self.network.spec().clone();
         let dimensions = (spec.channels * spec.height * spec.width) as f64;
         let latent = [spec.height / 4, spec.width / 4, PARAMS.latent];
-        for step in 0..steps {
+        for step in 0..options.steps {
             each(step)?;
-            let mut random = stream(seed, Purpose::FeatureVae, step as u64);
+            let mut random = stream(options.seed, Purpose::FeatureVae, step as u64);
             let batch: Vec<f32> = (0..PARAMS.batch)
-                .flat_map(|_| self.prepared(&frames[chosen.sample(&mut random)]))
+                .flat_map(|_| self.prepared(&frames.vectors[chosen.sample(&mut random)]))
                 .collect();
             let shape = (PARAMS.batch, spec.height, spec.width, spec.channels);
             let x = Tensor::from_vec(batch, shape, &Device::Cpu)?;
@@ -156,10 +163,11 @@ impl FeatureVae {
                 None => anyhow::bail!("a VAE over features learns its variance"),
             };
             let kl = ops::kl_standard_normal(&posterior.mean, &posterior.log_variance)?;
-            let (step, total) = (step as u64, steps as u64);
+            let (step, total) = (step as u64, options.steps as u64);
             let weight = schedule::kl_weight(step, total, PARAMS.warm_up, 1.0);
             let loss = ((nll + (kl * weight)?)?.mean_all()? / dimensions)?;
-            // A step whose gradients are not finite is none: the optimiser leaves everything as it was.
+            // A step whose gradients are not finite is none: the optimiser leaves everything as it
+            // was.
             let rate = schedule::learning_rate(step, total, total / 10, PARAMS.learning_rate);
             optimiser.step(&loss.backward()?, rate)?;
         }
@@ -177,8 +185,8 @@ impl FeatureVae {
             .collect()
     }
 
-    /// Negative evidence lower bound at the posterior mean of a frame's vectors in nats, for each cell:
-    /// the library's [`ScoreSource::Likelihood`] of a picture whose channels are components.
+    /// Negative evidence lower bound at the posterior mean of a frame's vectors in nats, for each
+    /// cell: the library's [`ScoreSource::Likelihood`] of a picture whose channels are components.
     ///
     /// # Errors
     /// Vectors of another shape.
@@ -213,15 +221,16 @@ impl FeatureVae {
 
 /// μₚ of the cells, and 1/s of the components, where s² is the variance within the cells and the
 /// [floor](per_location::GaussianParams::floor).
-fn moments(frames: &[DMatrix<f32>], weights: &[f64]) -> (DMatrix<f32>, Vec<f32>) {
-    let (components, cells) = frames[0].shape();
-    let total: f64 = weights.iter().sum();
+fn moments(frames: &TrainingFrames) -> (DMatrix<f32>, Vec<f32>) {
+    let (components, cells) = frames.vectors[0].shape();
+    let total: f64 = frames.weights.iter().sum();
+    let weighted = || frames.vectors.iter().zip(frames.weights);
     let mut mean = DMatrix::<f64>::zeros(components, cells);
-    for (frame, weight) in frames.iter().zip(weights) {
+    for (frame, weight) in weighted() {
         mean += frame.map(f64::from) * (weight / total);
     }
     let mut variance = vec![0.0; components];
-    for (frame, weight) in frames.iter().zip(weights) {
+    for (frame, weight) in weighted() {
         for (place, (y, mean)) in frame.iter().zip(&mean).enumerate() {
             variance[place % components] += weight * (f64::from(*y) - mean).powi(2);
         }

@@ -11,7 +11,7 @@ use super::{
     DensityKind, FeatureSource, FitOptions, FittedDensity,
     components::{ChannelStatistics, ChannelSums, Projection},
     covariate::{self, Covariate},
-    feature_vae::{self, FeatureVae},
+    feature_vae::{self, FeatureVae, TrainingFrames},
     grid::Grid,
     mixture::Mixture,
     model::Density,
@@ -34,8 +34,8 @@ const GRAPH_BYTES: usize = 16_384;
 /// by the likelihood of the normal frames `held_out`.
 ///
 /// The same frames, options and seed give the same bits, whatever the number of threads. Memory:
-/// cells × directions² × 4 bytes twice, cells × components × covariate × 8 bytes, channels² × 100 bytes, for a
-/// mixture 110,000 vectors, for a VAE those of 1200 frames.
+/// cells × components² × 4 bytes twice, cells × components × covariate × 8 bytes, channels² × 100
+/// bytes, for a mixture 110,000 vectors, for a VAE those of 1200 frames.
 ///
 /// # Errors
 /// Fewer than two training frames or no held-out one; features that are NaN, infinite or never
@@ -204,8 +204,8 @@ fn check(
 /// Number of components for Gaussians of the cells.
 pub(super) fn components_of_cells(grid: &Grid, originals: usize, options: &FitOptions) -> usize {
     let covariate = covariate::components(originals).min(options.covariate.unwrap_or(usize::MAX));
-    // Lower triangles as f16, means and scales as f32, what the covariate lets expect as bytes; places
-    // of a triangle; the covariate's own components.
+    // Lower triangles as f16, means and scales as f32, what the covariate lets expect as bytes;
+    // places of a triangle; the covariate's own components.
     let bytes = |components| {
         let cell = 2 * (triangle::length(components) + 1) + (8 + covariate) * components;
         grid.cells() * cell + 4 * components * components + 4 * covariate * grid.channels()
@@ -255,7 +255,8 @@ fn is_round(components: usize) -> bool {
 /// A frame and its feature vectors, channels×cells.
 type OfFrame = (usize, DMatrix<f32>);
 
-/// Also the vectors of the frames that it looked at, as many as there is room for, each with its frame.
+/// Also the vectors of the frames that it looked at, as many as there is room for, each with its
+/// frame.
 fn channel_statistics(
     source: &mut dyn FeatureSource,
     grid: &Grid,
@@ -364,7 +365,7 @@ impl Pass<'_> {
 struct Cells {
     projection: Projection,
     covariate: Covariate,
-    /// Frames that are no copies.
+    /// Frames that are no augmented samples.
     originals: usize,
     sums: Option<CellSums>,
     /// The frames that the scale_correction is fitted to.
@@ -448,9 +449,12 @@ impl Whole {
         step: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<(Arc<Projection>, Density)> {
         let vae = FeatureVae::fit(
-            (&self.frames, &self.weights),
+            &TrainingFrames {
+                vectors: &self.frames,
+                weights: &self.weights,
+            },
             grid.size,
-            (options.steps, options.seed),
+            options,
             step,
         )?;
         let density = Density::Vae(Arc::new(vae));
@@ -483,12 +487,7 @@ impl Vectors {
     }
 
     fn fit(self, held_out: &Self, options: &FitOptions) -> Result<(Arc<Projection>, Density)> {
-        let mixture = Mixture::fit(
-            &self.matrix(),
-            &held_out.matrix(),
-            (&options.gaussians, options.shrinkage),
-            options.seed,
-        )?;
+        let mixture = Mixture::fit(&self.matrix(), &held_out.matrix(), options)?;
         Ok((Arc::new(self.projection), Density::Mixture(mixture)))
     }
 }

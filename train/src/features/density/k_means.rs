@@ -56,8 +56,8 @@ pub(super) fn nearest(vectors: &DMatrix<f32>, centres: &DMatrix<f32>) -> Vec<(us
 }
 
 /// Vectors among `vectors`, each drawn with a probability proportional to its squared distance from
-/// those before. Of some candidates the one that leaves the least behind is taken, since one unlucky
-/// centre can cost a cluster (the greedy variant, as in scikit-learn).
+/// those before. Of some candidates the one that leaves the least behind is taken, since one
+/// unlucky centre can cost a cluster (the greedy variant, as in scikit-learn).
 fn start(vectors: &DMatrix<f32>, count: usize, random: &mut impl Rng) -> DMatrix<f32> {
     let candidates = 2 + (count as f64).ln() as usize;
     let mut chosen = vec![random.random_range(0..vectors.ncols())];

@@ -6,6 +6,7 @@ use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 use super::{
+    FitOptions,
     k_means::{k_means, nearest},
     shrinkage::{self, Place, Shrinkage},
     source::evenly_spaced,
@@ -51,24 +52,25 @@ pub(super) struct Mixture {
 }
 
 impl Mixture {
-    /// Fits to `train` (components×vectors); of the numbers of Gaussians in `candidates` the one
-    /// under which `held_out` is likeliest, with the shrinkage that is likeliest where none is given.
+    /// Fits to `train` (components×vectors); of the numbers of Gaussians that `options` name the one
+    /// under which `held_out` is likeliest, with the shrinkage that is likeliest where none is
+    /// given.
     ///
     /// # Errors
     /// Covariances that can't be made positive definite; no vectors.
     pub(super) fn fit(
         train: &DMatrix<f32>,
         held_out: &DMatrix<f32>,
-        (candidates, shrinkage): (&[usize], Option<Shrinkage>),
-        seed: u64,
+        options: &FitOptions,
     ) -> Result<Self> {
         let most = (train.ncols() / PARAMS.vectors_per_gaussian).max(1);
-        let mut counts: Vec<usize> = candidates.iter().map(|&k| k.clamp(1, most)).collect();
+        let counts = options.gaussians.iter().map(|&k| k.clamp(1, most));
+        let mut counts: Vec<usize> = counts.collect();
         counts.sort_unstable();
         counts.dedup();
         let mut best: Option<Self> = None;
         for count in counts {
-            let mixture = Self::of(train, held_out, (count, shrinkage), seed)?;
+            let mixture = Self::of(train, held_out, count, options)?;
             if best
                 .as_ref()
                 .is_none_or(|other| mixture.log_likelihood > other.log_likelihood)
@@ -82,11 +84,11 @@ impl Mixture {
     fn of(
         train: &DMatrix<f32>,
         held_out: &DMatrix<f32>,
-        (count, shrinkage): (usize, Option<Shrinkage>),
-        seed: u64,
+        count: usize,
+        options: &FitOptions,
     ) -> Result<Self> {
         let components = train.nrows();
-        let mut random = stream(seed, Purpose::Features, CENTRES + count as u64);
+        let mut random = stream(options.seed, Purpose::Features, CENTRES + count as u64);
         let some = evenly_spaced(train.ncols(), PARAMS.centred);
         let centres = k_means(&train.select_columns(&some), count, &mut random);
         let clusters = moments(train, &centres);
@@ -121,7 +123,7 @@ impl Mixture {
                     .collect::<Vec<f64>>(),
             );
         }
-        let (shrinkage, likelihood) = shrinkage::choose(&places, &pooled, shrinkage)?;
+        let (shrinkage, likelihood) = shrinkage::choose(&places, &pooled, options.shrinkage)?;
 
         let mut mixture = Self {
             components,

@@ -37,6 +37,7 @@ mod scale;
 mod shrinkage;
 mod source;
 mod triangle;
+mod vae_graph;
 
 pub use fit::fit;
 pub use grid::MapShape;

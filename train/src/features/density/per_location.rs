@@ -63,7 +63,8 @@ struct Moments {
 }
 
 impl CellSums {
-    /// Sums of differences from `origins` (components×cells), with covariates of so many components.
+    /// Sums of differences from `origins` (components×cells), with covariates of so many
+    /// components.
     pub(super) fn new(origins: &DMatrix<f64>, covariate: usize) -> Self {
         let components = origins.nrows();
         Self {
@@ -119,8 +120,8 @@ impl CellSums {
         self.weight
     }
 
-    /// Regression on the covariate, and what it leaves (divisor (n − 1)(1 − f/m), n being the sum of
-    /// the weights of m frames, f the degrees of freedom that the regression takes).
+    /// Regression on the covariate, and what it leaves (divisor (n − 1)(1 − f/m), n being the sum
+    /// of the weights of m frames, f the degrees of freedom that the regression takes).
     fn moments(&self, place: usize, regression: &Regression) -> Moments {
         let cell = &self.cells[place];
         let frames = self.weight;
@@ -143,7 +144,8 @@ impl CellSums {
         }
     }
 
-    /// What all cells share of their regression; `originals` are the frames that are no copies.
+    /// What all cells share of their regression; `originals` are the frames that are no
+    /// augmented samples.
     fn regression(&self, originals: usize) -> Result<Regression> {
         let (frames, originals) = (self.weight, originals.max(1) as f64);
         let mut products = self.covariate_products.clone();
@@ -151,7 +153,7 @@ impl CellSums {
         let side = products.nrows();
         let ridge = DMatrix::identity(side, side) * (PARAMS.ridge * frames / originals);
         let inverse = (&products + ridge).try_inverse();
-        let inverse = inverse.context("the frames' contexts cannot be told apart")?;
+        let inverse = inverse.context("the frames' covariates cannot be separated")?;
         let freedom = (&inverse * &products).trace();
         // Samples of light weight can make fewer than two frames of several.
         let divisor = (frames - 1.0).max(0.5 * frames) * (1.0 - freedom / originals).max(0.5);
@@ -313,8 +315,8 @@ impl Widened {
         (-triangle::dot(&self.scale_correction, a)).exp()
     }
 
-    /// Mean over the cells of d² of a frame's projected vectors (components×cells) with the covariate
-    /// `a`, before [`Self::factor`].
+    /// Mean over the cells of d² of a frame's projected vectors (components×cells) with the
+    /// covariate `a`, before [`Self::factor`].
     pub(super) fn mean_squared(&self, vectors: &DMatrix<f32>, a: &[f32]) -> f64 {
         let mut difference = vec![0.0; self.components];
         let mut expected = vec![0.0; self.components];

@@ -1,5 +1,5 @@
-//! Prototypes: the frame as a whole, compared with typical normal ones. For small pictures, of which
-//! no network hands out feature maps.
+//! Prototypes: the frame as a whole, compared with typical normal ones. For small pictures, of
+//! which no network hands out feature maps.
 //!
 //! What is compared is the picture's shape, not its exposure:
 //!

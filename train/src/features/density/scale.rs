@@ -1,5 +1,5 @@
-//! Scale correction (heteroscedasticity): how much further frames of a covariate are from normal as a
-//! whole.
+//! Scale correction (heteroscedasticity): how much further frames of a covariate are from normal as
+//! a whole.
 
 use anyhow::{Context as _, Result};
 use nalgebra::{DMatrix, DVector};
@@ -30,10 +30,10 @@ pub(super) struct Seen {
     pub(super) weight: f64,
 }
 
-/// β for distances d·exp(−β·a): blur, saturation and noise move all cells of a frame further from their
-/// Gaussians, and where the covariate tells of them they are no sign of a defect. Ridge regression of
-/// ½·ln mean d² on the covariate (Harvey 1976: multiplicative heteroscedasticity), `frames` being the
-/// weight of all frames, of which those `seen` are some.
+/// β for distances d·exp(−β·a): blur, saturation and noise move all cells of a frame further from
+/// their Gaussians, and where the covariate tells of them they are no sign of a defect. Ridge
+/// regression of ½·ln mean d² on the covariate (Harvey 1976: multiplicative heteroscedasticity),
+/// `frames` being the weight of all frames, of which those `seen` are some.
 ///
 /// # Errors
 /// Covariates that are not finite.
@@ -59,7 +59,7 @@ pub(super) fn fit(seen: &[Seen], frames: f64) -> Result<Vec<f32>> {
         cross.axpy(frame.weight * (level(frame) - mean_level), &a, 1.0);
     }
     let solved = products.cholesky().map(|factor| factor.solve(&cross));
-    let solved = solved.context("the contexts of normal frames are not finite")?;
+    let solved = solved.context("the covariates of normal frames are not finite")?;
     Ok(solved.iter().map(|&b| b as f32).collect())
 }
 

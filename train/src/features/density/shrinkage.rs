@@ -1,4 +1,5 @@
-//! How far covariances are shrunk towards a common one, chosen by the likelihood of held-out frames.
+//! How far covariances are shrunk towards a common one, chosen by the likelihood of held-out
+//! frames.
 
 use anyhow::{Context, Result};
 use nalgebra::DMatrix;

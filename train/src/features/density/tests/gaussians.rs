@@ -92,7 +92,8 @@ fn fewer_components_than_channels() {
     assert_close(&found, &expected);
 }
 
-/// The regression of each cell on the covariates, and the distance of a frame by it, from the definition.
+/// The regression of each cell on the covariates, and the distance of a frame by it, from the
+/// definition.
 #[test]
 fn covariates_by_brute_force() {
     const FRAMES: usize = 40;
@@ -163,7 +164,8 @@ fn covariates_by_brute_force() {
     assert_near(&distances(&models[1], &other.maps(0)), &expected, 0.01);
 }
 
-/// What frames have in common as a whole is explained by it, and hides nothing that is at one place.
+/// What frames have in common as a whole is explained by it, and hides nothing that is at one
+/// place.
 #[test]
 fn what_a_whole_frame_explains_is_normal() {
     let mut random = Pcg64::seed_from_u64(7);
