@@ -23,10 +23,6 @@ impl Reporter {
         Self { quiet }
     }
 
-    pub(crate) fn is_quiet(self) -> bool {
-        self.quiet
-    }
-
     /// Whether there is a terminal to draw on.
     pub(crate) fn draws(self) -> bool {
         !self.quiet && io::stderr().is_terminal()

@@ -320,7 +320,7 @@ impl Run<'_> {
         files
     }
 
-    /// A full disk would say the same of every frame, so the first is reported and the rest counted.
+    /// A full disk would say the same of every frame: the first is reported, the rest counted.
     fn lose_file(&mut self, error: &anyhow::Error) {
         if self.tally.lost_files == 0 {
             let error = one_line(error);

@@ -89,8 +89,8 @@ pub(super) fn read(paths: &[PathBuf], frame: &Frame) -> anyhow::Result<Mask> {
     Ok(mask)
 }
 
-/// Whether each pixel is set, and whether the file looks like a photograph. An alpha channel that is
-/// not the same all over is the mask, whatever colours lie beneath it.
+/// Whether each pixel is set, and whether the file looks like a photograph. An alpha channel that
+/// is not the same all over is the mask, whatever colours lie beneath it.
 fn read_one(path: &Path, frame: &Frame) -> anyhow::Result<(Vec<bool>, bool)> {
     let alpha = Frame::open_alpha(path)?.filter(|alpha| match alpha.samples() {
         Samples::U8(samples) => samples.iter().any(|sample| *sample != samples[0]),

@@ -1,7 +1,7 @@
 //! From flags and configuration to what runs.
 
 use std::{
-    io::{self, IsTerminal},
+    io,
     path::Path,
 };
 
@@ -90,7 +90,7 @@ pub(super) fn plan(
 
 /// Whether a line on standard error shows how it goes.
 pub(super) fn shows_status(json: bool, reporter: Reporter) -> bool {
-    !json && !reporter.is_quiet() && io::stderr().is_terminal()
+    !json && reporter.draws()
 }
 
 fn terminal(json: bool, reporter: Reporter) -> SinkConfig {

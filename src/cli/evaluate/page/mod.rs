@@ -76,10 +76,19 @@ impl Page {
 
     fn open(&mut self, title: &str) {
         self.push(format_args!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
-             name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
-             name=\"color-scheme\" content=\"light \
-             dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+            r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<main>
+"#,
             Text(title)
         ));
     }
@@ -202,7 +211,7 @@ fn charts(page: &mut Page, report: &Report<'_>, measured: &Measurement) {
     page.heading("Scores by kind");
     page.push(
         "<p>Each bar counts frames of one range of scores; the line is the threshold. <span \
-     class=\"legend\"><span class=\"key called-normal\"></span> called normal,</span> <span \
+         class=\"legend\"><span class=\"key called-normal\"></span> called normal,</span> <span \
      class=\"legend\"><span class=\"key called-anomalous\"></span> called anomalous.</span></p>\n",
     );
     let scores = measured.scores();
@@ -337,7 +346,7 @@ fn definitions(page: &mut Page, report: &Report<'_>) {
         "<p>All metrics come from raw scores. AUROC is the probability that a frame (or \
      pixel) with a defect scores higher than one without, a tie counting half; AP is the average \
      precision; F1-max is the largest F1 over all thresholds, chosen on these very frames, so it \
-     flatters. Each kind is held against all normal frames.</p>\n",
+         flatters. Each kind is held against all normal frames.</p>\n",
     );
     if report.all.pixel.is_some() {
         let size = match report.setting.pixels {
@@ -347,8 +356,8 @@ fn definitions(page: &mut Page, report: &Report<'_>) {
         page.push(format_args!(
             "<p>Pixels of maps and masks are compared in the size of the \
          {size}. AUPRO is the mean overlap with the 8-connected regions of all masks, integrated \
-         over the false-positive rate of all pixels outside up to the limit, and divided by \
-         it{}.</p>\n",
+             over the false-positive rate of all pixels outside up to the limit, and divided by \
+             it{}.</p>\n",
             error(&report.all)
         ));
     }
