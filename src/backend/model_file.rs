@@ -17,9 +17,11 @@ pub(super) const MAX_ELEMENTS: usize = 1 << 28;
 pub(crate) struct ModelFile {
     /// Inputs that are no initializers, outputs, and metadata, in the file's order.
     pub(crate) signature: Signature,
-    /// First dimension of every input.
+    /// First dimension of every input; for ONNX Runtime, as the next.
+    #[cfg_attr(not(feature = "ort"), allow(dead_code))]
     pub(crate) batch: usize,
     /// Names of the inputs' symbolic batch dimension, for instance `N`.
+    #[cfg_attr(not(feature = "ort"), allow(dead_code))]
     pub(crate) batch_symbols: Vec<String>,
 }
 
