@@ -101,11 +101,11 @@ pub fn fit(job: &Job) -> Result<()> {
             },
             ..checkpoint
         })),
-        None => Start::New(State::new(
+        None => Start::New(Box::new(State::new(
             plan.options.clone(),
             plan.golden.clone(),
             material.loaded.digest.clone(),
-        )),
+        ))),
     };
     let time = Time { began, afterwards };
     let trained = train(job, &plan, &material, &network, time, start)?;

@@ -65,7 +65,7 @@ const PARAMS: RunParams = RunParams {
 #[derive(Debug)]
 pub enum Start {
     /// Before its first step.
-    New(State),
+    New(Box<State>),
     /// Where an earlier one stopped.
     Resumed(Box<Checkpoint>),
 }
@@ -85,7 +85,7 @@ pub struct Trained {
 /// Ctrl-C (the checkpoint is then written), a loss that is not finite, a full disk.
 pub fn train(training: &Training, start: Start) -> Result<Trained> {
     let mut run = match start {
-        Start::New(state) => Run::start(training, state)?,
+        Start::New(state) => Run::start(training, *state)?,
         Start::Resumed(checkpoint) => Run::resume(training, *checkpoint)?,
     };
     if run.state.finished {
