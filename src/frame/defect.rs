@@ -23,7 +23,8 @@ struct DefectParams {
     noisy: [f64; 2],
     /// Cells along the shorter side of a frame.
     cells: usize,
-    /// Sides of a cell: of fewer pixels no mean is told from noise, of more none is needed.
+    /// Sides of a cell: those of the blocks of JPEG at least, in which it spreads a hot pixel; of
+    /// more pixels no mean is needed. Smaller frames than two cells are not tested.
     cell_side: [usize; 2],
     /// A cell shows something where its mean differs from the median of all by more than this,
     /// which compression does to blocks of 8×8 pixels,
@@ -32,7 +33,8 @@ struct DefectParams {
     standard_errors: f64,
     /// A single cell that differs by this shows something in any case.
     bright: f64,
-    /// Share of the cells between the margins that noise makes exceed the limits.
+    /// Share of the cells between the margins, or one cell, that noise and hot pixels make exceed
+    /// the limits.
     by_chance: f64,
     /// Largest share of cells that a clock, a name and a frame counter cover,
     overlay: f64,
@@ -52,7 +54,7 @@ const PARAMS: DefectParams = DefectParams {
     saturated: 235.0,
     noisy: [40.0, 228.0],
     cells: 32,
-    cell_side: [2, 64],
+    cell_side: [8, 64],
     least_deviation: 1.0,
     standard_errors: 10.0,
     bright: 16.0,
@@ -201,7 +203,10 @@ impl<T: Copy + Into<u16>> Channel<'_, T> {
     fn is_noise(&self) -> bool {
         let shorter = self.width.min(self.height);
         let [least, most] = PARAMS.cell_side;
-        let side = (shorter / PARAMS.cells).clamp(least, most).min(shorter);
+        if shorter < 2 * least {
+            return false;
+        }
+        let side = (shorter / PARAMS.cells).clamp(least, most);
         let (columns, rows) = (self.width / side, self.height / side);
         let step = side.div_ceil(ROWS);
         let cells: Vec<Cell> = (0..columns * rows)
@@ -224,7 +229,7 @@ impl<T: Copy + Into<u16>> Channel<'_, T> {
         if cells[between.clone()]
             .iter()
             .any(|cell| (cell.mean - median).abs() > bright)
-            || count(&differs[between.clone()]) > PARAMS.by_chance * between.len() as f64
+            || count(&differs[between.clone()]) > (PARAMS.by_chance * between.len() as f64).max(1.0)
             || count(&differs) > PARAMS.overlay * cells.len() as f64
         {
             return false;
