@@ -1,9 +1,6 @@
 //! From flags and configuration to what runs.
 
-use std::{
-    io,
-    path::Path,
-};
+use std::{io, path::Path};
 
 use anyhow::Context;
 use edge_vae::{
