@@ -14,8 +14,6 @@ use crate::{
     drift::DriftSettings,
 };
 
-#[cfg(target_os = "linux")]
-use super::sink::GpioSettings;
 use super::{
     event::EventSettings,
     frame_queue::Policy,
@@ -24,8 +22,8 @@ use super::{
     plan::{PipelineOptions, SinkConfig, SourceConfig},
     quantity,
     sink::{
-        LogSettings, MqttSettings, PicturesSettings, PrometheusSettings, ScreenSettings, SinkError,
-        SinkSettings, WebhookSettings,
+        GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
+        ScreenSettings, SinkError, SinkSettings, WebhookSettings,
     },
     source::{self, SourceError, SourceSettings, SourceUri},
 };
@@ -87,7 +85,6 @@ pub struct Configuration {
     #[serde(rename = "screen")]
     pub screens: Vec<ScreenSettings>,
     /// Output lines.
-    #[cfg(target_os = "linux")]
     pub gpio: Vec<GpioSettings>,
     /// Ports with metrics.
     pub prometheus: Vec<PrometheusSettings>,
@@ -118,7 +115,6 @@ impl Default for Configuration {
             mqtt: Vec::new(),
             webhooks: Vec::new(),
             screens: Vec::new(),
-            #[cfg(target_os = "linux")]
             gpio: Vec::new(),
             prometheus: Vec::new(),
         }
@@ -130,11 +126,11 @@ impl Default for Configuration {
 macro_rules! for_each_sink {
     ($configuration:ident.$iter:ident(), $sink:ident => $body:expr) => {
         for_each_sink!(@$configuration.$iter(), $sink => $body;
-            logs pictures mqtt webhooks screens #[cfg(target_os = "linux")] gpio prometheus)
+            logs pictures mqtt webhooks screens gpio prometheus)
     };
     (@$configuration:ident.$iter:ident(), $sink:ident => $body:expr;
-        $($(#[$when:meta])* $field:ident)+) => {
-        $($(#[$when])* for $sink in $configuration.$field.$iter() { $body; })+
+        $($field:ident)+) => {
+        $(for $sink in $configuration.$field.$iter() { $body; })+
     };
 }
 

@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-#[cfg(target_os = "linux")]
-use edge_vae::stream::sink::GpioSettings;
 use edge_vae::stream::{
     Configuration,
     sink::{
-        ListenAddress, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
-        ScreenSettings, WebhookSettings,
+        GpioSettings, ListenAddress, LogSettings, MqttSettings, PicturesSettings,
+        PrometheusSettings, ScreenSettings, WebhookSettings,
     },
 };
 
@@ -42,7 +40,6 @@ pub(super) struct SinkFlags {
     metrics: Option<ListenAddress>,
 
     /// Set an output line during events: /dev/gpiochip0:17.
-    #[cfg(target_os = "linux")]
     #[arg(long, value_name = "LINE")]
     gpio: Option<String>,
 }
@@ -59,7 +56,6 @@ impl SinkFlags {
         configuration.webhooks.extend(webhook);
         let screen = flags.screen.map(ScreenSettings::new);
         configuration.screens.extend(screen);
-        #[cfg(target_os = "linux")]
         configuration.gpio.extend(flags.gpio.map(GpioSettings::new));
         let metrics = flags.metrics.map(|address| PrometheusSettings {
             address,

@@ -2,7 +2,6 @@
 
 mod delivery;
 mod error;
-#[cfg(target_os = "linux")]
 mod gpio;
 mod log;
 mod mqtt;
@@ -27,7 +26,6 @@ use super::quantity;
 use super::record::{DriftRecord, EventRecord, FrameRecord, PeerTally, SourceRecord, Tally};
 
 pub use error::SinkError;
-#[cfg(target_os = "linux")]
 pub use gpio::{Gpio, GpioCondition, GpioLevel, GpioSettings};
 pub use log::{Log, LogSettings};
 pub use mqtt::{Mqtt, MqttSettings, Protocol};

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, Wants, quantity};
+use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
 use crate::{
     render::{MapPicture, judged_overlay, png},
     replace_file,
@@ -121,6 +121,9 @@ pub struct Pictures {
     /// Bytes by path below the folder; the order of the names is that of time.
     kept: BTreeMap<PathBuf, u64>,
     bytes: u64,
+    /// Whether the last event's pictures could not be written, and of how many events.
+    failing: bool,
+    lost: u64,
 }
 
 impl Pictures {
@@ -150,6 +153,8 @@ impl Pictures {
             name,
             kept: BTreeMap::new(),
             bytes: 0,
+            failing: false,
+            lost: 0,
         };
         pictures.find();
         // A smaller budget than the last run's.
@@ -369,8 +374,21 @@ impl Sink for Pictures {
             (EventPhase::Open, SavePolicy::Worst) | (EventPhase::Closed, SavePolicy::Open) => {
                 Ok(())
             }
-            _ => self.event(record, scored),
+            _ => {
+                let written = self.event(record, scored);
+                self.failing = written.is_err();
+                self.lost += u64::from(self.failing);
+                written
+            }
         }
+    }
+
+    fn status(&self) -> Option<SinkStatus> {
+        Some(SinkStatus {
+            failing: self.failing,
+            lost: self.lost,
+            ..SinkStatus::default()
+        })
     }
 }
 

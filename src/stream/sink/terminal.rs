@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{Message, Sink, SinkError, Wants};
+use super::{Message, Sink, SinkError, SinkStatus, Wants};
 use crate::{
     runtime::Label,
     stream::record::{DriftRecord, EventPhase, EventRecord, Tally},
@@ -20,6 +20,9 @@ pub struct Terminal {
     json: bool,
     status: Option<Status>,
     closed: bool,
+    /// Whether the last line could not be written, and how many could not.
+    failing: bool,
+    lost: u64,
     line: Vec<u8>,
 }
 
@@ -39,6 +42,8 @@ impl Terminal {
             json: true,
             status: None,
             closed: false,
+            failing: false,
+            lost: 0,
             line: Vec::new(),
         }
     }
@@ -103,7 +108,11 @@ impl Terminal {
                 self.closed = true;
                 Ok(())
             }
-            written => written.map_err(unavailable),
+            written => {
+                self.failing = written.is_err();
+                self.lost += u64::from(self.failing);
+                written.map_err(unavailable)
+            }
         }
     }
 }
@@ -246,6 +255,14 @@ impl Sink for Terminal {
             // That a source is lost or back is for people, who are told on standard error.
             (Message::Frame(_), false) | (Message::Source(_) | Message::Tally(_), _) => Ok(()),
         }
+    }
+
+    fn status(&self) -> Option<SinkStatus> {
+        Some(SinkStatus {
+            failing: self.failing,
+            lost: self.lost,
+            ..SinkStatus::default()
+        })
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {

@@ -90,6 +90,8 @@ impl SourceUri {
             name.map_or(String::new(), |name| name.to_string_lossy().into_owned())
         };
         let name = match &self.address {
+            // A login without its scheme.
+            Address::File(_) if self.name.contains("***") => of_path(Path::new(&self.name)),
             Address::Camera(path) | Address::File(path) | Address::Folder(path) => of_path(path),
             Address::Csi(number) => format!("csi{number}"),
             Address::Stream(url) => {

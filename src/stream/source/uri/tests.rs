@@ -145,6 +145,8 @@ fn passwords_are_not_shown() {
         uri.address,
         Address::Stream("rtsp://admin:s3:cr@t@cam:554/live".into())
     );
+    let forgotten: SourceUri = "admin:secret@cam".parse().unwrap();
+    assert_eq!(forgotten.short_name(), "admin-----cam");
     for text in [
         "rtsp://admin:secret@cam/a b",
         "rtsp://admin:sec#ret@cam/a",
