@@ -74,7 +74,7 @@ const MESSAGES: usize = 6;
 
 fn run(dir: &TestDir, url: &str) -> Ran {
     dir.pictures("line", 12, &[3, 7]);
-    Ran::of(&mut dir.watch(&["line?watch=false", "--webhook", url]))
+    Ran::of(&mut dir.watch(&["line?watch=false", "--json", "--webhook", url]))
 }
 
 fn summary(ran: &Ran) -> &str {
@@ -142,7 +142,7 @@ fn a_server_that_asks_for_time_gets_it_and_works_again_afterwards() {
         let peer = Peer::that_answers(reply);
         let url = peer.url();
         // Long enough for the answer to be waited for.
-        let mut child = dir.watch(&["line", "--webhook", &url, "--duration", "5s"]);
+        let mut child = dir.watch(&["line", "--json", "--webhook", &url, "--duration", "5s"]);
         let ran = Ran::of(&mut child);
         assert_eq!(ran.code, Some(0), "{}", ran.messages);
         let received = peer.received.lock().unwrap();
