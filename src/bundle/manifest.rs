@@ -194,6 +194,20 @@ impl Manifest {
         extractor.chain(graphs).map(String::as_str)
     }
 
+    /// Whether both have the same files, but for the calibration's.
+    pub(super) fn has_weights_of(&self, other: &Self) -> bool {
+        let files = |manifest: &Self| {
+            let calibration = manifest
+                .calibration
+                .as_ref()
+                .map(|entry| entry.file.clone());
+            let mut files = manifest.files.clone();
+            files.retain(|name, _| Some(name) != calibration.as_ref());
+            files
+        };
+        files(self) == files(other)
+    }
+
     /// The name of the model without the digits of its weights.
     pub fn model_name(&self) -> &str {
         self.model_id

@@ -202,7 +202,8 @@ impl Bundle {
         changed.set_calibration(calibration)?;
         let text = changed.manifest.to_toml(&path)?;
         // This manifest over the files of another model would make a bundle that does not open.
-        if read_manifest(&self.path)?.files != self.manifest.files {
+        let on_disk = read_manifest(&self.path)?;
+        if !on_disk.has_weights_of(&changed.manifest) {
             return Err(BundleError::Setting {
                 path,
                 key: "files".into(),
@@ -211,20 +212,18 @@ impl Bundle {
                     .into(),
             });
         }
-        let (old, new) = (&self.manifest.calibration, &changed.manifest.calibration);
         let replace = |file: &Path, bytes: &[u8]| {
             crate::replace_file(file, bytes).map_err(|source| failed(file, source))
         };
-        if let Some(entry) = new {
-            replace(&self.path.join(&entry.file), changed.listed(&entry.file))?;
+        let file_of = |manifest: &Manifest| Some(manifest.calibration.as_ref()?.file.clone());
+        let (old, new) = (file_of(&on_disk), file_of(&changed.manifest));
+        if let Some(new) = &new {
+            replace(&self.path.join(new), changed.listed(new))?;
         }
         replace(&path, text.as_bytes())?;
-        if let Some(old) = old
-            .as_ref()
-            .filter(|old| Some(&old.file) != new.as_ref().map(|n| &n.file))
-        {
+        if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
             // One that stays is not read, and goes with the next bundle that is written here.
-            let _ = fs::remove_file(self.path.join(&old.file));
+            let _ = fs::remove_file(self.path.join(old));
         }
         *self = changed;
         Ok(())

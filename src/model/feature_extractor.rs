@@ -117,7 +117,18 @@ pub enum FeatureExtractorError {
     },
 }
 
-/// A loaded backbone: from a prepared tensor to feature maps.
+/// The tensors that a feature extractor is given.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedTensor<'a> {
+    /// Tensors at a time, N.
+    pub batch: usize,
+    /// Of each, C×H×W.
+    pub shape: [usize; 3],
+    /// The normalisation that they were prepared with.
+    pub normalise: &'a Normalise,
+}
+
+/// A loaded feature extractor: from a prepared tensor to feature maps.
 pub struct FeatureExtractor {
     name: String,
     graph: Box<dyn Graph>,
@@ -135,8 +146,7 @@ pub struct FeatureExtractor {
 }
 
 impl FeatureExtractor {
-    /// Loads `onnx` for `batch` tensors of the shape `tensor` (C×H×W), which were prepared with the
-    /// normalisation `prepared`; `name` is the file's path or name in messages.
+    /// Loads `onnx` for tensors of this kind; `name` is the file's path or name in messages.
     ///
     /// A grey tensor serves a backbone of several channels: each of them is given a copy.
     ///
@@ -148,8 +158,13 @@ impl FeatureExtractor {
         onnx: &[u8],
         name: &str,
         settings: &FeatureExtractorSettings,
-        (batch, tensor, prepared): (usize, [usize; 3], &Normalise),
+        tensor: PreparedTensor,
     ) -> Result<Self, FeatureExtractorError> {
+        let PreparedTensor {
+            batch,
+            shape: [channels, height, width],
+            normalise: prepared,
+        } = tensor;
         let graph = engine.load(onnx, name, batch)?;
         let name = name.to_owned();
         let [input] = graph.inputs() else {
@@ -158,7 +173,6 @@ impl FeatureExtractor {
                 found: list(graph.inputs()),
             });
         };
-        let [channels, height, width] = tensor;
         let fits = matches!(input.shape[..], [n, c, h, w]
             if n == batch && (c == channels || channels == 1) && h == height && w == width);
         if !fits {

@@ -11,7 +11,9 @@ mod settings;
 use std::time::{Duration, Instant};
 
 pub use error::ModelError;
-pub use feature_extractor::{FeatureExtractor, FeatureExtractorError, FeatureExtractorSettings};
+pub use feature_extractor::{
+    FeatureExtractor, FeatureExtractorError, FeatureExtractorSettings, PreparedTensor,
+};
 pub use outputs::{
     INPUT, LOG_VARIANCE, LOGITS, MEAN, ModelOutputs, RECONSTRUCTION, RECONSTRUCTION_LOG_VARIANCE,
     Tensor, TensorShapes,

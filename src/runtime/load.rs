@@ -9,9 +9,9 @@ use crate::{
     backend::Engine,
     bundle::{Bundle, BundleError, DECODER, ENCODER, MANIFEST, read_npy},
     frame::{DecodeOptions, Frame},
-    model::{FeatureExtractor, GraphSettings, Model, ModelError, TensorShapes},
+    model::{FeatureExtractor, GraphSettings, Model, ModelError, PreparedTensor, TensorShapes},
     preprocess::{PreprocessError, Preprocessor},
-    scoring::{ScoreMap, Scorer, Standardisation, statistics_size},
+    scoring::{ScoreMap, Scorer, ScoringError, Standardisation, statistics_size},
     vae::Vae,
 };
 
@@ -53,11 +53,11 @@ pub fn load_model(bundle: &Bundle, engine: &Engine) -> Result<Model, Error> {
         Some(settings) => {
             let name = shown(&settings.file);
             let onnx = bundle.listed(&settings.file);
-            let tensor = (
-                1,
-                manifest.vae.input_shape(),
-                &manifest.preprocess.normalise,
-            );
+            let tensor = PreparedTensor {
+                batch: 1,
+                shape: manifest.vae.input_shape(),
+                normalise: &manifest.preprocess.normalise,
+            };
             let extractor = FeatureExtractor::load(engine, onnx, &name, settings, tensor);
             Some(extractor.map_err(ModelError::from)?)
         }
@@ -82,6 +82,11 @@ pub fn load_scorer(bundle: &Bundle, tensors: &TensorShapes) -> Result<Option<Sco
         return Ok(None);
     };
     let spec = &bundle.manifest().vae;
+    let unusable = |error: ScoringError| BundleError::Setting {
+        path: bundle.path().join(MANIFEST),
+        key: "scoring".into(),
+        problem: error.to_string(),
+    };
     let preprocessor = load_preprocessor(bundle)?;
     let layout = preprocessor.canvas_layout();
     let mut statistics = BTreeMap::new();
@@ -93,7 +98,8 @@ pub fn load_scorer(bundle: &Bundle, tensors: &TensorShapes) -> Result<Option<Sco
             path: bundle.path().join(name),
             problem,
         };
-        let size = layout.map_size(ScoreMap::new(&source.reads, spec, tensors)?.shape());
+        let map = ScoreMap::new(&source.reads, spec, tensors).map_err(unusable)?;
+        let size = layout.map_size(map.shape());
         let [rows, columns] = statistics_size(size);
         let shape = [2, rows, columns];
         let values = read_npy(bundle.listed(name), &shape).map_err(failed)?;
@@ -103,14 +109,8 @@ pub fn load_scorer(bundle: &Bundle, tensors: &TensorShapes) -> Result<Option<Sco
             .map_err(|error| failed(error.to_string()))?;
         statistics.insert(source.name.clone(), array);
     }
-    let scorer = Scorer::new(scoring, spec, layout, tensors, &statistics).map_err(|error| {
-        BundleError::Setting {
-            path: bundle.path().join(MANIFEST),
-            key: "scoring".into(),
-            problem: error.to_string(),
-        }
-    })?;
-    Ok(Some(scorer))
+    let scorer = Scorer::new(scoring, spec, layout, tensors, &statistics);
+    Ok(Some(scorer.map_err(unusable)?))
 }
 
 /// The golden frame.

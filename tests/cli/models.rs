@@ -238,7 +238,7 @@ fn info_shows_what_the_model_is() {
         .json()[0];
     assert_eq!(json["input_shape"], serde_json::json!([1, 8, 8]));
     assert_eq!(json["card"]["dataset"], "by hand");
-    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["schema_version"], 2);
     assert!(json["calibration_statement"].is_string());
 }
 

@@ -75,7 +75,7 @@ fn a_score_is_added_by_the_manifest_alone() {
     let info = dir.run(&["model", "info", "model"]);
     let info = info.is_fine();
     assert!(info.stdout.contains("colour: colour_distance"), "{info:?}");
-    let verified = dir.run(&["model", "verify", "model"]);
+    let verified = dir.run(&["model", "verify", "model", "--quiet"]);
     assert!(
         verified.is_fine().stdout.contains("colour_distance"),
         "{verified:?}"

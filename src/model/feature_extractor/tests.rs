@@ -78,8 +78,12 @@ fn load(
     prepared: &Normalise,
 ) -> Result<FeatureExtractor, FeatureExtractorError> {
     let onnx = encode(&torch_like());
-    let batch = (2, tensor, prepared);
-    FeatureExtractor::load(engine, &onnx, "backbone.onnx", settings, batch)
+    let tensors = PreparedTensor {
+        batch: 2,
+        shape: tensor,
+        normalise: prepared,
+    };
+    FeatureExtractor::load(engine, &onnx, "backbone.onnx", settings, tensors)
 }
 
 fn refusal(settings: &FeatureExtractorSettings, tensor: [usize; 3]) -> String {
@@ -195,9 +199,13 @@ fn what_does_not_fit_is_named() {
 fn graphs_without_maps_or_with_two_inputs() {
     let refused = |proto: &pb::ModelProto| {
         let prepared = Normalise::identity(3);
-        let batch = (1, TENSOR, &prepared);
+        let tensors = PreparedTensor {
+            batch: 1,
+            shape: TENSOR,
+            normalise: &prepared,
+        };
         let settings = settings(&[]);
-        FeatureExtractor::load(&tract(), &encode(proto), "b.onnx", &settings, batch)
+        FeatureExtractor::load(&tract(), &encode(proto), "b.onnx", &settings, tensors)
             .unwrap_err()
             .to_string()
     };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use edge_vae::{
     backend::Engine,
-    model::{FeatureExtractor, FeatureExtractorSettings},
+    model::{FeatureExtractor, FeatureExtractorSettings, PreparedTensor},
     preprocess::Normalise,
 };
 
@@ -75,7 +75,11 @@ impl PretrainedBackbone {
             &self.onnx,
             &self.name,
             &self.settings,
-            (1, shape, prepared),
+            PreparedTensor {
+                batch: 1,
+                shape,
+                normalise: prepared,
+            },
         )?)
     }
 
