@@ -3,10 +3,7 @@
 
 use std::io::Cursor;
 
-use edge_vae::{
-    Frame,
-    frame::{DecodeOptions, PixelFormat},
-};
+use edge_vae::{Frame, frame::DecodeOptions};
 use image::ImageFormat;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
@@ -78,14 +75,17 @@ fn a_jpeg_whose_data_ends_early_is_corrupt_on_every_path() {
         labels(dir.verb("score", &["whole", "--json"]).is_fine()).len(),
         3
     );
-    for verb in ["score", "calibrate"] {
-        let ran = dir.verb(verb, &["damaged"]);
+    // Enough for a calibration, were they whole.
+    for copy in 0..8 {
+        for (name, jpeg) in jpegs() {
+            dir.write(&format!("line/{copy}-{name}.jpg"), half(&jpeg));
+        }
+    }
+    for (verb, folder, count) in [("score", "damaged", 3), ("calibrate", "line", 24)] {
+        let ran = dir.verb(verb, &[folder]);
         assert_eq!(ran.code, Some(2), "{ran:?}");
-        assert_eq!(
-            ran.stderr.matches("truncated or corrupt JPEG").count(),
-            3,
-            "{ran:?}"
-        );
+        let corrupt = ran.stderr.matches("truncated or corrupt JPEG").count();
+        assert_eq!(corrupt, count, "{ran:?}");
         assert_eq!(ran.stdout, "");
     }
     let ran = dir.verb("evaluate", &["data", "--json"]);
@@ -218,7 +218,10 @@ fn a_covered_lens_is_invalid_in_score_and_watch() {
 }
 
 fn deep(samples: Vec<u16>) -> Vec<u8> {
-    tiny::png(&Frame::from_u16(32, 32, PixelFormat::Gray16, samples, "deep").unwrap())
+    let picture = image::ImageBuffer::<image::Luma<u16>, _>::from_raw(32, 32, samples).unwrap();
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
 }
 
 #[test]
