@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetError, folders};
+use super::{DatasetError, search};
 use crate::frame::is_picture;
 
 /// What [`discover`] found.
@@ -30,7 +30,7 @@ pub fn discover<P: AsRef<Path>>(arguments: &[P]) -> Discovered {
 
 fn expand(argument: &Path, discovered: &mut Discovered) -> Result<(), DatasetError> {
     if argument.is_dir() {
-        let frames = folders::pictures(argument)?;
+        let frames = search::pictures(argument)?;
         if frames.is_empty() {
             return Err(DatasetError::Empty {
                 path: argument.to_owned(),

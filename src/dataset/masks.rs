@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DatasetError, folders::pictures};
+use super::{
+    DatasetError,
+    search::{folder_names, pictures},
+};
 
 /// Names of folders of masks, in lower case.
 const FOLDERS: [&str; 6] = [
@@ -55,7 +58,7 @@ impl Masks {
     pub(super) fn search(parents: &[&Path]) -> Result<Self, DatasetError> {
         let mut masks = Self::default();
         for parent in parents {
-            for name in super::folders::folder_names(parent)? {
+            for name in folder_names(parent)? {
                 if is_folder(&name) {
                     masks.add(&parent.join(name))?;
                 }

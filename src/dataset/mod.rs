@@ -8,6 +8,7 @@ mod grouping;
 mod idx;
 mod masks;
 mod read;
+mod search;
 mod split;
 mod test_part;
 

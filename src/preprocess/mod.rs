@@ -8,6 +8,7 @@ mod levels;
 mod mask;
 mod median;
 mod settings;
+mod tile_grid;
 mod tiles;
 
 use image::DynamicImage;
@@ -25,8 +26,9 @@ pub use levels::Levels;
 pub use mask::{Interior, Mask};
 pub(crate) use settings::MAX_SIDE;
 pub use settings::{
-    Colour, Contrast, Crop, Denoise, Exposure, Normalise, PreprocessSettings, ResizeFilter, Tiles,
+    Colour, Contrast, Crop, Denoise, Exposure, Normalise, PreprocessSettings, ResizeFilter,
 };
+pub use tile_grid::Tiles;
 pub use tiles::{TileBlend, TileLayout};
 
 /// Weights of red, green and blue in luma (ITU-R BT.601-7, section 2.5.1).

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PreprocessError, tiles};
+use super::{
+    PreprocessError,
+    tile_grid::{MAX_OVERLAP, MAX_TILES, Tiles},
+};
 use crate::{
     frame::{DecodeOptions, LESS_THAN_16},
     image::Filter,
@@ -203,11 +206,10 @@ impl PreprocessSettings {
                 ));
             }
         }
-        if !(0.0..=tiles::MAX_OVERLAP).contains(&tiles.overlap) {
+        if !(0.0..=MAX_OVERLAP).contains(&tiles.overlap) {
             return refuse(format!(
                 "tiles overlap is {}; it has to be 0–{}",
-                tiles.overlap,
-                tiles::MAX_OVERLAP
+                tiles.overlap, MAX_OVERLAP
             ));
         }
         // Sides of at most 8192 can't overflow.
@@ -218,11 +220,11 @@ impl PreprocessSettings {
             ));
         }
         let count = tiles.count(self.width, self.height);
-        if count > tiles::MAX_TILES {
+        if count > MAX_TILES {
             return refuse(format!(
                 "tiles cut the canvas into {count}; at most {} are possible: a smaller canvas, a \
                  larger tensor or less overlap has fewer",
-                tiles::MAX_TILES
+                MAX_TILES
             ));
         }
         Ok(())
@@ -268,18 +270,6 @@ impl Default for Contrast {
             target: 5.5 / 255.0,
         }
     }
-}
-
-/// The canvas that frames are resized to, to be cut into tiles of the tensor's size.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tiles {
-    /// Width W' of the canvas in pixels, at least that of the tensor.
-    pub width: usize,
-    /// Height H' of the canvas in pixels, at least that of the tensor.
-    pub height: usize,
-    /// Least overlap of neighbouring tiles, as a fraction of the tile's side, 0–0.75.
-    pub overlap: f32,
 }
 
 /// Colour space of the tensor.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::preprocess::Colour;
+use crate::preprocess::{Colour, Tiles, tile_grid::ALIGNMENT};
 
 fn layout(canvas: [usize; 2], tile: [usize; 2], overlap: f32) -> TileLayout {
     let settings = PreprocessSettings {

@@ -41,7 +41,8 @@ use super::{
 };
 use crate::stream::record::EventPhase;
 
-pub use settings::{MqttSettings, Protocol};
+pub use settings::MqttSettings;
+pub use wire::Protocol;
 
 /// Time between two states of a source of which only the score differs.
 const SCORE_EVERY: Duration = Duration::from_secs(1);

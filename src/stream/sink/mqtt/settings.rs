@@ -16,20 +16,8 @@ use super::{
         OutboxSettings, Sink, SinkError, SinkSettings, quantity, secret,
     },
     Mqtt,
-    wire::ConnectOptions,
+    wire::{ConnectOptions, Protocol},
 };
-
-/// Version of the protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub enum Protocol {
-    /// MQTT 3.1.1.
-    #[default]
-    #[serde(rename = "3.1.1")]
-    V3,
-    /// MQTT 5.
-    #[serde(rename = "5")]
-    V5,
-}
 
 /// Settings of the sink `mqtt`.
 #[derive(Clone, PartialEq, Deserialize, Serialize)]

@@ -19,8 +19,19 @@ use rumqttc::{
         },
     },
 };
+use serde::{Deserialize, Serialize};
 
-use super::Protocol;
+/// Version of the protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Protocol {
+    /// MQTT 3.1.1.
+    #[default]
+    #[serde(rename = "3.1.1")]
+    V3,
+    /// MQTT 5.
+    #[serde(rename = "5")]
+    V5,
+}
 
 /// Requests that wait in memory for the connection, all of them at the moment of connecting.
 const REQUESTS: usize = 1024;

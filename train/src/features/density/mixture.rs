@@ -52,8 +52,8 @@ pub(super) struct Mixture {
 }
 
 impl Mixture {
-    /// Fits to `train` (components×vectors); of the numbers of Gaussians that `options` name the one
-    /// under which `held_out` is likeliest, with the shrinkage that is likeliest where none is
+    /// Fits to `train` (components×vectors); of the numbers of Gaussians that `options` name the
+    /// one under which `held_out` is likeliest, with the shrinkage that is likeliest where none is
     /// given.
     ///
     /// # Errors
