@@ -83,7 +83,7 @@ fn prepare_tensor(bencher: Bencher) {
 
 /// Each graph by itself, on zeros.
 #[divan::bench(args = graphs())]
-fn run_graph(bencher: Bencher, file: &String) {
+fn run_graph(bencher: Bencher, file: &str) {
     let bundle = bundle();
     let bytes = bundle.file(file).expect("a file of the bundle");
     let mut graph = engine().load(bytes, file, 1).expect("a graph that runs");

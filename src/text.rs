@@ -24,7 +24,7 @@ pub(crate) fn with_commas(number: usize) -> String {
     let digits = number.to_string();
     let mut parted = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             parted.push(',');
         }
         parted.push(digit);

@@ -20,11 +20,14 @@ pub(crate) fn read_npy(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String
     npy.f32().map_err(|error| error.to_string())
 }
 
-/// Reads all f32 arrays of an archive: name, shape and values, in its order.
+/// Name, shape and values of an array of an archive.
+pub(crate) type NamedArray = (String, Vec<usize>, Vec<f32>);
+
+/// Reads all f32 arrays of an archive, in its order.
 ///
 /// # Errors
 /// A compressed array, one of another type, and values that are not finite; each names the array.
-pub(crate) fn read_npz(bytes: &[u8]) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, String> {
+pub(crate) fn read_npz(bytes: &[u8]) -> Result<Vec<NamedArray>, String> {
     let mut npz = Npz::open(bytes).map_err(|error| error.to_string())?;
     let names = npz.names();
     let read = |name: String| {

@@ -20,9 +20,8 @@ impl TestPart {
     /// - IDX files: the samples of the test files, as [`Dataset::open`] does;
     /// - a folder with `test/`: `test/<kind>` and `ground_truth/<kind>`, whether or not there is a
     ///   `train/good`;
-    /// - a folder with `good/`: each of its sub-folders is a kind, but for those of masks; the
-    /// masks
-    ///   of a folder that is itself called `test` may lie beside it.
+    /// - a folder with `good/`: each of its sub-folders is a kind, but for those of masks;
+    ///   the masks of a folder that is itself called `test` may lie beside it.
     ///
     /// Folders of masks are called `ground_truth`, `groundtruth`, `gt`, `mask` or `masks`.
     /// The masks of `<kind>/7.png` are `<kind>/7.png` in there, or with `_mask`, `_gt`, `_label` or

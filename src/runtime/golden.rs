@@ -71,7 +71,7 @@ impl GoldenValues {
             let mut map = vec![0.0; scorer.positions()];
             golden.score = Some(scorer.finish(&mut map)?);
             let canvas = session.canvas_layout().tiles().canvas_size();
-            golden.insert(ANOMALY_MAP, &<[usize; 2]>::from(canvas), &map);
+            golden.insert(ANOMALY_MAP, &canvas, &map);
         }
         Ok(golden)
     }

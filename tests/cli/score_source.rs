@@ -46,10 +46,7 @@ fn dir_with_a_further_score() -> TestDir {
     }
     let [encoder, decoder, residual] = ["encoder.onnx", "decoder.onnx", "statistics.npy"].map(read);
     let weights = [&encoder, &decoder, &graph, &statistics, &residual].map(Vec::as_slice);
-    let [before, after] = [
-        &manifest.lines().nth(1).unwrap()[..],
-        &sha256(&weights)[..8],
-    ];
+    let [before, after] = [manifest.lines().nth(1).unwrap(), &sha256(&weights)[..8]];
     let id = format!("model_id = \"tiny-{after}\"");
     let manifest = manifest.replacen(before, &id, 1);
     dir.write("model/manifest.toml", manifest);

@@ -34,8 +34,6 @@ fn tiles(width: usize, height: usize, overlap: f32) -> Option<Tiles> {
     })
 }
 
-/// A frame with a smooth scene, noise, and dark and bright corners.
-
 fn random_bytes(count: usize, seed: u64) -> Vec<u8> {
     let mut random = rand_pcg::Pcg64::seed_from_u64(seed);
     (0..count).map(|_| random.next_u32() as u8).collect()
