@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, sync::atomic::Ordering};
 
-use edge_vae::stream::sink::{Mqtt, MqttSettings, Protocol, Sink};
+use edge_vae::stream::sink::{Mqtt, MqttSettings, Protocol, Sink, SinkError};
 
 use crate::{
     broker::{Broker, Subscriber},
@@ -142,7 +142,11 @@ fn events_of_a_process_that_ended_are_sent_by_the_next_and_a_will_says_that_it_i
     for number in 0..5 {
         mqtt.take(&event(number)).unwrap();
     }
-    mqtt.finish().unwrap();
+    // Whether the closed gate was noticed is a matter of time; the events are kept either way.
+    assert!(matches!(
+        mqtt.finish(),
+        Ok(()) | Err(SinkError::Unavailable { .. })
+    ));
     drop(mqtt);
     gate.open();
     let mut mqtt = Mqtt::open(&settings).unwrap();

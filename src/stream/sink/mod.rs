@@ -160,7 +160,8 @@ pub trait Sink: Send {
     /// Called once, after the last message: flushes, and leaves a safe state.
     ///
     /// # Errors
-    /// What could not be delivered; what is kept on disk is no error.
+    /// What could not be delivered, and [`SinkError::Unavailable`] for trouble that was not
+    /// reported yet; what is kept on disk is not lost.
     fn finish(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
