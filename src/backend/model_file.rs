@@ -17,11 +17,17 @@ pub(super) const MAX_ELEMENTS: usize = 1 << 28;
 pub(crate) struct ModelFile {
     /// Inputs that are no initializers, outputs, and metadata, in the file's order.
     pub(crate) signature: Signature,
-    /// First dimension of every input; for ONNX Runtime, as the next.
-    #[cfg_attr(not(feature = "ort"), allow(dead_code))]
+    /// First dimension of every input.
+    #[cfg_attr(
+        not(feature = "ort"),
+        allow(dead_code, reason = "tract reads it from shapes")
+    )]
     pub(crate) batch: usize,
     /// Names of the inputs' symbolic batch dimension, for instance `N`.
-    #[cfg_attr(not(feature = "ort"), allow(dead_code))]
+    #[cfg_attr(
+        not(feature = "ort"),
+        allow(dead_code, reason = "tract reads it from shapes")
+    )]
     pub(crate) batch_symbols: Vec<String>,
 }
 

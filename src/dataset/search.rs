@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn links_without_an_end_cost_no_other_file() {
-        let room = tempfile::tempdir().unwrap();
-        let root = room.path();
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
         fs::create_dir_all(root.join("deep/er")).unwrap();
         fs::write(root.join("a.png"), "x").unwrap();
         fs::write(root.join("deep/er/z.png"), "x").unwrap();

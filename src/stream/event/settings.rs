@@ -28,7 +28,7 @@ pub struct EventSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u32>,
     /// An event stays open until fewer than [`anomalous`](Self::anomalous) of the last
-    /// [`of`](Self::of) frames score above the threshold that would promise this false-alarm rate.
+    /// [`of`](Self::of) frames score above the threshold for this target false-alarm rate.
     /// At least the calibration's own, and below 1; five times that by default, at most a half.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release_rate: Option<f64>,
@@ -113,14 +113,14 @@ impl EventRule {
             (1..=of).contains(&anomalous),
             "at least 1 frame, and no more than events.of",
         )?;
-        let promised = calibration.false_alarm_rate;
+        let target = calibration.false_alarm_rate;
         let release_rate = settings
             .release_rate
-            .unwrap_or((RELEASE_FACTOR * promised).min(0.5).max(promised));
+            .unwrap_or((RELEASE_FACTOR * target).min(0.5).max(target));
         check(
             "events.release-rate",
             release_rate,
-            (promised..1.0).contains(&release_rate),
+            (target..1.0).contains(&release_rate),
             "a rate below 1 and not below the calibration's false-alarm rate",
         )?;
         let seconds = |setting, found: Option<f64>, usual: f64| {
