@@ -27,7 +27,7 @@ pub use image::{ImageMetrics, evaluate_images};
 pub use pixel::{PixelError, PixelMetrics, PixelScores};
 pub use precision_recall::{F1Max, average_precision, f1_max};
 pub use rate::Rate;
-pub use roc::{auroc, auroc_interval, roc_curve};
+pub use roc::{auroc, auroc_interval, partial_auroc, roc_curve};
 
 /// A confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,6 +14,33 @@ pub fn auroc(normal: &[f64], anomalous: &[f64]) -> Option<f64> {
     Some(area(&ranking.counts(0), &ranking.counts(1)))
 }
 
+/// The area under the curve up to the false-positive rate `most` (0–1], standardised so that chance
+/// has 0.5 and perfection 1 whatever the rate (McClish 1989, "Analyzing a portion of the ROC
+/// curve"): how much is found at the few false alarms that a line can bear.
+///
+/// `None` as for [`auroc`], and for a rate outside its range.
+pub fn partial_auroc(normal: &[f64], anomalous: &[f64], most: f64) -> Option<f64> {
+    let ranking = Ranking::of_two(normal, anomalous)?;
+    if !(most > 0.0 && most <= 1.0) {
+        return None;
+    }
+    let (mut area, mut x, mut y) = (0.0, 0.0, 0.0);
+    for (n, a) in ranking.counts(0).into_iter().zip(ranking.counts(1)) {
+        let across = n as f64 / normal.len() as f64;
+        let up = a as f64 / anomalous.len() as f64;
+        if x + across >= most {
+            // The straight line between two points of the curve is cut.
+            let left = most - x;
+            area += left * (y + 0.5 * up * left / across.max(f64::MIN_POSITIVE));
+            break;
+        }
+        area += across * (y + 0.5 * up);
+        (x, y) = (x + across, y + up);
+    }
+    let chance = 0.5 * most * most;
+    Some(0.5 * (1.0 + (area - chance) / (most - chance)))
+}
+
 /// The 95 % interval of the AUROC by the percentile [`Bootstrap`].
 ///
 /// `None` without a frame of either kind, with NaN among the scores or without resamples.
@@ -120,6 +147,20 @@ mod tests {
         let (normal, anomalous) = test_scores::reference();
         let found = auroc(&normal, &anomalous).unwrap();
         assert!((found - AUROC).abs() < 1e-12, "{found}");
+    }
+
+    #[test]
+    fn partial_area_by_hand() {
+        // Of the curve (0, 0), (0, 0.5), (0.25, 0.5), (0.75, 1), (1, 1).
+        let partial = |most| partial_auroc(&[1.0, 2.0, 2.0, 3.0], &[4.0, 2.0], most);
+        // 0.25·0.5 + 0.25·(0.5 + 0.75)/2, chance 0.125 of 0.5.
+        let expected = 0.5 * (1.0 + (0.28125 - 0.125) / (0.5 - 0.125));
+        assert!((partial(0.5).unwrap() - expected).abs() < 1e-14);
+        let whole = auroc(&[1.0, 2.0, 2.0, 3.0], &[4.0, 2.0]).unwrap();
+        assert!((partial(1.0).unwrap() - whole).abs() < 1e-14);
+        assert_eq!(partial(0.0), None);
+        assert_eq!(partial_auroc(&[0.0, 1.0], &[2.0], 0.05), Some(1.0));
+        assert_eq!(partial_auroc(&[], &[2.0], 0.05), None);
     }
 
     #[test]

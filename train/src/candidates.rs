@@ -9,7 +9,7 @@ use edge_vae::scoring::{Aggregation, ScoreSource};
 use crate::{
     features::{
         self, FeatureDensity, Features, FitData, ModelPool, SamplingParams,
-        density::{DensityKind, FittedDensity, Prototypes},
+        density::{DensityKind, Directions, FittedDensity, Prototypes},
     },
     options::Score,
 };
@@ -172,100 +172,116 @@ const fn over(
     })
 }
 
+/// A density over patch features.
+const fn patch(name: &'static str, kind: DensityKind) -> Candidate {
+    Candidate {
+        name,
+        density: over(Features::Patch, kind, &SamplingParams::PATCH),
+        ..USUAL
+    }
+}
+
+/// A density over fine-scale features.
+const fn fine(name: &'static str, kind: DensityKind) -> Candidate {
+    Candidate {
+        name,
+        source: MapSource::FINE_FEATURES,
+        density: over(Features::Fine, kind, &SamplingParams::FINE),
+        variants: FINE_FEATURES,
+        ..USUAL
+    }
+}
+
+/// Prototypes of whole frames.
+const fn prototypes(name: &'static str, smoothing: f32) -> Candidate {
+    let kind = DensityKind::Prototypes { smoothing };
+    Candidate {
+        name,
+        density: over(Features::Frame, kind, &SamplingParams::PATCH),
+        ..USUAL
+    }
+}
+
 /// All candidates, the preferred first: of two that separate alike the earlier is taken. Before
 /// what needs the decoder comes what does without. Before what looks anywhere comes what looks in
 /// place: a part that is missing or lies elsewhere is among real defects and not among synthetic
 /// ones.
-pub static CANDIDATES: [Candidate; 15] = [
+pub static CANDIDATES: [Candidate; 21] = [
+    patch(
+        "patch features, per-location Gaussian",
+        DensityKind::PerLocation(Directions::All),
+    ),
+    patch(
+        "patch features, per-location Gaussian, leading components",
+        DensityKind::PerLocation(Directions::Leading),
+    ),
+    patch(
+        "patch features, per-location Gaussian, least-varying components",
+        DensityKind::PerLocation(Directions::LeastVarying),
+    ),
+    patch(
+        "patch features, local-neighbourhood minimum",
+        DensityKind::LocalNeighbourhood(Directions::All),
+    ),
+    patch(
+        "patch features, local-neighbourhood minimum, leading components",
+        DensityKind::LocalNeighbourhood(Directions::Leading),
+    ),
+    patch(
+        "patch features, local-neighbourhood minimum, least-varying components",
+        DensityKind::LocalNeighbourhood(Directions::LeastVarying),
+    ),
+    fine(
+        "fine-scale features, per-location Gaussian",
+        DensityKind::PerLocation(Directions::All),
+    ),
+    fine(
+        "fine-scale features, per-location Gaussian, least-varying components",
+        DensityKind::PerLocation(Directions::LeastVarying),
+    ),
     Candidate {
-        name: "patch features, per-location Gaussian",
-        density: over(
-            Features::Patch,
-            DensityKind::PerLocation,
-            &SamplingParams::PATCH,
-        ),
-        ..USUAL
-    },
-    Candidate {
-        name: "patch features, local-neighbourhood minimum",
-        density: over(
-            Features::Patch,
-            DensityKind::LocalNeighbourhood,
-            &SamplingParams::PATCH,
-        ),
-        ..USUAL
-    },
-    Candidate {
-        name: "fine-scale features, per-location Gaussian",
-        source: MapSource::FINE_FEATURES,
-        density: over(
-            Features::Fine,
-            DensityKind::PerLocation,
-            &SamplingParams::FINE,
-        ),
-        variants: FINE_FEATURES,
-        ..USUAL
-    },
-    Candidate {
-        name: "patch features, global mixture",
-        density: over(
-            Features::Patch,
-            DensityKind::Mixture,
-            &SamplingParams::PATCH,
-        ),
         of_tiles: true,
-        ..USUAL
+        ..patch(
+            "patch features, global mixture",
+            DensityKind::Mixture(Directions::All),
+        )
     },
     Candidate {
-        name: "patch features, VAE",
-        density: over(Features::Patch, DensityKind::Vae, &SamplingParams::PATCH),
+        of_tiles: true,
+        ..patch(
+            "patch features, global mixture, least-varying components",
+            DensityKind::Mixture(Directions::LeastVarying),
+        )
+    },
+    Candidate {
         variants: FEATURES_VAE,
-        ..USUAL
+        ..patch("patch features, VAE", DensityKind::Vae)
     },
     Candidate {
         name: "patch features, global mixture, full rotation",
         density: over(
             Features::Patch,
-            DensityKind::Mixture,
+            DensityKind::Mixture(Directions::All),
             &SamplingParams::ROTATED,
         ),
         of_tiles: true,
         ..USUAL
     },
     Candidate {
-        name: "fine-scale features, global mixture",
-        source: MapSource::FINE_FEATURES,
-        density: over(Features::Fine, DensityKind::Mixture, &SamplingParams::FINE),
         of_tiles: true,
-        variants: FINE_FEATURES,
-        ..USUAL
+        ..fine(
+            "fine-scale features, global mixture",
+            DensityKind::Mixture(Directions::All),
+        )
     },
-    Candidate {
-        name: "prototypes of smoothed frames",
-        density: over(
-            Features::Frame,
-            DensityKind::Prototypes {
-                smoothing: 1.0 / 28.0,
-            },
-            &SamplingParams::PATCH,
-        ),
-        ..USUAL
-    },
-    Candidate {
-        name: "prototypes of frames",
-        density: over(
-            Features::Frame,
-            DensityKind::Prototypes { smoothing: 0.0 },
-            &SamplingParams::PATCH,
-        ),
-        ..USUAL
-    },
+    prototypes("prototypes of smoothed frames", 1.0 / 28.0),
+    prototypes("prototypes of frames", 0.0),
     Candidate {
         name: "residual features, per-location Gaussian",
         source: MapSource::RESIDUAL_FEATURES,
         density: over(
             Features::Residual,
-            DensityKind::PerLocation,
+            DensityKind::PerLocation(Directions::All),
             &SamplingParams::RESIDUAL,
         ),
         beside_backbone: false,
@@ -277,7 +293,7 @@ pub static CANDIDATES: [Candidate; 15] = [
         source: MapSource::RESIDUAL_FEATURES,
         density: over(
             Features::Residual,
-            DensityKind::Mixture,
+            DensityKind::Mixture(Directions::All),
             &SamplingParams::RESIDUAL,
         ),
         of_whole_frames: false,

@@ -14,7 +14,7 @@ use edge_vae::{
     Frame,
     backend::{BackendKind, Engine, EngineOptions},
     bundle::Bundle,
-    dataset::{Dataset, Split, SplitFractions},
+    dataset::{Dataset, Sample, Split, SplitFractions},
     vae::Likelihood,
 };
 
@@ -27,6 +27,7 @@ use crate::{
     vae::{self, Checkpoint, Network, Start, State, Trained, Training},
 };
 use bundle::Finished;
+pub use detector::Compared;
 
 /// One call of `fit`.
 #[derive(Debug)]
@@ -55,6 +56,23 @@ pub struct Job<'a> {
 /// Frames, checkpoints or folders that can't be used, Ctrl-C, and an export that disagrees with
 /// what was trained.
 pub fn fit(job: &Job) -> Result<()> {
+    train_and(job, |finished, _| {
+        let written = finished.write(&job.out);
+        written.context("training is finished and kept, `--resume` exports it again")
+    })
+}
+
+/// Trains on normal frames, and sets what every candidate makes of the synthetic validation set
+/// against what it makes of the test frames. Nothing is written but the run's folder.
+///
+/// # Errors
+/// As [`fit`].
+pub fn compare(job: &Job) -> Result<Vec<Compared>> {
+    train_and(job, |finished, test| finished.compare(test))
+}
+
+/// Trains the network, and does `then` with it and with the test frames.
+fn train_and<T>(job: &Job, then: impl FnOnce(&Finished, &[Sample]) -> Result<T>) -> Result<T> {
     let began = Instant::now();
     let mut plan = plan(job)?;
     let checkpoint = plan.checkpoint.take();
@@ -122,7 +140,7 @@ pub fn fit(job: &Job) -> Result<()> {
         interrupted: job.interrupted,
         reporter: job.reporter,
     };
-    Finished {
+    let finished = Finished {
         dataset: &plan.dataset.name,
         network: &network,
         values: &trained.best,
@@ -132,9 +150,8 @@ pub fn fit(job: &Job) -> Result<()> {
         backbone: backbone.as_ref(),
         engine: &engine,
         device: &job.device,
-    }
-    .write(&job.out)
-    .context("training is finished and kept, `--resume` exports it again")
+    };
+    then(&finished, &plan.dataset.test)
 }
 
 /// What a run is about, before any frame is prepared.

@@ -103,15 +103,46 @@ impl GraphBuilder {
         (count, side): (usize, usize),
         values: &[f16],
     ) -> Value {
+        let bytes: Vec<[u8; 2]> = values.iter().map(|v| v.to_le_bytes()).collect();
+        let square = format!("{name}.square");
+        let square = self.squares(&square, (count, side), DataType::Float16, &bytes);
+        self.widen(name, &square)
+    }
+
+    /// The same of bytes, each in units of its row: `scales` has count×side.
+    pub fn scaled_triangles(
+        &mut self,
+        name: &str,
+        (count, side): (usize, usize),
+        values: &[i8],
+        scales: &[f32],
+    ) -> Value {
+        let bytes: Vec<[u8; 1]> = values.iter().map(|v| v.to_le_bytes()).collect();
+        let square = format!("{name}.square");
+        let square = self.squares(&square, (count, side), DataType::Int8, &bytes);
+        let wide = self.widen(&format!("{name}.unscaled"), &square);
+        let scales = self.floats(&format!("{name}.scale"), &[count, side, 1], scales);
+        self.node("Mul", name, &[&wide, &scales], &[])
+    }
+
+    /// Square matrices of packed lower triangles, whose elements are of `kind`.
+    fn squares<const BYTES: usize>(
+        &mut self,
+        name: &str,
+        (count, side): (usize, usize),
+        kind: DataType,
+        values: &[[u8; BYTES]],
+    ) -> Value {
         let length = side * (side + 1) / 2;
         // A zero behind each matrix is what the upper triangle is made of.
         let raw = values
             .chunks_exact(length.max(1))
-            .flat_map(|matrix| matrix.iter().chain([&f16::ZERO]))
-            .flat_map(|v| v.to_le_bytes())
+            .flat_map(|matrix| matrix.iter().chain([&[0; BYTES]]))
+            .flatten()
+            .copied()
             .collect();
         let packed = format!("{name}.packed");
-        let packed = self.constant(&packed, &[count, length + 1], DataType::Float16, raw);
+        let packed = self.constant(&packed, &[count, length + 1], kind, raw);
         let places = format!("triangle{side}");
         if !self.graph.initializer.iter().any(|t| t.name == places) {
             let raw = (0..side * side)
@@ -125,9 +156,7 @@ impl GraphBuilder {
             self.constant(&places, &[side, side], DataType::Int32, raw);
         }
         let axis = ("axis", Attribute::Int(1));
-        let square = format!("{name}.square");
-        let square = self.node("Gather", &square, &[&packed, &Value(places)], &[axis]);
-        self.widen(name, &square)
+        self.node("Gather", name, &[&packed, &Value(places)], &[axis])
     }
 
     /// An input that a node may go without.

@@ -8,13 +8,14 @@ use edge_vae::{
     backend::Engine,
     bundle::{BundleWriter, DECODER, ENCODER},
     calibration::Calibration,
+    dataset::Sample,
     preprocess::Preprocessor,
     runtime::{GoldenCheck, GoldenValues, InferenceSession},
     scoring::Scorer,
 };
 
 use super::{
-    detector::{FittedDetector, Fitting, RESIDUAL, graphs_of},
+    detector::{Compared, FittedDetector, Fitting, RESIDUAL, graphs_of},
     models::{Graph, HEAD, Models},
 };
 use crate::{
@@ -66,16 +67,9 @@ impl Finished<'_> {
     pub(super) fn write(&self, out: &Path) -> Result<()> {
         let name = model_name(out);
         let network = NetworkGraphs::export(self.network, self.values, &name)?;
-        let models = Models {
-            engine: self.engine,
-            spec: self.network.spec(),
-            network: &network,
-            backbone: self.backbone,
-            prepared: &self.data.preprocess.normalise,
-            interrupted: self.data.interrupted,
-        };
+        let models = self.models(&network);
         let worst = self.verify_graphs(&models)?;
-        let detector = self.fit_detector(&models, &name)?;
+        let detector = self.fitting(&models, &name, |fitting| fitting.fit())?;
         let calibration = self.calibrate(&models, &detector)?;
         let writer = self.assemble(name, &models, detector, calibration, worst)?;
         let mut bundle = writer.finish()?;
@@ -114,7 +108,33 @@ impl Finished<'_> {
         Ok(worst)
     }
 
-    fn fit_detector(&self, models: &Models, name: &str) -> Result<FittedDetector> {
+    /// What every candidate makes of the synthetic validation set and of `test`.
+    pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<Compared>> {
+        let name = self.dataset;
+        let network = NetworkGraphs::export(self.network, self.values, name)?;
+        self.fitting(&self.models(&network), name, |fitting| {
+            fitting.compare(test)
+        })
+    }
+
+    fn models<'b>(&'b self, network: &'b NetworkGraphs) -> Models<'b> {
+        Models {
+            engine: self.engine,
+            spec: self.network.spec(),
+            network,
+            backbone: self.backbone,
+            prepared: &self.data.preprocess.normalise,
+            interrupted: self.data.interrupted,
+        }
+    }
+
+    /// Does `work` with what a detector is fitted with.
+    fn fitting<T>(
+        &self,
+        models: &Models,
+        name: &str,
+        work: impl FnOnce(&Fitting) -> Result<T>,
+    ) -> Result<T> {
         let options = &self.state.options;
         let has_backbone = self.backbone.is_some();
         let residual = candidates::reads(options.score, Features::Residual, has_backbone)
@@ -126,7 +146,7 @@ impl Finished<'_> {
             .into_iter()
             .filter_map(|(name, graph)| Some((name, graph?)));
         let pool = models.pool(&graphs.collect::<Vec<_>>(), true)?;
-        Fitting {
+        work(&Fitting {
             score: options.score,
             may_fold: options.may_fold(),
             data: self.data,
@@ -135,8 +155,7 @@ impl Finished<'_> {
             residual: residual.as_deref(),
             backbone: self.backbone.map(|backbone| &backbone.settings),
             params: &SelectionParams::default(),
-        }
-        .fit()
+        })
     }
 
     /// The threshold: from all frames out of fold, or from those that are held out.

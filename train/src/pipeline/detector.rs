@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow};
 use edge_vae::{
     bundle::write_npy,
-    dataset::Split,
+    dataset::{Sample, Split},
     model::{FeatureExtractorSettings, GraphSettings},
     scoring::Scoring,
     vae::VaeSpec,
@@ -23,6 +23,8 @@ use crate::{
         self, CandidateMaps, Canvas, MapStatistics, Selection, SelectionParams, half_split,
     },
 };
+
+pub use crate::selection::Compared;
 
 /// File of the bundle with the graph of the residual features ([`crate::export::residual`]).
 pub(super) const RESIDUAL: &str = "residual.onnx";
@@ -89,6 +91,25 @@ impl Fitting<'_> {
             None => None,
         };
         self.detector(&selection, &members, &statistics, folds)
+    }
+
+    /// What every candidate makes of the synthetic validation set and of the frames `test`, without
+    /// any refit.
+    ///
+    /// # Errors
+    /// As [`Self::fit`], and a test frame that can't be read.
+    pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<Compared>> {
+        let halves = self.halves();
+        let data = FitData {
+            split: halves.as_ref().unwrap_or(self.data.split),
+            ..*self.data
+        };
+        let members = candidates::fit(self.score, &data, self.pool)?;
+        let maps = CandidateMaps::new(&members, &data, self.pool, self.spec)?;
+        let statistics = maps.statistics(self.params)?;
+        let synthetic = maps.of_samples(&selection::validation_set(&data)?)?;
+        let real = maps.of_samples(&selection::real_samples(test, &data)?)?;
+        selection::compare(&statistics, &synthetic, &real, self.params)
     }
 
     /// The halves that are selected by, where validation frames are few.
@@ -264,7 +285,7 @@ impl Fitting<'_> {
 /// How well the selected score and map do on the synthetic validation set, for the model card.
 fn metrics(selection: &Selection) -> BTreeMap<String, f64> {
     let images = selection.images.iter().filter(|row| row.selected);
-    let images = images.map(|row| ("synthetic-image-AUROC", row.auroc));
+    let images = images.map(|row| ("synthetic-image-AUROC", row.all.auroc));
     let maps = selection.maps.iter().filter(|row| row.selected);
     let maps = maps.flat_map(|row| {
         [

@@ -1,8 +1,12 @@
 //! The image score: which candidate separates synthetic anomalies from normal frames best.
 
 use anyhow::{Context as _, Result};
-use edge_vae::{metrics::auroc, scoring::Aggregation};
+use edge_vae::{
+    metrics::{auroc, partial_auroc},
+    scoring::Aggregation,
+};
 use rayon::prelude::*;
+use serde::Serialize;
 
 use super::{Label, MapStatistics, SampleMaps, SelectionParams};
 use crate::candidates::Variant;
@@ -20,16 +24,41 @@ pub struct ImageRow {
     pub(super) standardised: bool,
     /// From map to score.
     pub(super) aggregation: Aggregation,
-    /// AUROC of all anomalies, 0–1.
-    pub auroc: f64,
-    /// AUROC of defects, 0–1.
-    pub defects: f64,
-    /// AUROC of changes of the whole shape, where there are such.
-    pub shapes: Option<f64>,
-    /// What is taken off the AUROC of defects.
+    /// Of all anomalies.
+    pub all: Separation,
+    /// Of defects.
+    pub defects: Separation,
+    /// Of changes of the whole shape, where there are such.
+    pub shapes: Option<Separation>,
+    /// What is taken off the separation of defects.
     pub penalty: f64,
     /// Whether it was selected.
     pub selected: bool,
+}
+
+/// How well a score separates anomalous frames from normal ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Separation {
+    /// AUROC, 0–1.
+    pub auroc: f64,
+    /// The same up to the false-positive rate that counts ([`partial_auroc`]).
+    pub partial: f64,
+}
+
+impl Separation {
+    /// What scores are selected by.
+    pub(super) fn mean(self) -> f64 {
+        0.5 * (self.auroc + self.partial)
+    }
+
+    /// Of the scores of some `normal` and `anomalous` frames; that of chance where there are none.
+    fn of(normal: &[f64], anomalous: &[f64], params: &SelectionParams) -> Self {
+        let partial = partial_auroc(normal, anomalous, params.false_positives);
+        Self {
+            auroc: auroc(normal, anomalous).unwrap_or(0.5),
+            partial: partial.unwrap_or(0.5),
+        }
+    }
 }
 
 /// All image scores in the order of preference, and the place of the selected one.
@@ -52,8 +81,9 @@ pub(super) fn select(
             statistics: &statistics[place],
             place,
             samples,
+            params,
         };
-        of.best(variant, params)
+        of.best(variant)
     });
     let mut rows = rows.collect::<Result<Vec<ImageRow>>>()?;
     let selected = preferred(&rows, params).context("no score to select from")?;
@@ -64,8 +94,8 @@ pub(super) fn select(
 /// The place of the row that is selected.
 pub(super) fn preferred(rows: &[ImageRow], params: &SelectionParams) -> Option<usize> {
     let mut places: Vec<usize> = (0..rows.len()).collect();
-    let shapes = |row: &ImageRow| row.shapes.unwrap_or(0.0);
-    let defects = |row: &ImageRow| row.defects - row.penalty;
+    let shapes = |row: &ImageRow| row.shapes.map_or(0.0, Separation::mean);
+    let defects = |row: &ImageRow| row.defects.mean() - row.penalty;
     let measures: [&dyn Fn(&ImageRow) -> f64; 2] = [&shapes, &defects];
     for measure in measures {
         let values: Vec<f64> = places.iter().map(|&place| measure(&rows[place])).collect();
@@ -95,7 +125,7 @@ pub(super) fn smoothings(
 
 /// The best first.
 pub(super) fn sorted(mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
-    rows.sort_by(|a, b| b.auroc.total_cmp(&a.auroc));
+    rows.sort_by(|a, b| b.all.mean().total_cmp(&a.all.mean()));
     rows
 }
 
@@ -105,11 +135,12 @@ struct Scores<'a> {
     /// Of the candidate.
     place: usize,
     samples: &'a [SampleMaps],
+    params: &'a SelectionParams,
 }
 
 impl Scores<'_> {
     /// The first of a variant's smoothings and aggregations that are within a tie of the best.
-    fn best(&self, variant: &Variant, params: &SelectionParams) -> Result<ImageRow> {
+    fn best(&self, variant: &Variant) -> Result<ImageRow> {
         let aggregations = match self.statistics.is_one_cell() {
             // Of a single cell all are the same.
             true => &[Aggregation::Maximum],
@@ -120,14 +151,14 @@ impl Scores<'_> {
             let scores = self.scores(smoothing, variant.standardised, aggregations)?;
             let of_smoothing = scores.into_iter().zip(aggregations);
             tried.extend(of_smoothing.map(|(scores, &aggregation)| {
-                let auroc = self.auroc(&scores, Label::is_anomalous);
-                (auroc, smoothing, aggregation, scores)
+                let all = self.separation(&scores, Label::is_anomalous);
+                (all, smoothing, aggregation, scores)
             }));
         }
-        let aurocs: Vec<f64> = tried.iter().map(|(auroc, ..)| *auroc).collect();
-        let first = params.within_tie(&aurocs).first().copied();
+        let separations: Vec<f64> = tried.iter().map(|(all, ..)| all.mean()).collect();
+        let first = self.params.within_tie(&separations).first().copied();
         let first = first.context("a score without smoothings or aggregations")?;
-        let (auroc, smoothing, aggregation, scores) = tried.swap_remove(first);
+        let (all, smoothing, aggregation, scores) = tried.swap_remove(first);
         let has_shapes = self.samples.iter().any(|sample| sample.label.is_shape());
         Ok(ImageRow {
             name: self.describe(variant.standardised, smoothing, aggregation),
@@ -135,11 +166,11 @@ impl Scores<'_> {
             smoothing,
             standardised: variant.standardised,
             aggregation,
-            auroc,
-            defects: self.auroc(&scores, Label::is_defect),
-            shapes: has_shapes.then(|| self.auroc(&scores, Label::is_shape)),
+            all,
+            defects: self.separation(&scores, Label::is_defect),
+            shapes: has_shapes.then(|| self.separation(&scores, Label::is_shape)),
             penalty: match self.statistics.trained_on_defects {
-                true => params.synthetic_training_penalty,
+                true => self.params.synthetic_training_penalty,
                 false => 0.0,
             },
             selected: false,
@@ -164,10 +195,10 @@ impl Scores<'_> {
         Ok(scores)
     }
 
-    /// AUROC of the anomalous samples that are `wanted` against the normal ones.
-    fn auroc(&self, scores: &[f64], wanted: fn(&Label) -> bool) -> f64 {
+    /// Of the anomalous samples that are `wanted` from the normal ones.
+    fn separation(&self, scores: &[f64], wanted: fn(&Label) -> bool) -> Separation {
         let labels = self.samples.iter().map(|sample| &sample.label);
-        separation(scores, labels, wanted)
+        separation(scores, labels, wanted, self.params)
     }
 
     fn describe(&self, standardised: bool, smoothing: f32, aggregation: Aggregation) -> String {
@@ -186,12 +217,13 @@ impl Scores<'_> {
     }
 }
 
-/// AUROC of the anomalous samples that are `wanted` against the normal ones, by their `labels`.
+/// Of the anomalous samples that are `wanted` from the normal ones, by their `labels`.
 pub(super) fn separation<'a>(
     scores: &[f64],
     labels: impl Iterator<Item = &'a Label> + Clone,
     wanted: fn(&Label) -> bool,
-) -> f64 {
+    params: &SelectionParams,
+) -> Separation {
     let of = |is: &dyn Fn(&Label) -> bool| -> Vec<f64> {
         let pairs = scores.iter().zip(labels.clone());
         pairs
@@ -199,5 +231,26 @@ pub(super) fn separation<'a>(
             .map(|(&score, _)| score)
             .collect()
     };
-    auroc(&of(&|label| !label.is_anomalous()), &of(&wanted)).unwrap_or(0.5)
+    Separation::of(&of(&|label| !label.is_anomalous()), &of(&wanted), params)
+}
+
+/// The same image scores of other samples: with the smoothings and aggregations of `rows`.
+pub(super) fn of_others(
+    rows: &[ImageRow],
+    statistics: &[MapStatistics],
+    samples: &[SampleMaps],
+    params: &SelectionParams,
+) -> Result<Vec<Separation>> {
+    let each = rows.par_iter().map(|row| {
+        let of = Scores {
+            statistics: &statistics[row.candidate],
+            place: row.candidate,
+            samples,
+            params,
+        };
+        let scores = of.scores(row.smoothing, row.standardised, &[row.aggregation])?;
+        let all = scores.first().map(Vec::as_slice).unwrap_or_default();
+        Ok(of.separation(all, Label::is_anomalous))
+    });
+    each.collect()
 }

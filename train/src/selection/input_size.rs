@@ -20,7 +20,7 @@ use super::{SyntheticSample, validation};
 use crate::{
     features::{
         FitData, FrameAugmentation, Maps, PretrainedBackbone, SMALL_JITTER, borrowed,
-        density::{self, DensityKind, FeatureMap, FeatureSource, FitOptions},
+        density::{self, DensityKind, Directions, FeatureMap, FeatureSource, FitOptions},
         to_frame,
     },
     random::{Purpose, stream},
@@ -252,8 +252,12 @@ fn separation(
     // A cell of a tile is no place of the part.
     let tiled = scored.first().is_some_and(|tiles| tiles.len() > 1);
     let kinds = match tiled {
-        true => &[DensityKind::Mixture][..],
-        false => &[DensityKind::PerLocation, DensityKind::Mixture],
+        true => &[DensityKind::Mixture(Directions::All)][..],
+        false => &[
+            DensityKind::PerLocation(Directions::All),
+            DensityKind::PerLocation(Directions::LeastVarying),
+            DensityKind::Mixture(Directions::All),
+        ],
     };
     let (train, held_out) = (train.concat(), held_out.concat());
     let mut train = ReadMaps {

@@ -1,6 +1,7 @@
 //! Selection of image score, anomaly map and input size on synthetic defects in held-out normal
 //! frames, never on real ones.
 
+mod compare;
 mod half_split;
 mod image;
 mod input_size;
@@ -16,8 +17,9 @@ mod validation;
 use anyhow::Result;
 use edge_vae::scoring::{ImageScore, MapScore};
 
+pub use compare::{Compared, compare, real_samples};
 pub use half_split::half_split;
-pub use image::ImageRow;
+pub use image::{ImageRow, Separation};
 pub use input_size::{INPUT_SIZE, InputSize, InputSizeParams, select_input_size};
 pub use map::{MapRow, PixelMetrics};
 pub use maps::{CandidateMaps, SampleMaps};

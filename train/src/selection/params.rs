@@ -4,11 +4,14 @@
 /// `docs/experiments/2026-11-30-selection-rules.md` has what was left out.
 #[derive(Clone, Debug)]
 pub struct SelectionParams {
-    /// Of candidates whose AUROC on the synthetic validation set are within this of the best, the
-    /// first in the order of preference is taken: the set ranks them no finer, and real defects
+    /// Of candidates whose separation of the synthetic validation set is within this of the best,
+    /// the first in the order of preference is taken: the set ranks them no finer, and real defects
     /// differ from synthetic ones. The same holds of smoothings, aggregations and anomaly maps.
     pub tie: f64,
-    /// Taken off the AUROC of defects of what was trained on synthetic defects: it knows these
+    /// False-positive rate up to which an area of its own counts as much as the whole: an AUROC
+    /// hides what is found at the few false alarms that a line can bear.
+    pub false_positives: f64,
+    /// Taken off the separation of defects of what was trained on synthetic defects: it knows these
     /// better than real ones.
     pub synthetic_training_penalty: f64,
     /// Taken off an anomaly map for each network that has to run for it and not for the score: each
@@ -31,6 +34,7 @@ impl Default for SelectionParams {
     fn default() -> Self {
         Self {
             tie: 0.01,
+            false_positives: 0.05,
             synthetic_training_penalty: 0.05,
             latency_penalty: 0.02,
             least_validation: 12,

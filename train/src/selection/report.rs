@@ -18,18 +18,21 @@ pub fn report(
         shapes => format!(" and {shapes} changes of the whole shape (each in parentheses)"),
     };
     reporter.line(format_args!(
-        "score `{score}`: AUROC of {defects} synthetic defects{with_shapes} against {} held-out \
-         normal frames, all augmented as by another camera:",
+        "score `{score}`: AUROC, and up to {} % false positives, of {defects} synthetic \
+         defects{with_shapes} against {} held-out normal frames, all augmented as by another \
+         camera:",
+        100.0 * params.false_positives,
         samples.len() - defects - shapes
     ));
     for row in &selection.images {
         let shapes = row.shapes.map(|shapes| {
-            let [defects, shapes] = [row.defects, shapes].map(|auroc| 100.0 * auroc);
+            let [defects, shapes] = [row.defects, shapes].map(|of| 100.0 * of.auroc);
             format!(" ({defects:5.1}, {shapes:5.1})")
         });
         reporter.line(format_args!(
-            "  {:5.1} %{}  {}{}{}",
-            100.0 * row.auroc,
+            "  {:5.1}, {:5.1} %{}  {}{}{}",
+            100.0 * row.all.auroc,
+            100.0 * row.all.partial,
             shapes.unwrap_or_default(),
             row.name,
             penalty(row.penalty),

@@ -2,8 +2,15 @@ use edge_vae::scoring::Aggregation;
 
 use super::{
     ImageRow, Label, SelectionParams,
-    image::{preferred, separation},
+    image::{Separation, preferred, separation},
 };
+
+fn both(auroc: f64) -> Separation {
+    Separation {
+        auroc,
+        partial: auroc,
+    }
+}
 
 /// Image scores by AUROC of defects and of shapes, in the order of preference.
 fn rows(parts: &[(f64, f64)]) -> Vec<ImageRow> {
@@ -13,9 +20,9 @@ fn rows(parts: &[(f64, f64)]) -> Vec<ImageRow> {
         smoothing: 0.0,
         standardised: false,
         aggregation: Aggregation::Maximum,
-        auroc: 0.5 * (defects + shapes),
-        defects,
-        shapes: Some(shapes),
+        all: both(0.5 * (defects + shapes)),
+        defects: both(defects),
+        shapes: Some(both(shapes)),
         penalty: 0.0,
         selected: false,
     };
@@ -42,6 +49,15 @@ fn shapes_come_before_flaws_where_there_are_shapes() {
     assert_eq!(selected(&[]), None);
 }
 
+/// What is found at few false alarms counts as much as the rest.
+#[test]
+fn detection_at_few_false_alarms_counts() {
+    let mut found = rows(&[(0.9, 0.5), (0.92, 0.5)]);
+    assert_eq!(selected(&found), Some(1));
+    found[0].defects.partial = 0.94;
+    assert_eq!(selected(&found), Some(0));
+}
+
 /// As of a network that has seen such defects in training.
 #[test]
 fn synthetic_training_is_penalised() {
@@ -49,7 +65,7 @@ fn synthetic_training_is_penalised() {
     assert_eq!(selected(&found), Some(1));
     found[1].penalty = SelectionParams::default().synthetic_training_penalty;
     assert_eq!(selected(&found), Some(0));
-    found[1].defects = 0.94;
+    found[1].defects = both(0.94);
     assert_eq!(selected(&found), Some(1));
 }
 
@@ -61,7 +77,8 @@ fn only_wanted_anomalies_are_set_against_normal_samples() {
         Label::Defect(Vec::new()),
         Label::Shape,
     ];
-    let of = |wanted| separation(&[1.0, 2.0, 1.5, 3.0], labels.iter(), wanted);
+    let params = SelectionParams::default();
+    let of = |wanted| separation(&[1.0, 2.0, 1.5, 3.0], labels.iter(), wanted, &params).auroc;
     assert_eq!(of(Label::is_defect), 0.5);
     assert_eq!(of(Label::is_shape), 1.0);
     assert_eq!(of(Label::is_anomalous), 0.75);

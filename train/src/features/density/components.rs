@@ -1,5 +1,7 @@
 //! Scales of the channels and principal components of the feature vectors.
 
+use std::ops::Range;
+
 use anyhow::{Result, ensure};
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
@@ -136,25 +138,33 @@ pub(super) struct ChannelStatistics {
     mean: DVector<f64>,
     scale: DVector<f64>,
     /// Within the positions: of a cell's vector from the mean of its cell.
-    pub(super) within: DMatrix<f64>,
+    within: DMatrix<f64>,
     /// Of a vector from the mean of all.
-    pub(super) total: DMatrix<f64>,
+    total: DMatrix<f64>,
     /// Of the mean vector of a frame from the mean of all.
     of_frames: DMatrix<f64>,
 }
 
 impl ChannelStatistics {
-    /// Projection of feature vectors onto the first `count` principal components of `covariance`,
-    /// one of the two of this.
-    pub(super) fn project(&self, covariance: &DMatrix<f64>, count: usize) -> Projection {
+    /// Components of the variation within the cells.
+    pub(super) fn within(&self) -> Components {
+        self.components(&self.within)
+    }
+
+    /// Components of all variation.
+    pub(super) fn total(&self) -> Components {
+        self.components(&self.total)
+    }
+
+    fn components(&self, covariance: &DMatrix<f64>) -> Components {
         let components = principal(covariance);
         let channels = covariance.nrows();
-        let weights = DMatrix::from_fn(count, channels, |component, channel| {
-            (components[component].1[channel] * self.scale[channel]) as f32
-        });
-        Projection {
+        Components {
             mean: self.mean.map(|m| m as f32),
-            weights,
+            weights: DMatrix::from_fn(channels, channels, |component, channel| {
+                components[component].1[channel] * self.scale[channel]
+            }),
+            variances: components.iter().map(|(variance, _)| *variance).collect(),
         }
     }
 
@@ -186,6 +196,39 @@ fn principal(covariance: &DMatrix<f64>) -> Vec<(f64, DVector<f64>)> {
     pairs
 }
 
+/// All principal components, the most varying first.
+pub(super) struct Components {
+    mean: DVector<f32>,
+    /// A row each, the channels' scales included.
+    weights: DMatrix<f64>,
+    variances: Vec<f64>,
+}
+
+impl Components {
+    /// Onto some of them.
+    pub(super) fn projection(&self, range: Range<usize>) -> Projection {
+        Projection {
+            mean: self.mean.clone(),
+            weights: self.weights.map(|w| w as f32),
+        }
+        .rows(range)
+    }
+
+    /// Onto some of them, each in units of its deviation √(λ + `floor`), so that no element of what
+    /// whitens them is much larger than the others and bytes can hold them; and `floor` in units of
+    /// each variance.
+    pub(super) fn standardised(&self, range: Range<usize>, floor: f64) -> (Projection, Vec<f64>) {
+        let mut projection = self.projection(range.clone());
+        let variances = self.variances[range].iter().map(|v| v.max(0.0) + floor);
+        let variances: Vec<f64> = variances.collect();
+        for (mut row, variance) in projection.weights.row_iter_mut().zip(&variances) {
+            row /= variance.sqrt() as f32;
+        }
+        let floors = variances.iter().map(|variance| floor / variance);
+        (projection, floors.collect())
+    }
+}
+
 /// From feature vectors to principal components: y = P·(x − m).
 #[derive(Clone, Debug)]
 pub(super) struct Projection {
@@ -207,6 +250,14 @@ impl Projection {
     /// Number of components.
     pub(super) fn components(&self) -> usize {
         self.weights.nrows()
+    }
+
+    /// Onto some of its components.
+    pub(super) fn rows(&self, range: Range<usize>) -> Self {
+        Self {
+            mean: self.mean.clone(),
+            weights: self.weights.rows(range.start, range.len()).clone_owned(),
+        }
     }
 
     /// Of the vectors channels×cells: components×cells.
@@ -264,7 +315,7 @@ mod tests {
     #[test]
     fn components_are_those_of_largest_variance() {
         let found = statistics();
-        let projection = found.project(&found.within, 2);
+        let projection = found.within().projection(0..2);
         // In the components the covariance is diagonal, largest first.
         let scale = DMatrix::from_diagonal(&found.scale.map(|s| 1.0 / s));
         let rotation = projection.weights.map(f64::from) * scale;
@@ -273,8 +324,18 @@ mod tests {
         assert!(rotated[(0, 0)] > rotated[(1, 1)]);
         assert!((rotated.trace() - found.within.trace()).abs() < 1e-6);
         let [frame, ..] = frames();
-        let projected = projection.apply(frame);
+        let projected = projection.apply(frame.clone());
         assert_eq!(projected.shape(), (2, 2));
+
+        // The second of them alone, in units of its deviation.
+        let floor = 0.01;
+        let (second, floors) = found.within().standardised(1..2, floor);
+        let variance = rotated[(1, 1)] + floor;
+        assert!((floors[0] * variance / floor - 1.0).abs() < 1e-6);
+        let (alone, both) = (second.apply(frame.clone()), projection.apply(frame));
+        for (alone, both) in alone.iter().zip(both.row(1).iter()) {
+            assert!((f64::from(*alone) * variance.sqrt() - f64::from(*both)).abs() < 1e-4);
+        }
     }
 
     #[test]

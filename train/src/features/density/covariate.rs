@@ -40,11 +40,12 @@ pub(super) struct Covariate {
 }
 
 impl Covariate {
-    /// Of no components: frames say nothing of their cells.
-    pub(super) fn none(channels: usize) -> Self {
+    /// Its first `count` components.
+    pub(super) fn truncated(&self, count: usize) -> Self {
+        let count = count.min(self.components());
         Self {
-            mean: DVector::zeros(channels),
-            weights: DMatrix::zeros(0, channels),
+            mean: self.mean.clone(),
+            weights: self.weights.rows(0, count).clone_owned(),
         }
     }
 

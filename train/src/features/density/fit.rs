@@ -3,30 +3,24 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DMatrix;
 use rand::seq::index;
 use rayon::prelude::*;
 
 use super::{
-    DensityKind, FeatureSource, FitOptions, FittedDensity,
+    DensityKind, Directions, FeatureSource, FitOptions, FittedDensity,
+    cells::Cells,
     components::{ChannelStatistics, ChannelSums, Projection},
-    covariate::{self, Covariate},
     feature_vae::{self, FeatureVae, TrainingFrames},
     grid::Grid,
-    mixture::Mixture,
     model::Density,
-    per_location::CellSums,
-    scale::{self, Seen},
     source::evenly_spaced,
-    triangle,
+    vectors::Vectors,
 };
 use crate::random::{Purpose, stream};
 
 /// Frames that are worked on together.
 const BATCH: usize = 8;
-
-/// Bytes that nodes and small constants of a graph may take.
-const GRAPH_BYTES: usize = 16_384;
 
 /// Fits a density of each of `kinds` to the normal frames `train`, but no VAE where the grid does
 /// not suit one ([`DensityKind::Vae`]), and no prototypes, which are not of maps. The number of a
@@ -55,36 +49,13 @@ pub fn fit(
     let grid = grid.context("the source of feature maps gave none for its first frame")?;
     let (statistics, kept) = channel_statistics(train, &grid, options)?;
 
-    let mut cells = None;
-    if kinds.iter().any(|kind| kind.is_of_cells()) {
-        let count = components_of_cells(&grid, train.originals(), options);
-        cells = Some(Cells {
-            projection: statistics.project(&statistics.within, count),
-            covariate: match options.covariate.unwrap_or(usize::MAX) {
-                0 => Covariate::none(grid.channels()),
-                most => statistics.covariate(covariate::components(train.originals()).min(most)),
-            },
-            originals: train.originals(),
-            sums: None,
-            looked_at: evenly_spaced(train.frames(), scale::PARAMS.frames)
-                .into_iter()
-                .collect(),
-            seen: Vec::new(),
-        });
-    }
-    let mut vectors = None;
-    if kinds.contains(&DensityKind::Mixture) {
-        let count = components_of_mixture(&grid, options);
-        vectors = Some(Vectors {
-            projection: statistics.project(&statistics.total, count),
-            columns: Vec::new(),
-        });
-    }
+    let mut cells = Cells::new(kinds, &grid, train, &statistics, options);
+    let mut vectors = Vectors::new(kinds, &grid, &statistics, options);
     let mut whole = None;
     if kinds.contains(&DensityKind::Vae) && feature_vae::suits(grid.size) {
         let count = grid.channels().min(options.most_components);
         whole = Some(Whole {
-            projection: statistics.project(&statistics.within, count),
+            projection: statistics.within().projection(0..count),
             chosen: evenly_spaced(train.frames(), feature_vae::PARAMS.most_frames)
                 .into_iter()
                 .collect(),
@@ -118,8 +89,8 @@ pub fn fit(
         pass.add(rest[first..first + batch.len()].to_vec(), batch);
         Ok(())
     })?;
-    let cells = cells.map(Cells::fit).transpose()?;
-    let mixture = match vectors {
+    let cells = cells.map(Cells::fit).transpose()?.unwrap_or_default();
+    let mixtures = match vectors {
         Some(vectors) => {
             let mut tested = vectors.emptied();
             let frames = evenly_spaced(held_out.frames(), options.statistics_frames);
@@ -139,18 +110,29 @@ pub fn fit(
                 pass.add(frames[first..first + batch.len()].to_vec(), batch);
                 Ok(())
             })?;
-            Some(vectors.fit(&tested, options)?)
+            vectors.fit(&tested, options)?
         }
-        None => None,
+        None => Vec::new(),
     };
     let mut step = |done| train.step(done, options.steps);
     let whole = whole.map(|whole| whole.fit(&grid, options, &mut step));
     let whole = whole.transpose()?;
+    let of = |fitted: &[Fitted], wanted: Directions| {
+        let mut fitted = fitted.iter();
+        fitted
+            .find(|(directions, ..)| *directions == wanted)
+            .cloned()
+    };
     let model = |kind: &DensityKind| {
-        let (projection, density) = match kind {
-            DensityKind::Mixture => mixture.clone()?,
-            DensityKind::PerLocation | DensityKind::LocalNeighbourhood => cells.clone()?,
-            DensityKind::Vae => whole.clone()?,
+        let (directions, projection, density) = match *kind {
+            DensityKind::Mixture(directions) => of(&mixtures, directions)?,
+            DensityKind::PerLocation(directions) | DensityKind::LocalNeighbourhood(directions) => {
+                of(&cells, directions)?
+            }
+            DensityKind::Vae => {
+                let (projection, density) = whole.clone()?;
+                (Directions::All, projection, density)
+            }
             DensityKind::Prototypes { .. } => return None,
         };
         let density = match (density, kind) {
@@ -158,7 +140,7 @@ pub fn fit(
                 Density::Cells {
                     stored, widened, ..
                 },
-                DensityKind::LocalNeighbourhood,
+                DensityKind::LocalNeighbourhood(_),
             ) => Density::Cells {
                 stored,
                 widened,
@@ -168,12 +150,16 @@ pub fn fit(
         };
         Some(FittedDensity {
             grid: grid.clone(),
+            directions,
             projection,
             density,
         })
     };
     Ok(kinds.iter().filter_map(model).collect())
 }
+
+/// A density in some directions.
+pub(super) type Fitted = (Directions, Arc<Projection>, Density);
 
 fn check(
     train: &dyn FeatureSource,
@@ -187,7 +173,7 @@ fn check(
         train.frames()
     );
     ensure!(
-        held_out.frames() >= 1 || !kinds.contains(&DensityKind::Mixture),
+        held_out.frames() >= 1 || !kinds.iter().any(|k| matches!(k, DensityKind::Mixture(_))),
         "the mixture of Gaussians is chosen on held-out normal frames, and there is none"
     );
     ensure!(
@@ -199,57 +185,6 @@ fn check(
         "the local-neighbourhood minimum needs a reach of at least 1 cell"
     );
     Ok(())
-}
-
-/// Number of components for Gaussians of the cells.
-pub(super) fn components_of_cells(grid: &Grid, originals: usize, options: &FitOptions) -> usize {
-    let covariate = covariate::components(originals).min(options.covariate.unwrap_or(usize::MAX));
-    // Lower triangles as f16, means and scales as f32, what the covariate lets expect as bytes;
-    // places of a triangle; the covariate's own components.
-    let bytes = |components| {
-        let cell = 2 * (triangle::length(components) + 1) + (8 + covariate) * components;
-        grid.cells() * cell + 4 * components * components + 4 * covariate * grid.channels()
-    };
-    choose_components(grid, options, options.most_components, bytes)
-}
-
-/// Number of components for a mixture.
-fn components_of_mixture(grid: &Grid, options: &FitOptions) -> usize {
-    let gaussians = options.gaussians.iter().copied().max().unwrap_or(1);
-    let bytes = |components| gaussians * (2 * triangle::length(components) + 4 * components);
-    choose_components(grid, options, options.most_mixture_components, bytes)
-}
-
-/// As many components as fit where they are not given; `bytes` tells what that many take beside
-/// the projection.
-fn choose_components(
-    grid: &Grid,
-    options: &FitOptions,
-    most: usize,
-    bytes: impl Fn(usize) -> usize,
-) -> usize {
-    let channels = grid.channels();
-    let fits = |components: usize| {
-        let projection = 4 * channels * (components + 1);
-        bytes(components) + projection + GRAPH_BYTES <= options.bytes
-    };
-    match options.components {
-        Some(components) => components.min(channels),
-        None => (1..=channels.min(most))
-            .rev()
-            .filter(|&components| components == channels || is_round(components))
-            .find(|&components| fits(components))
-            .unwrap_or(1),
-    }
-}
-
-/// Numbers that fill the engines' registers.
-fn is_round(components: usize) -> bool {
-    match components {
-        0..=8 => true,
-        9..=64 => components.is_multiple_of(8),
-        _ => components.is_multiple_of(32),
-    }
 }
 
 /// A frame and its feature vectors, channels×cells.
@@ -361,68 +296,6 @@ impl Pass<'_> {
     }
 }
 
-/// Gaussians of the cells in the making.
-struct Cells {
-    projection: Projection,
-    covariate: Covariate,
-    /// Frames that are no augmented samples.
-    originals: usize,
-    sums: Option<CellSums>,
-    /// The frames that the scale_correction is fitted to.
-    looked_at: BTreeSet<usize>,
-    /// Their vectors, covariates and weights.
-    seen: Vec<(DMatrix<f32>, DVector<f32>, f64)>,
-}
-
-impl Cells {
-    fn add(&mut self, frames: &[usize], batch: &[DMatrix<f32>], weights: &[f64]) {
-        let projected: Vec<_> = batch
-            .par_iter()
-            .map(|vectors| {
-                let covariate = self.covariate.of(vectors);
-                (self.projection.apply(vectors.clone()), covariate)
-            })
-            .collect();
-        if let Some((first, _)) = projected.first() {
-            let covariate = self.covariate.components();
-            self.sums
-                .get_or_insert_with(|| CellSums::new(&first.map(f64::from), covariate))
-                .add(&projected, weights);
-        }
-        if self.covariate.components() == 0 {
-            return;
-        }
-        for ((frame, (vectors, covariate)), &weight) in frames.iter().zip(projected).zip(weights) {
-            if self.looked_at.contains(frame) {
-                self.seen.push((vectors, covariate, weight));
-            }
-        }
-    }
-
-    fn fit(self) -> Result<(Arc<Projection>, Density)> {
-        let sums = self.sums.as_ref();
-        let sums = sums.context("the source of feature maps gave no frame")?;
-        let mut stored = sums.fit(self.covariate.clone(), self.originals)?;
-        let widened = stored.widen();
-        let seen: Vec<Seen> = self
-            .seen
-            .par_iter()
-            .map(|(vectors, covariate, weight)| Seen {
-                covariate: covariate.map(f64::from),
-                mean_squared: widened.mean_squared(vectors, covariate.as_slice()),
-                weight: *weight,
-            })
-            .collect();
-        stored.scale_correction = scale::fit(&seen, sums.weight())?;
-        let gaussians = Density::Cells {
-            widened: Arc::new(stored.widen()),
-            stored: Arc::new(stored),
-            reach: 0,
-        };
-        Ok((Arc::new(self.projection), gaussians))
-    }
-}
-
 /// Feature vectors of whole frames for a VAE.
 struct Whole {
     projection: Projection,
@@ -459,35 +332,5 @@ impl Whole {
         )?;
         let density = Density::Vae(Arc::new(vae));
         Ok((Arc::new(self.projection), density))
-    }
-}
-
-/// Feature vectors for a mixture.
-struct Vectors {
-    projection: Projection,
-    columns: Vec<DMatrix<f32>>,
-}
-
-impl Vectors {
-    fn add(&mut self, vectors: DMatrix<f32>) {
-        self.columns.push(self.projection.apply(vectors));
-    }
-
-    fn emptied(&self) -> Self {
-        Self {
-            projection: self.projection.clone(),
-            columns: Vec::new(),
-        }
-    }
-
-    fn matrix(&self) -> DMatrix<f32> {
-        let count = self.columns.iter().map(DMatrix::ncols).sum();
-        let values = self.columns.iter().flat_map(DMatrix::iter).copied();
-        DMatrix::from_iterator(self.projection.components(), count, values)
-    }
-
-    fn fit(self, held_out: &Self, options: &FitOptions) -> Result<(Arc<Projection>, Density)> {
-        let mixture = Mixture::fit(&self.matrix(), &held_out.matrix(), options)?;
-        Ok((Arc::new(self.projection), Density::Mixture(mixture)))
     }
 }

@@ -8,7 +8,7 @@ use super::{
     grid::Step,
     mixture::Mixture,
     model::Density,
-    per_location::CellGaussians,
+    per_location::{CellGaussians, Rows},
     triangle,
     vae_graph::{energy, enlarged},
 };
@@ -335,10 +335,13 @@ fn whitened(
     let given = gaussians.covariate.components();
     let each = in_parts(cells, components * components.max(given));
     let mut squared = Vec::new();
-    for (part, values) in gaussians.whitening.chunks(each * length).enumerate() {
+    let Rows { scale, values } = &gaussians.whitening;
+    for (part, values) in values.chunks(each * length).enumerate() {
         let name = format!("whitening{part}");
         let (first, count) = (part * each, values.len() / length);
-        let matrices = graph.triangles(&name, (count, components), values);
+        let rows = first * components..(first + count) * components;
+        let scale = &scale[rows.clone()];
+        let matrices = graph.scaled_triangles(&name, (count, components), values, scale);
         let columns = if count == cells {
             difference.clone()
         } else {
@@ -352,13 +355,13 @@ fn whitened(
             &[],
         );
         if let Some(covariate) = covariate {
-            let rows = first * components..(first + count) * components;
             let name = format!("expected{part}");
+            let Rows { scale, values } = &gaussians.expected;
             let weights = graph.scaled_bytes(
                 &name,
                 &[count, components, given],
-                &gaussians.expected[rows.start * given..rows.end * given],
-                &gaussians.expected_scale[rows],
+                &values[rows.start * given..rows.end * given],
+                &scale[rows],
             );
             let values = format!("{name}.values");
             let expected = graph.node("MatMul", &values, &[&weights, covariate], &[]);

@@ -2,16 +2,18 @@
 
 use std::fmt;
 
+use super::Directions;
+
 /// What a feature vector is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum DensityKind {
     /// The Gaussian of its own cell (PaDiM): registered objects, and textures in place.
-    PerLocation,
+    PerLocation(Directions),
     /// The nearest of the Gaussians of its own and of the neighbouring cells: objects that are not
     /// always quite in place.
-    LocalNeighbourhood,
+    LocalNeighbourhood(Directions),
     /// The nearest component of a mixture that all cells share: anything anywhere.
-    Mixture,
+    Mixture(Directions),
     /// The likelihood of a VAE over the vectors of all cells: surfaces that never lie the same, and
     /// what depends on its neighbours. Only for grids whose sides are multiples of 4, and 8 or
     /// more.
@@ -27,9 +29,9 @@ impl DensityKind {
     /// The name used in output.
     pub fn name(self) -> &'static str {
         match self {
-            Self::PerLocation => "per-location Gaussian",
-            Self::LocalNeighbourhood => "local-neighbourhood minimum",
-            Self::Mixture => "global mixture",
+            Self::PerLocation(_) => "per-location Gaussian",
+            Self::LocalNeighbourhood(_) => "local-neighbourhood minimum",
+            Self::Mixture(_) => "global mixture",
             Self::Vae => "VAE over features",
             Self::Prototypes { .. } => "prototypes",
         }
@@ -37,17 +39,32 @@ impl DensityKind {
 
     /// Whether it is made of Gaussians, so that its score is a Mahalanobis distance.
     pub fn is_gaussian(self) -> bool {
-        self.is_of_cells() || self == Self::Mixture
+        self.directions().is_some()
     }
 
-    /// Whether it has a Gaussian for each cell.
-    pub(super) fn is_of_cells(self) -> bool {
-        matches!(self, Self::PerLocation | Self::LocalNeighbourhood)
+    /// The components that its Gaussians are over, where it has Gaussians.
+    fn directions(self) -> Option<Directions> {
+        let of_mixture = match self {
+            Self::Mixture(directions) => Some(directions),
+            _ => None,
+        };
+        self.directions_of_cells().or(of_mixture)
+    }
+
+    /// The same, where it has a Gaussian for each cell.
+    pub(super) fn directions_of_cells(self) -> Option<Directions> {
+        match self {
+            Self::PerLocation(directions) | Self::LocalNeighbourhood(directions) => {
+                Some(directions)
+            }
+            _ => None,
+        }
     }
 }
 
 impl fmt::Display for DensityKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        let directions = self.directions().map_or("", Directions::name);
+        f.pad(&format!("{}{directions}", self.name()))
     }
 }

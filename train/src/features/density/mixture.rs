@@ -242,7 +242,7 @@ impl Cluster {
         let count = self.count.max(1) as f64;
         let mean = self.mean();
         let share = if self.count == 0 { 0.0 } else { 1.0 };
-        let mut about = triangle::symmetric(&self.products, m.len()) / count;
+        let mut about = triangle::block(&self.products, &(0..m.len())) / count;
         for j in 0..m.len() {
             for i in 0..m.len() {
                 about[(i, j)] += share * (m[i] * m[j] - mean[i] * m[j] - m[i] * mean[j]);

@@ -8,7 +8,8 @@
 //!    repetition. The channels of all maps at a cell, each divided by its deviation over all cells
 //!    and frames, are the feature vector f.
 //! 2. f is expressed in principal components: of the variation *within* the cells (per-location
-//!    Gaussians) or of all variation (mixture). What lies beyond the first r is left out.
+//!    Gaussians) or of all variation (mixture). A density is over all of them, over the leading
+//!    ones, or over the half that varies least ([`Directions`]).
 //! 3. The score of a cell is the Mahalanobis distance to a Gaussian: of the cell (PaDiM, Defard et
 //!    al. 2021), of the nearest neighbouring cell, or of the nearest component of a mixture.
 //! 4. Gaussians of cells are conditional on an image-level covariate: the mean of the frame's
@@ -19,8 +20,10 @@
 //!
 //! A network without feature maps has prototypes of whole frames in their place.
 
+mod cells;
 mod components;
 mod covariate;
+mod directions;
 mod feature_vae;
 mod fit;
 mod graph;
@@ -38,7 +41,9 @@ mod shrinkage;
 mod source;
 mod triangle;
 mod vae_graph;
+mod vectors;
 
+pub use directions::Directions;
 pub use fit::fit;
 pub use grid::MapShape;
 pub use kept::{Kept, Part};

@@ -8,7 +8,7 @@ use nalgebra::DMatrix;
 use serde::Serialize;
 
 use super::{
-    DensityKind, FeatureMap, FitOptions, MapShape, Prototypes,
+    DensityKind, Directions, FeatureMap, FitOptions, MapShape, Prototypes,
     components::Projection,
     covariate,
     feature_vae::FeatureVae,
@@ -21,6 +21,8 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct FittedDensity {
     pub(super) grid: Grid,
+    /// Which of the components it is over; of no meaning where there are no Gaussians.
+    pub(super) directions: Directions,
     pub(super) projection: Arc<Projection>,
     pub(super) density: Density,
 }
@@ -71,9 +73,9 @@ impl FittedDensity {
     /// The kind.
     pub fn kind(&self) -> DensityKind {
         match &self.density {
-            Density::Cells { reach: 0, .. } => DensityKind::PerLocation,
-            Density::Cells { .. } => DensityKind::LocalNeighbourhood,
-            Density::Mixture(_) => DensityKind::Mixture,
+            Density::Cells { reach: 0, .. } => DensityKind::PerLocation(self.directions),
+            Density::Cells { .. } => DensityKind::LocalNeighbourhood(self.directions),
+            Density::Mixture(_) => DensityKind::Mixture(self.directions),
             Density::Vae(_) => DensityKind::Vae,
             &Density::Prototypes { smoothing, .. } => DensityKind::Prototypes { smoothing },
         }
@@ -105,6 +107,7 @@ impl FittedDensity {
                 }],
                 size: [1, 1],
             },
+            directions: Directions::All,
             projection: Arc::new(Projection::none()),
             density: Density::Prototypes {
                 prototypes: Arc::new(prototypes),
@@ -129,11 +132,12 @@ impl FittedDensity {
     }
 
     /// Options under which fits to `originals` frames and more give models of the same structure as
-    /// this one: grid, number of Gaussians, shrinkage, and as many components and covariates as so
-    /// many frames can have.
+    /// this one: grid, components, number of Gaussians, shrinkage, and a covariate of as many
+    /// dimensions as so many frames can have.
     pub fn options(&self, originals: usize, options: &FitOptions) -> FitOptions {
         let mut options = FitOptions {
             grid: Some(self.grid.size),
+            components: Some(self.projection.components()).filter(|_| self.kind().is_gaussian()),
             covariate: Some(covariate::components(originals)),
             ..options.clone()
         };

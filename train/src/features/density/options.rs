@@ -8,20 +8,17 @@ pub struct FitOptions {
     /// Rows and columns of the grid. Each map's sides must be multiples or divisors of its. Without
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
-    /// Principal components, r. Without it as many as [`Self::bytes`] allows, at most
-    /// [`Self::most_components`], rounded down to a multiple of 8, above 64 of 32.
+    /// Principal components, r. Without it as many as [`Self::bytes`] allows: of all, of the leading
+    /// ones at most [`Self::most_components`], of the least varying at most half; rounded down to a
+    /// multiple of 8, above 64 of 32, where these do not fit.
     pub components: Option<usize>,
-    /// r of per-location Gaussians at most, and of a VAE: with 48, 64 or 96 of 152, magnetic tiles
-    /// and drawn parts are found alike, and few frames of cloth better with 64.
+    /// Leading components of per-location Gaussians at most, and of a VAE.
     pub most_components: usize,
-    /// The same of a mixture. What tells an anomalous place of an object that lies as it falls are
-    /// components that hardly vary: with 64 of 152 a third of what all find is missed.
-    pub most_mixture_components: usize,
     /// Most dimensions of the image-level covariate; without it one for five frames that are no
     /// augmented samples, at most 96. 0 for none. A mixture has no covariate.
     pub covariate: Option<usize>,
     /// Bytes that the graph's file shall not exceed where the components are chosen: a bundle has
-    /// 10 MB, half of them for the network.
+    /// 10 MB, and the networks take four of them at most.
     pub bytes: usize,
     /// Cells up, down, left and right in which the local-neighbourhood minimum looks; 1 or more.
     pub reach: usize,
@@ -49,9 +46,8 @@ impl Default for FitOptions {
             grid: None,
             components: None,
             most_components: 64,
-            most_mixture_components: 160,
             covariate: None,
-            bytes: 5_000_000,
+            bytes: 6_000_000,
             reach: 1,
             gaussians: vec![1, 4, 16, 32, 64],
             shrinkage: None,

@@ -2,8 +2,9 @@
 //! differ from each other as a whole (another batch, another light), what is normal at a cell
 //! depends on the frame.
 
+use std::ops::Range;
+
 use anyhow::{Context as _, Result};
-use half::f16;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
@@ -38,7 +39,6 @@ pub(super) const PARAMS: GaussianParams = GaussianParams {
 pub(super) struct CellSums {
     /// Sum of the frames' weights.
     weight: f64,
-    components: usize,
     cells: Vec<Cell>,
     /// Of the covariates.
     covariate: DVector<f64>,
@@ -69,7 +69,6 @@ impl CellSums {
         let components = origins.nrows();
         Self {
             weight: 0.0,
-            components,
             cells: origins
                 .column_iter()
                 .map(|origin| Cell {
@@ -120,23 +119,28 @@ impl CellSums {
         self.weight
     }
 
-    /// Regression on the covariate, and what it leaves (divisor (n − 1)(1 − f/m), n being the sum
-    /// of the weights of m frames, f the degrees of freedom that the regression takes).
-    fn moments(&self, place: usize, regression: &Regression) -> Moments {
+    /// Regression of `components` on the covariate, and what it leaves (divisor
+    /// (n − 1)(1 − f/m), n being the sum of the weights of m frames, f the degrees of freedom that
+    /// the regression takes).
+    fn moments(&self, place: usize, components: &Range<usize>, regression: &Regression) -> Moments {
         let cell = &self.cells[place];
         let frames = self.weight;
-        let sum = DVector::from_column_slice(&cell.sum);
+        let (first, count) = (components.start, components.len());
+        let sum = DVector::from_column_slice(&cell.sum[components.clone()]);
         let mean = &sum / frames;
-        let mut covariance = triangle::symmetric(&cell.products, self.components);
+        let mut covariance = triangle::block(&cell.products, components);
         covariance.ger(-frames, &mean, &mean, 1.0);
-        let cross = &cell.cross - &mean * self.covariate.transpose();
+        let given = regression.products.nrows();
+        let cross = cell.cross.view((first, 0), (count, given));
+        let total = self.covariate.rows(0, given);
+        let cross = cross - &mean * total.transpose();
         let slope = &cross * &regression.inverse;
         // Σ(y − G·a)(y − G·a)ᵀ of differences from the means.
         let explained = &slope * cross.transpose();
         let left = covariance - &explained - explained.transpose()
             + &slope * &regression.products * slope.transpose();
-        let origin = cell.origin.iter().zip(&mean);
-        let offset = &slope * &self.covariate / frames;
+        let origin = cell.origin[components.clone()].iter().zip(&mean);
+        let offset = &slope * total / frames;
         Moments {
             mean: origin.zip(&offset).map(|((o, m), s)| o + m - s).collect(),
             slope,
@@ -144,12 +148,14 @@ impl CellSums {
         }
     }
 
-    /// What all cells share of their regression; `originals` are the frames that are no
-    /// augmented samples.
-    fn regression(&self, originals: usize) -> Result<Regression> {
+    /// What all cells share of their regression on the first `given` dimensions of the covariate;
+    /// `originals` are the frames that are no augmented samples.
+    fn regression(&self, given: usize, originals: usize) -> Result<Regression> {
         let (frames, originals) = (self.weight, originals.max(1) as f64);
-        let mut products = self.covariate_products.clone();
-        products.ger(-1.0 / frames, &self.covariate, &self.covariate, 1.0);
+        let products = self.covariate_products.view((0, 0), (given, given));
+        let mut products = products.clone_owned();
+        let sum = self.covariate.rows(0, given);
+        products.ger(-1.0 / frames, &sum, &sum, 1.0);
         let side = products.nrows();
         let ridge = DMatrix::identity(side, side) * (PARAMS.ridge * frames / originals);
         let inverse = (&products + ridge).try_inverse();
@@ -164,49 +170,43 @@ impl CellSums {
         })
     }
 
-    /// The Gaussians of the cells; `originals` are the frames that are no augmented samples.
+    /// The Gaussians of the cells in some of the `components`, given a covariate of the first of
+    /// those of the frames; `floors` is what is added to each component's variance, `originals` are
+    /// the frames that are no augmented samples.
     ///
     /// # Errors
     /// Covariances that are not positive definite, for instance because of huge features.
-    pub(super) fn fit(&self, covariate: Covariate, originals: usize) -> Result<CellGaussians> {
-        let regression = self.regression(originals)?;
-        let each: Vec<(Vec<f64>, Vec<f16>, Rows)> = (0..self.cells.len())
+    pub(super) fn fit(
+        &self,
+        components: Range<usize>,
+        covariate: Covariate,
+        floors: &[f64],
+        originals: usize,
+    ) -> Result<CellGaussians> {
+        let regression = self.regression(covariate.components(), originals)?;
+        let each: Vec<(Vec<f64>, Rows, Rows)> = (0..self.cells.len())
             .into_par_iter()
             .map(|place| {
                 let Moments {
                     mean,
                     slope,
                     mut covariance,
-                } = self.moments(place, &regression);
-                for i in 0..self.components {
-                    covariance[(i, i)] += PARAMS.floor;
+                } = self.moments(place, &components, &regression);
+                for (i, floor) in floors.iter().enumerate() {
+                    covariance[(i, i)] += floor;
                 }
                 let whitening = Whitening::of(covariance)?;
                 let expected = Rows::of(&(&whitening.matrix * slope));
-                Ok((
-                    mean,
-                    whitening.rows().map(f16::from_f64).collect(),
-                    expected,
-                ))
+                Ok((mean, Rows::of_triangle(&whitening), expected))
             })
             .collect::<Result<_>>()?;
-        let rows = |take: fn(&Rows) -> &[f32]| each.iter().flat_map(move |(_, _, r)| take(r));
+        let mean = each.iter().flat_map(|(mean, _, _)| mean);
         Ok(CellGaussians {
-            components: self.components,
+            components: components.len(),
             covariate,
-            mean: each
-                .iter()
-                .flat_map(|(mean, _, _)| mean.iter().map(|&m| m as f32))
-                .collect(),
-            whitening: each
-                .iter()
-                .flat_map(|(_, w, _)| w.iter().copied())
-                .collect(),
-            expected_scale: rows(|rows| &rows.scale).copied().collect(),
-            expected: each
-                .iter()
-                .flat_map(|(_, _, rows)| rows.values.iter().copied())
-                .collect(),
+            mean: mean.map(|&m| m as f32).collect(),
+            whitening: Rows::joined(each.iter().map(|(_, whitening, _)| whitening)),
+            expected: Rows::joined(each.iter().map(|(_, _, expected)| expected)),
             scale_correction: Vec::new(),
         })
     }
@@ -221,29 +221,57 @@ struct Regression {
     divisor: f64,
 }
 
-/// A matrix, row after row, in bytes: element = scale of its row · value.
-struct Rows {
-    scale: Vec<f32>,
-    values: Vec<i8>,
+/// Rows of matrices in bytes: element = scale of its row · value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    /// Of each row.
+    pub(super) scale: Vec<f32>,
+    /// Row after row.
+    pub(super) values: Vec<i8>,
 }
 
 impl Rows {
     fn of(matrix: &DMatrix<f64>) -> Self {
-        let scale: Vec<f32> = matrix
-            .row_iter()
-            .map(|row| (row.amax() / f64::from(i8::MAX)) as f32)
-            .collect();
-        let values = matrix
-            .row_iter()
-            .zip(&scale)
-            .flat_map(|(row, &scale)| {
-                let one = f64::from(scale.max(f32::MIN_POSITIVE));
-                row.iter()
-                    .map(|value| (value / one).round().clamp(-127.0, 127.0) as i8)
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        Self { scale, values }
+        let mut rows = Self::default();
+        for row in matrix.row_iter() {
+            rows.push(row.iter().copied());
+        }
+        rows
+    }
+
+    /// A lower triangle without its zeros.
+    fn of_triangle(whitening: &Whitening) -> Self {
+        let mut rows = Self::default();
+        for (i, row) in whitening.matrix.row_iter().enumerate() {
+            rows.push(row.iter().copied().take(i + 1));
+        }
+        rows
+    }
+
+    fn joined<'a>(each: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for rows in each {
+            all.scale.extend(&rows.scale);
+            all.values.extend(&rows.values);
+        }
+        all
+    }
+
+    fn push(&mut self, row: impl Iterator<Item = f64> + Clone) {
+        let largest = row
+            .clone()
+            .fold(0.0_f64, |most, value| most.max(value.abs()));
+        let scale = (largest / f64::from(i8::MAX)) as f32;
+        let one = f64::from(scale.max(f32::MIN_POSITIVE));
+        self.scale.push(scale);
+        self.values
+            .extend(row.map(|value| (value / one).round().clamp(-127.0, 127.0) as i8));
+    }
+
+    /// The elements of row `place`, whose bytes are `values`.
+    fn widen(&self, place: usize, values: &[i8]) -> impl Iterator<Item = f32> {
+        let scale = self.scale[place];
+        values.iter().map(move |&value| f32::from(value) * scale)
     }
 }
 
@@ -255,16 +283,13 @@ pub(super) struct CellGaussians {
     /// μₚ, cells×r. As f32: where the cells differ much from each other, f16 would round their
     /// means by a good part of a small deviation.
     pub(super) mean: Vec<f32>,
-    /// Wₚ, cells×r(r + 1)/2: lower triangles.
-    pub(super) whitening: Vec<f16>,
+    /// Wₚ: lower triangles of r(r + 1)/2 elements each.
+    pub(super) whitening: Rows,
     /// What makes the covariate a of a frame, of c components.
     pub(super) covariate: Covariate,
-    /// What the covariate lets expect, whitened: Bₚ of cells×r×c, in units of
-    /// [`Self::expected_scale`]. A byte each, because a hundredth of a deviation is all that it has
-    /// to tell.
-    pub(super) expected: Vec<i8>,
-    /// Units of Bₚ, cells×r.
-    pub(super) expected_scale: Vec<f32>,
+    /// What the covariate lets expect, whitened: Bₚ of cells×r×c. A hundredth of a deviation is
+    /// all that it has to tell.
+    pub(super) expected: Rows,
     /// β of the [scale correction](super::scale), c values: distances count exp(−β·a) times.
     pub(super) scale_correction: Vec<f32>,
 }
@@ -283,15 +308,21 @@ pub(super) struct Widened {
 impl CellGaussians {
     pub(super) fn widen(&self) -> Widened {
         let covariate = self.covariate.components();
-        let rows = self.expected.chunks(covariate.max(1));
-        let expected = rows.zip(&self.expected_scale);
+        let mut whitening = Vec::with_capacity(self.whitening.values.len());
+        let mut rest = &self.whitening.values[..];
+        for place in 0..self.whitening.scale.len() {
+            let (row, after) = rest.split_at(place % self.components + 1);
+            whitening.extend(self.whitening.widen(place, row));
+            rest = after;
+        }
+        let expected = self.expected.values.chunks(covariate.max(1)).enumerate();
         Widened {
             components: self.components,
             mean: self.mean.clone(),
-            whitening: self.whitening.iter().map(|w| w.to_f32()).collect(),
+            whitening,
             covariate,
             expected: expected
-                .flat_map(|(row, &scale)| row.iter().map(move |&value| f32::from(value) * scale))
+                .flat_map(|(place, row)| self.expected.widen(place, row))
                 .collect(),
             scale_correction: self.scale_correction.clone(),
         }

@@ -77,7 +77,13 @@ fn mixtures_by_brute_force() {
         gaussians: vec![1, 4],
         ..FitOptions::default()
     };
-    let models = fit(&mut train, &mut held_out, &[DensityKind::Mixture], &options).unwrap();
+    let models = fit(
+        &mut train,
+        &mut held_out,
+        &[DensityKind::Mixture(Directions::All)],
+        &options,
+    )
+    .unwrap();
     let summary = models[0].summary();
     assert_eq!((summary.kind, summary.gaussians), ("global mixture", 4));
 

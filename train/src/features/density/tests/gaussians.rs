@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn two_halves_are_one_frame() {
-    let kinds = [DensityKind::PerLocation, DensityKind::LocalNeighbourhood];
+    let kinds = [PER_LOCATION, LOCAL_NEIGHBOURHOOD];
     let (frames, mut held_out, whole) = fitted(40, &kinds, &FitOptions::default());
     let options = FitOptions {
         grid: Some([4, 4]),
@@ -20,7 +20,7 @@ fn two_halves_are_one_frame() {
 
 #[test]
 fn distances_by_brute_force() {
-    let kinds = [DensityKind::PerLocation, DensityKind::LocalNeighbourhood];
+    let kinds = [PER_LOCATION, LOCAL_NEIGHBOURHOOD];
     let options = FitOptions {
         covariate: Some(0),
         ..FitOptions::default()
@@ -42,7 +42,7 @@ fn distances_by_brute_force() {
         .collect();
     assert_close(&distances(&models[0], &maps), &expected);
 
-    assert_eq!(models[1].kind(), DensityKind::LocalNeighbourhood);
+    assert_eq!(models[1].kind(), LOCAL_NEIGHBOURHOOD);
     let expected: Vec<f64> = (0..16_i32)
         .map(|p| {
             let near =
@@ -54,6 +54,19 @@ fn distances_by_brute_force() {
     assert_close(&distances(&models[1], &maps), &expected);
 }
 
+/// The floor in the units of a model's components: a row of the projection is a unit vector by the
+/// channels' scales and the component's.
+fn floor(model: &FittedDensity, frames: &Frames) -> DMatrix<f64> {
+    let (scale, _) = brute_force(frames);
+    let weights = &model.projection.weights;
+    let squares = weights.row_iter().map(|row| {
+        let channels = row.iter().zip(&scale);
+        channels.map(|(w, s)| (f64::from(*w) / s).powi(2)).sum()
+    });
+    let squares = DVector::from_iterator(weights.nrows(), squares);
+    DMatrix::from_diagonal(&(squares * per_location::PARAMS.floor))
+}
+
 #[test]
 fn fewer_components_than_channels() {
     let options = FitOptions {
@@ -61,7 +74,7 @@ fn fewer_components_than_channels() {
         covariate: Some(0),
         ..FitOptions::default()
     };
-    let (frames, _, models) = fitted(30, &[DensityKind::PerLocation], &options);
+    let (frames, _, models) = fitted(30, &[PER_LOCATION], &options);
     let summary = models[0].summary();
     assert_eq!(summary.components, 3);
     let project = |maps: &[FeatureMap<'_>]| {
@@ -84,7 +97,7 @@ fn fewer_components_than_channels() {
         .iter()
         .enumerate()
         .map(|(cell, (mean, own))| {
-            let covariance = own + DMatrix::identity(3, 3) * per_location::PARAMS.floor;
+            let covariance = own + floor(&models[0], &frames);
             let vector = vectors.column(cell).clone_owned();
             mahalanobis(&vector, &(mean.clone(), covariance.try_inverse().unwrap()))
         })
@@ -101,7 +114,7 @@ fn covariates_by_brute_force() {
         covariate: Some(3),
         ..FitOptions::default()
     };
-    let kinds = [DensityKind::PerLocation, DensityKind::LocalNeighbourhood];
+    let kinds = [PER_LOCATION, LOCAL_NEIGHBOURHOOD];
     let (frames, _, models) = fitted(FRAMES, &kinds, &options);
     assert_eq!(models[0].summary().covariate, 3);
     let Density::Cells { stored, .. } = &models[0].density else {
@@ -144,8 +157,7 @@ fn covariates_by_brute_force() {
             .map(|(y, a)| column(y, cell) - expected(a))
             .map(|e| &e * e.transpose())
             .sum();
-        let covariance = left / ((n - 1.0) * (1.0 - freedom / n))
-            + DMatrix::identity(9, 9) * per_location::PARAMS.floor;
+        let covariance = left / ((n - 1.0) * (1.0 - freedom / n)) + floor(&models[0], &frames);
         let gaussian = (expected(&covariate), covariance.try_inverse().unwrap());
         mahalanobis(&column(&vectors, place), &gaussian)
     };
@@ -194,7 +206,7 @@ fn what_a_whole_frame_explains_is_normal() {
             covariate: Some(covariate),
             ..FitOptions::default()
         };
-        let models = fit(train, held_out, &[DensityKind::PerLocation], &options).unwrap();
+        let models = fit(train, held_out, &[PER_LOCATION], &options).unwrap();
         let [normal, spotted] = [0, 1].map(|i| distances(&models[0], &tested.maps(i)));
         let most = normal.iter().copied().fold(0.0, f32::max);
         spotted[27] / most

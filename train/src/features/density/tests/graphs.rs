@@ -5,7 +5,11 @@ use half::f16;
 use rand::Rng;
 
 use super::{
-    components::Projection, covariate::Covariate, mixture::Mixture, per_location::CellGaussians, *,
+    components::Projection,
+    covariate::Covariate,
+    mixture::Mixture,
+    per_location::{CellGaussians, Rows},
+    *,
 };
 
 fn engine(kind: BackendKind) -> Option<Engine> {
@@ -122,7 +126,7 @@ fn a_vae_sees_what_neighbours_tell() {
         steps: 400,
         ..FitOptions::default()
     };
-    let kinds = [DensityKind::PerLocation, DensityKind::Vae];
+    let kinds = [PER_LOCATION, DensityKind::Vae];
     let models = fit(&mut train, &mut held_out, &kinds, &options).unwrap();
     let found = |model: &FittedDensity| {
         let of = |frames: &Frames, i| distances(model, &frames.maps(i))[27];
@@ -211,28 +215,25 @@ pub(super) fn made_up(
         mean: DVector::from_fn(channels, |_, _| normal(1.0)),
         weights: DMatrix::from_fn(covariate, channels, |_, _| normal(0.3)),
     };
-    let mut halves = |count: usize, deviation: f32| -> Vec<f16> {
-        (0..count)
-            .map(|_| f16::from_f32(normal(deviation)))
-            .collect()
+    let rows = |rows: usize, values: usize| Rows {
+        scale: (0..rows)
+            .map(|i| 0.01 + (i as f32 * 0.3).sin().abs() / 100.0)
+            .collect(),
+        values: (0..values).map(|i| (i * 37 % 251) as i8).collect(),
     };
     let stored = CellGaussians {
         components,
         mean: (0..cells * components)
             .map(|i| (i as f32 * 0.7).sin())
             .collect(),
-        whitening: halves(cells * triangle::length(components), 1.0),
+        whitening: rows(cells * components, cells * triangle::length(components)),
         covariate: of_frame,
-        expected: (0..cells * components * covariate)
-            .map(|i| (i * 37 % 251) as i8)
-            .collect(),
+        expected: rows(cells * components, cells * components * covariate),
         scale_correction: (0..covariate).map(|i| 0.02 * (i as f32).cos()).collect(),
-        expected_scale: (0..cells * components)
-            .map(|i| 0.01 + (i as f32 * 0.3).sin().abs() / 100.0)
-            .collect(),
     };
     FittedDensity {
         grid,
+        directions: Directions::All,
         projection: Arc::new(projection),
         density: Density::Cells {
             widened: Arc::new(stored.widen()),

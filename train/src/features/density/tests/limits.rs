@@ -1,4 +1,4 @@
-use super::{graphs::made_up, *};
+use super::{directions::Part, graphs::made_up, *};
 
 #[test]
 fn bits_do_not_depend_on_threads() {
@@ -103,13 +103,13 @@ fn default_sizes_keep_the_budget() {
         ("features_16", 128),
         ("head", 97),
     ];
-    // Frames that are no augmented samples; a grid's side; components.
+    // Frames that are no augmented samples; a grid's side; components of all, of the leading and
+    // of the least varying.
     for (originals, side, expected) in [
-        (20, 16, 64),
-        (600, 16, 64),
-        (20, 32, 56),
-        (600, 32, 32),
-        (600, 7, 64),
+        (20, 16, [192, 64, 192]),
+        (600, 16, [160, 64, 160]),
+        (600, 32, [64, 64, 64]),
+        (600, 7, [385, 64, 193]),
     ] {
         let count: usize = channels.iter().map(|(_, c)| c).sum();
         let values = vec![0.0; count * side * side];
@@ -119,18 +119,25 @@ fn default_sizes_keep_the_budget() {
             values: &values[..c * side * side],
         });
         let grid = Grid::choose(&maps, Some([side, side])).unwrap();
-        let components = fit::components_of_cells(&grid, originals, &FitOptions::default());
-        assert_eq!(components, expected);
-        let model = made_up(
-            [side, side],
-            [components, covariate::components(originals)],
-            count,
-            &mut Pcg64::seed_from_u64(1),
-        );
-        let bytes = model.to_onnx("test", "distance").unwrap().len();
-        assert!(
-            bytes <= 5_000_000,
-            "{side}×{side}: {components} components, {bytes} bytes"
-        );
+        let each = [
+            Directions::All,
+            Directions::Leading,
+            Directions::LeastVarying,
+        ];
+        let options = FitOptions::default();
+        let parts = each.map(|of| Part::of_cells(of, &grid, originals, &options));
+        assert_eq!(parts.clone().map(|part| part.components.len()), expected);
+        assert_eq!(parts[2].components.end, count);
+        for part in parts {
+            let components = part.components.len();
+            let sizes = [components, part.covariate];
+            let model = made_up([side, side], sizes, count, &mut Pcg64::seed_from_u64(1));
+            let bytes = model.to_onnx("test", "distance").unwrap().len();
+            assert!(
+                bytes <= options.bytes,
+                "{side}×{side}: {components} components, {bytes} bytes"
+            );
+            assert!(part.covariate >= covariate::components(originals).min(32));
+        }
     }
 }
