@@ -172,6 +172,8 @@ const fn over(
     })
 }
 
+const MIXTURE: DensityKind = DensityKind::Mixture(Directions::All);
+
 /// A density over patch features.
 const fn patch(name: &'static str, kind: DensityKind) -> Candidate {
     Candidate {
@@ -241,10 +243,7 @@ pub static CANDIDATES: [Candidate; 21] = [
     ),
     Candidate {
         of_tiles: true,
-        ..patch(
-            "patch features, global mixture",
-            DensityKind::Mixture(Directions::All),
-        )
+        ..patch("patch features, global mixture", MIXTURE)
     },
     Candidate {
         of_tiles: true,
@@ -259,20 +258,13 @@ pub static CANDIDATES: [Candidate; 21] = [
     },
     Candidate {
         name: "patch features, global mixture, full rotation",
-        density: over(
-            Features::Patch,
-            DensityKind::Mixture(Directions::All),
-            &SamplingParams::ROTATED,
-        ),
+        density: over(Features::Patch, MIXTURE, &SamplingParams::ROTATED),
         of_tiles: true,
         ..USUAL
     },
     Candidate {
         of_tiles: true,
-        ..fine(
-            "fine-scale features, global mixture",
-            DensityKind::Mixture(Directions::All),
-        )
+        ..fine("fine-scale features, global mixture", MIXTURE)
     },
     prototypes("prototypes of smoothed frames", 1.0 / 28.0),
     prototypes("prototypes of frames", 0.0),
@@ -291,11 +283,7 @@ pub static CANDIDATES: [Candidate; 21] = [
     Candidate {
         name: "residual features, global mixture",
         source: MapSource::RESIDUAL_FEATURES,
-        density: over(
-            Features::Residual,
-            DensityKind::Mixture(Directions::All),
-            &SamplingParams::RESIDUAL,
-        ),
+        density: over(Features::Residual, MIXTURE, &SamplingParams::RESIDUAL),
         of_whole_frames: false,
         of_tiles: true,
         beside_backbone: false,

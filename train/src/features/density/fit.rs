@@ -13,7 +13,7 @@ use super::{
     components::{ChannelStatistics, ChannelSums, Projection},
     feature_vae::{self, FeatureVae, TrainingFrames},
     grid::Grid,
-    model::Density,
+    model::{Density, Fitted},
     source::evenly_spaced,
     vectors::Vectors,
 };
@@ -157,9 +157,6 @@ pub fn fit(
     };
     Ok(kinds.iter().filter_map(model).collect())
 }
-
-/// A density in some directions.
-pub(super) type Fitted = (Directions, Arc<Projection>, Density);
 
 fn check(
     train: &dyn FeatureSource,

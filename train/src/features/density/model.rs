@@ -46,6 +46,9 @@ pub(super) enum Density {
     },
 }
 
+/// A density in some directions.
+pub(super) type Fitted = (Directions, Arc<Projection>, Density);
+
 /// What a model is made of, for reports.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {

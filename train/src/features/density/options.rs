@@ -8,9 +8,9 @@ pub struct FitOptions {
     /// Rows and columns of the grid. Each map's sides must be multiples or divisors of its. Without
     /// it the grid that suits all maps and whose number of cells is nearest to 256 (as a ratio).
     pub grid: Option<[usize; 2]>,
-    /// Principal components, r. Without it as many as [`Self::bytes`] allows: of all, of the leading
-    /// ones at most [`Self::most_components`], of the least varying at most half; rounded down to a
-    /// multiple of 8, above 64 of 32, where these do not fit.
+    /// Principal components, r. Without it as many as [`Self::bytes`] allows: of all, of the
+    /// leading ones at most [`Self::most_components`], of the least varying at most half; rounded
+    /// down to a multiple of 8, above 64 of 32, where these do not fit.
     pub components: Option<usize>,
     /// Leading components of per-location Gaussians at most, and of a VAE.
     pub most_components: usize,

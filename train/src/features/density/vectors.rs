@@ -9,10 +9,9 @@ use super::{
     DensityKind, Directions, FitOptions,
     components::{ChannelStatistics, Projection},
     directions::Part,
-    fit::Fitted,
     grid::Grid,
     mixture::Mixture,
-    model::Density,
+    model::{Density, Fitted},
 };
 
 /// Vectors in the components that any of the mixtures asks for.
