@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Draws data sets of kinds that photographs at hand do not cover: objects that lie as the fixture
-holds them, objects that lie as they fall, woven cloth, and boards whose crops are not registered.
+holds them, objects that lie as they fall, woven cloth, boards whose crops are not registered, and
+long strips of ground metal (1 : 2.5 and 1 : 6) with hairline cracks.
 
-    benches/detection/procedural_sets.py OUT [--sets boards rings screws cloth] [--normal 200]
-        [--test 60] [--seed 1]
+    benches/detection/procedural_sets.py OUT [--sets boards rings screws cloth strips25 strips6]
+        [--normal 200] [--test 60] [--seed 1]
 
 Writes OUT/<set>/train/good, test/good, test/<kind> and ground_truth/<kind>/*_mask.png. They are
 drawings: what a method does on them says where it fails, not how well it does on photographs.
@@ -17,16 +18,19 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 
+# A size is the side of a square, or height and width.
+
 def noise(random, size, sigma):
     """Smooth noise of deviation 1."""
-    field = gaussian_filter(random.standard_normal((size, size)), sigma, mode="wrap")
+    field = gaussian_filter(random.standard_normal(np.broadcast_to(size, 2)), sigma, mode="wrap")
     return field / field.std()
 
 
 def photograph(random, picture, sharpness=0.7, grain=0.012, light=0.12):
     """A drawing (h×w×c, 0–1) as a camera takes it: uneven light, exposure, blur, grain."""
-    size = picture.shape[0]
-    y, x = np.mgrid[0:size, 0:size] / size - 0.5
+    height, width = picture.shape[:2]
+    y, x = np.mgrid[0:height, 0:width]
+    y, x = y / height - 0.5, x / width - 0.5
     angle = random.uniform(0, 2 * np.pi)
     gradient = 1 + light * random.uniform(0.3, 1) * (np.cos(angle) * x + np.sin(angle) * y)
     picture = picture * gradient[..., None] * random.uniform(0.88, 1.12)
@@ -37,9 +41,10 @@ def photograph(random, picture, sharpness=0.7, grain=0.012, light=0.12):
 
 def drawn(size, draw, scale=4):
     """A picture h×w in 0–1 drawn with Pillow at `scale` times the size: coordinates are final pixels."""
-    image = Image.new("L", (size * scale, size * scale))
+    height, width = (int(side) for side in np.broadcast_to(size, 2))
+    image = Image.new("L", (width * scale, height * scale))
     draw(ImageDraw.Draw(image), scale)
-    return np.asarray(image.resize((size, size), Image.BOX), float) / 255
+    return np.asarray(image.resize((width, height), Image.BOX), float) / 255
 
 
 def blob(random, size, centre, radius):
@@ -50,9 +55,11 @@ def blob(random, size, centre, radius):
     return np.clip(radius * ragged - np.hypot(x - centre[0], y - centre[1]) + 0.5, 0, 1)
 
 
-def stroke(random, size, start, length, width, bend=0.15):
-    """A crooked line, 0–1."""
-    heading, points = random.uniform(0, 2 * np.pi), [np.asarray(start, float)]
+def stroke(random, size, start, length, width, bend=0.15, heading=None):
+    """A crooked line, 0–1; in any direction where none is given."""
+    if heading is None:
+        heading = random.uniform(0, 2 * np.pi)
+    points = [np.asarray(start, float)]
     for _ in range(max(2, int(length / 4))):
         heading += random.normal(0, bend)
         points.append(points[-1] + 4 * np.array([np.cos(heading), np.sin(heading)]))
@@ -274,11 +281,43 @@ def cloth(random, kind):
     return photograph(random, picture), mask
 
 
+def strip(random, kind, height, width):
+    """A strip of ground metal: streaks along it, lamps that differ, two worn edges."""
+    size = (height, width)
+    along = np.linspace(-0.5, 0.5, width) - random.uniform(-0.3, 0.3)
+    across = np.arange(height)[:, None] + random.normal(0, 1.5)
+    light = 0.5 * (1 - random.uniform(0.1, 0.5) * along**2) * (1 + 0.05 * noise(random, size, 60))
+    streaks = 0.05 * noise(random, size, (0.7, random.uniform(25, 60)))
+    streaks += 0.03 * noise(random, size, (3, 150)) + 0.02 * noise(random, size, (0.6, 4))
+    metal = light * (1 + random.uniform(0.7, 1.3) * streaks)
+    wear = np.exp(-across / 5) + np.exp(-(height - across) / 7)
+    metal = metal * (1 + 0.3 * np.clip(wear, 0, 1) * (1 + 0.3 * noise(random, size, (2, 12))))
+    mask = np.zeros(size)
+    if kind:
+        # Along the streaks a crack looks like one of them, across them it is short.
+        turn, length = {"along": (0.12, (60, 180)), "across": (0.6, (30, 110))}[kind]
+        heading = random.normal(0 if kind == "along" else np.pi / 2, turn)
+        start = random.uniform((0.1 * width, 0.2 * height), (0.75 * width, 0.6 * height))
+        new = stroke(random, size, start, random.uniform(*length), random.uniform(1, 2), 0.12, heading)
+        metal, mask = metal * (1 - random.uniform(0.25, 0.5) * new), new > 0.15
+    return photograph(random, metal[..., None], grain=0.015), mask
+
+
+def strips25(random, kind):
+    return strip(random, kind, 400, 1000)
+
+
+def strips6(random, kind):
+    return strip(random, kind, 260, 1560)
+
+
 KINDS = {
     boards: ["open", "bridge", "bite", "spur", "pinhole"],
     rings: ["missing", "chip", "scratch", "dirt"],
     screws: ["bent", "thread", "scratch", "rust"],
     cloth: ["pull", "thread", "hole", "stain"],
+    strips25: ["across", "along"],
+    strips6: ["across", "along"],
 }
 
 

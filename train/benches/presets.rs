@@ -47,7 +47,7 @@ fn main() -> Result<()> {
     println!("preset | side | channels | parameters | MMAC | tract ms | ONNX Runtime ms | ratio");
     for &preset in presets {
         for (side, channels) in [(128, 1), (256, 1), (256, 3)] {
-            let spec = preset.spec(side, channels, Likelihood::GaussianLearned, None);
+            let spec = preset.spec([side; 2], channels, Likelihood::GaussianLearned, None);
             let network = Network::with_head(preset, spec);
             let parameters = network.parameters(1, &Device::Cpu)?;
             let mut chains = Vec::new();

@@ -72,7 +72,7 @@ pub struct Candidate {
     /// finds less than the backbone's features is not.
     pub beside_backbone: bool,
     /// Smoothings of the map, the preferred first: standard deviations as shares of the tensor's
-    /// shorter side.
+    /// equivalent side.
     pub smoothings: &'static [f32],
     /// Image scores, the preferred first.
     pub variants: &'static [Variant],

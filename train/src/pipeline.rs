@@ -21,7 +21,7 @@ use edge_vae::{
 use crate::{
     data::{self, Groups, Input, Loaded},
     features::{FitData, PretrainedBackbone},
-    options::{FitOptions, FitOverrides, Golden, Score},
+    options::{FitOptions, FitOverrides, Golden, Score, Size},
     reporter::Reporter,
     selection::{self, SelectionParams},
     vae::{self, Checkpoint, Network, Start, State, Trained, Training},
@@ -74,7 +74,11 @@ pub fn compare(job: &Job) -> Result<Vec<Compared>> {
 /// Trains the network, and does `then` with it and with the test frames.
 fn train_and<T>(job: &Job, then: impl FnOnce(&Finished, &[Sample]) -> Result<T>) -> Result<T> {
     let began = Instant::now();
-    let mut plan = plan(job)?;
+    let engine = Engine::open(&EngineOptions {
+        backend: Some(BackendKind::Tract),
+        ..EngineOptions::default()
+    })?;
+    let mut plan = plan(job, &engine)?;
     let checkpoint = plan.checkpoint.take();
     let material = load(job, &plan)?;
     if let Some(checkpoint) = &checkpoint
@@ -87,10 +91,6 @@ fn train_and<T>(job: &Job, then: impl FnOnce(&Finished, &[Sample]) -> Result<T>)
             plan.dataset.name
         );
     }
-    let engine = Engine::open(&EngineOptions {
-        backend: Some(BackendKind::Tract),
-        ..EngineOptions::default()
-    })?;
     let spec = &material.input.spec;
     let backbone = plan.options.backbone.as_ref();
     let backbone = backbone
@@ -167,14 +167,14 @@ struct Plan {
 
 /// Opens what the job names and settles the options; what would fail after hours of training fails
 /// now.
-fn plan(job: &Job) -> Result<Plan> {
+fn plan(job: &Job, engine: &Engine) -> Result<Plan> {
     Bundle::check_target(&job.out)?;
     let folder = resume::run_folder(&job.out)?;
     let checkpoint = resume::find_checkpoint(&folder, job.resume, &job.out)?;
     let kept = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
     let earlier = kept.map(|kept| &kept.options);
     let dataset = data::open(&job.dataset, &job.overrides, earlier)?;
-    let options = match kept {
+    let mut options = match kept {
         Some(kept) => {
             let merged = job.overrides.over_checkpoint(&kept.options);
             merged.with_context(|| folder.display().to_string())?
@@ -192,7 +192,10 @@ fn plan(job: &Job) -> Result<Plan> {
         .as_ref()
         .and_then(|backbone| backbone.path.as_ref());
     if let Some(path) = file {
-        std::fs::metadata(path).with_context(|| format!("{}: no backbone", path.display()))?;
+        let own = PretrainedBackbone::size_of(path, engine)?;
+        if options.size == Size::Auto {
+            options.size = own;
+        }
     }
     let mut plan = Plan {
         folder,
@@ -201,7 +204,7 @@ fn plan(job: &Job) -> Result<Plan> {
         golden,
         checkpoint,
     };
-    if plan.checkpoint.is_none() && plan.options.size.is_none() {
+    if plan.checkpoint.is_none() && plan.options.size == Size::Auto {
         let mask = data::read_mask(&plan.options)?;
         let chosen = input_size::choose(
             &plan.dataset,
@@ -211,7 +214,7 @@ fn plan(job: &Job) -> Result<Plan> {
             job.reporter,
         )?;
         if let Some(chosen) = chosen {
-            plan.options.size = Some(chosen.side);
+            plan.options.size = chosen.size;
             plan.options.tiles = chosen.tiles;
         }
     }
@@ -277,6 +280,12 @@ fn load<'a>(job: &Job, plan: &'a Plan) -> Result<Material<'a>> {
         preprocess.shape(),
         options.seed
     ));
+    if let Some([least, most]) = input.squeezed {
+        reporter.line(format_args!(
+            "the frames' proportions differ (width : height from {least:.2} to {most:.2}): all are \
+             squeezed into a square"
+        ));
+    }
     if let Some(canvas) = preprocess.tiles {
         reporter.line(format_args!(
             "{} tiles of a canvas of {}×{} pixels",
@@ -321,7 +330,7 @@ fn train(
         normalise: &material.input.preprocess.normalise,
         train: &material.parts.train,
         validation: &material.parts.validation,
-        crop: data::crop(plan.options.preset, network.spec()),
+        crop: data::crop(&plan.options),
         began: time.began,
         afterwards: time.afterwards,
         folder,

@@ -5,7 +5,7 @@ use edge_vae::preprocess::Normalise;
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
-use super::{frames::Frames, view::View};
+use super::{frames::Frames, shape::equivalent_side, view::View};
 use crate::{
     defects::{self, DefectOptions},
     options::{Augmentation, HeadOptions},
@@ -248,8 +248,8 @@ impl Batches<'_> {
 }
 
 /// Factor of the size of a defect on a tensor of this height and width, or a crop of it.
-pub(crate) fn defect_scale([height, width]: [usize; 2], random: &mut impl Rng) -> f32 {
-    let largest = (height.min(width) as f32 / DEFECT_SIDE).max(1.0);
+pub(crate) fn defect_scale(tensor: [usize; 2], random: &mut impl Rng) -> f32 {
+    let largest = (equivalent_side(tensor) / DEFECT_SIDE).max(1.0);
     largest.powf(random.random())
 }
 

@@ -12,6 +12,13 @@ pub(super) struct DataParams {
     pub least_deviation: f32,
     /// Frames looked at to find out what frames are like: enough for a median, soon read.
     pub surveyed: usize,
+    /// Largest relative difference of the frames' proportions with which these are common to them:
+    /// a camera's frames differ by pixels that were cropped, and five per cent turn no shape into
+    /// another.
+    pub proportions: f64,
+    /// How much unused pixels of the budget count against missed proportions, both as logarithms: a
+    /// fifth of the pixels as much as a stretch by a twentieth, neither of which can be seen.
+    pub unused_pixels: f64,
     /// Longer side, in pixels, up to which frames are for the network of 28×28.
     pub digit_side: u32,
     /// Side of the crops that fully convolutional networks are trained on: what a processor trains
@@ -20,15 +27,17 @@ pub(super) struct DataParams {
     /// Side of the tensor for small frames. Enlarging adds no detail, but brings what there is to
     /// the scale that the pretrained backbone knows.
     pub small_side: usize,
-    /// Shorter side of frames up to which they are small, in pixels: those of 128 do better at 256.
+    /// Side of frames up to which they are small, in pixels: those of 128 do better at 256. The
+    /// side of frames is that of a square with as many pixels, or the shorter one where frames
+    /// differ in their proportions.
     pub small_frames: f64,
-    /// Shorter side of frames, in pixels, from which on the usual side loses detail.
+    /// Side of frames, in pixels, from which on the usual side loses detail.
     pub large_frames: f64,
     /// Side of the tensor for large frames where a pretrained backbone decides.
     pub large_side: usize,
     /// Most bytes of all frames at that side: room for augmented samples and features beside them.
     pub large_memory: usize,
-    /// Shorter side of frames above which they are cut into tiles: three times the large side.
+    /// Side of frames above which they are cut into tiles: three times the large side.
     pub tiled_frames: f64,
     /// From frames to the canvas of tiles: at full size tiles would be four times as many, and the
     /// last halving loses mostly noise.
@@ -54,6 +63,8 @@ pub(super) const PARAMS: DataParams = DataParams {
     memory: 8 << 30,
     least_deviation: 0.01,
     surveyed: 16,
+    proportions: 0.05,
+    unused_pixels: 0.25,
     digit_side: 32,
     crop: 128,
     small_side: 128,

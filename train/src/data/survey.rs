@@ -1,4 +1,4 @@
-//! What the training frames are like, and the input that follows from it: side of the tensor,
+//! What the training frames are like, and the input that follows from it: size of the tensor,
 //! tiles, contrast, colour.
 
 use anyhow::Result;
@@ -8,7 +8,7 @@ use edge_vae::{
     preprocess::{Colour, Contrast, Crop, PreprocessSettings, Preprocessor, Tiles},
 };
 
-use super::params::PARAMS;
+use super::{params::PARAMS, shape::Aspects};
 
 /// Readable frames among samples from the whole set.
 fn some_of(samples: &[Sample]) -> impl Iterator<Item = Frame> {
@@ -19,10 +19,19 @@ fn some_of(samples: &[Sample]) -> impl Iterator<Item = Frame> {
         .filter_map(|sample| sample.frame().ok())
 }
 
-/// Width and height of some of `samples` within `crop`, in pixels, each by its shorter side.
-fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
-    let mut sizes: Vec<[f64; 2]> = some_of(samples)
-        .map(|frame| {
+/// Size and proportions of frames.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct FrameSizes {
+    /// Width and height of the one in the middle, in pixels.
+    median: [f64; 2],
+    /// Width over height of all.
+    pub(super) aspects: Aspects,
+}
+
+impl FrameSizes {
+    /// Of some of `samples` within `crop`; `None` where none can be read.
+    pub(super) fn of(samples: &[Sample], crop: Option<Crop>) -> Option<Self> {
+        let size = |frame: Frame| {
             let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
             crop.map_or([width, height], |crop| {
                 [
@@ -30,63 +39,75 @@ fn sizes_of(samples: &[Sample], crop: Option<Crop>) -> Vec<[f64; 2]> {
                     height * (crop.bottom - crop.top),
                 ]
             })
+        };
+        Self::among(some_of(samples).map(size).collect())
+    }
+
+    /// Of frames of these widths and heights.
+    fn among(mut sizes: Vec<[f64; 2]>) -> Option<Self> {
+        sizes.sort_by(|a, b| a[0].min(a[1]).total_cmp(&b[0].min(b[1])));
+        Some(Self {
+            median: *sizes.get(sizes.len() / 2)?,
+            aspects: Aspects::of(&sizes)?,
         })
-        .collect();
-    sizes.sort_by(|a, b| a[0].min(a[1]).total_cmp(&b[0].min(b[1])));
-    sizes
+    }
+
+    /// Side of a square that has as many pixels, where the tensor has the frames' proportions; of
+    /// frames that are squeezed into a square the shorter one.
+    fn side(self) -> f64 {
+        let [width, height] = self.median;
+        match self.aspects.common() {
+            Some(_) => (width * height).sqrt(),
+            None => width.min(height),
+        }
+    }
+
+    /// Whether they are so large that tiles of `side` pixels may show more, and none of their sides
+    /// is so short that one tile would be higher or wider than the canvas.
+    fn are_for_tiles(self, side: usize) -> bool {
+        let [width, height] = self.median;
+        let shorter = PARAMS.canvas_scale * width.min(height);
+        self.side() > PARAMS.tiled_frames && shorter >= side as f64
+    }
+
+    /// Side of the square that has as many pixels as the tensor at most, for `count` such frames.
+    pub(super) fn budget(self, count: usize, sizing: Sizing) -> usize {
+        let large = sizing.usual.max(PARAMS.large_side);
+        let bytes = count * sizing.channels * large * large * size_of::<f32>();
+        let is_tiled = sizing.tiles && self.are_for_tiles(sizing.usual);
+        let fits = bytes <= PARAMS.large_memory;
+        let side = self.side();
+        if side <= PARAMS.small_frames {
+            PARAMS.small_side
+        } else if side < PARAMS.large_frames || !sizing.enlarges || is_tiled || !fits {
+            sizing.usual
+        } else {
+            large
+        }
+    }
+
+    /// The canvas that is cut into tensors of `side` by `side` pixels; `None` where whole frames
+    /// do.
+    pub(super) fn tiles(self, side: usize) -> Option<Tiles> {
+        if !self.are_for_tiles(side) {
+            return None;
+        }
+        let canvas = self.median.map(|length| (PARAMS.canvas_scale * length).round() as usize);
+        Tiles::fitting(canvas, [side; 2], PARAMS.overlap, PARAMS.most_tiles)
+    }
 }
 
 /// What decides about the input resolution.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizing {
-    /// Side of the tensor for frames neither small nor large.
+    /// Side of a square with as many pixels as the tensor for frames neither small nor large.
     pub usual: usize,
-    /// Whether large frames have a larger side.
+    /// Whether large frames have a larger one.
     pub enlarges: bool,
     /// Whether very large frames are cut into tiles of the usual side.
     pub tiles: bool,
     /// Channels of the tensor.
     pub channels: usize,
-}
-
-/// Side of the tensor for frames as large as the median of some of `samples` within `crop`.
-pub(super) fn side_of(samples: &[Sample], crop: Option<Crop>, sizing: Sizing) -> usize {
-    let sizes = sizes_of(samples, crop);
-    match sizes.get(sizes.len() / 2) {
-        Some(&[width, height]) => side_for(width.min(height), samples.len(), sizing),
-        None => PARAMS.small_side,
-    }
-}
-
-/// The same for `count` frames whose shorter side has `side` pixels.
-fn side_for(side: f64, count: usize, sizing: Sizing) -> usize {
-    let large = sizing.usual.max(PARAMS.large_side);
-    let bytes = count * sizing.channels * large * large * size_of::<f32>();
-    let is_tiled = side > PARAMS.tiled_frames && sizing.tiles;
-    let fits = bytes <= PARAMS.large_memory;
-    if side <= PARAMS.small_frames {
-        PARAMS.small_side
-    } else if side < PARAMS.large_frames || !sizing.enlarges || is_tiled || !fits {
-        sizing.usual
-    } else {
-        large
-    }
-}
-
-/// The canvas for frames as large as the median of some of `samples` within `crop`, cut into
-/// tensors of `side` pixels; `None` where whole frames do.
-pub(super) fn tiles_of(samples: &[Sample], crop: Option<Crop>, side: usize) -> Option<Tiles> {
-    let sizes = sizes_of(samples, crop);
-    tiles_for(*sizes.get(sizes.len() / 2)?, side)
-}
-
-/// The same for frames of this width and height.
-fn tiles_for([width, height]: [f64; 2], side: usize) -> Option<Tiles> {
-    if width.min(height) <= PARAMS.tiled_frames {
-        return None;
-    }
-    let canvas = [width, height].map(|length| (PARAMS.canvas_scale * length).round() as usize);
-    Tiles::fitting(canvas, [side; 2], PARAMS.overlap, PARAMS.most_tiles)
 }
 
 /// The local contrast that frames are brought to, the median of that of some of `samples`; `None`
@@ -152,16 +173,27 @@ fn is_coloured(frame: &Frame) -> bool {
 mod tests {
     use super::*;
 
+    fn all_of(size: [f64; 2]) -> FrameSizes {
+        FrameSizes::among(vec![size; 3]).unwrap()
+    }
+
     #[test]
     fn large_frames_are_cut_into_few_tiles() {
-        assert_eq!(tiles_for([1536.0, 4000.0], 256), None);
+        for [width, height] in [[1536.0, 1536.0], [600.0, 3900.0], [508.0, 12000.0]] {
+            assert_eq!(all_of([width, height]).tiles(256), None);
+            assert_eq!(all_of([height, width]).tiles(256), None);
+        }
+        // Of other proportions than the rest.
+        let mixed = FrameSizes::among(vec![[1500.0, 4000.0], [4000.0, 1500.0]]);
+        assert_eq!(mixed.unwrap().tiles(256), None);
         for (size, side, canvas) in [
             ([1600.0, 1600.0], 256, Some([800, 800])),
             ([1700.0, 1900.0], 256, None),
             ([3840.0, 2160.0], 256, None),
+            ([640.0, 4000.0], 256, None),
             ([8000.0, 8000.0], 128, None),
         ] {
-            let tiles = tiles_for(size, side).expect("tiles");
+            let tiles = all_of(size).tiles(side).expect("tiles");
             let settings = PreprocessSettings {
                 tiles: Some(tiles),
                 ..PreprocessSettings::new(side, side, Colour::Grey)
@@ -193,7 +225,8 @@ mod tests {
             channels: 3,
         };
         let sides = |sizing: Sizing| {
-            [28.0, 96.0, 97.0, 319.0, 320.0, 1500.0, 2000.0].map(|side| side_for(side, 100, sizing))
+            [28.0, 96.0, 97.0, 319.0, 320.0, 1500.0, 2000.0]
+                .map(|side| all_of([side; 2]).budget(100, sizing))
         };
         assert_eq!(sides(sizing), [128, 128, 256, 256, 512, 512, 256]);
         let whole = Sizing {
@@ -208,8 +241,13 @@ mod tests {
         assert_eq!(sides(own), [128, 128, 256, 256, 256, 256, 256]);
         // 3 MiB each at 512 pixels: 1365 are 4 GiB.
         assert_eq!(
-            [1365, 1366].map(|count| side_for(400.0, count, sizing)),
+            [1365, 1366].map(|count| all_of([400.0; 2]).budget(count, sizing)),
             [512, 256]
         );
+        // Long frames are as large as a square of their pixels, unless they are squeezed into one.
+        assert_eq!(all_of([200.0, 600.0]).budget(100, sizing), 512);
+        assert_eq!(all_of([40.0, 200.0]).budget(100, sizing), 128);
+        let mixed = FrameSizes::among(vec![[600.0, 200.0], [200.0, 600.0]]);
+        assert_eq!(mixed.unwrap().budget(100, sizing), 256);
     }
 }

@@ -2,6 +2,7 @@
 
 use rand::{Rng, RngExt};
 
+use super::shape::equivalent_side;
 use crate::options::Augmentation;
 
 /// Share of the pictures that are shifted, turned and enlarged.
@@ -24,7 +25,8 @@ pub(crate) struct View {
 /// How far whole frames are moved at most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Movement {
-    /// Degrees, either way.
+    /// Degrees, either way, of a square. What holds a part leaves its ends as much play whatever
+    /// its shape is, so that long frames turn less; a full rotation is one of all.
     pub rotation: f64,
     /// Share of the frame's side, in each direction.
     pub shift: f64,
@@ -50,6 +52,11 @@ impl Motion {
             zoom,
             ..
         } = *movement;
+        let longer = frame[0].max(frame[1]) as f64;
+        let rotation = match rotation < 180.0 {
+            true => rotation * f64::from(equivalent_side(frame)) / longer,
+            false => rotation,
+        };
         let mut draw = |low: f64, high: f64| random.random_range(low..=high) as f32;
         let angle = draw(-rotation, rotation).to_radians();
         let scale = 1.0 / (1.0 + draw(0.0, zoom));

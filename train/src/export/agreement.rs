@@ -179,13 +179,13 @@ mod tests {
     /// Random weights and running statistics through tract.
     fn agree(
         preset: Preset,
-        side: usize,
+        size: [usize; 2],
         channels: usize,
         likelihood: Likelihood,
         latent: Option<LatentChoice>,
     ) {
         let device = Device::Cpu;
-        let network = Network::with_head(preset, preset.spec(side, channels, likelihood, latent));
+        let network = Network::with_head(preset, preset.spec(size, channels, likelihood, latent));
         let mut parameters = network.parameters(3, &device).unwrap();
         // Statistics and biases other than those of a fresh network.
         let mut random = stream(4, Purpose::Weights, 0);
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn digits_with_a_vector() {
-        agree(Preset::Small28, 28, 1, Likelihood::Bernoulli, None);
+        agree(Preset::Small28, [28; 2], 1, Likelihood::Bernoulli, None);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
         let latent = Some(LatentChoice::Map(8));
         agree(
             Preset::Small28,
-            28,
+            [28; 2],
             1,
             Likelihood::Gaussian { sigma: 0.5 },
             latent,
@@ -269,21 +269,21 @@ mod tests {
 
     #[test]
     fn colour_with_a_map() {
-        agree(Preset::Edge, 64, 3, Likelihood::GaussianLearned, None);
+        agree(Preset::Edge, [64, 96], 3, Likelihood::GaussianLearned, None);
     }
 
     #[test]
     fn grey_with_a_vector() {
         let latent = Some(LatentChoice::Vector(64));
-        agree(Preset::Edge, 64, 1, Likelihood::GaussianLearned, latent);
-        let spec = Preset::Edge.spec(64, 1, Likelihood::GaussianLearned, latent);
+        agree(Preset::Edge, [64; 2], 1, Likelihood::GaussianLearned, latent);
+        let spec = Preset::Edge.spec([64; 2], 1, Likelihood::GaussianLearned, latent);
         assert_eq!(spec.latent, Latent::Vector { length: 64 });
     }
 
     #[test]
     fn wider_networks() {
-        agree(Preset::Balanced, 32, 1, Likelihood::Bernoulli, None);
+        agree(Preset::Balanced, [32, 80], 1, Likelihood::Bernoulli, None);
         let fixed = Likelihood::Gaussian { sigma: 0.2 };
-        agree(Preset::Best, 32, 3, fixed, None);
+        agree(Preset::Best, [96, 32], 3, fixed, None);
     }
 }

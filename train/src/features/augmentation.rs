@@ -15,7 +15,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 
 use super::{FitData, planes};
-use crate::data::{Movement, View};
+use crate::data::{Movement, View, equivalent_side};
 
 /// How strongly frames are augmented. The ranges are those of a production line: what changes with
 /// camera, lens, lamp and codec.
@@ -48,7 +48,7 @@ pub struct AugmentationParams {
     noise: f32,
     /// Largest deviation of blur, in pixels.
     blur: f32,
-    /// The same as a share of the tensor's shorter side.
+    /// The same as a share of the tensor's equivalent side.
     blur_of_side: f32,
     /// Share of the frames that are blurred; that have noise; that were stored as JPEG.
     often: f64,
@@ -61,9 +61,9 @@ pub struct AugmentationParams {
     /// How many pixels of a frame may be as long as one of the canvas for it to be augmented before
     /// it is resized: beyond, nothing is left of how single pixels saturate.
     most_shrunk: f32,
-    /// Shorter side of tensors below which frames are neither moved nor compressed: a pixel is a
+    /// Equivalent side of tensors below which frames are neither moved nor compressed: a pixel is a
     /// large part of what they show.
-    least_side: usize,
+    least_side: f32,
 }
 
 impl AugmentationParams {
@@ -87,7 +87,7 @@ impl AugmentationParams {
         quality: [40, 95],
         not_normalised: 0.1,
         most_shrunk: 2.5,
-        least_side: 64,
+        least_side: 64.0,
     };
 
     /// What densities are fitted on goes beyond what they score: what lies at the end of a range is
@@ -128,8 +128,8 @@ const AUGMENTED: &str = "an augmented training frame";
 pub struct FrameAugmentation {
     /// C×H×W of the canvas.
     shape: [usize; 3],
-    /// Shorter side of a tensor.
-    side: usize,
+    /// [`equivalent_side`] of a tensor.
+    side: f32,
     /// Share of a frame that the canvas shows.
     cropped: f64,
     /// Whether preprocessing normalises exposure.
@@ -193,7 +193,7 @@ impl FrameAugmentation {
         let [_, height, width] = settings.shape();
         Self {
             shape: settings.canvas_shape(),
-            side: height.min(width),
+            side: equivalent_side([height, width]),
             cropped: settings.crop.map_or(1.0, |crop| {
                 (crop.right - crop.left) * (crop.bottom - crop.top)
             }),
@@ -311,7 +311,7 @@ impl FrameAugmentation {
             false => 0.0,
         };
         let noise = often(params.noise);
-        let blur = params.blur.min(params.blur_of_side * self.side as f32);
+        let blur = params.blur.min(params.blur_of_side * self.side);
         let blur = scale * often(blur);
 
         let is_small = self.side < params.least_side;

@@ -1,8 +1,8 @@
 //! The pretrained backbone, as the fit and the bundle take it.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use edge_vae::{
     backend::Engine,
     model::{FeatureExtractor, FeatureExtractorSettings, PreparedTensor},
@@ -10,7 +10,7 @@ use edge_vae::{
 };
 
 use super::backbone;
-use crate::options::BackboneOptions;
+use crate::options::{BackboneOptions, Size};
 
 /// File of the bundle with it.
 const FILE: &str = "backbone.onnx";
@@ -58,6 +58,27 @@ impl PretrainedBackbone {
             onnx,
             name,
         })
+    }
+
+    /// The size of the pictures that the user's own takes, of which there is one.
+    ///
+    /// # Errors
+    /// A file that can't be read or that `engine` refuses; an input that is no picture, or one whose
+    /// sides the network that is trained beside it can't have.
+    pub fn size_of(path: &Path, engine: &Engine) -> Result<Size> {
+        let name = path.display().to_string();
+        let onnx = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
+        let graph = engine.load(&onnx, &name, 1)?;
+        let shapes: Vec<&[usize]> = graph.inputs().iter().map(|i| &i.shape[..]).collect();
+        let [&[_, _, height, width]] = shapes[..] else {
+            bail!("{name}: its inputs are {shapes:?}, a backbone has one: the picture N×C×H×W");
+        };
+        ensure!(
+            [height, width].iter().all(|side| side.is_multiple_of(16)),
+            "{name}: takes pictures of {width}×{height} pixels, the network beside it such whose \
+             sides are multiples of 16: export it for those"
+        );
+        Ok(Size::Exact { width, height })
     }
 
     /// Loads it for tensors of `shape` that were prepared with the normalisation `prepared`.

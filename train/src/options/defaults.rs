@@ -4,7 +4,7 @@ use edge_vae::{preprocess::ResizeFilter, vae::Likelihood};
 
 use super::{
     Augmentation, BackboneOptions, Budget, CalibrationChoice, FitOptions, HeadOptions, Preset,
-    Score, TileChoice,
+    Score, Size, TileChoice,
 };
 
 /// Importance-weighted samples that a run of a Bernoulli model at 28×28 ends with: nats of digits
@@ -16,7 +16,7 @@ impl FitOptions {
     pub fn defaults(preset: Preset) -> Self {
         let common = Self {
             preset,
-            size: preset.fixed_side(),
+            size: Size::Auto,
             head: preset.detects().then(HeadOptions::default),
             latent: None,
             likelihood: Likelihood::GaussianLearned,

@@ -7,7 +7,7 @@ use edge_vae::{
 };
 
 use super::{
-    BackboneOptions, Budget, FitOptions, HeadOptions, Preset, TileChoice,
+    BackboneOptions, Budget, FitOptions, HeadOptions, Preset, Size, TileChoice,
     defaults::SMALL_SAMPLES,
     overrides::{ColourChoice, FeatureNormalise, FilterChoice, FitOverrides, Flip, Switch},
     parse::Features,
@@ -40,7 +40,7 @@ impl FitOverrides {
     pub fn over_checkpoint(&self, kept: &FitOptions) -> Result<FitOptions> {
         let mut wanted = kept.clone();
         self.apply(&mut wanted)?;
-        if wanted.size.is_none() {
+        if wanted.size == Size::Auto {
             // `--size auto` has found one.
             wanted.size = kept.size;
         }
@@ -74,16 +74,15 @@ impl FitOverrides {
             }
         }
         set(&self.preset, &mut options.preset);
-        if let Some(size) = self.size {
-            options.size = match (options.preset.fixed_side(), size.side()) {
-                (None, side) => side,
-                (Some(fixed), None) => Some(fixed),
-                (Some(fixed), Some(_)) => bail!(
-                    "--size: the network {0} takes {fixed}×{fixed} pixels: leave --size away, or \
-                     give --preset edge, balanced or best",
-                    options.preset.name()
-                ),
-            };
+        set(&self.size, &mut options.size);
+        if let Some(fixed) = options.preset.fixed_side()
+            && options.size != Size::Auto
+        {
+            bail!(
+                "--size: the network {0} takes {fixed}×{fixed} pixels: leave --size away, or \
+                 give --preset edge, balanced or best",
+                options.preset.name()
+            );
         }
         self.apply_head(options)?;
         self.apply_backbone(options)?;
@@ -286,19 +285,19 @@ mod tests {
     #[test]
     fn a_size_that_was_found_is_that_of_the_resumed_run() {
         let auto = FitOverrides {
-            size: Some(crate::options::Size::Auto),
+            size: Some(Size::Auto),
             ..FitOverrides::default()
         };
         let mut kept = auto.over_defaults(Preset::Edge).unwrap();
-        assert_eq!(kept.size, None);
-        kept.size = Some(512);
-        assert_eq!(auto.over_checkpoint(&kept).unwrap().size, Some(512));
+        assert_eq!(kept.size, Size::Auto);
+        kept.size = Size::Budget(512);
+        assert_eq!(auto.over_checkpoint(&kept).unwrap().size, kept.size);
     }
 
     #[test]
     fn the_small_network_has_a_size_of_its_own_and_no_head() {
         let size = FitOverrides {
-            size: Some(crate::options::Size::Side128),
+            size: Some(Size::Budget(128)),
             ..FitOverrides::default()
         };
         assert!(size.over_defaults(Preset::Small28).is_err());

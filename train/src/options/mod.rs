@@ -6,6 +6,7 @@ mod overrides;
 mod parse;
 mod preset;
 mod score;
+mod size;
 
 use std::path::PathBuf;
 
@@ -16,18 +17,18 @@ use edge_vae::{
 use serde::{Deserialize, Serialize};
 
 pub use overrides::{ColourChoice, FeatureNormalise, FilterChoice, FitOverrides, Flip, Switch};
-pub use parse::{Features, HeadWeights, Size};
+pub use parse::{Features, HeadWeights};
 pub use preset::{LatentChoice, Preset};
 pub use score::Score;
+pub use size::{Size, multiple_of};
 
 /// Everything that decides the bits of a trained model, besides its frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitOptions {
     /// Network.
     pub preset: Preset,
-    /// Side of the tensor, a multiple of 16; without it, what the training frames ask for. The
-    /// digits' network has its own.
-    pub size: Option<usize>,
+    /// How large the tensor is. The digits' network has a size of its own.
+    pub size: Size,
     /// How to train a head on synthetic defects; without it there is none, and no defects.
     pub head: Option<HeadOptions>,
     /// Latent in place of the preset's.

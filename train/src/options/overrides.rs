@@ -9,9 +9,9 @@ use edge_vae::{
 };
 
 use super::{
-    Budget, CalibrationChoice, LatentChoice, Preset, Score, TileChoice,
+    Budget, CalibrationChoice, LatentChoice, Preset, Score, Size, TileChoice,
     parse::{
-        Features, HeadWeights, Size, crop, denoise, features, group_by, head_weights, latent,
+        Features, HeadWeights, crop, denoise, features, group_by, head_weights, latent,
         likelihood, non_negative, positive, rate, share, tiles, whole_share,
     },
 };
@@ -34,12 +34,15 @@ pub struct FitOverrides {
     /// [default: edge; 28x28 for frames of at most 32 pixels]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
-    /// Input resolution: side of the square that frames are resized to, in pixels [default: auto]
+    /// Input resolution: as many pixels as a square of SIDE has, in the frames' proportions; or
+    /// WIDTHxHEIGHT [default: auto]
     ///
-    /// auto takes 128 where frames are at most 96 pixels wide or high, 256 (best: 384) up to 320.
-    /// For larger frames it tries that and 512, and keeps what separates synthetic defects better;
-    /// 512 in doubt, with fewer than 24 frames, with less than 10 minutes, or with --features own.
-    #[arg(long, value_enum)]
+    /// The tensor has the proportions of the training frames where these are alike within 5 %, and
+    /// is a square where they are not. auto takes 128 for frames of at most 96² pixels, 256 (best:
+    /// 384) up to 320². For larger frames it tries that and 512, and keeps what separates synthetic
+    /// defects better; 512 in doubt, with fewer than 24 frames, with less than 10 minutes, or with
+    /// --features own.
+    #[arg(long, value_name = "SIDE", value_parser = Size::parse)]
     pub size: Option<Size>,
     /// Target false-alarm rate: the share of normal frames that may be called anomalous
     /// [default: 0.01]

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use edge_vae::{
     dataset::{DatasetError, Grouping},
     preprocess::{Crop, Denoise},
@@ -10,38 +9,6 @@ use edge_vae::{
 };
 
 use super::{LatentChoice, TileChoice};
-
-/// Input resolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Size {
-    /// As the training frames ask for.
-    Auto,
-    /// 128×128 pixels.
-    #[value(name = "128")]
-    Side128,
-    /// 256×256 pixels.
-    #[value(name = "256")]
-    Side256,
-    /// 384×384 pixels.
-    #[value(name = "384")]
-    Side384,
-    /// 512×512 pixels.
-    #[value(name = "512")]
-    Side512,
-}
-
-impl Size {
-    /// In pixels; none to ask the training frames.
-    pub fn side(self) -> Option<usize> {
-        match self {
-            Self::Auto => None,
-            Self::Side128 => Some(128),
-            Self::Side256 => Some(256),
-            Self::Side384 => Some(384),
-            Self::Side512 => Some(512),
-        }
-    }
-}
 
 /// Which feature extractor.
 #[derive(Clone, Debug, PartialEq, Eq)]

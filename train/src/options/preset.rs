@@ -47,7 +47,8 @@ impl Preset {
         }
     }
 
-    /// Side of the tensor, unless the user says otherwise or frames are small.
+    /// Side of the square that has as many pixels as the tensor at most, unless the user says
+    /// otherwise or frames are small.
     pub fn usual_side(self) -> usize {
         match self {
             Self::Small28 => 28,
@@ -70,11 +71,11 @@ impl Preset {
         }
     }
 
-    /// Shapes of the model whose tensor is `side` high and wide: 28 for `28x28`, else a multiple
+    /// Shapes of the model whose tensor has this height and width: 28 for `28x28`, else multiples
     /// of 16.
     pub fn spec(
         self,
-        side: usize,
+        [height, width]: [usize; 2],
         channels: usize,
         likelihood: Likelihood,
         latent: Option<LatentChoice>,
@@ -87,14 +88,14 @@ impl Preset {
             LatentChoice::Vector(length) => Latent::Vector { length },
             LatentChoice::Map(channels) => Latent::Map {
                 channels,
-                height: side / reduction,
-                width: side / reduction,
+                height: height / reduction,
+                width: width / reduction,
             },
         };
         VaeSpec {
             channels,
-            height: side,
-            width: side,
+            height,
+            width,
             latent,
             likelihood,
         }

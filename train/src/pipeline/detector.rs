@@ -17,6 +17,7 @@ use super::models::{Graph, HEAD};
 use crate::{
     calibration::{self, Folds},
     candidates::{self, Candidate, MapSource, Member},
+    data::equivalent_side,
     features::{Features, FitData, ModelPool},
     options::Score,
     selection::{
@@ -141,7 +142,7 @@ impl Fitting<'_> {
         let canvas = Canvas {
             size,
             valid: valid.as_ref().map(|valid| valid.cells()),
-            side: self.spec.height.min(self.spec.width),
+            side: equivalent_side([self.spec.height, self.spec.width]),
         };
         let selection = selection::select(
             &statistics,

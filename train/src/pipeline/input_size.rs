@@ -13,7 +13,7 @@ use crate::{
     candidates,
     data::{self, Frames, Groups, Input},
     features::{Features, FitData, PretrainedBackbone},
-    options::{Budget, FitOptions, TileChoice},
+    options::{Budget, FitOptions, Size, TileChoice},
     reporter::Reporter,
     selection::{self, INPUT_SIZE, InputSize},
 };
@@ -27,8 +27,8 @@ const LEAST_MINUTES: f64 = 10.0;
 /// What was selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
-    /// Side of the tensor in pixels.
-    pub side: usize,
+    /// Of the tensor.
+    pub size: Size,
     /// Whether frames are cut into tiles.
     pub tiles: TileChoice,
 }
@@ -59,8 +59,10 @@ pub(super) fn choose(
     let Input {
         spec,
         preprocess: settings,
+        size,
+        ..
     } = data::input(dataset, options, mask)?;
-    let can_shrink = spec.width > usual && settings.tiles.is_none();
+    let can_shrink = spec.height * spec.width > usual * usual && settings.tiles.is_none();
     let can_be_whole = settings.tiles.is_some() && options.tiles == TileChoice::Auto;
     if !(can_shrink || can_be_whole)
         || !candidates::reads(options.score, Features::Patch, true)
@@ -116,7 +118,10 @@ pub(super) fn choose(
             true => TileChoice::Off,
             false => options.tiles,
         },
-        size: can_shrink.then_some(usual),
+        size: match can_shrink {
+            true => Size::Budget(usual),
+            false => Size::Auto,
+        },
         ..options.clone()
     };
     let of_other = data::input(dataset, &other, mask)?;
@@ -155,11 +160,14 @@ pub(super) fn choose(
         reporter,
     };
     let chosen = selection::select_input_size(&data, &sizes, &engine)?;
-    Ok(Some(Chosen {
-        side: both[chosen].shape()[2],
-        tiles: match chosen {
-            1 => other.tiles,
-            _ => options.tiles,
+    Ok(Some(match chosen {
+        1 => Chosen {
+            size: of_other.size,
+            tiles: other.tiles,
+        },
+        _ => Chosen {
+            size,
+            tiles: options.tiles,
         },
     }))
 }

@@ -63,6 +63,7 @@ pub fn preview(dataset: &Dataset, job: &PreviewJob, reporter: &Reporter) -> Resu
     let Input {
         spec,
         preprocess: settings,
+        ..
     } = data::input(dataset, &job.options, mask.as_deref())?;
     let settings = match &watcher {
         Some(watcher) => watcher.plain_settings(),
@@ -80,7 +81,7 @@ pub fn preview(dataset: &Dataset, job: &PreviewJob, reporter: &Reporter) -> Resu
         frames: &loaded.frames,
         names: loaded.samples.iter().map(|sample| sample.name()).collect(),
         count: job.count.min(loaded.frames.count()),
-        crop: data::crop(job.options.preset, &spec),
+        crop: data::crop(&job.options),
         tensor: [spec.height, spec.width],
         options: &job.options,
     };

@@ -163,7 +163,7 @@ impl Compared<'_> {
         let mut tried = Vec::new();
         for share in self.params.map_smoothings {
             let mut map = map.clone();
-            map.score.smoothing = share * self.canvas.side as f32;
+            map.score.smoothing = share * self.canvas.side;
             let metrics = self.pixel_metrics(&map)?;
             tried.push((map, metrics));
         }

@@ -77,8 +77,8 @@ pub struct Canvas<'a> {
     pub size: [usize; 2],
     /// Its pixels that count, where not all do.
     pub valid: Option<&'a [bool]>,
-    /// Shorter side of a tensor, in pixels.
-    pub side: usize,
+    /// [`equivalent_side`](crate::data::equivalent_side) of a tensor, in pixels.
+    pub side: f32,
 }
 
 /// Selects image score and anomaly map among the candidates of `statistics`, whose maps of the

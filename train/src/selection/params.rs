@@ -24,7 +24,7 @@ pub struct SelectionParams {
     /// Frames from which statistics of places are taken at most: more would change little.
     pub statistics_frames: usize,
     /// Final smoothings of the anomaly map, the preferred first: standard deviations as shares of
-    /// the tensor's shorter side.
+    /// the tensor's equivalent side.
     pub map_smoothings: [f32; 3],
     /// Side of the blocks of pixels that are compared: every pixel would take nine times as long.
     pub pixel_stride: usize,

@@ -7,7 +7,10 @@ use edge_vae::{
     scoring::{PositionStatistics, Standardisation},
 };
 
-use crate::candidates::{Candidate, Member, Variant};
+use crate::{
+    candidates::{Candidate, Member, Variant},
+    data::equivalent_side,
+};
 
 /// A candidate's map: its shape, smoothings, and statistics over normal frames.
 #[derive(Clone, Debug)]
@@ -54,7 +57,7 @@ impl MapStatistics {
     ) -> Result<Self> {
         let shape = layout.map_size(tile_shape);
         let valid = layout.interior(shape);
-        let side = size[0].min(size[1]) as f32;
+        let side = equivalent_side(size);
         let scale = tile_shape[0] as f32 / size[0] as f32;
         let shares = member.candidate.smoothings.iter();
         let smoothings: Vec<f32> = shares.map(|share| share * side).collect();

@@ -11,6 +11,7 @@ use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
 use crate::{
+    data::equivalent_side,
     defects::{self, DefectOptions, changed_shape},
     features::{FitData, FrameAugmentation, SMALL_JITTER, preprocessors},
     random::{Purpose, stream},
@@ -37,7 +38,8 @@ struct ValidationParams {
     /// Drawings of which every second defect is the one where most is to be seen: of a part before
     /// a plain background most drawings would miss it.
     drawings: usize,
-    /// Standard deviation, as a share of the shorter side of a tensor, of what is looked away from
+    /// Standard deviation, as a share of the equivalent side of a tensor, of what is looked away
+    /// from
     /// where the busy places of a frame are found.
     coarse: f32,
     /// The same of the surroundings that count.
@@ -127,7 +129,7 @@ pub(super) fn draw(data: &FitData) -> Result<Vec<SyntheticSample>> {
     let [mut plain, _] = preprocessors(data)?;
     let shape = data.preprocess.canvas_shape();
     let [_, height, width] = data.preprocess.shape();
-    let side = height.min(width);
+    let side = equivalent_side([height, width]);
     let shows_one_thing = height.max(width) <= PARAMS.whole && data.tiles() == 1;
     let interior = data.layout.interior([shape[1], shape[2]]);
     let held_out = &data.split.validation;
@@ -188,8 +190,8 @@ struct Maker<'a> {
     frames: &'a [Vec<f32>],
     /// C×H×W of the canvas.
     shape: [usize; 3],
-    /// Shorter side of a tensor.
-    side: usize,
+    /// [`equivalent_side`] of a tensor.
+    side: f32,
     shows_one_thing: bool,
     /// Pixels that count, where not all do.
     interior: Option<&'a [bool]>,
@@ -263,15 +265,15 @@ impl Maker<'_> {
 
 /// Factor of a defect's size: in tensors of more than 128 pixels a side some defects are as small
 /// as in those, some as large in proportion.
-fn scale(side: usize, random: &mut impl Rng) -> f32 {
-    let largest = (side as f32 / PARAMS.drawn_side).max(1.0);
+fn scale(side: f32, random: &mut impl Rng) -> f32 {
+    let largest = (side / PARAMS.drawn_side).max(1.0);
     largest.powf(random.random())
 }
 
 /// How much is to be seen around each pixel of a frame C×H×W: the mean difference from what it
 /// looks like out of focus, H×W.
-fn busy(frame: &[f32], [_, height, width]: [usize; 3], side: usize) -> Result<Vec<f32>> {
-    let deviation = |share: f32| share * side as f32;
+fn busy(frame: &[f32], [_, height, width]: [usize; 3], side: f32) -> Result<Vec<f32>> {
+    let deviation = |share: f32| share * side;
     let mut coarse = GaussianSmoothing::new(width, height, deviation(PARAMS.coarse))?;
     let mut around = GaussianSmoothing::new(width, height, deviation(PARAMS.surroundings))?;
     let mut busy = vec![0.0; height * width];
@@ -312,7 +314,7 @@ mod tests {
                 false => 0.5,
             })
             .collect();
-        let busy = busy(&frame, [1, height, width], 64).unwrap();
+        let busy = busy(&frame, [1, height, width], 64.0).unwrap();
         let inside: Vec<bool> = (0..height * width)
             .map(|i| part(i / width, i % width))
             .collect();
@@ -324,9 +326,9 @@ mod tests {
     #[test]
     fn sizes_of_defects_go_with_large_tensors_only() {
         let mut random = stream(3, Purpose::SyntheticValidation, 0);
-        assert_eq!(scale(128, &mut random), 1.0);
-        assert_eq!(scale(28, &mut random), 1.0);
-        let large: Vec<f32> = (0..50).map(|_| scale(256, &mut random)).collect();
+        assert_eq!(scale(128.0, &mut random), 1.0);
+        assert_eq!(scale(28.0, &mut random), 1.0);
+        let large: Vec<f32> = (0..50).map(|_| scale(256.0, &mut random)).collect();
         assert!(large.iter().all(|s| (1.0..=2.0).contains(s)));
         assert!(large.iter().any(|&s| s < 1.2) && large.iter().any(|&s| s > 1.8));
     }

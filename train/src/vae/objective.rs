@@ -233,7 +233,7 @@ mod tests {
     /// Held against the log-weights of each sample computed one by one.
     #[test]
     fn importance_weighted_loss_agrees_with_single_samples() {
-        let spec = Preset::Small28.spec(28, 1, Likelihood::Bernoulli, None);
+        let spec = Preset::Small28.spec([28; 2], 1, Likelihood::Bernoulli, None);
         let network = Network::new(Preset::Small28, spec.clone());
         let parameters = network.parameters(5, &Device::Cpu).unwrap();
         let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), &Device::Cpu).unwrap();
@@ -308,7 +308,7 @@ mod tests {
     /// losses come beside the bound.
     #[test]
     fn a_head_is_trained_beside_the_bound() {
-        let spec = Preset::Edge.spec(32, 1, Likelihood::GaussianLearned, None);
+        let spec = Preset::Edge.spec([32; 2], 1, Likelihood::GaussianLearned, None);
         let network = Network::with_head(Preset::Edge, spec.clone());
         let parameters = network.parameters(6, &Device::Cpu).unwrap();
         let pictures = || Tensor::rand(0.0_f32, 1.0, (2, 32, 32, 1), &Device::Cpu).unwrap();

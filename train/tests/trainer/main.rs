@@ -5,6 +5,7 @@ mod detection;
 mod flags;
 mod interruption;
 mod python;
+mod shape;
 mod tiles;
 
 use std::{

@@ -11,7 +11,7 @@ fn augmentation(
 ) -> FrameAugmentation {
     FrameAugmentation {
         shape,
-        side: shape[1].min(shape[2]),
+        side: equivalent_side([shape[1], shape[2]]),
         cropped: 1.0,
         exposure: normalised,
         contrast: normalised,

@@ -63,6 +63,9 @@ pub(super) struct FeatureVae {
     pub(super) mean: DMatrix<f32>,
     /// 1/s, of each component.
     pub(super) scale: Vec<f32>,
+    /// Rows and columns of the grid. The network's are multiples of four, and the cells beyond the
+    /// grid's copies of its last ones.
+    pub(super) grid: [usize; 2],
     pub(super) network: Network,
     pub(super) parameters: Parameters,
 }
@@ -75,11 +78,12 @@ pub(super) struct TrainingFrames<'a> {
     pub(super) weights: &'a [f64],
 }
 
-/// Whether there is a network for a grid.
+/// What the sides of a network are multiples of, since it halves them twice.
+const MULTIPLE: usize = 4;
+
+/// Whether there is a network for a grid: it has to have neighbours to learn from.
 pub(super) fn suits([height, width]: [usize; 2]) -> bool {
-    [height, width]
-        .iter()
-        .all(|side| *side >= 8 && side.is_multiple_of(4))
+    height.min(width) >= MULTIPLE && height * width >= 64
 }
 
 impl FeatureVae {
@@ -91,7 +95,7 @@ impl FeatureVae {
     /// No frame; the errors of `each`.
     pub(super) fn fit(
         frames: &TrainingFrames,
-        [height, width]: [usize; 2],
+        grid: [usize; 2],
         options: &FitOptions,
         each: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
@@ -100,14 +104,15 @@ impl FeatureVae {
         };
         let components = first.nrows();
         let (mean, scale) = moments(frames);
+        let [height, width] = grid.map(|side| side.next_multiple_of(MULTIPLE));
         let network = Network::of_features(VaeSpec {
             channels: components,
             height,
             width,
             latent: Latent::Map {
                 channels: PARAMS.latent,
-                height: height / 4,
-                width: width / 4,
+                height: height / MULTIPLE,
+                width: width / MULTIPLE,
             },
             likelihood: Likelihood::GaussianLearned,
         });
@@ -115,6 +120,7 @@ impl FeatureVae {
         let mut vae = Self {
             mean,
             scale,
+            grid,
             network,
             parameters,
         };
@@ -139,7 +145,11 @@ impl FeatureVae {
         let chosen = WeightedIndex::new(frames.weights)?;
         let spec = self.network.spec().clone();
         let dimensions = (spec.channels * spec.height * spec.width) as f64;
-        let latent = [spec.height / 4, spec.width / 4, PARAMS.latent];
+        let latent = [
+            spec.height / MULTIPLE,
+            spec.width / MULTIPLE,
+            PARAMS.latent,
+        ];
         for step in 0..options.steps {
             each(step)?;
             let mut random = stream(options.seed, Purpose::FeatureVae, step as u64);
@@ -176,13 +186,21 @@ impl FeatureVae {
         Ok(())
     }
 
-    /// The vectors y (components×cells) of a frame as x, cell after cell.
+    /// The vectors y (components×cells) of a frame as x of the network, cell after cell.
     fn prepared(&self, vectors: &DMatrix<f32>) -> Vec<f32> {
-        let components = self.scale.len();
-        let places = vectors.iter().zip(&self.mean).enumerate();
-        places
-            .map(|(place, (y, mean))| (y - mean) * self.scale[place % components])
-            .collect()
+        let spec = self.network.spec();
+        let [rows, columns] = self.grid;
+        let cells = (0..spec.height).flat_map(|row| {
+            let first = row.min(rows - 1) * columns;
+            (0..spec.width).map(move |column| first + column.min(columns - 1))
+        });
+        let x = |cell: usize| {
+            let (y, mean) = (vectors.column(cell), self.mean.column(cell));
+            let each = y.iter().zip(&mean).zip(&self.scale);
+            each.map(|((y, mean), scale)| (y - mean) * scale)
+                .collect::<Vec<f32>>()
+        };
+        cells.flat_map(x).collect()
     }
 
     /// Negative evidence lower bound at the posterior mean of a frame's vectors in nats, for each
@@ -215,7 +233,9 @@ impl FeatureVae {
         let tensors = tensors.map(|(name, shape, values)| (name, Plane { shape, values }));
         ScoreMap::new(&ScoreSource::Likelihood, spec, &TensorShapes::default())?
             .compute(&ModelOutputs::of(&tensors), &mut map)?;
-        Ok(map)
+        let [rows, columns] = self.grid;
+        let rows = map.chunks_exact(spec.width).take(rows);
+        Ok(rows.flat_map(|row| row[..columns].to_vec()).collect())
     }
 }
 

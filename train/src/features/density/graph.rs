@@ -409,7 +409,7 @@ fn transpose(graph: &mut GraphBuilder, name: &str, x: &Value, order: &[i64]) -> 
 }
 
 /// From `starts` to `ends` along as many axes, of which `axis` is the first.
-fn slice(
+pub(super) fn slice(
     graph: &mut GraphBuilder,
     name: &str,
     x: &Value,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::feature_vae::FeatureVae;
+use super::{feature_vae::FeatureVae, graph::slice};
 use crate::export::{
     layers::{slice as channels_of, soft_clamp, walk},
     onnx::{Attribute, GraphBuilder, Value},
@@ -19,11 +19,20 @@ pub(super) fn energy(graph: &mut GraphBuilder, vectors: &Value, vae: &FeatureVae
     let values = vae.parameters.snapshot()?;
     // The matrix has a column for each cell.
     let mean = vae.mean.transpose();
-    let shape = [channels, spec.height, spec.width];
+    let [rows, columns] = vae.grid;
+    let shape = [channels, rows, columns];
     let mean = graph.floats("vae.mean", &shape, mean.as_slice());
     let scale = graph.floats("vae.scale", &[channels, 1, 1], &vae.scale);
     let centred = graph.node("Sub", "vae.centred", &[vectors, &mean], &[]);
-    let x = graph.node("Mul", "vae.x", &[&centred, &scale], &[]);
+    let mut x = graph.node("Mul", "vae.x", &[&centred, &scale], &[]);
+    let is_padded = [spec.height, spec.width] != vae.grid;
+    if is_padded {
+        let (below, right) = (spec.height - rows, spec.width - columns);
+        let pads = [0, 0, 0, 0, 0, 0, below as i64, right as i64];
+        let pads = graph.integers("vae.beyond", &pads);
+        let edge = [("mode", Attribute::Text("edge"))];
+        x = graph.node("Pad", "vae.padded", &[&x, &pads], &edge);
+    }
 
     let mut taps = BTreeMap::new();
     let posterior = walk(graph, network.encoder(), &values, x.clone(), &mut taps)?;
@@ -60,7 +69,11 @@ pub(super) fn energy(graph: &mut GraphBuilder, vectors: &Value, vae: &FeatureVae
     let halved = graph.node("Mul", "vae.halved", &[&sum, &half], &[]);
     let constant = 0.5 * std::f32::consts::TAU.ln() * channels as f32;
     let constant = graph.floats("vae.constant", &[], &[constant]);
-    Ok(graph.node("Add", "vae.energy", &[&halved, &constant], &[]))
+    let energy = graph.node("Add", "vae.energy", &[&halved, &constant], &[]);
+    Ok(match is_padded {
+        true => slice(graph, "vae.cells", &energy, (2, &[0, 0]), &[rows, columns]),
+        false => energy,
+    })
 }
 
 /// Σ over channels, of which one stays.

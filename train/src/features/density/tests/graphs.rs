@@ -144,6 +144,23 @@ fn a_vae_sees_what_neighbours_tell() {
 }
 
 #[test]
+fn a_vae_takes_grids_that_it_can_not_halve_twice() {
+    let shapes = [("m", [3, 7, 10])];
+    let mut train = Frames::random(&shapes, 12, 5);
+    let mut held_out = Frames::random(&shapes, 4, 6);
+    let options = FitOptions {
+        steps: 3,
+        ..FitOptions::default()
+    };
+    let models = fit(&mut train, &mut held_out, &[DensityKind::Vae], &options).unwrap();
+    for kind in BackendKind::ALL {
+        let Some(engine) = engine(kind) else { continue };
+        let worst = disagreement(&models[0], &engine, &held_out);
+        assert!(worst < 1e-4, "{kind}: {worst:.1e}");
+    }
+}
+
+#[test]
 fn large_whitenings_come_in_parts() {
     // 11×13 cells of 88 components are more than 2^20 elements.
     for covariate in [0, 96] {
