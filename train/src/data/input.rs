@@ -129,7 +129,9 @@ pub fn input(dataset: &Dataset, options: &FitOptions, mask: Option<&[u8]>) -> Re
         ),
     };
     // A tile is a part of the canvas, which has the frames' proportions itself.
-    let aspects = frames.map(|f| f.aspects).filter(|_| exact.is_none() && tiles.is_none());
+    let aspects = frames
+        .map(|f| f.aspects)
+        .filter(|_| exact.is_none() && tiles.is_none());
     let aspect = aspects.and_then(Aspects::common);
     let usual = || aspect.map_or([budget; 2], |aspect| shape::fitting(budget, aspect));
     let tensor = exact.unwrap_or_else(usual);
@@ -158,7 +160,9 @@ pub fn input(dataset: &Dataset, options: &FitOptions, mask: Option<&[u8]>) -> Re
             Some([height, width]) => Size::Exact { width, height },
             None => Size::Budget(budget),
         },
-        squeezed: aspects.filter(|_| aspect.is_none()).map(|aspects| aspects.range),
+        squeezed: aspects
+            .filter(|_| aspect.is_none())
+            .map(|aspects| aspects.range),
     })
 }
 

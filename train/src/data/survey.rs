@@ -92,7 +92,9 @@ impl FrameSizes {
         if !self.are_for_tiles(side) {
             return None;
         }
-        let canvas = self.median.map(|length| (PARAMS.canvas_scale * length).round() as usize);
+        let canvas = self
+            .median
+            .map(|length| (PARAMS.canvas_scale * length).round() as usize);
         Tiles::fitting(canvas, [side; 2], PARAMS.overlap, PARAMS.most_tiles)
     }
 }

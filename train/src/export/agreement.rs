@@ -275,7 +275,13 @@ mod tests {
     #[test]
     fn grey_with_a_vector() {
         let latent = Some(LatentChoice::Vector(64));
-        agree(Preset::Edge, [64; 2], 1, Likelihood::GaussianLearned, latent);
+        agree(
+            Preset::Edge,
+            [64; 2],
+            1,
+            Likelihood::GaussianLearned,
+            latent,
+        );
         let spec = Preset::Edge.spec([64; 2], 1, Likelihood::GaussianLearned, latent);
         assert_eq!(spec.latent, Latent::Vector { length: 64 });
     }

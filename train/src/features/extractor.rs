@@ -63,8 +63,8 @@ impl PretrainedBackbone {
     /// The size of the pictures that the user's own takes, of which there is one.
     ///
     /// # Errors
-    /// A file that can't be read or that `engine` refuses; an input that is no picture, or one whose
-    /// sides the network that is trained beside it can't have.
+    /// A file that can't be read or that `engine` refuses; an input that is no picture, or one
+    /// whose sides the network that is trained beside it can't have.
     pub fn size_of(path: &Path, engine: &Engine) -> Result<Size> {
         let name = path.display().to_string();
         let onnx = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;

@@ -11,8 +11,8 @@ use edge_vae::{
 use super::{
     Budget, CalibrationChoice, LatentChoice, Preset, Score, Size, TileChoice,
     parse::{
-        Features, HeadWeights, crop, denoise, features, group_by, head_weights, latent,
-        likelihood, non_negative, positive, rate, share, tiles, whole_share,
+        Features, HeadWeights, crop, denoise, features, group_by, head_weights, latent, likelihood,
+        non_negative, positive, rate, share, tiles, whole_share,
     },
 };
 
@@ -82,10 +82,10 @@ pub struct FitOverrides {
     /// Cut frames into overlapping tiles: auto, off, or a canvas of WIDTHxHEIGHT pixels
     /// [default: auto]
     ///
-    /// Frames are resized to the canvas, which is cut into tiles of the input resolution that
-    /// overlap by a quarter. auto does so where the shorter side of frames is above 1536 pixels, at
-    /// half their size or less, with at most 16 tiles, unless whole frames separate synthetic
-    /// defects better. Networks for 28x28 and with a vector latent take whole frames.
+    /// Frames are resized to the canvas, which is cut into square tiles of the input resolution
+    /// that overlap by a quarter. auto does so where frames have more than 1536² pixels, at half
+    /// their size or less, with at most 16 tiles, unless whole frames separate synthetic defects
+    /// better. Networks for 28x28 and with a vector latent take whole frames.
     #[arg(long, value_name = "auto|off|WxH", value_parser = tiles, hide_short_help = true,
           help_heading = FRAMES)]
     pub tiles: Option<TileChoice>,

@@ -21,8 +21,19 @@ impl Scratch {
         let scratch = Self::new();
         let [width, height] = FRAME.map(|side| side.to_string());
         let synth = scratch.train(&[
-            "synth", "--out", "strips", "--width", &width, "--height", &height, "--train", "30",
-            "--test-good", "2", "--per-kind", "1",
+            "synth",
+            "--out",
+            "strips",
+            "--width",
+            &width,
+            "--height",
+            &height,
+            "--train",
+            "30",
+            "--test-good",
+            "2",
+            "--per-kind",
+            "1",
         ]);
         assert!(synth.status.success(), "{}", stderr(&synth));
         scratch
@@ -118,7 +129,9 @@ fn the_tensor_is_a_square_where_proportions_differ_and_what_is_asked_for() {
     }
 
     let folder = scratch.path("strips/train/good");
-    let upright = image::open(folder.join("000.png")).expect("a frame").rotate90();
+    let upright = image::open(folder.join("000.png"))
+        .expect("a frame")
+        .rotate90();
     for number in 0..3 {
         let path = folder.join(format!("upright-{number}.png"));
         let other = upright.adjust_contrast(number as f32);

@@ -145,11 +145,7 @@ impl FeatureVae {
         let chosen = WeightedIndex::new(frames.weights)?;
         let spec = self.network.spec().clone();
         let dimensions = (spec.channels * spec.height * spec.width) as f64;
-        let latent = [
-            spec.height / MULTIPLE,
-            spec.width / MULTIPLE,
-            PARAMS.latent,
-        ];
+        let latent = [spec.height / MULTIPLE, spec.width / MULTIPLE, PARAMS.latent];
         for step in 0..options.steps {
             each(step)?;
             let mut random = stream(options.seed, Purpose::FeatureVae, step as u64);

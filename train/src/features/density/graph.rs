@@ -10,7 +10,7 @@ use super::{
     model::Density,
     per_location::{CellGaussians, Rows},
     triangle,
-    vae_graph::{energy, enlarged},
+    vae_graph::{energy, enlarged, slice},
 };
 use crate::export::onnx::{Attribute, GraphBuilder, Value};
 
@@ -406,20 +406,4 @@ fn reshape(graph: &mut GraphBuilder, name: &str, x: &Value, shape: &[usize]) -> 
 
 fn transpose(graph: &mut GraphBuilder, name: &str, x: &Value, order: &[i64]) -> Value {
     graph.node("Transpose", name, &[x], &[("perm", Attribute::Ints(order))])
-}
-
-/// From `starts` to `ends` along as many axes, of which `axis` is the first.
-pub(super) fn slice(
-    graph: &mut GraphBuilder,
-    name: &str,
-    x: &Value,
-    (axis, starts): (usize, &[usize]),
-    ends: &[usize],
-) -> Value {
-    let integers = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
-    let axes: Vec<usize> = (axis..axis + starts.len()).collect();
-    let starts = graph.integers(&format!("{name}.from"), &integers(starts));
-    let ends = graph.integers(&format!("{name}.to"), &integers(ends));
-    let axes = graph.integers(&format!("{name}.axes"), &integers(&axes));
-    graph.node("Slice", name, &[x, &starts, &ends, &axes], &[])
 }

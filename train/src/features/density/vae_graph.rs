@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::{feature_vae::FeatureVae, graph::slice};
+use super::feature_vae::FeatureVae;
 use crate::export::{
     layers::{slice as channels_of, soft_clamp, walk},
     onnx::{Attribute, GraphBuilder, Value},
@@ -97,4 +97,20 @@ pub(super) fn enlarged(graph: &mut GraphBuilder, name: &str, x: &Value, scales: 
             ("nearest_mode", Attribute::Text("floor")),
         ],
     )
+}
+
+/// From `starts` to `ends` along as many axes, of which `axis` is the first.
+pub(super) fn slice(
+    graph: &mut GraphBuilder,
+    name: &str,
+    x: &Value,
+    (axis, starts): (usize, &[usize]),
+    ends: &[usize],
+) -> Value {
+    let integers = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
+    let axes: Vec<usize> = (axis..axis + starts.len()).collect();
+    let starts = graph.integers(&format!("{name}.from"), &integers(starts));
+    let ends = graph.integers(&format!("{name}.to"), &integers(ends));
+    let axes = graph.integers(&format!("{name}.axes"), &integers(&axes));
+    graph.node("Slice", name, &[x, &starts, &ends, &axes], &[])
 }
