@@ -1,7 +1,5 @@
 //! Long frames, whose proportions the tensor keeps.
 
-use std::fs;
-
 use edge_vae::{
     Detector, DetectorOptions, Frame,
     backend::{BackendKind, Engine, EngineOptions, find_ort_library},
@@ -10,7 +8,7 @@ use edge_vae::{
     runtime::GoldenCheck,
 };
 
-use super::{Scratch, assert_fails, stderr};
+use super::{Scratch, stderr};
 
 /// Width and height of the frames.
 const FRAME: [usize; 2] = [200, 80];
