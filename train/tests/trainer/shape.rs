@@ -62,7 +62,7 @@ fn spotted(frame: &Frame, [column, row]: [usize; 2]) -> Frame {
 #[test]
 fn long_frames_keep_their_proportions_all_the_way() {
     let scratch = Scratch::with_strips();
-    let run = scratch.fit("model", &["--size", "128", "--false-alarm-rate", "0.1"]);
+    let run = scratch.fit("model", &["--size", "128", "--score", "features"]);
     let said = stderr(&run);
     assert!(run.status.success(), "{said}");
     assert!(said.contains("[1, 80, 192]"), "{said}");
@@ -119,7 +119,7 @@ fn the_tensor_is_a_square_where_proportions_differ_and_what_is_asked_for() {
     assert!(run.status.success(), "{said}");
     assert!(said.contains("[1, 64, 160]"), "{said}");
 
-    let refused = [("100", "multiple of 16"), ("800x336", "multiple of 32")];
+    let refused = [("100", "multiple of 16"), ("480x176", "multiple of 32")];
     for (size, reason) in refused {
         let run = scratch.fit("refused", &["--size", size]);
         assert!(stderr(&run).contains(reason), "{}", stderr(&run));
