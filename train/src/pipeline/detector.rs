@@ -20,9 +20,7 @@ use crate::{
     data::equivalent_side,
     features::{Features, FitData, ModelPool},
     options::Score,
-    selection::{
-        self, CandidateMaps, Canvas, MapStatistics, Selection, SelectionParams, half_split,
-    },
+    selection::{self, CandidateMaps, Canvas, Fold, MapStatistics, Selection, SelectionParams},
 };
 
 pub use crate::selection::Compared;
@@ -75,17 +73,17 @@ impl Fitting<'_> {
     /// # Errors
     /// A score that the model does not have, Ctrl-C, values that are not finite.
     pub(super) fn fit(&self) -> Result<FittedDetector> {
-        let halves = self.halves();
-        let selecting = FitData {
-            split: halves.as_ref().unwrap_or(self.data.split),
-            ..*self.data
-        };
-        let members = candidates::fit(self.score, &selecting, self.pool)?;
-        let (selection, statistics) = self.select(&members, &selecting)?;
+        let splits = self.cross_validation();
+        let (mut fitted, folds) = self.fit_candidates(&splits)?;
+        let selection = self.select(&folds)?;
+        let members = fitted.pop().context("no split to fit candidates on")?;
         let folded = self.may_be_folded(&selection, &members);
-        let (mut members, mut statistics) = match halves {
-            None => (members, statistics),
-            Some(_) => self.refit(members, &selection, folded)?,
+        let (mut members, mut statistics) = match splits.is_empty() {
+            true => (
+                members,
+                folds.into_iter().flat_map(|f| f.statistics).collect(),
+            ),
+            false => self.refit(members, &selection, folded)?,
         };
         let folds = match folded {
             Some(_) => Some(self.fold(&selection, &mut members, &mut statistics)?),
@@ -100,59 +98,82 @@ impl Fitting<'_> {
     /// # Errors
     /// As [`Self::fit`], and a test frame that can't be read.
     pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<Compared>> {
-        let halves = self.halves();
-        let data = FitData {
-            split: halves.as_ref().unwrap_or(self.data.split),
-            ..*self.data
+        let splits = self.cross_validation();
+        let (fitted, synthetic) = self.fit_candidates(&splits)?;
+        let members = fitted.first().context("no split to fit candidates on")?;
+        let maps = CandidateMaps::new(members, self.data, self.pool, self.spec)?;
+        let real = Fold {
+            statistics: maps.statistics(self.params)?,
+            samples: maps.of_samples(&selection::real_samples(test, self.data)?)?,
         };
-        let members = candidates::fit(self.score, &data, self.pool)?;
-        let maps = CandidateMaps::new(&members, &data, self.pool, self.spec)?;
-        let statistics = maps.statistics(self.params)?;
-        let synthetic = maps.of_samples(&selection::validation_set(&data)?)?;
-        let real = maps.of_samples(&selection::real_samples(test, &data)?)?;
-        selection::compare(&statistics, &synthetic, &real, self.params)
+        selection::compare(&synthetic, &[real], self.params)
     }
 
-    /// The halves that are selected by, where validation frames are few.
-    fn halves(&self) -> Option<Split> {
+    /// The splits that are selected by, where validation frames are few.
+    fn cross_validation(&self) -> Vec<Split> {
         let has_backbone = self.pool.has_backbone();
         let is_frozen = has_backbone && candidates::reads(self.score, Features::Patch, true);
+        if !is_frozen {
+            return Vec::new();
+        }
         let FitData { split, groups, .. } = *self.data;
-        let halves = half_split(split, groups, self.params.least_validation);
-        let halves = halves.filter(|_| is_frozen)?;
-        self.data.reporter.line(format_args!(
-            "{} frames are few to select by: half-split selection on all but those that are held \
-             out",
-            split.validation.len()
-        ));
-        Some(halves)
+        let splits = selection::cross_validation(split, groups, self.params);
+        if !splits.is_empty() {
+            self.data.reporter.line(format_args!(
+                "{} frames are few to select by: selection in {} folds of all but those that are \
+                 held out",
+                split.validation.len(),
+                splits.len()
+            ));
+        }
+        splits
     }
 
-    /// Selects score and map among `members`; their maps' statistics.
-    fn select(
-        &self,
-        members: &[Member],
-        data: &FitData,
-    ) -> Result<(Selection, Vec<MapStatistics>)> {
-        let maps = CandidateMaps::new(members, data, self.pool, self.spec)?;
-        let statistics = maps.statistics(self.params)?;
-        let samples = selection::validation_set(data)?;
-        let size = data.layout.tiles().canvas_size();
-        let valid = data.layout.interior(size);
+    /// The candidates fitted on each of `splits`, or on the data's own where there are none, and
+    /// what they make of its synthetic validation set.
+    fn fit_candidates(&self, splits: &[Split]) -> Result<(Vec<Vec<Member>>, Vec<Fold>)> {
+        let own = std::slice::from_ref(self.data.split);
+        let splits = if splits.is_empty() { own } else { splits };
+        let of_split = |split| {
+            let data = FitData {
+                split,
+                ..*self.data
+            };
+            let members = candidates::fit(self.score, &data, self.pool)?;
+            let maps = CandidateMaps::new(&members, &data, self.pool, self.spec)?;
+            let statistics = maps.statistics(self.params)?;
+            let samples = selection::validation_set(&data, splits.len())?;
+            let samples = maps.of_samples(&samples)?;
+            Ok((
+                members,
+                Fold {
+                    statistics,
+                    samples,
+                },
+            ))
+        };
+        splits.iter().map(of_split).collect()
+    }
+
+    /// Selects score and map by what the candidates make of synthetic validation sets.
+    fn select(&self, folds: &[Fold]) -> Result<Selection> {
+        let size = self.data.layout.tiles().canvas_size();
+        let valid = self.data.layout.interior(size);
         let canvas = Canvas {
             size,
             valid: valid.as_ref().map(|valid| valid.cells()),
             side: equivalent_side([self.spec.height, self.spec.width]),
         };
-        let selection = selection::select(
-            &statistics,
-            &maps.of_samples(&samples)?,
-            canvas,
-            self.score == Score::Auto,
+        let all_maps = self.score == Score::Auto;
+        let selection = selection::select(folds, canvas, all_maps, self.params)?;
+        selection::report(
+            self.score,
+            &selection,
+            folds,
             self.params,
-        )?;
-        selection::report(self.score, &selection, &samples, self.params, data.reporter);
-        Ok((selection, statistics))
+            self.data.reporter,
+        );
+        Ok(selection)
     }
 
     /// The selected candidate, where it may be fitted in folds.
@@ -175,7 +196,7 @@ impl Fitting<'_> {
         None
     }
 
-    /// What was selected on halves, fitted to all training frames, but for what will be `folded`.
+    /// What was selected by cross-validation, fitted to all training frames, but for what will be `folded`.
     fn refit(
         &self,
         members: Vec<Member>,

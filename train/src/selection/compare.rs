@@ -4,9 +4,7 @@ use anyhow::Result;
 use edge_vae::dataset::Sample;
 use serde::Serialize;
 
-use super::{
-    Label, MapStatistics, SampleMaps, SelectionParams, Separation, SyntheticSample, image,
-};
+use super::{Fold, Label, SampleMaps, SelectionParams, Separation, SyntheticSample, image};
 use crate::features::{FitData, preprocessors};
 
 /// An image score by both.
@@ -41,23 +39,75 @@ pub fn real_samples(test: &[Sample], data: &FitData) -> Result<Vec<SyntheticSamp
     each.collect()
 }
 
-/// All image scores, in the order of preference.
+/// All image scores, in the order of preference, and sums of two; `synthetic` is what `fit` selects
+/// by, `real` the frames that it does not know.
 ///
 /// # Errors
 /// No candidate; maps that are not finite.
 pub fn compare(
-    statistics: &[MapStatistics],
-    synthetic: &[SampleMaps],
-    real: &[SampleMaps],
+    synthetic: &[Fold],
+    real: &[Fold],
     params: &SelectionParams,
 ) -> Result<Vec<Compared>> {
-    let (rows, _) = image::select(statistics, synthetic, params)?;
-    let real = image::of_others(&rows, statistics, real, params)?;
-    let each = rows.into_iter().zip(real).map(|(row, real)| Compared {
-        name: row.name,
+    let (rows, _) = image::select(synthetic, params)?;
+    let scores = |folds| image::scores(&rows, folds, params);
+    let [of_synthetic, of_real] = [scores(synthetic)?, scores(real)?];
+    let separation = |scores: &[f64], folds: &[Fold]| {
+        let labels = samples(folds).map(|sample| &sample.label);
+        image::separation(scores, labels, Label::is_anomalous, params)
+    };
+    let alone = rows.iter().enumerate().map(|(place, row)| Compared {
+        name: row.name.clone(),
         synthetic: row.all,
-        real,
+        real: separation(&of_real[place], real),
         selected: row.selected,
     });
-    Ok(each.collect())
+    let mut all: Vec<Compared> = alone.collect();
+    for (first, second) in (0..rows.len()).flat_map(|i| (0..i).map(move |j| (j, i))) {
+        if rows[first].candidate == rows[second].candidate {
+            continue;
+        }
+        let fused = |of: &[Vec<f64>]| -> Vec<f64> {
+            let units = [first, second].map(|place| Unit::of(&of_synthetic[place], synthetic));
+            let pairs = of[first].iter().zip(&of[second]);
+            pairs
+                .map(|(a, b)| units[0].apply(*a) + units[1].apply(*b))
+                .collect()
+        };
+        all.push(Compared {
+            name: format!("{} + {}", rows[first].name, rows[second].name),
+            synthetic: separation(&fused(&of_synthetic), synthetic),
+            real: separation(&fused(&of_real), real),
+            selected: false,
+        });
+    }
+    Ok(all)
+}
+
+fn samples(folds: &[Fold]) -> impl Iterator<Item = &SampleMaps> + Clone {
+    folds.iter().flat_map(|fold| &fold.samples)
+}
+
+/// Mean and deviation of a score over normal samples.
+struct Unit {
+    mean: f64,
+    deviation: f64,
+}
+
+impl Unit {
+    fn of(scores: &[f64], folds: &[Fold]) -> Self {
+        let normal = scores.iter().zip(samples(folds));
+        let normal = normal.filter(|(_, sample)| !sample.label.is_anomalous());
+        let normal: Vec<f64> = normal.map(|(&score, _)| score).collect();
+        let mean = normal.iter().sum::<f64>() / normal.len() as f64;
+        let squares: f64 = normal.iter().map(|score| (score - mean).powi(2)).sum();
+        Self {
+            mean,
+            deviation: (squares / normal.len() as f64).sqrt(),
+        }
+    }
+
+    fn apply(&self, score: f64) -> f64 {
+        (score - self.mean) / self.deviation
+    }
 }

@@ -8,7 +8,7 @@ use edge_vae::{
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Label, MapStatistics, SampleMaps, SelectionParams};
+use super::{Fold, Label, MapStatistics, SampleMaps, SelectionParams, candidates_of};
 use crate::candidates::Variant;
 
 /// The best of an image score's smoothings and aggregations, and how well it separates.
@@ -66,21 +66,19 @@ impl Separation {
 /// Where the synthetic validation set has changes of the whole shape, only those within a tie of
 /// the best on these are considered: another thing is worse than a flaw. Among them defects decide,
 /// less the penalty for what was trained on such defects.
-pub(super) fn select(
-    statistics: &[MapStatistics],
-    samples: &[SampleMaps],
-    params: &SelectionParams,
-) -> Result<(Vec<ImageRow>, usize)> {
-    let variants = statistics.iter().enumerate().flat_map(|(place, of)| {
-        let variants = of.variants.iter();
-        variants.map(move |&variant| (place, variant))
-    });
+pub(super) fn select(folds: &[Fold], params: &SelectionParams) -> Result<(Vec<ImageRow>, usize)> {
+    let variants = candidates_of(folds)
+        .iter()
+        .enumerate()
+        .flat_map(|(place, of)| {
+            let variants = of.variants.iter();
+            variants.map(move |&variant| (place, variant))
+        });
     let variants: Vec<(usize, &Variant)> = variants.collect();
     let rows = variants.into_par_iter().map(|(place, variant)| {
         let of = Scores {
-            statistics: &statistics[place],
+            folds,
             place,
-            samples,
             params,
         };
         of.best(variant)
@@ -131,23 +129,30 @@ pub(super) fn sorted(mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
 
 /// A candidate's image scores of the samples.
 struct Scores<'a> {
-    statistics: &'a MapStatistics,
+    folds: &'a [Fold],
     /// Of the candidate.
     place: usize,
-    samples: &'a [SampleMaps],
     params: &'a SelectionParams,
 }
 
 impl Scores<'_> {
+    fn candidate(&self) -> &MapStatistics {
+        &candidates_of(self.folds)[self.place]
+    }
+
+    fn samples(&self) -> impl Iterator<Item = &SampleMaps> + Clone {
+        self.folds.iter().flat_map(|fold| &fold.samples)
+    }
+
     /// The first of a variant's smoothings and aggregations that are within a tie of the best.
     fn best(&self, variant: &Variant) -> Result<ImageRow> {
-        let aggregations = match self.statistics.is_one_cell() {
+        let aggregations = match self.candidate().is_one_cell() {
             // Of a single cell all are the same.
             true => &[Aggregation::Maximum],
             false => variant.aggregations,
         };
         let mut tried = Vec::new();
-        for &smoothing in &self.statistics.smoothings {
+        for &smoothing in &self.candidate().smoothings {
             let scores = self.scores(smoothing, variant.standardised, aggregations)?;
             let of_smoothing = scores.into_iter().zip(aggregations);
             tried.extend(of_smoothing.map(|(scores, &aggregation)| {
@@ -159,7 +164,7 @@ impl Scores<'_> {
         let first = self.params.within_tie(&separations).first().copied();
         let first = first.context("a score without smoothings or aggregations")?;
         let (all, smoothing, aggregation, scores) = tried.swap_remove(first);
-        let has_shapes = self.samples.iter().any(|sample| sample.label.is_shape());
+        let has_shapes = self.samples().any(|sample| sample.label.is_shape());
         Ok(ImageRow {
             name: self.describe(variant.standardised, smoothing, aggregation),
             candidate: self.place,
@@ -169,7 +174,7 @@ impl Scores<'_> {
             all,
             defects: self.separation(&scores, Label::is_defect),
             shapes: has_shapes.then(|| self.separation(&scores, Label::is_shape)),
-            penalty: match self.statistics.trained_on_defects {
+            penalty: match self.candidate().trained_on_defects {
                 true => self.params.synthetic_training_penalty,
                 false => 0.0,
             },
@@ -184,12 +189,15 @@ impl Scores<'_> {
         standardised: bool,
         aggregations: &[Aggregation],
     ) -> Result<Vec<Vec<f64>>> {
-        let mut post = self.statistics.post_processing(smoothing, standardised)?;
-        let mut scores = vec![Vec::with_capacity(self.samples.len()); aggregations.len()];
-        for sample in self.samples {
-            let map = self.statistics.valid(post.apply(&sample.maps[self.place])?);
-            for (scores, aggregation) in scores.iter_mut().zip(aggregations) {
-                scores.push(aggregation.score(&mut map.clone())?);
+        let mut scores = vec![Vec::new(); aggregations.len()];
+        for fold in self.folds {
+            let statistics = &fold.statistics[self.place];
+            let mut post = statistics.post_processing(smoothing, standardised)?;
+            for sample in &fold.samples {
+                let map = statistics.valid(post.apply(&sample.maps[self.place])?);
+                for (scores, aggregation) in scores.iter_mut().zip(aggregations) {
+                    scores.push(aggregation.score(&mut map.clone())?);
+                }
             }
         }
         Ok(scores)
@@ -197,12 +205,12 @@ impl Scores<'_> {
 
     /// Of the anomalous samples that are `wanted` from the normal ones.
     fn separation(&self, scores: &[f64], wanted: fn(&Label) -> bool) -> Separation {
-        let labels = self.samples.iter().map(|sample| &sample.label);
+        let labels = self.samples().map(|sample| &sample.label);
         separation(scores, labels, wanted, self.params)
     }
 
     fn describe(&self, standardised: bool, smoothing: f32, aggregation: Aggregation) -> String {
-        let mut name = self.statistics.candidate.name.to_owned();
+        let mut name = self.candidate().candidate.name.to_owned();
         if standardised {
             name += ", standardised";
         }
@@ -234,23 +242,21 @@ pub(super) fn separation<'a>(
     Separation::of(&of(&|label| !label.is_anomalous()), &of(&wanted), params)
 }
 
-/// The same image scores of other samples: with the smoothings and aggregations of `rows`.
-pub(super) fn of_others(
+/// The image scores `rows` of the samples of `folds`, for each row.
+pub(super) fn scores(
     rows: &[ImageRow],
-    statistics: &[MapStatistics],
-    samples: &[SampleMaps],
+    folds: &[Fold],
     params: &SelectionParams,
-) -> Result<Vec<Separation>> {
+) -> Result<Vec<Vec<f64>>> {
     let each = rows.par_iter().map(|row| {
         let of = Scores {
-            statistics: &statistics[row.candidate],
+            folds,
             place: row.candidate,
-            samples,
             params,
         };
         let scores = of.scores(row.smoothing, row.standardised, &[row.aggregation])?;
-        let all = scores.first().map(Vec::as_slice).unwrap_or_default();
-        Ok(of.separation(all, Label::is_anomalous))
+        let first = scores.into_iter().next();
+        first.context("a score without an aggregation")
     });
     each.collect()
 }

@@ -85,7 +85,7 @@ impl InputSize<'_> {
 /// # Errors
 /// Ctrl-C, frames that can no longer be read, values that are not finite.
 pub fn select_input_size(data: &FitData, sizes: &[InputSize], engine: &Engine) -> Result<usize> {
-    let samples = validation::draw(data)?;
+    let samples = validation::draw(data, 1)?;
     let step = samples.len().div_ceil(INPUT_SIZE.validation).max(1);
     let samples: Vec<SyntheticSample> = samples.into_iter().step_by(step).collect();
     let found = measure(data, sizes, &samples, engine)?;
@@ -398,7 +398,7 @@ mod tests {
             .collect();
         assert_eq!(sizes[0].name(), "128×128 pixels");
         assert_eq!(sizes[1].name(), "128×128 pixels in tiles of 64×64");
-        let samples: Vec<_> = validation::draw(&data)
+        let samples: Vec<_> = validation::draw(&data, 1)
             .unwrap()
             .into_iter()
             .step_by(2)

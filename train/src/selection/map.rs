@@ -9,7 +9,9 @@ use edge_vae::{
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::{Canvas, ImageRow, Label, MapStatistics, SampleMaps, SelectionParams};
+use super::{
+    Canvas, Fold, ImageRow, Label, MapStatistics, SampleMaps, SelectionParams, candidates_of,
+};
 
 /// How well a map shows where synthetic defects are.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,15 +53,18 @@ pub(super) struct Map {
 
 /// What maps are compared on.
 pub(super) struct Compared<'a> {
-    pub(super) statistics: &'a [MapStatistics],
+    pub(super) folds: &'a [Fold],
     /// Of each candidate, in tensor pixels.
     pub(super) smoothings: &'a [f32],
-    pub(super) samples: &'a [SampleMaps],
     pub(super) canvas: Canvas<'a>,
     pub(super) params: &'a SelectionParams,
 }
 
 impl Compared<'_> {
+    fn statistics(&self) -> &[MapStatistics] {
+        candidates_of(self.folds)
+    }
+
     /// The table of all maps, the best first, and the selected one.
     pub(super) fn select(&self, image: &ImageRow, all: bool) -> Result<(Vec<MapRow>, Map)> {
         let candidates = self.candidates(image, all);
@@ -87,12 +92,13 @@ impl Compared<'_> {
     /// mean of both. Without `all`, the score's own only.
     fn candidates(&self, image: &ImageRow, all: bool) -> Vec<Map> {
         let own = image.candidate;
+        let statistics = self.statistics();
         let map = |members: &[usize], standardised, mean| Map {
             members: members.to_vec(),
             score: MapScore {
                 sources: members
                     .iter()
-                    .map(|&member| self.statistics[member].candidate.source.name.to_owned())
+                    .map(|&member| statistics[member].candidate.source.name.to_owned())
                     .collect(),
                 standardised,
                 mean,
@@ -103,14 +109,14 @@ impl Compared<'_> {
         if !all {
             return vec![plain];
         }
-        let is_one_cell = self.statistics[own].is_one_cell();
-        let is_distance = |place: usize| self.statistics[place].candidate.is_distance();
+        let is_one_cell = self.statistics()[own].is_one_cell();
+        let is_distance = |place: usize| self.statistics()[place].candidate.is_distance();
         let (mut products, mut others) = (Vec::new(), Vec::new());
         if !is_one_cell {
             others.push(plain);
             others.push(map(&[own], !image.standardised, Mean::Arithmetic));
         }
-        for other in (0..self.statistics.len()).filter(|&place| self.may_join(own, place)) {
+        for other in (0..self.statistics().len()).filter(|&place| self.may_join(own, place)) {
             if is_distance(own) && is_distance(other) {
                 products.push(map(&[own, other], false, Mean::Geometric));
             }
@@ -126,16 +132,16 @@ impl Compared<'_> {
     /// Whether a candidate's map may join or replace that of the score: it has places, and is not
     /// made by the same graph.
     fn may_join(&self, own: usize, other: usize) -> bool {
-        let [own, other] = [own, other].map(|place| &self.statistics[place]);
+        let [own, other] = [own, other].map(|place| &self.statistics()[place]);
         own.candidate.source != other.candidate.source && !other.is_one_cell()
     }
 
     /// What is taken off for synthetic training, in the mean of both, and for a network that has to
     /// run for the map and not for the score.
     fn penalty(&self, map: &Map, image: &ImageRow) -> f64 {
-        let members = || map.members.iter().map(|&member| &self.statistics[member]);
+        let members = || map.members.iter().map(|&member| &self.statistics()[member]);
         let trained = members().filter(|member| member.trained_on_defects).count();
-        let score = &self.statistics[image.candidate];
+        let score = &self.statistics()[image.candidate];
         let needs_more = members().any(|member| member.needs_vae != score.needs_vae);
         self.params.synthetic_training_penalty * trained as f64 / map.members.len() as f64
             + if needs_more {
@@ -149,7 +155,7 @@ impl Compared<'_> {
         let names = map
             .members
             .iter()
-            .map(|&m| self.statistics[m].candidate.name);
+            .map(|&m| self.statistics()[m].candidate.name);
         let names: Vec<&str> = names.collect();
         match (map.score.mean, map.score.standardised) {
             (Mean::Geometric, _) => names.join(" × "),
@@ -172,15 +178,42 @@ impl Compared<'_> {
         Ok(tried.swap_remove(first.context("a map without smoothings")?))
     }
 
+    /// What makes the map of a sample of `fold`, in the canvas's size, without its last smoothing.
+    fn joined<'b>(
+        &'b self,
+        fold: &'b Fold,
+        map: &'b Map,
+    ) -> Result<impl FnMut(&SampleMaps) -> Result<Vec<f32>> + 'b> {
+        let MapScore {
+            mean, standardised, ..
+        } = map.score;
+        let of_member = |&member: &usize| {
+            let statistics = &fold.statistics[member];
+            let post = statistics.post_processing(self.smoothings[member], standardised)?;
+            Ok((member, statistics.shape, post))
+        };
+        let members = map.members.iter().map(of_member);
+        let mut members = members.collect::<Result<Vec<_>>>()?;
+        let [rows, columns] = self.canvas.size;
+        Ok(move |sample: &SampleMaps| {
+            let share = 1.0 / members.len() as f32;
+            let mut values = vec![0.0; rows * columns];
+            for (member, shape, post) in &mut members {
+                let of_member = post.apply(&sample.maps[*member])?;
+                let each = nearest(&of_member, *shape, [rows, columns]);
+                for (out, value) in values.iter_mut().zip(each) {
+                    *out += share * mean.term(value);
+                }
+            }
+            for out in &mut values {
+                *out = mean.of_terms(*out);
+            }
+            Ok(values)
+        })
+    }
+
     fn pixel_metrics(&self, map: &Map) -> Result<PixelMetrics> {
         let size = self.canvas.size;
-        let mut posts = map
-            .members
-            .iter()
-            .map(|&m| {
-                self.statistics[m].post_processing(self.smoothings[m], map.score.standardised)
-            })
-            .collect::<Result<Vec<_>>>()?;
         let mut last = GaussianSmoothing::new(size[1], size[0], map.score.smoothing)?;
         let blocks = Blocks {
             size,
@@ -188,31 +221,23 @@ impl Compared<'_> {
         };
         let valid = self.canvas.valid.map(|valid| blocks.any(valid));
         let mut pixels = PixelScores::new(2);
-        for sample in self.samples {
-            let mask = match &sample.label {
-                Label::Normal => None,
-                Label::Defect(mask) => Some(blocks.any(mask)),
-                Label::Shape => continue,
-            };
-            let mut values = vec![0.0; size[0] * size[1]];
-            let share = 1.0 / map.members.len() as f32;
-            for (post, &member) in posts.iter_mut().zip(&map.members) {
-                let of_member = post.apply(&sample.maps[member])?;
-                let shape = self.statistics[member].shape;
-                for (out, value) in values.iter_mut().zip(nearest(&of_member, shape, size)) {
-                    *out += share * map.score.mean.term(value);
-                }
+        for fold in self.folds {
+            let mut joined = self.joined(fold, map)?;
+            for sample in &fold.samples {
+                let mask = match &sample.label {
+                    Label::Normal => None,
+                    Label::Defect(mask) => Some(blocks.any(mask)),
+                    Label::Shape => continue,
+                };
+                let mut values = joined(sample)?;
+                last.apply(&mut values)?;
+                pixels.add_within(
+                    usize::from(mask.is_some()),
+                    blocks.middles(&values).view(),
+                    mask.as_ref().map(|mask| mask.view()),
+                    valid.as_ref().map(|valid| valid.view()),
+                )?;
             }
-            for out in &mut values {
-                *out = map.score.mean.of_terms(*out);
-            }
-            last.apply(&mut values)?;
-            pixels.add_within(
-                usize::from(mask.is_some()),
-                blocks.middles(&values).view(),
-                mask.as_ref().map(|mask| mask.view()),
-                valid.as_ref().map(|valid| valid.view()),
-            )?;
         }
         let all = pixels.evaluate(None).all;
         Ok(all.map_or(PixelMetrics::default(), |metrics| PixelMetrics {

@@ -2,7 +2,6 @@
 //! frames, never on real ones.
 
 mod compare;
-mod half_split;
 mod image;
 mod input_size;
 mod map;
@@ -10,6 +9,7 @@ mod maps;
 mod params;
 mod report;
 mod scoring;
+mod splits;
 mod statistics;
 mod time;
 mod validation;
@@ -18,7 +18,6 @@ use anyhow::Result;
 use edge_vae::scoring::{ImageScore, MapScore};
 
 pub use compare::{Compared, compare, real_samples};
-pub use half_split::half_split;
 pub use image::{ImageRow, Separation};
 pub use input_size::{INPUT_SIZE, InputSize, InputSizeParams, select_input_size};
 pub use map::{MapRow, PixelMetrics};
@@ -26,6 +25,7 @@ pub use maps::{CandidateMaps, SampleMaps};
 pub use params::SelectionParams;
 pub use report::report;
 pub use scoring::{SelectedScoring, scoring, statistics_file};
+pub use splits::cross_validation;
 pub use statistics::MapStatistics;
 pub use time::seconds;
 pub use validation::{Label, SyntheticSample, make as validation_set};
@@ -81,20 +81,28 @@ pub struct Canvas<'a> {
     pub side: f32,
 }
 
-/// Selects image score and anomaly map among the candidates of `statistics`, whose maps of the
-/// synthetic validation set are `samples`; `all_maps` says whether maps of other candidates than
-/// the score's are considered.
+/// The maps of the candidates of one split.
+#[derive(Debug)]
+pub struct Fold {
+    /// Of each candidate, over the training frames.
+    pub statistics: Vec<MapStatistics>,
+    /// Of the synthetic validation set.
+    pub samples: Vec<SampleMaps>,
+}
+
+/// Selects image score and anomaly map among candidates, which are the same in all of `folds`;
+/// `all_maps` says whether maps of other candidates than the score's are considered.
 ///
 /// # Errors
 /// No candidate; maps that are not finite.
 pub fn select(
-    statistics: &[MapStatistics],
-    samples: &[SampleMaps],
+    folds: &[Fold],
     canvas: Canvas,
     all_maps: bool,
     params: &SelectionParams,
 ) -> Result<Selection> {
-    let (images, chosen) = image::select(statistics, samples, params)?;
+    let statistics = candidates_of(folds);
+    let (images, chosen) = image::select(folds, params)?;
     let smoothings = image::smoothings(statistics, &images, chosen);
     let image = &images[chosen];
     let image_candidate = statistics[image.candidate].candidate;
@@ -104,9 +112,8 @@ pub fn select(
         aggregation: image.aggregation,
     };
     let compared = map::Compared {
-        statistics,
+        folds,
         smoothings: &smoothings,
-        samples,
         canvas,
         params,
     };
@@ -124,6 +131,11 @@ pub fn select(
         images: image::sorted(images),
         maps,
     })
+}
+
+/// What is the same in all of them: names, shapes and smoothings of the candidates.
+fn candidates_of(folds: &[Fold]) -> &[MapStatistics] {
+    folds.first().map_or(&[], |fold| &fold.statistics)
 }
 
 #[cfg(test)]

@@ -18,9 +18,12 @@ pub struct SelectionParams {
     /// frame takes about twice as long.
     pub latency_penalty: f64,
     /// Validation frames with which candidates can be selected. How much normal frames differ from
-    /// each other decides between them, and a handful does not show it: of fewer, selection is made
-    /// on halves of training and validation frames.
+    /// each other decides between them, and a handful does not show it, least of all at few false
+    /// alarms: with fewer, all training and validation frames are validation frames in turn.
     pub least_validation: usize,
+    /// Folds then: each more takes another fit of all candidates, and fewer leave too little to fit
+    /// on.
+    pub folds: usize,
     /// Frames from which statistics of places are taken at most: more would change little.
     pub statistics_frames: usize,
     /// Final smoothings of the anomaly map, the preferred first: standard deviations as shares of
@@ -37,7 +40,8 @@ impl Default for SelectionParams {
             false_positives: 0.05,
             synthetic_training_penalty: 0.05,
             latency_penalty: 0.02,
-            least_validation: 12,
+            least_validation: 40,
+            folds: 3,
             statistics_frames: 2000,
             map_smoothings: [0.0, 1.0 / 64.0, 1.0 / 32.0],
             pixel_stride: 3,

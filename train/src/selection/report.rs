@@ -1,17 +1,18 @@
 //! What was selected, and from what, for people.
 
-use super::{Label, Selection, SelectionParams, SyntheticSample};
+use super::{Fold, Label, Selection, SelectionParams};
 use crate::{options::Score, reporter::Reporter};
 
 /// Writes the tables of image scores and of anomaly maps.
 pub fn report(
     score: Score,
     selection: &Selection,
-    samples: &[SyntheticSample],
+    folds: &[Fold],
     params: &SelectionParams,
     reporter: &Reporter,
 ) {
-    let count = |is: fn(&Label) -> bool| samples.iter().filter(|s| is(&s.label)).count();
+    let samples = || folds.iter().flat_map(|fold| &fold.samples);
+    let count = |is: fn(&Label) -> bool| samples().filter(|s| is(&s.label)).count();
     let (defects, shapes) = (count(Label::is_defect), count(Label::is_shape));
     let with_shapes = match shapes {
         0 => String::new(),
@@ -22,7 +23,7 @@ pub fn report(
          defects{with_shapes} against {} held-out normal frames, all augmented as by another \
          camera:",
         100.0 * params.false_positives,
-        samples.len() - defects - shapes
+        samples().count() - defects - shapes
     ));
     for row in &selection.images {
         let shapes = row.shapes.map(|shapes| {

@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use edge_vae::dataset::Split;
 
-use super::{SelectionParams, half_split, validation};
+use super::{SelectionParams, cross_validation, validation};
 use crate::features::SamplingParams;
 
 /// What everything takes, in passes of the pretrained backbone: samples are augmented, densities
@@ -26,10 +26,9 @@ pub fn seconds(
         SamplingParams::PATCH.passes(frames, tiles) + SamplingParams::ROTATED.passes(frames, tiles)
     };
     let passes = |frames| patch(frames) + SamplingParams::FINE.passes(frames, tiles);
-    let halves = half_split(split, groups, params.least_validation);
-    let first = halves.map_or(0, |split| {
-        passes(split.train.len()) + split.train.len() * tiles
-    });
+    let folds = cross_validation(split, groups, params);
+    let of_fold = |split: &Split| passes(split.train.len()) + split.train.len() * tiles;
+    let first: usize = folds.iter().map(of_fold).sum();
     let fitted = passes(train) + 2 * validation * tiles;
     let measured = train.min(params.statistics_frames) * tiles;
     let last = patch(all) + all * tiles;

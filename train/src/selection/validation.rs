@@ -46,6 +46,9 @@ struct ValidationParams {
     surroundings: f32,
     /// Side of the tensors in which defects have the sizes that they are drawn in, in pixels.
     drawn_side: f32,
+    /// Mean change of the values that the faintest defects cover. Contrasts are log-uniform from
+    /// there to what is drawn: a defect that every score finds tells nothing of them.
+    faintest: f32,
 }
 
 const PARAMS: ValidationParams = ValidationParams {
@@ -59,6 +62,7 @@ const PARAMS: ValidationParams = ValidationParams {
     coarse: 1.0 / 16.0,
     surroundings: 1.0 / 32.0,
     drawn_side: 128.0,
+    faintest: 0.03,
 };
 
 /// A sample, prepared or not.
@@ -105,11 +109,11 @@ pub(super) fn most(held_out: usize) -> usize {
     each.sum()
 }
 
-/// Draws the samples, normal ones first, and prepares them.
+/// Draws the samples of one of so many `folds`, normal ones first, and prepares them.
 ///
 /// # Errors
 /// A frame that can no longer be read.
-pub fn make(data: &FitData) -> Result<Vec<SyntheticSample>> {
+pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
     let [_, mut whole] = preprocessors(data)?;
     let prepare = |sample: SyntheticSample| {
         whole.prepare_values(&sample.canvas, "a sample of synthetic validation")?;
@@ -118,14 +122,14 @@ pub fn make(data: &FitData) -> Result<Vec<SyntheticSample>> {
             ..sample
         })
     };
-    draw(data)?.into_iter().map(prepare).collect()
+    draw(data, folds)?.into_iter().map(prepare).collect()
 }
 
-/// Draws the samples, normal ones first; their canvases are in [0, 1], nothing of them normalised.
+/// Draws the samples of one of so many `folds`, normal ones first; their canvases are in [0, 1], nothing of them normalised.
 ///
 /// # Errors
 /// A frame that can no longer be read.
-pub(super) fn draw(data: &FitData) -> Result<Vec<SyntheticSample>> {
+pub(super) fn draw(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
     let [mut plain, _] = preprocessors(data)?;
     let shape = data.preprocess.canvas_shape();
     let [_, height, width] = data.preprocess.shape();
@@ -135,6 +139,7 @@ pub(super) fn draw(data: &FitData) -> Result<Vec<SyntheticSample>> {
     let held_out = &data.split.validation;
     let room = (PARAMS.most_values / shape.iter().product::<usize>()).max(2);
     let share = (room as f64 / PARAMS.samples.iter().sum::<usize>() as f64).min(1.0);
+    let share = share / folds.max(1) as f64;
     let times = if shows_one_thing {
         PARAMS.with_shapes
     } else {
@@ -259,6 +264,7 @@ impl Maker<'_> {
             cells.for_each(|(defect, inside)| *defect &= inside);
         }
         let visible = !drawn.kinds.is_empty() && drawn.mask.contains(&true);
+        fade(&mut drawn.values, picture, &drawn.mask, random.random());
         visible.then_some((drawn.values, drawn.mask))
     }
 }
@@ -268,6 +274,25 @@ impl Maker<'_> {
 fn scale(side: f32, random: &mut impl Rng) -> f32 {
     let largest = (side / PARAMS.drawn_side).max(1.0);
     largest.powf(random.random())
+}
+
+/// Fades a defect to a contrast between the faintest and its own, which is `share` of the way on a
+/// logarithmic scale.
+fn fade(values: &mut [f32], picture: &[f32], mask: &[bool], share: f32) {
+    let covered = mask.iter().cycle();
+    let changes = values.iter().zip(picture).zip(covered);
+    let changes = changes.filter(|(_, covered)| **covered);
+    let (sum, count) = changes.fold((0.0, 0), |(sum, count), ((value, was), _)| {
+        (sum + (value - was).abs(), count + 1)
+    });
+    let contrast = sum / count.max(1) as f32;
+    if contrast <= PARAMS.faintest {
+        return;
+    }
+    let factor = (PARAMS.faintest / contrast).powf(1.0 - share);
+    for (value, was) in values.iter_mut().zip(picture) {
+        *value = was + factor * (*value - was);
+    }
 }
 
 /// How much is to be seen around each pixel of a frame C×H×W: the mean difference from what it
@@ -321,6 +346,24 @@ mod tests {
         let outside: Vec<bool> = (0..height * width).map(|i| i % width < 40).collect();
         assert!(mean_inside(&busy, &inside) > 20.0 * mean_inside(&busy, &outside));
         assert_eq!(mean_inside(&busy, &vec![false; height * width]), 0.0);
+    }
+
+    #[test]
+    fn contrasts_go_from_the_faintest_to_what_was_drawn() {
+        let picture = vec![0.5; 8];
+        let mask = [true, true, false, false];
+        let drawn = [0.8, 0.8, 0.5, 0.5, 0.2, 0.2, 0.5, 0.5];
+        let faded = |share: f32| {
+            let mut values = drawn.to_vec();
+            fade(&mut values, &picture, &mask, share);
+            (values[0] - 0.5, values[4] - 0.5, values[2])
+        };
+        let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} {b}");
+        close(faded(1.0).0, 0.3);
+        close(faded(0.0).0, 0.03);
+        close(faded(0.0).1, -0.03);
+        close(faded(0.5).0, (0.3_f32 * 0.03).sqrt());
+        close(faded(0.5).2, 0.5);
     }
 
     #[test]
