@@ -196,7 +196,8 @@ impl Fitting<'_> {
         None
     }
 
-    /// What was selected by cross-validation, fitted to all training frames, but for what will be `folded`.
+    /// What was selected by cross-validation, fitted to all training frames, but for what will be
+    /// `folded`.
     fn refit(
         &self,
         members: Vec<Member>,

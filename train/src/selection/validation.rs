@@ -125,7 +125,8 @@ pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
     draw(data, folds)?.into_iter().map(prepare).collect()
 }
 
-/// Draws the samples of one of so many `folds`, normal ones first; their canvases are in [0, 1], nothing of them normalised.
+/// Draws the samples of one of so many `folds`, normal ones first; their canvases are in [0, 1],
+/// nothing of them normalised.
 ///
 /// # Errors
 /// A frame that can no longer be read.
