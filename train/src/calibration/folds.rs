@@ -232,7 +232,7 @@ pub fn fit_in_folds(
             compared: refit.distances(&all, compared)?,
             of: refit.fold_of,
         },
-        density: all.of_maps_of(like)?,
+        density: refit.kept.of_maps(all)?,
     })
 }
 
@@ -258,7 +258,7 @@ impl Refit {
         let all = all_frames(data);
         let mut source = FrameFeatures::augmented(pool, data, of.features, of.sampling, &all);
         let tiles = source.tiles().to_vec();
-        let kept = Kept::read(&mut source, like)?;
+        let kept = Kept::read(&mut source, Some(like.grid()))?;
         let fold_of = deal(data.groups, data.seed);
         let count = fold_of.iter().max().map_or(0, |most| most + 1);
         // Every density has what the one of the fewest frames can have: else distances would

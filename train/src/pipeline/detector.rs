@@ -134,25 +134,22 @@ impl Fitting<'_> {
     fn fit_candidates(&self, splits: &[Split]) -> Result<(Vec<Vec<Member>>, Vec<Fold>)> {
         let own = std::slice::from_ref(self.data.split);
         let splits = if splits.is_empty() { own } else { splits };
-        let of_split = |split| {
+        let fitted = candidates::fit(self.score, self.data, splits, self.pool)?;
+        let of_split = |(split, members): (_, &Vec<Member>)| {
             let data = FitData {
                 split,
                 ..*self.data
             };
-            let members = candidates::fit(self.score, &data, self.pool)?;
-            let maps = CandidateMaps::new(&members, &data, self.pool, self.spec)?;
-            let statistics = maps.statistics(self.params)?;
+            let maps = CandidateMaps::new(members, &data, self.pool, self.spec)?;
             let samples = selection::validation_set(&data, splits.len())?;
-            let samples = maps.of_samples(&samples)?;
-            Ok((
-                members,
-                Fold {
-                    statistics,
-                    samples,
-                },
-            ))
+            Ok(Fold {
+                statistics: maps.statistics(self.params)?,
+                samples: maps.of_samples(&samples)?,
+            })
         };
-        splits.iter().map(of_split).collect()
+        let folds = splits.iter().zip(&fitted).map(of_split);
+        let folds = folds.collect::<Result<_>>()?;
+        Ok((fitted, folds))
     }
 
     /// Selects score and map by what the candidates make of synthetic validation sets.
@@ -209,7 +206,9 @@ impl Fitting<'_> {
             .into_iter()
             .filter(used)
             .partition(|m| m.density.is_none() || folded == Some(m.candidate));
-        let mut members = candidates::fit_densities(again, self.data, self.pool)?;
+        let own = std::slice::from_ref(self.data.split);
+        let fitted = candidates::fit_densities(&again, self.data, own, self.pool)?;
+        let mut members: Vec<Member> = fitted.into_iter().flatten().collect();
         members.extend(as_they_are);
         let maps = CandidateMaps::new(&members, self.data, self.pool, self.spec)?;
         let statistics = maps.statistics(self.params)?;

@@ -1,17 +1,17 @@
 //! Feature vectors that are kept, so that several fits share one look at the frames.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::{FeatureMap, FeatureSource, FittedDensity};
+use super::{FeatureMap, FeatureSource, FittedDensity, grid::Grid};
 
 /// Name of the one map that kept vectors are.
 const VECTORS: &str = "vectors";
 
-/// Feature vectors of frames on a model's grid.
+/// Feature vectors of frames on a grid.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// Channels, and rows and columns of the grid.
-    shape: [usize; 3],
+    /// Of the maps that the vectors are made of.
+    grid: Grid,
     /// C·h·w values of each frame, channel after channel.
     frames: Vec<Vec<f32>>,
     weights: Vec<f64>,
@@ -28,23 +28,28 @@ pub struct Part<'a> {
 }
 
 impl Kept {
-    /// The vectors that `model` makes of all frames of `source`.
+    /// The vectors of all frames of `source` on a grid of so many rows and columns, or on the one
+    /// that suits its maps.
     ///
     /// # Errors
-    /// Maps other than those of the model, NaN or infinities in them, the errors of the source.
-    pub fn read(source: &mut dyn FeatureSource, model: &FittedDensity) -> Result<Self> {
-        let grid = &model.grid;
+    /// Maps that suit no grid, NaN or infinities in them, the errors of the source.
+    pub fn read(source: &mut dyn FeatureSource, size: Option<[usize; 2]>) -> Result<Self> {
         let all: Vec<usize> = (0..source.frames()).collect();
+        let mut grid = None;
         let mut frames = Vec::with_capacity(all.len());
         source.visit(&all, &mut |maps| {
+            let grid = match &mut grid {
+                Some(grid) => grid,
+                None => grid.insert(Grid::choose(maps, size)?),
+            };
             let vectors = grid.pool(maps);
             let vectors = vectors.with_context(|| format!("normal frame {}", frames.len()))?;
             frames.push(vectors.transpose().as_slice().to_vec());
             Ok(())
         })?;
-        let [height, width] = grid.size;
+        let grid = grid.context("the source of feature maps gave no frame")?;
         Ok(Self {
-            shape: [grid.channels(), height, width],
+            grid,
             weights: all.iter().map(|&frame| source.weight(frame)).collect(),
             mixture_weights: all
                 .iter()
@@ -52,6 +57,23 @@ impl Kept {
                 .collect(),
             frames,
         })
+    }
+
+    /// Bytes that a frame of `source` takes on such a grid.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`].
+    pub fn bytes_of_frame(
+        source: &mut dyn FeatureSource,
+        size: Option<[usize; 2]>,
+    ) -> Result<usize> {
+        let mut bytes = 0;
+        source.visit(&[0], &mut |maps| {
+            let grid = Grid::choose(maps, size)?;
+            bytes = grid.cells() * grid.channels() * size_of::<f32>();
+            Ok(())
+        })?;
+        Ok(bytes)
     }
 
     /// The frames at `places` (ascending), of which so many are no augmented samples.
@@ -68,15 +90,31 @@ impl Kept {
     /// # Errors
     /// Those of [`FittedDensity::distance`].
     pub fn distance(&self, place: usize, model: &FittedDensity) -> Result<Vec<f32>> {
-        let mut distance = vec![0.0; self.shape[1] * self.shape[2]];
+        let mut distance = vec![0.0; self.grid.cells()];
         model.distance(&[self.map(place)], &mut distance)?;
         Ok(distance)
+    }
+
+    /// The same model of vectors that are made of the maps that were read.
+    ///
+    /// # Errors
+    /// A model of other channels or cells.
+    pub fn of_maps(&self, model: FittedDensity) -> Result<FittedDensity> {
+        let (own, grid) = (&self.grid, &model.grid);
+        ensure!(
+            (grid.size, grid.channels()) == (own.size, own.channels()),
+            "a model of other feature vectors"
+        );
+        Ok(FittedDensity {
+            grid: own.clone(),
+            ..model
+        })
     }
 
     fn map(&self, place: usize) -> FeatureMap<'_> {
         FeatureMap {
             name: VECTORS,
-            shape: self.shape,
+            shape: [self.grid.channels(), self.grid.size[0], self.grid.size[1]],
             values: &self.frames[place],
         }
     }

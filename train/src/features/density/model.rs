@@ -151,21 +151,6 @@ impl FittedDensity {
         options
     }
 
-    /// The same model of vectors that are made of the maps of `other`.
-    ///
-    /// # Errors
-    /// Vectors of other channels or cells.
-    pub fn of_maps_of(&self, other: &Self) -> Result<Self> {
-        ensure!(
-            (self.grid.size, self.grid.channels()) == (other.grid.size, other.grid.channels()),
-            "models of different feature vectors"
-        );
-        Ok(Self {
-            grid: other.grid.clone(),
-            ..self.clone()
-        })
-    }
-
     /// What it is made of.
     pub fn summary(&self) -> Summary {
         let (gaussians, covariate, share, floor) = match &self.density {

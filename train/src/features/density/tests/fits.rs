@@ -5,7 +5,7 @@ fn kept_vectors_give_the_same_models() {
     let kinds = GAUSSIANS;
     let (mut train, mut held_out, models) = fitted(60, &kinds, &FitOptions::default());
     for model in &models {
-        let kept = Kept::read(&mut train, model).unwrap();
+        let kept = Kept::read(&mut train, Some(model.grid())).unwrap();
         let options = model.options(60, &FitOptions::default());
         let mut all = kept.part((0..60).collect(), 60);
         let kind = [model.kind()];
@@ -17,7 +17,7 @@ fn kept_vectors_give_the_same_models() {
             assert_eq!(kept.distance(frame, &again[0]).unwrap(), direct);
         }
         assert!(again[0].to_onnx("m", "distance").is_ok());
-        let of_maps = again[0].of_maps_of(model).unwrap();
+        let of_maps = kept.of_maps(again[0].clone()).unwrap();
         assert_eq!(
             of_maps.to_onnx("m", "distance").unwrap(),
             model.to_onnx("m", "distance").unwrap()
@@ -47,7 +47,8 @@ fn kept_vectors_give_the_same_models() {
         &options,
     )
     .unwrap();
-    assert!(models[0].of_maps_of(&other[0]).is_err());
+    let kept = Kept::read(&mut train, None).unwrap();
+    assert!(kept.of_maps(other[0].clone()).is_err());
 }
 
 #[test]
