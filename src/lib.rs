@@ -93,4 +93,4 @@ pub use frame::Frame;
 pub use model::Model;
 pub use replace::{replace_file, replace_file_unflushed};
 pub use runtime::{Detection, Detector, DetectorOptions, Explain, InferenceSession, Latency};
-pub use text::{counted, timestamp};
+pub use text::{aligned, counted, timestamp};

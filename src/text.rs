@@ -32,6 +32,29 @@ pub(crate) fn with_commas(number: usize) -> String {
     parted
 }
 
+/// Columns under each other: the first to the left, the others to the right.
+pub fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter()
+        .map(|row| {
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                if column == 0 {
+                    line.push_str(&format!("{cell:<width$}"));
+                } else {
+                    line.push_str(&format!("  {cell:>width$}"));
+                }
+            }
+            line.trim_end().to_owned()
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +64,12 @@ mod tests {
         assert_eq!(counted(1, "frame"), "1 frame");
         assert_eq!(counted(999, "frame"), "999 frames");
         assert_eq!(counted(1_234_567, "group"), "1,234,567 groups");
+    }
+
+    #[test]
+    fn columns_are_straight() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let lines = aligned(&[row(["", "frames"]), row(["scratch", "7"])]);
+        assert_eq!(lines, ["         frames", "scratch       7"]);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     digest::sha256,
 };
 use crate::{
-    calibration::{Calibration, ReferenceStatistics},
+    calibration::{Calibration, ReferenceStatistics, ReviewBand},
     npy::Npz,
 };
 
@@ -22,6 +22,12 @@ pub struct CalibrationEntry {
     pub threshold: f64,
     /// A pixel of the anomaly map above it belongs to a region.
     pub map_threshold: f64,
+    /// The second, larger rate: normal frames above its threshold are for review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_rate: Option<f64>,
+    /// The threshold for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_threshold: Option<f64>,
     /// When it was calibrated, RFC 3339 in UTC; absent where that was done with the training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
@@ -76,6 +82,8 @@ impl CalibrationEntry {
             false_alarm_rate: calibration.false_alarm_rate,
             threshold: calibration.threshold,
             map_threshold: calibration.map_threshold,
+            review_rate: calibration.review.map(|band| band.rate),
+            review_threshold: calibration.review.map(|band| band.threshold),
             date: calibration.date.clone(),
             folds: calibration.folds,
             frame_size: reference.and_then(ReferenceStatistics::size),
@@ -115,10 +123,16 @@ impl CalibrationEntry {
                 return Err("has some of the reference statistics and not all".to_owned());
             }
         };
+        let review = match (self.review_rate, self.review_threshold) {
+            (None, None) => None,
+            (Some(rate), Some(threshold)) => Some(ReviewBand { rate, threshold }),
+            _ => return Err("review-rate and review-threshold belong together".to_owned()),
+        };
         let calibration = Calibration {
             false_alarm_rate: self.false_alarm_rate,
             threshold: self.threshold,
             map_threshold: self.map_threshold,
+            review,
             date: self.date.clone(),
             scores,
             group_sizes,
@@ -174,8 +188,10 @@ mod tests {
             reference: ReferenceStatistics::of(&frames, None),
             ..grouped.clone()
         };
+        let mut banded = plain.clone();
+        banded.set_review_rate(Some(0.05)).unwrap();
         let largest = calibration(MAX_CALIBRATION_FRAMES);
-        for calibration in [plain, grouped, dated, largest] {
+        for calibration in [plain, banded, grouped, dated, largest] {
             let (entry, bytes) = CalibrationEntry::of(&calibration).unwrap();
             assert!(is_calibration_file(&entry.file), "{}", entry.file);
             assert_eq!(entry.read(&bytes).unwrap(), calibration);

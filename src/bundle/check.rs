@@ -67,8 +67,19 @@ impl Manifest {
         for name in self.graph_files() {
             self.require("graphs", name)?;
         }
+        if let Some(defects) = &self.synthetic_defects {
+            self.require("synthetic-defects", defects)?;
+        }
         self.check_scoring()?;
         self.check_golden()?;
+        if let Some(adaptation) = &self.adaptation
+            && !(adaptation.weight.is_finite() && adaptation.weight > 0.0)
+        {
+            return Err(Fault::new(
+                "adaptation.weight",
+                format!("is {}, must be above 0", adaptation.weight),
+            ));
+        }
         self.check_card()
     }
 

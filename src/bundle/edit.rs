@@ -2,9 +2,9 @@
 
 use super::{
     Bundle, BundleError, CalibrationEntry, FileEntry, Manifest, digest::sha256, manifest::MANIFEST,
-    open::weight_digits,
+    open::weight_digits, synthetic_defects,
 };
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, SyntheticDefects};
 
 impl Bundle {
     /// Takes another calibration, in memory only; [`Bundle::save`] writes it.
@@ -41,6 +41,29 @@ impl Bundle {
             self.manifest.calibration = Some(entry);
         }
         self.calibration = calibration;
+        Ok(())
+    }
+
+    /// Puts synthetic defects and their file in the place of those that are there; `None` where
+    /// scores have changed and nobody can draw them again.
+    pub(crate) fn put_synthetic_defects(
+        &mut self,
+        defects: Option<SyntheticDefects>,
+    ) -> Result<(), BundleError> {
+        if let Some(old) = self.manifest.synthetic_defects.take() {
+            self.manifest.files.remove(&old);
+            self.files.remove(&old);
+        }
+        if let Some(defects) = &defects {
+            defects.validate().map_err(|error| BundleError::Setting {
+                path: self.path.join(MANIFEST),
+                key: "synthetic-defects".into(),
+                problem: error.to_string(),
+            })?;
+            self.put(synthetic_defects::FILE, synthetic_defects::to_npz(defects)?);
+            self.manifest.synthetic_defects = Some(synthetic_defects::FILE.to_owned());
+        }
+        self.synthetic_defects = defects;
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 /// The parts, in the order of a frame's way through them.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 13] = [
     "schema_version",
     "model_id",
+    "synthetic-defects",
     "graphs",
     "preprocess",
     "vae",
@@ -18,6 +19,7 @@ const PARTS: [&str; 11] = [
     "calibration",
     "golden",
     "card",
+    "adaptation",
     "files",
 ];
 

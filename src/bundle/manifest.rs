@@ -37,6 +37,14 @@ pub struct Manifest {
     /// decoder, feature extractor, graphs, the sources' statistics and the mask, one after the
     /// other: `surface-1a2b3c4d`.
     pub model_id: String,
+    /// NPZ of lists of f64, of drawn defects: `scores`, `sizes` (shares of the frame's area) and
+    /// `contrasts` (mean absolute change, 0–1). The operating table is made of them.
+    #[serde(
+        default,
+        rename = "synthetic-defects",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub synthetic_defects: Option<String>,
     /// From frame to tensor.
     pub preprocess: PreprocessSettings,
     /// Shapes and likelihood.
@@ -62,6 +70,9 @@ pub struct Manifest {
     pub golden: Golden,
     /// What the model was made of.
     pub card: ModelCard,
+    /// What it learned since, where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptation: Option<Adaptation>,
     /// Every other file of the bundle by its name.
     pub files: BTreeMap<String, FileEntry>,
 }
@@ -84,6 +95,20 @@ pub struct Golden {
     /// The same for anomaly map and score, which divide by small deviations and so enlarge an
     /// engine's rounding; their unit is a standard deviation.
     pub map_tolerance: f64,
+}
+
+/// What a model learned from accepted frames, without training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Adaptation {
+    /// When it last did, RFC 3339 in UTC.
+    pub date: String,
+    /// Accepted frames, of all times.
+    pub frames: usize,
+    /// How often each of the last counted, against a frame of training.
+    pub weight: f64,
+    /// Id of the model that was adapted last.
+    pub from: String,
 }
 
 /// Size and digest of a file.

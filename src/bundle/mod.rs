@@ -10,6 +10,7 @@ mod error;
 mod layout;
 mod manifest;
 mod open;
+mod synthetic_defects;
 mod write;
 
 pub use arrays::write_npy;
@@ -17,7 +18,7 @@ pub(crate) use arrays::{read_npy, read_npz, write_npz};
 pub use calibration::CalibrationEntry;
 pub use error::BundleError;
 pub use manifest::{
-    DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,
+    Adaptation, DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,
 };
 pub use open::Bundle;
 pub use write::BundleWriter;

@@ -11,8 +11,12 @@ use super::{
     BundleError, Manifest,
     digest::sha256,
     manifest::{DECODER, ENCODER, MANIFEST},
+    synthetic_defects,
 };
-use crate::{calibration::Calibration, scoring::Scoring};
+use crate::{
+    calibration::{Calibration, SyntheticDefects},
+    scoring::Scoring,
+};
 
 /// Largest manifest read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -24,6 +28,7 @@ pub struct Bundle {
     pub(crate) path: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) calibration: Option<Calibration>,
+    pub(super) synthetic_defects: Option<SyntheticDefects>,
     pub(super) files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -59,14 +64,22 @@ impl Bundle {
             }
             files.insert(name.clone(), bytes);
         }
+        let bytes = |name: &str| files.get(name).map_or(&[][..], Vec::as_slice);
+        let failed = |name: &str, problem| BundleError::Array {
+            path: path.join(name),
+            problem,
+        };
         let calibration = match &manifest.calibration {
             Some(entry) => {
-                let bytes = files.get(&entry.file).map_or(&[][..], Vec::as_slice);
-                let failed = |problem| BundleError::Array {
-                    path: path.join(&entry.file),
-                    problem,
-                };
-                Some(entry.read(bytes).map_err(failed)?)
+                let read = entry.read(bytes(&entry.file));
+                Some(read.map_err(|problem| failed(&entry.file, problem))?)
+            }
+            None => None,
+        };
+        let synthetic_defects = match &manifest.synthetic_defects {
+            Some(name) => {
+                let read = synthetic_defects::read(bytes(name));
+                Some(read.map_err(|problem| failed(name, problem))?)
             }
             None => None,
         };
@@ -74,6 +87,7 @@ impl Bundle {
             path: path.to_owned(),
             manifest,
             calibration,
+            synthetic_defects,
             files,
         };
         bundle.check_model_id()?;
@@ -93,6 +107,12 @@ impl Bundle {
     /// Threshold, and the scores that it comes from; `None` where nothing was calibrated.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
+    }
+
+    /// Defects that were drawn on normal frames, and how this model scores them; `None` where the
+    /// bundle has none.
+    pub fn synthetic_defects(&self) -> Option<&SyntheticDefects> {
+        self.synthetic_defects.as_ref()
     }
 
     /// The model's id.

@@ -30,6 +30,7 @@ fn writer() -> BundleWriter {
         graphs: Vec::new(),
         scoring: None,
         calibration: None,
+        synthetic_defects: None,
         golden: Golden {
             frame: "golden.png".into(),
             expected: "golden.npz".into(),

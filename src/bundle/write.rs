@@ -14,7 +14,7 @@ use super::{
     open::read_manifest,
 };
 use crate::{
-    calibration::Calibration,
+    calibration::{Calibration, SyntheticDefects},
     model::{FeatureExtractorSettings, GraphSettings},
     preprocess::PreprocessSettings,
     scoring::Scoring,
@@ -38,6 +38,8 @@ pub struct BundleWriter {
     pub scoring: Option<Scoring>,
     /// Threshold and target false-alarm rate.
     pub calibration: Option<Calibration>,
+    /// Drawn defects and how they score.
+    pub synthetic_defects: Option<SyntheticDefects>,
     /// The golden frame's files, score and tolerances.
     pub golden: Golden,
     /// What the model was made of.
@@ -84,17 +86,21 @@ impl BundleWriter {
             graphs: self.graphs,
             scoring: self.scoring,
             calibration: None,
+            synthetic_defects: None,
             golden: self.golden,
             card: self.card,
+            adaptation: None,
             files: entries,
         };
         let mut bundle = Bundle {
             path: PathBuf::from(MANIFEST),
             manifest,
             calibration: None,
+            synthetic_defects: None,
             files: self.files,
         };
         bundle.put_calibration(self.calibration)?;
+        bundle.put_synthetic_defects(self.synthetic_defects)?;
         bundle.seal()?;
         // Also proves that the manifest can be written.
         bundle.manifest.to_toml(Path::new(MANIFEST))?;

@@ -33,7 +33,7 @@ impl Calibration {
             return None;
         }
         let all = self.scores.len() as f64 + 1.0;
-        let below = all - 1.0 - self.allowed().ok()?;
+        let below = all - 1.0 - self.allowed(self.false_alarm_rate).ok()?;
         let frames = frames as f64;
         let logarithm =
             ln_gamma(below + frames) - ln_gamma(below) + ln_gamma(all) - ln_gamma(all + frames);

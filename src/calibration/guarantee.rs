@@ -10,8 +10,8 @@ use statrs::{
 use super::Calibration;
 use crate::counted;
 
-/// Confidence of the interval in [`Calibration::statement`].
-const CONFIDENCE: f64 = 0.9;
+/// Confidence of the interval in [`Calibration::statement`] and in the operating table.
+pub(super) const CONFIDENCE: f64 = 0.9;
 
 /// Halvings of an interval in [0, 1]: to the last bit of what is printed and far beyond.
 const HALVINGS: usize = 60;
@@ -27,7 +27,7 @@ impl Calibration {
     /// confidence outside of (0, 1) and for a calibration that is not valid.
     pub fn rate_with_confidence(&self, confidence: f64) -> f64 {
         if confidence > 0.0 && confidence < 1.0 {
-            self.rate_bounds(1.0 - confidence).1
+            self.rate_bounds(self.false_alarm_rate, 1.0 - confidence).1
         } else {
             1.0
         }
@@ -47,15 +47,16 @@ impl Calibration {
     /// on each other.
     pub fn rate_interval(&self, confidence: f64) -> (f64, f64) {
         if confidence > 0.0 && confidence < 1.0 {
-            self.rate_bounds((1.0 - confidence) / 2.0)
+            self.rate_bounds(self.false_alarm_rate, (1.0 - confidence) / 2.0)
         } else {
             (0.0, 1.0)
         }
     }
 
-    /// Bounds of the rate, each missed with a probability of at most `miss` in (0, 1).
-    fn rate_bounds(&self, miss: f64) -> (f64, f64) {
-        let Ok(allowed) = self.allowed() else {
+    /// Bounds of the rate of false alarms where the target is `rate`, each missed with a
+    /// probability of at most `miss` in (0, 1).
+    pub(super) fn rate_bounds(&self, rate: f64, miss: f64) -> (f64, f64) {
+        let Ok(allowed) = self.allowed(rate) else {
             return (0.0, 1.0);
         };
         let units = self.units() as f64;

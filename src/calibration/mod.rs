@@ -21,8 +21,10 @@
 mod distribution_shift;
 mod error;
 mod guarantee;
+mod operating_table;
 mod percentile;
 mod reference;
+mod review;
 #[cfg(test)]
 mod tests;
 mod two_sample;
@@ -32,8 +34,13 @@ use std::collections::BTreeMap;
 use crate::value::{ValueError, check_finite, check_length};
 
 pub use error::CalibrationError;
+pub use operating_table::{
+    DefectClasses, FoundDefects, OPERATING_RATES, OperatingPoint, OperatingTable, Share,
+    SyntheticDefects,
+};
 pub use percentile::Percentile;
 pub use reference::{MAX_REFERENCE_FRAMES, ReferenceFrame, ReferenceStatistics};
+pub use review::ReviewBand;
 pub use two_sample::{TwoSample, two_sample};
 
 /// Most frames of a calibration: more would tell nothing that matters.
@@ -59,6 +66,8 @@ pub struct Calibration {
     /// A pixel of the anomaly map above it belongs to a region: the same quantile of the maps'
     /// maxima.
     pub map_threshold: f64,
+    /// The second, larger rate, where frames that are nearly anomalous shall be looked at.
+    pub review: Option<ReviewBand>,
     /// When it was calibrated, RFC 3339 in UTC; absent where that was done with the training.
     pub date: Option<String>,
     /// Scores of the calibration frames, ascending.
@@ -126,6 +135,7 @@ impl Calibration {
             false_alarm_rate: rate,
             threshold: threshold(&scores, &score_sizes, allowed),
             map_threshold: threshold(&map_maxima, &maximum_sizes, allowed),
+            review: None,
             date: None,
             scores,
             group_sizes: sizes.map(|_| score_sizes),
@@ -248,7 +258,7 @@ impl Calibration {
             reference.validate(self.scores.len())?;
         }
         let sizes = self.group_sizes.as_deref().unwrap_or_default();
-        let allowed = self.allowed()?;
+        let allowed = self.allowed(self.false_alarm_rate)?;
         let expected = threshold(&self.scores, sizes, allowed);
         if self.threshold != expected {
             return invalid(format!(
@@ -257,7 +267,7 @@ impl Calibration {
                 self.threshold, self.false_alarm_rate
             ));
         }
-        Ok(())
+        self.check_review()
     }
 
     /// The threshold that would guarantee another false-alarm `rate` in (0, 1), which for a larger
@@ -267,9 +277,25 @@ impl Calibration {
     /// A rate outside of (0, 1), and one that these frames are too few for.
     pub fn threshold_at(&self, rate: f64) -> Result<f64, CalibrationError> {
         check_rate(rate)?;
-        let allowed = allowed_tail(self.units(), self.group_sizes.is_some(), rate)?;
+        let allowed = self.allowed(rate)?;
         let sizes = self.group_sizes.as_deref().unwrap_or_default();
         Ok(threshold(&self.scores, sizes, allowed))
+    }
+
+    /// Takes another target `rate` in (0, 1), and the threshold that belongs to it. What regions of
+    /// the anomaly map go by stays: the maps' maxima are not kept.
+    ///
+    /// # Errors
+    /// Those of [`Calibration::threshold_at`]; a rate that reaches that of the review band.
+    pub fn set_rate(&mut self, rate: f64) -> Result<(), CalibrationError> {
+        let moved = Self {
+            threshold: self.threshold_at(rate)?,
+            false_alarm_rate: rate,
+            ..self.clone()
+        };
+        moved.check_review()?;
+        *self = moved;
+        Ok(())
     }
 
     /// The number of groups of the calibration frames; `None` where each frame stands for itself.
@@ -313,13 +339,9 @@ impl Calibration {
         self.groups().unwrap_or(self.scores.len())
     }
 
-    /// [`allowed_tail`] of this calibration.
-    fn allowed(&self) -> Result<f64, CalibrationError> {
-        allowed_tail(
-            self.units(),
-            self.group_sizes.is_some(),
-            self.false_alarm_rate,
-        )
+    /// [`allowed_tail`] of this calibration for a target `rate`.
+    fn allowed(&self, rate: f64) -> Result<f64, CalibrationError> {
+        allowed_tail(self.units(), self.group_sizes.is_some(), rate)
     }
 }
 

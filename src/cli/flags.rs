@@ -1,6 +1,9 @@
 //! Flags of every verb that runs a model, and what they are resolved into.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use anyhow::bail;
 use clap::{
@@ -18,6 +21,28 @@ use super::reporter::Reporter;
 const DEFAULT_MODEL: &str = "models/surface";
 /// The variable that names a bundle.
 const MODEL_VARIABLE: &str = "EDGE_VAE_MODEL";
+
+/// The second rate of a calibration, or none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ReviewRate(Option<f64>);
+
+impl ReviewRate {
+    pub(crate) fn rate(self) -> Option<f64> {
+        self.0
+    }
+}
+
+impl FromStr for ReviewRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse::<f64>()) {
+            ("off", _) => Ok(Self(None)),
+            (_, Ok(rate)) if rate > 0.0 && rate < 1.0 => Ok(Self(Some(rate))),
+            _ => Err("expected a probability above 0 and below 1, or off".to_owned()),
+        }
+    }
+}
 
 /// Flags of every verb that runs a model.
 #[derive(Args, Debug)]

@@ -42,6 +42,15 @@ pub(crate) fn rows(
                     calibration.threshold, calibration.map_threshold
                 ),
             ));
+            if let Some(band) = calibration.review {
+                rows.push((
+                    "review",
+                    format!(
+                        "normal frames above {:.4}, for a rate of {}",
+                        band.threshold, band.rate
+                    ),
+                ));
+            }
             let when = calibration.date.as_deref().unwrap_or("with the training");
             let of_groups = match (calibration.groups(), calibration.folds) {
                 (Some(groups), _) => format!(" of {groups} groups"),
@@ -65,6 +74,15 @@ pub(crate) fn rows(
             card.dataset, card.train_frames, card.validation_frames, card.calibration_frames
         ),
     ));
+    if let Some(adaptation) = &manifest.adaptation {
+        rows.push((
+            "adapted",
+            format!(
+                "{}, to {} accepted frames so far, from {}",
+                adaptation.date, adaptation.frames, adaptation.from
+            ),
+        ));
+    }
     rows.push((
         "training",
         format!(

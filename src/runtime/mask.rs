@@ -18,7 +18,8 @@ const MASK: &str = "mask.png";
 ///
 /// Weights and statistics stay, but another mask gives other scores: the golden values are
 /// computed anew on `engine`, which must first agree on the old ones; the model gets another
-/// id; and the calibration, whose scores are those of the old mask, is dropped.
+/// id; and what has scores of the old mask is dropped, the calibration and the synthetic
+/// defects.
 ///
 /// # Errors
 /// A file that is no mask or leaves nothing to look at; one that is white where the bundle's own
@@ -49,6 +50,7 @@ pub fn replace_mask(
     }
     let mut changed = bundle.clone();
     changed.put_calibration(None)?;
+    changed.put_synthetic_defects(None)?;
     let file = match &bundle.manifest().preprocess.mask {
         Some(file) => file.clone(),
         None => (0..)

@@ -93,6 +93,25 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
     assert_eq!(record["seed"], 3);
     assert_eq!(record["dataset"], "data");
     assert_eq!(keys(&record["by_kind"]), ["dust", "spot"]);
+    // At each rate of the table: the frames of the test part above its threshold.
+    let rows = record["operating_table"].as_array().unwrap();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[0]["missing"], 899);
+    assert_eq!(rows[0]["found"], Value::Null);
+    let set = &rows[3];
+    assert_eq!(set["is_set"], true);
+    assert_eq!(set["threshold"], record["threshold"]);
+    assert_eq!(set["found"]["count"], 2);
+    assert_eq!(set["found"]["frames"], 3);
+    // scipy.stats.binomtest(2, 3).proportion_ci(0.95, method="exact")
+    let ends = &set["found"]["interval"];
+    assert!(
+        (ends[0].as_f64().unwrap() - 0.094_299_3).abs() < 1e-6,
+        "{ends}"
+    );
+    assert_eq!(set["by_kind"]["dust"]["count"], 1);
+    assert_eq!(set["false_alarms"]["frames"], 3);
+    assert_eq!(set["synthetic_defects"]["all"]["of"], 9);
     for kind in ["dust", "spot"] {
         let found = keys(&record["by_kind"][kind]);
         assert!(METRICS.iter().all(|key| found.contains(key)), "{found:?}");

@@ -224,6 +224,8 @@ fn info_shows_what_the_model_is() {
         "map of 1×2×2",
         "learned variance",
         "by hand",
+        "Drawn defects are not yours",
+        "no: 899 frames more needed",
         ENCODER,
     ] {
         assert!(
@@ -240,6 +242,10 @@ fn info_shows_what_the_model_is() {
     assert_eq!(json["card"]["dataset"], "by hand");
     assert_eq!(json["schema_version"], 2);
     assert!(json["calibration_statement"].is_string());
+    let rows = json["operating_table"]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[3]["false_alarm_rate"], 0.05);
+    assert_eq!(rows[3]["is_set"], true);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use edge_vae::{
         attribute_proto::AttributeType,
     },
     bundle::{BundleWriter, DECODER, ENCODER, Golden, ModelCard, write_npy},
-    calibration::Calibration,
+    calibration::{Calibration, SyntheticDefects},
     frame::PixelFormat,
     model::GraphSettings,
     preprocess::{Colour, PreprocessSettings, Tiles},
@@ -78,6 +78,12 @@ pub(crate) fn writer() -> BundleWriter {
             Some("statistics.npy".into()),
             Aggregation::Maximum,
         )),
+        // Nine, which grow in size, contrast and score.
+        synthetic_defects: Some(SyntheticDefects {
+            scores: (1..=9).map(|i| 0.9 + 0.02 * f64::from(i)).collect(),
+            sizes: (1..=9).map(|i| 0.01 * f64::from(i)).collect(),
+            contrasts: (1..=9).map(|i| 0.05 * f64::from(i)).collect(),
+        }),
         // A hundred frames as dull as the golden one.
         calibration: Some(
             Calibration::fit(

@@ -1,6 +1,7 @@
 //! `edge-vae calibrate`.
 
 mod measure;
+mod moved;
 mod records;
 mod report;
 mod score_line;
@@ -25,7 +26,7 @@ use edge_vae::{
 use self::report::Report;
 use super::{
     Outcome,
-    flags::{ModelFlags, ModelOptions},
+    flags::{ModelFlags, ModelOptions, ReviewRate},
     frames::{self, PictureFlags},
     output::{check_writable, prepare_folder},
     reporter::{Reported, Reporter, count},
@@ -43,10 +44,19 @@ Examples:
   edge-vae calibrate --model models/part frames/ --group-by 'part-([0-9]+)_' --out models/part-b
   edge-vae calibrate --model models/part --from last-week.jsonl
   edge-vae calibrate --model models/part frames/ --mask roi.png --out models/part-roi
+  edge-vae calibrate --model models/part --false-alarm-rate 0.02 --review-rate 0.1
 
 The frames must be normal, must not have been used in training, and must be taken like those that
 will be scored. A rate r takes at least 1/r - 1 frames: 99 for 1 %. Only the threshold changes: the
 networks and, without --mask, the model's id stay.
+
+The result ends with the operating table: for several rates the threshold, what is guaranteed, and
+which share of drawn (synthetic) defects is found. Without frames, --false-alarm-rate and
+--review-rate move along it: the frames that calibrated last stay, only the thresholds change.
+Regions of the anomaly map then keep their threshold.
+
+--review-rate: frames that score above the threshold for this larger rate, and are not anomalous,
+are normal with `review`: true, for a person to look at.
 
 --group-by: frames with the same (...) in their path belong together: a part, a tray, a shift.
 `parent` stands for the folder of the frame. The guarantee is then for frames of new groups, and the
@@ -71,7 +81,7 @@ pub(crate) struct CalibrateFlags {
     /// quotes, or `-` for a list of paths on standard input, one on each line.
     #[arg(
         value_name = "NORMALS",
-        required_unless_present = "from",
+        required_unless_present_any = ["from", "false_alarm_rate", "review_rate"],
         conflicts_with = "from"
     )]
     normals: Vec<PathBuf>,
@@ -88,6 +98,11 @@ pub(crate) struct CalibrateFlags {
     /// average [default: that of the model's calibration, else 0.01].
     #[arg(long, value_name = "RATE")]
     false_alarm_rate: Option<f64>,
+
+    /// A second, larger rate: normal frames above its threshold are for review; `off` for none
+    /// [default: that of the model's calibration].
+    #[arg(long, value_name = "RATE")]
+    review_rate: Option<ReviewRate>,
 
     /// Which frames belong together: `parent`, or a regular expression with one (...) that is
     /// searched in the path.
@@ -119,6 +134,7 @@ pub(crate) struct CalibrateOptions {
     source: Source,
     pictures: PictureFlags,
     rate: Option<f64>,
+    review: Option<ReviewRate>,
     grouping: Option<Grouping>,
     mask: Option<PathBuf>,
     out: Option<PathBuf>,
@@ -129,6 +145,8 @@ pub(crate) struct CalibrateOptions {
 /// Where scores come from.
 #[derive(Debug)]
 enum Source {
+    /// From those of the calibration that the model has.
+    Stored,
     /// From these frames.
     Frames(Vec<PathBuf>),
     /// From these files of JSON lines.
@@ -148,8 +166,15 @@ impl CalibrateFlags {
             !self.all_normal || !self.from.is_empty(),
             "--all-normal is about the lines of --from; NORMALS are taken to be normal anyway"
         );
+        ensure!(
+            !(self.normals.is_empty() && self.from.is_empty())
+                || (self.mask.is_none() && self.group_by.is_none()),
+            "--mask and --group-by are about normal frames, and none are given"
+        );
         Ok(CalibrateOptions {
-            source: if self.from.is_empty() {
+            source: if self.normals.is_empty() && self.from.is_empty() {
+                Source::Stored
+            } else if self.from.is_empty() {
                 Source::Frames(self.normals)
             } else {
                 Source::Records {
@@ -158,6 +183,7 @@ impl CalibrateFlags {
                 }
             },
             rate: self.false_alarm_rate,
+            review: self.review_rate,
             grouping: self
                 .group_by
                 .as_deref()
@@ -170,6 +196,16 @@ impl CalibrateFlags {
             json: self.json,
             model: self.model.resolve()?,
         })
+    }
+}
+
+impl CalibrateOptions {
+    /// The rate that was asked for, else that of the `earlier` calibration.
+    fn review_rate(&self, earlier: Option<&Calibration>) -> Option<f64> {
+        match self.review {
+            Some(review) => review.rate(),
+            None => Some(earlier?.review?.rate),
+        }
     }
 }
 
@@ -238,6 +274,9 @@ impl NormalFrames {
 }
 
 pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
+    if matches!(options.source, Source::Stored) {
+        return moved::run(options);
+    }
     // Another mask makes other files; else only the manifest is written.
     let new_bundle = match (&options.out, &options.mask) {
         (Some(out), _) => Some(out),
@@ -256,7 +295,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
             }
             distinct(list.paths, reporter)
         }
-        Source::Records { .. } => Vec::new(),
+        Source::Records { .. } | Source::Stored => Vec::new(),
     };
     let (mut bundle, engine) = options.model.open(reporter)?;
     match new_bundle.map(|folder| folder.parent()) {
@@ -269,6 +308,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         .rate
         .or(earlier.as_ref().map(|earlier| earlier.false_alarm_rate))
         .unwrap_or(DEFAULT_RATE);
+    let review_rate = options.review_rate(earlier.as_ref());
     if let Some(mask) = &options.mask {
         let name = mask.display().to_string();
         let png = std::fs::read(mask).with_context(|| format!("{name}: cannot read"))?;
@@ -285,7 +325,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
 
     let grouping = options.grouping.as_ref();
     let normal = match &options.source {
-        Source::Frames(_) => {
+        Source::Frames(_) | Source::Stored => {
             let found: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
             // Before they are scored, which may take long.
             check_enough(&found, grouping, rate)?;
@@ -300,7 +340,8 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         }
     };
     check_enough(&normal.paths(), grouping, rate)?;
-    let calibration = normal.calibration(grouping, rate)?;
+    let mut calibration = normal.calibration(grouping, rate)?;
+    calibration.set_review_rate(review_rate)?;
     let from_records = matches!(options.source, Source::Records { .. });
     let warnings = [
         warnings::of_groups(grouping, &calibration),
@@ -338,6 +379,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         folder: new_bundle.unwrap_or(&options.model.bundle),
         normal: &normal,
         calibration: &calibration,
+        synthetic_defects: bundle.synthetic_defects(),
         earlier: earlier.as_ref(),
         warnings: &warnings,
     }
@@ -346,7 +388,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
 }
 
 /// Each file once: a frame that counts twice would make the guarantee stronger than it is.
-fn distinct(paths: Vec<PathBuf>, reporter: Reporter) -> Vec<PathBuf> {
+pub(crate) fn distinct(paths: Vec<PathBuf>, reporter: Reporter) -> Vec<PathBuf> {
     let all = paths.len();
     let mut seen = HashSet::new();
     let paths: Vec<PathBuf> = paths

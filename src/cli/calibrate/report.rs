@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use edge_vae::calibration::Calibration;
+use edge_vae::calibration::{Calibration, OperatingTable, ReviewBand, SyntheticDefects};
 use serde::Serialize;
 
 use super::NormalFrames;
@@ -21,6 +21,7 @@ pub(super) struct Report<'a> {
     pub(super) folder: &'a Path,
     pub(super) normal: &'a NormalFrames,
     pub(super) calibration: &'a Calibration,
+    pub(super) synthetic_defects: Option<&'a SyntheticDefects>,
     pub(super) earlier: Option<&'a Calibration>,
     pub(super) warnings: &'a [String],
 }
@@ -38,9 +39,11 @@ struct Record<'a> {
     false_alarm_rate: f64,
     threshold: f64,
     map_threshold: f64,
+    review: Option<ReviewBand>,
     confidence: f64,
     rate_interval: [f64; 2],
     statement: String,
+    operating_table: OperatingTable,
     reference: Option<ReferenceRecord>,
     earlier: Option<Earlier>,
     warnings: &'a [String],
@@ -110,9 +113,11 @@ impl Report<'_> {
             false_alarm_rate: calibration.false_alarm_rate,
             threshold: calibration.threshold,
             map_threshold: calibration.map_threshold,
+            review: calibration.review,
             confidence: CONFIDENCE,
             rate_interval: [low, high],
             statement: calibration.statement(),
+            operating_table: self.operating_table(),
             reference: calibration
                 .reference
                 .as_ref()
@@ -124,6 +129,10 @@ impl Report<'_> {
             earlier: self.earlier.map(|earlier| self.compared(earlier)),
             warnings: self.warnings,
         }
+    }
+
+    fn operating_table(&self) -> OperatingTable {
+        OperatingTable::of(self.calibration, self.synthetic_defects)
     }
 
     fn compared(&self, earlier: &Calibration) -> Earlier {
@@ -153,6 +162,13 @@ impl Report<'_> {
         });
         row("threshold", &format!("{:.4}{was}", calibration.threshold))?;
         row("guarantee", &calibration.statement())?;
+        if let Some(band) = calibration.review {
+            let review = format!(
+                "normal frames above {:.4}, for a rate of {}",
+                band.threshold, band.rate
+            );
+            row("review", &review)?;
+        }
         if let Some(earlier) = self.earlier {
             let compared = self.compared(earlier);
             row(
@@ -191,6 +207,6 @@ impl Report<'_> {
         if !left_out.is_empty() {
             row("left out", &left_out.join(", "))?;
         }
-        Ok(())
+        out.line(format_args!("\n{}", self.operating_table()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod mask;
 mod measure;
+mod operating;
 mod page;
 mod record;
 mod report;
@@ -13,6 +14,7 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use edge_vae::{
     Detector, Explain,
+    calibration::OperatingTable,
     dataset::{DatasetOptions, GOOD, TestPart},
     metrics::Bootstrap,
 };
@@ -189,6 +191,8 @@ pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Resu
         .collect();
     let mut detector = Detector::new(&bundle, &engine)?;
     detector.explain(Explain::Anomalous);
+    let calibration = detector.calibration();
+    let operating_table = OperatingTable::of(calibration, bundle.synthetic_defects());
     drop(bundle);
     let page = options
         .html
@@ -217,7 +221,7 @@ pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Resu
             .limit
             .is_some_and(|limit| limit < dataset.samples.len()),
     };
-    let report = Report::new(&setting, &detector, &mut measurement);
+    let report = Report::new(&setting, &detector, operating_table, &mut measurement);
     if let Some(page) = page {
         let gallery = page::Gallery::collect(&mut detector, &samples, &measurement)?;
         page.write(page::html(&report, &detector, &measurement, &samples, &gallery).as_bytes())?;

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use edge_vae::metrics::{Interval, Rate};
+use edge_vae::{
+    calibration::OperatingPoint,
+    metrics::{Interval, Rate},
+};
 use serde::Serialize;
 
 use super::{
     Pixels,
     measure::{Measurement, Problem},
+    operating::OperatingRow,
     report::{CONFIDENCE, Guarantee, Kind, Metrics, Report},
 };
 use crate::cli::output::SCHEMA_VERSION;
@@ -28,6 +32,7 @@ pub(super) struct Record<'a> {
     false_alarm_rate: f64,
     false_alarms: FalseAlarms,
     misses: RateRecord,
+    operating_table: Vec<OperatingRecord<'a>>,
     by_kind: BTreeMap<&'a str, KindRecord>,
     counts: Counts,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +77,16 @@ struct RateRecord {
     frames: u64,
     rate: Option<f64>,
     interval: Option<[f64; 2]>,
+}
+
+/// A rate of false alarms, and the frames above its threshold.
+#[derive(Serialize)]
+struct OperatingRecord<'a> {
+    #[serde(flatten)]
+    point: OperatingPoint,
+    false_alarms: Option<RateRecord>,
+    found: Option<RateRecord>,
+    by_kind: BTreeMap<&'a str, RateRecord>,
 }
 
 #[derive(Serialize)]
@@ -136,6 +151,7 @@ impl<'a> Record<'a> {
                 target_inside: guarantee.map(|guarantee| guarantee == Guarantee::Inside),
             },
             misses: rate(report.misses),
+            operating_table: report.operating_rows.iter().map(operating).collect(),
             by_kind: report
                 .defects()
                 .iter()
@@ -207,6 +223,19 @@ impl KindRecord {
             metrics: MetricsRecord::of(&kind.metrics),
             misses: rate(kind.misses()),
         }
+    }
+}
+
+fn operating(row: &OperatingRow) -> OperatingRecord<'_> {
+    let at = row.at.as_ref();
+    let by_kind = at.into_iter().flat_map(|at| &at.by_kind);
+    OperatingRecord {
+        point: row.point,
+        false_alarms: at.map(|at| rate(at.false_alarms)),
+        found: at.map(|at| rate(at.found)),
+        by_kind: by_kind
+            .map(|(kind, found)| (kind.as_str(), rate(*found)))
+            .collect(),
     }
 }
 

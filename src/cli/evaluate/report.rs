@@ -2,12 +2,17 @@
 
 use edge_vae::{
     Detector,
+    calibration::OperatingTable,
     metrics::{
         Bootstrap, Curve, Estimate, ImageMetrics, PixelMetrics, Rate, evaluate_images, roc_curve,
     },
 };
 
-use super::{Pixels, measure::Measurement};
+use super::{
+    Pixels,
+    measure::Measurement,
+    operating::{self, OperatingRow},
+};
 
 /// Confidence of all intervals.
 pub(super) const CONFIDENCE: f64 = 0.95;
@@ -33,6 +38,9 @@ pub(super) struct Report<'a> {
     pub(super) threshold: f64,
     /// The target false-alarm rate.
     pub(super) target: f64,
+    /// What other rates would do.
+    pub(super) operating_table: OperatingTable,
+    pub(super) operating_rows: Vec<OperatingRow>,
     /// All kinds of defects.
     pub(super) all: Metrics,
     /// The kinds, normal frames first.
@@ -91,6 +99,7 @@ impl Report<'_> {
     pub(super) fn new<'a>(
         setting: &'a Setting<'a>,
         detector: &Detector,
+        operating_table: OperatingTable,
         measured: &mut Measurement,
     ) -> Report<'a> {
         let scores = measured.scores();
@@ -140,6 +149,8 @@ impl Report<'_> {
             engine: detector.description().to_owned(),
             threshold: calibration.threshold,
             target: calibration.false_alarm_rate,
+            operating_rows: operating::rows(&operating_table, measured),
+            operating_table,
             all: Metrics {
                 image: image.all,
                 pixel: pixel_all,

@@ -1,10 +1,14 @@
 //! The evaluation as a table for people.
 
-use edge_vae::metrics::{Estimate, Rate};
+use edge_vae::{
+    aligned,
+    metrics::{Estimate, Rate},
+};
 
 use super::{
     Pixels,
     measure::Measurement,
+    operating,
     report::{CONFIDENCE, Metrics, Report},
 };
 use crate::cli::{output::StandardOutput, reporter::count};
@@ -47,6 +51,15 @@ pub(super) fn print(
         rate(report.false_alarms)
     ))?;
     out.line(format_args!("misses        {}", rate(report.misses)))?;
+    out.line(format_args!(""))?;
+    let operating = &report.operating_table;
+    for line in aligned(&operating::cells(operating, &report.operating_rows, rate)) {
+        out.line(format_args!("{line}"))?;
+    }
+    for line in operating.legend() {
+        out.line(format_args!("{line}"))?;
+    }
+    out.line(format_args!(""))?;
     if let Some(pixel) = &report.all.pixel {
         out.line(format_args!(
             "pixels        {} of {} in {}, compared in the {}'s size{}",
@@ -180,29 +193,6 @@ pub(super) fn round(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-/// Columns under each other: the first to the left, the others to the right.
-fn aligned(rows: &[Vec<String>]) -> Vec<String> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    rows.iter()
-        .map(|row| {
-            let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                if column == 0 {
-                    line.push_str(&format!("{cell:<width$}"));
-                } else {
-                    line.push_str(&format!("  {cell:>width$}"));
-                }
-            }
-            line.trim_end().to_owned()
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use edge_vae::metrics::Interval;
@@ -210,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short_and_columns_straight() {
+    fn numbers_are_short() {
         let estimate = Estimate {
             value: 0.947_12,
             error: 0.0,
@@ -229,8 +219,5 @@ mod tests {
             }),
             "2 of 108 = 1.9 % (0.2–6.5 %)"
         );
-        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
-        let lines = aligned(&[row(["", "frames"]), row(["scratch", "7"])]);
-        assert_eq!(lines, ["         frames", "scratch       7"]);
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use edge_vae::{
     bundle::{Bundle, Manifest},
-    calibration::Calibration,
+    calibration::{Calibration, OperatingTable},
 };
 use serde::Serialize;
 
@@ -36,6 +36,7 @@ struct InfoRecord<'a> {
     input_shape: [usize; 3],
     latent_shape: Vec<usize>,
     calibration_statement: Option<String>,
+    operating_table: Option<&'a OperatingTable>,
     #[serde(flatten)]
     manifest: &'a Manifest,
 }
@@ -44,6 +45,9 @@ pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
     let bundle = Bundle::open(&flags.folder.find()?)?;
     let manifest = bundle.manifest();
     let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+    let defects = bundle.synthetic_defects();
+    let table = bundle.calibration();
+    let table = table.map(|calibration| OperatingTable::of(calibration, defects));
     let mut out = StandardOutput::new();
     if flags.json {
         out.json(&InfoRecord {
@@ -52,6 +56,7 @@ pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
             input_shape: manifest.vae.input_shape(),
             latent_shape: manifest.vae.latent.shape(),
             calibration_statement: bundle.calibration().map(Calibration::statement),
+            operating_table: table.as_ref(),
             manifest,
         })?;
         out.finish()?;
@@ -69,6 +74,9 @@ pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
             "file",
             &format!("{name}: {} bytes, SHA-256 {}", file.bytes, file.sha256),
         )?;
+    }
+    if let Some(table) = &table {
+        out.line(format_args!("\n{table}"))?;
     }
     out.finish()?;
     Ok(Outcome::Done)

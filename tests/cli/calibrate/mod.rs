@@ -2,6 +2,7 @@
 
 mod lines;
 mod masks;
+mod table;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -23,7 +24,7 @@ use crate::{
 const FAINTEST: u8 = 10;
 
 /// A chequer pattern of this contrast, whose score is [`score_of`].
-fn chequers(contrast: u8) -> Vec<u8> {
+pub(crate) fn chequers(contrast: u8) -> Vec<u8> {
     let side = tiny::SIDE;
     let samples = (0..side * side)
         .map(|index| 100 + contrast * ((index % side + index / side) % 2) as u8)
@@ -52,7 +53,7 @@ fn plain(index: u8) -> String {
 }
 
 /// All files of a bundle.
-fn files(dir: &TestDir, bundle: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(dir: &TestDir, bundle: &str) -> BTreeMap<String, Vec<u8>> {
     let read = |name: &String| fs::read(dir.at(bundle).join(name)).unwrap();
     let names = dir.files(bundle);
     names

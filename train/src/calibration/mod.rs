@@ -9,7 +9,7 @@ use edge_vae::{
     calibration::{Calibration, ReferenceFrame, ReferenceStatistics},
 };
 pub use folds::{Folds, fit_in_folds, obstacle};
-pub use scores::{ScoredFrame, Scoring, score};
+pub use scores::{ScoredFrame, Scoring, score, score_canvases};
 
 use crate::features::FitData;
 

@@ -58,6 +58,34 @@ pub fn score(
     data: &FitData,
     pool: &ModelPool,
 ) -> Result<Vec<ScoredFrame>> {
+    let canvas = |place: usize| data.frames.get(places[place]);
+    score_each(scoring, places, canvas, data, pool)
+}
+
+/// Scores prepared canvases as the runtime will, by a scoring without folds: the scores in their
+/// order.
+///
+/// # Errors
+/// Those of [`score`].
+pub fn score_canvases(
+    scoring: &Scoring,
+    canvases: &[&[f32]],
+    data: &FitData,
+    pool: &ModelPool,
+) -> Result<Vec<f64>> {
+    let places: Vec<usize> = (0..canvases.len()).collect();
+    let scored = score_each(scoring, &places, |place| canvases[place], data, pool)?;
+    Ok(scored.into_iter().map(|frame| frame.score).collect())
+}
+
+/// Scores the frames `places`, whose canvases are looked up by their place in that list.
+fn score_each<'a>(
+    scoring: &Scoring,
+    places: &[usize],
+    canvas: impl Fn(usize) -> &'a [f32] + Sync,
+    data: &FitData,
+    pool: &ModelPool,
+) -> Result<Vec<ScoredFrame>> {
     let folds = scoring.folds;
     let mut shapes = pool.shapes().clone();
     if let Some(folds) = folds {
@@ -75,7 +103,7 @@ pub fn score(
     pool.each(
         places.len(),
         Model::run,
-        |place| data.tensors(data.frames.get(places[place])),
+        |place| data.tensors(canvas(place)),
         |place, model, input, pending: &mut Pending| {
             let frame = places[place.frame];
             let fold = folds.map_or(0, |folds| folds.fold(frame));

@@ -7,7 +7,7 @@ use candle_core::Device;
 use edge_vae::{
     backend::Engine,
     bundle::{BundleWriter, DECODER, ENCODER},
-    calibration::Calibration,
+    calibration::{Calibration, OperatingTable, SyntheticDefects},
     dataset::Sample,
     preprocess::Preprocessor,
     runtime::{GoldenCheck, GoldenValues, InferenceSession},
@@ -26,7 +26,7 @@ use crate::{
     features::{Features, FitData, PretrainedBackbone},
     nn::Snapshot,
     options::Golden,
-    selection::SelectionParams,
+    selection::{self, Label, SelectionParams, SyntheticSample},
     vae::{Network, State},
 };
 
@@ -71,7 +71,11 @@ impl Finished<'_> {
         let worst = self.verify_graphs(&models)?;
         let detector = self.fitting(&models, &name, |fitting| fitting.fit())?;
         let calibration = self.calibrate(&models, &detector)?;
-        let writer = self.assemble(name, &models, detector, calibration, worst)?;
+        let defects = self.synthetic_defects(&models, &detector)?;
+        self.data
+            .reporter
+            .line(OperatingTable::of(&calibration, defects.as_ref()));
+        let writer = self.assemble(name, &models, detector, (calibration, defects), worst)?;
         let mut bundle = writer.finish()?;
         GoldenCheck::verify(&bundle, self.engine)?;
         bundle.save(out)?;
@@ -196,13 +200,53 @@ impl Finished<'_> {
         )
     }
 
+    /// The defects of synthetic validation as the bundle scores them; `None` where none was drawn.
+    fn synthetic_defects(
+        &self,
+        models: &Models,
+        detector: &FittedDetector,
+    ) -> Result<Option<SyntheticDefects>> {
+        let mut samples = Vec::new();
+        for split in &detector.selected_on {
+            let data = FitData {
+                split,
+                ..*self.data
+            };
+            samples.extend(selection::make_defects(&data, detector.selected_on.len())?);
+        }
+        if samples.is_empty() {
+            return Ok(None);
+        }
+        let head = models.network.head.as_deref();
+        let graphs = graphs_of(&detector.graphs, &detector.files, head)?;
+        let scoring = calibration::Scoring {
+            scoring: &detector.scoring,
+            statistics: &detector.statistics,
+            spec: models.spec,
+            folds: None,
+        };
+        let canvases: Vec<&[f32]> = samples.iter().map(|s| &s.canvas[..]).collect();
+        let pool = models.pool(&graphs, true)?;
+        let size = |sample: &SyntheticSample| match &sample.label {
+            Label::Defect(mask) => {
+                mask.iter().filter(|&&inside| inside).count() as f64 / mask.len() as f64
+            }
+            _ => 0.0,
+        };
+        Ok(Some(SyntheticDefects {
+            scores: calibration::score_canvases(&scoring, &canvases, self.data, &pool)?,
+            sizes: samples.iter().map(size).collect(),
+            contrasts: samples.iter().map(|s| f64::from(s.contrast)).collect(),
+        }))
+    }
+
     /// All files and settings of the bundle.
     fn assemble(
         &self,
         name: String,
         models: &Models,
         detector: FittedDetector,
-        calibration: Calibration,
+        (calibration, defects): (Calibration, Option<SyntheticDefects>),
         worst: f64,
     ) -> Result<BundleWriter> {
         let (data, spec, network) = (self.data, models.spec, models.network);
@@ -251,6 +295,7 @@ impl Finished<'_> {
             graphs: detector.graphs,
             scoring: Some(scoring),
             calibration: Some(calibration),
+            synthetic_defects: defects,
             golden: edge_vae::bundle::Golden {
                 frame: GOLDEN_FRAME.to_owned(),
                 expected: GOLDEN_VALUES.to_owned(),

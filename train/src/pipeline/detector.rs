@@ -45,6 +45,8 @@ pub(super) struct FittedDetector {
     pub metrics: BTreeMap<String, f64>,
     /// Where all frames were fitted to: out-of-fold distances of each.
     pub folds: Option<Folds>,
+    /// What it was selected on: synthetic defects are drawn on their validation frames.
+    pub selected_on: Vec<Split>,
     /// Whether the anomaly map is made of the folds' distances alone.
     pub map_is_out_of_fold: bool,
 }
@@ -89,7 +91,11 @@ impl Fitting<'_> {
             Some(_) => Some(self.fold(&selection, &mut members, &mut statistics)?),
             None => None,
         };
-        self.detector(&selection, &members, &statistics, folds)
+        let selected_on = match splits.is_empty() {
+            true => vec![self.data.split.clone()],
+            false => splits,
+        };
+        self.detector(&selection, &members, &statistics, (folds, selected_on))
     }
 
     /// What every candidate makes of the synthetic validation set and of the frames `test`, without
@@ -246,7 +252,7 @@ impl Fitting<'_> {
         selection: &Selection,
         members: &[Member],
         statistics: &[MapStatistics],
-        folds: Option<Folds>,
+        (folds, selected_on): (Option<Folds>, Vec<Split>),
     ) -> Result<FittedDetector> {
         let is_tiled = self.data.tiles() > 1;
         let selected = selection::scoring(selection, statistics, is_tiled)?;
@@ -300,6 +306,7 @@ impl Fitting<'_> {
             files,
             metrics: metrics(selection),
             folds,
+            selected_on,
         })
     }
 }

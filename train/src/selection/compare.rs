@@ -34,6 +34,7 @@ pub fn real_samples(test: &[Sample], data: &FitData) -> Result<Vec<SyntheticSamp
                 true => Label::Normal,
                 false => Label::Shape,
             },
+            contrast: 0.0,
         })
     });
     each.collect()

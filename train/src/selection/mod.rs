@@ -28,7 +28,7 @@ pub use scoring::{SelectedScoring, scoring, statistics_file};
 pub use splits::cross_validation;
 pub use statistics::MapStatistics;
 pub use time::seconds;
-pub use validation::{Label, SyntheticSample, make as validation_set};
+pub use validation::{Label, SyntheticSample, make as validation_set, make_defects};
 
 use crate::candidates::Candidate;
 

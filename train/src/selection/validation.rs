@@ -5,6 +5,8 @@
 //! Where frames are so small that each shows one thing as a whole, every second anomaly is a change
 //! of the whole shape.
 
+use std::ops::RangeInclusive;
+
 use anyhow::Result;
 use edge_vae::{image::GaussianSmoothing, preprocess::Interior};
 use rand::{Rng, RngExt};
@@ -65,6 +67,10 @@ const PARAMS: ValidationParams = ValidationParams {
     faintest: 0.03,
 };
 
+/// The groups of samples.
+const NORMAL: usize = 0;
+const ANOMALOUS: usize = 1;
+
 /// A sample, prepared or not.
 #[derive(Debug)]
 pub struct SyntheticSample {
@@ -72,6 +78,8 @@ pub struct SyntheticSample {
     pub canvas: Vec<f32>,
     /// What is wrong with it.
     pub label: Label,
+    /// Mean absolute change of the values that a defect covers, 0–1; 0 where there is none.
+    pub contrast: f32,
 }
 
 /// What is wrong with a sample.
@@ -114,6 +122,20 @@ pub(super) fn most(held_out: usize) -> usize {
 /// # Errors
 /// A frame that can no longer be read.
 pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
+    prepare(draw(data, folds)?, data)
+}
+
+/// Draws those of [`make`] that have a defect in some place, and prepares them.
+///
+/// # Errors
+/// A frame that can no longer be read.
+pub fn make_defects(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
+    let mut drawn = draw_groups(data, folds, ANOMALOUS..=ANOMALOUS)?;
+    drawn.retain(|sample| sample.label.is_defect());
+    prepare(drawn, data)
+}
+
+fn prepare(drawn: Vec<SyntheticSample>, data: &FitData) -> Result<Vec<SyntheticSample>> {
     let [_, mut whole] = preprocessors(data)?;
     let prepare = |sample: SyntheticSample| {
         whole.prepare_values(&sample.canvas, "a sample of synthetic validation")?;
@@ -122,7 +144,7 @@ pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
             ..sample
         })
     };
-    draw(data, folds)?.into_iter().map(prepare).collect()
+    drawn.into_iter().map(prepare).collect()
 }
 
 /// Draws the samples of one of so many `folds`, normal ones first; their canvases are in [0, 1],
@@ -131,6 +153,20 @@ pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
 /// # Errors
 /// A frame that can no longer be read.
 pub(super) fn draw(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
+    let mut made = draw_groups(data, folds, NORMAL..=ANOMALOUS)?;
+    let count = |is: fn(&Label) -> bool| made.iter().filter(|s| is(&s.label)).count() as f64;
+    if count(Label::is_shape) < PARAMS.visible_shapes * count(Label::is_defect) {
+        made.retain(|sample| !sample.label.is_shape());
+    }
+    Ok(made)
+}
+
+/// The samples of some groups, of which there are two, [`NORMAL`] and [`ANOMALOUS`].
+fn draw_groups(
+    data: &FitData,
+    folds: usize,
+    groups: RangeInclusive<usize>,
+) -> Result<Vec<SyntheticSample>> {
     let [mut plain, _] = preprocessors(data)?;
     let shape = data.preprocess.canvas_shape();
     let [_, height, width] = data.preprocess.shape();
@@ -166,7 +202,8 @@ pub(super) fn draw(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>>
         interior: interior.as_ref().map(Interior::cells),
     };
     let mut made = Vec::new();
-    for (group, wanted) in wanted.into_iter().enumerate() {
+    for group in groups {
+        let wanted = wanted[group];
         let of_each = wanted.div_ceil(frames.len().max(1));
         let count = of_each.min(PARAMS.of_one_frame[group]) * frames.len();
         let drawn = (0..count.min(wanted))
@@ -175,16 +212,12 @@ pub(super) fn draw(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>>
                 let counter = (place + group * (1 << 32)) as u64;
                 let mut random = stream(data.seed, Purpose::SyntheticValidation, counter);
                 match group {
-                    0 => maker.normal(place, &mut random).map(Some),
+                    NORMAL => maker.normal(place, &mut random).map(Some),
                     _ => maker.anomalous(place, &mut random),
                 }
             })
             .collect::<Result<Vec<_>>>()?;
         made.extend(drawn.into_iter().flatten());
-    }
-    let count = |is: fn(&Label) -> bool| made.iter().filter(|s| is(&s.label)).count() as f64;
-    if count(Label::is_shape) < PARAMS.visible_shapes * count(Label::is_defect) {
-        made.retain(|sample| !sample.label.is_shape());
     }
     Ok(made)
 }
@@ -219,6 +252,7 @@ impl Maker<'_> {
         Ok(SyntheticSample {
             canvas: values,
             label: Label::Normal,
+            contrast: 0.0,
         })
     }
 
@@ -233,6 +267,7 @@ impl Maker<'_> {
             return Ok(Some(SyntheticSample {
                 canvas: values,
                 label: Label::Shape,
+                contrast: 0.0,
             }));
         }
         let values = self
@@ -247,6 +282,7 @@ impl Maker<'_> {
             self.draw(&values, random)
         };
         Ok(drawn.map(|(canvas, mask)| SyntheticSample {
+            contrast: contrast(&values, &canvas, &mask),
             canvas,
             label: Label::Defect(mask),
         }))
@@ -314,6 +350,18 @@ fn busy(frame: &[f32], [_, height, width]: [usize; 3], side: f32) -> Result<Vec<
     Ok(busy)
 }
 
+/// Mean absolute change from `clean` to `drawn`, both C×H×W, where `mask` (H×W) is set.
+fn contrast(clean: &[f32], drawn: &[f32], mask: &[bool]) -> f32 {
+    let planes = clean.len() / mask.len().max(1);
+    let change: Vec<f32> = clean
+        .iter()
+        .zip(drawn)
+        .map(|(a, b)| (a - b).abs())
+        .collect();
+    let each = change.chunks_exact(mask.len().max(1));
+    each.map(|plane| mean_inside(plane, mask)).sum::<f32>() / planes.max(1) as f32
+}
+
 /// The mean of `values` where `mask` is set, 0 where it is nowhere.
 fn mean_inside(values: &[f32], mask: &[bool]) -> f32 {
     let (sum, count) = values
@@ -365,6 +413,15 @@ mod tests {
         close(faded(0.0).1, -0.03);
         close(faded(0.5).0, (0.3_f32 * 0.03).sqrt());
         close(faded(0.5).2, 0.5);
+    }
+
+    #[test]
+    fn contrast_is_the_mean_change_inside_a_defect() {
+        let clean = [0.5; 8];
+        let drawn = [0.5, 0.7, 0.1, 0.0, 0.5, 0.5, 0.9, 0.0];
+        // Two planes of four pixels, of which two count: 0.2, 0.4 and 0, 0.4.
+        let found = contrast(&clean, &drawn, &[false, true, true, false]);
+        assert!((found - 0.25).abs() < 1e-6, "{found}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use edge_vae::{
 use super::{
     Pixels,
     measure::{Measurement, Problem},
+    operating,
     report::{CONFIDENCE, Metrics, Report},
     table::{error, rate, round, title},
 };
@@ -52,6 +53,7 @@ pub(super) fn html(
     ));
     metrics(&mut page, report);
     rates(&mut page, report);
+    operating_table(&mut page, report);
     kinds(&mut page, report);
     charts(&mut page, report, measured);
     gallery.section(&mut page, measured, samples, report.threshold);
@@ -167,6 +169,29 @@ fn rates(page: &mut Page, report: &Report<'_>) {
         ));
     }
     page.push("</table>\n");
+}
+
+fn operating_table(page: &mut Page, report: &Report<'_>) {
+    page.heading("At other rates of false alarms");
+    let table = &report.operating_table;
+    let cells = operating::cells(table, &report.operating_rows, rate);
+    page.push("<div class=\"wide\"><table class=\"operating\">\n");
+    for (row, set) in cells.iter().zip(
+        [false]
+            .into_iter()
+            .chain(table.rows.iter().map(|row| row.is_set)),
+    ) {
+        page.push(if set { "<tr class=\"set\">" } else { "<tr>" });
+        for (column, cell) in row.iter().enumerate() {
+            let tag = if column == 0 { "th" } else { "td" };
+            page.push(format_args!("<{tag}>{}</{tag}>", Text(cell)));
+        }
+        page.push("</tr>\n");
+    }
+    page.push("</table></div>\n");
+    for line in table.legend() {
+        page.push(format_args!("<p>{}</p>\n", Text(&line)));
+    }
 }
 
 fn kinds(page: &mut Page, report: &Report<'_>) {

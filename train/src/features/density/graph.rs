@@ -57,13 +57,22 @@ impl FittedDensity {
         let distance = reshape(&mut graph, "map", &distance, &shape);
         graph.output(&distance, output, &shape);
         let summary = self.summary();
-        Ok(graph.finish(&[
+        let mut metadata = vec![
             ("edge_vae.graph", "features".to_owned()),
             ("edge_vae.model", model.to_owned()),
             ("edge_vae.features", summary.kind.to_owned()),
             ("edge_vae.components", summary.components.to_string()),
             ("edge_vae.covariate", summary.covariate.to_string()),
-        ]))
+        ];
+        if let Density::Cells { stored, .. } = &self.density {
+            // What it takes to add frames later.
+            let floors: Vec<String> = stored.floors.iter().map(f64::to_string).collect();
+            metadata.extend([
+                ("edge_vae.weight", stored.weight.to_string()),
+                ("edge_vae.floors", floors.join(" ")),
+            ]);
+        }
+        Ok(graph.finish(&metadata))
     }
 
     /// The inputs, pooled: N×channels×rows×columns.

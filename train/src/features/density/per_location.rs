@@ -203,6 +203,8 @@ impl CellSums {
         let mean = each.iter().flat_map(|(mean, _, _)| mean);
         Ok(CellGaussians {
             components: components.len(),
+            weight: self.weight,
+            floors: floors.to_vec(),
             covariate,
             mean: mean.map(|&m| m as f32).collect(),
             whitening: Rows::joined(each.iter().map(|(_, whitening, _)| whitening)),
@@ -280,6 +282,10 @@ impl Rows {
 pub(super) struct CellGaussians {
     /// r.
     pub(super) components: usize,
+    /// Sum of the weights of the frames that they were fitted to.
+    pub(super) weight: f64,
+    /// What was added to the variance of each component.
+    pub(super) floors: Vec<f64>,
     /// μₚ, cells×r. As f32: where the cells differ much from each other, f16 would round their
     /// means by a good part of a small deviation.
     pub(super) mean: Vec<f32>,

@@ -240,6 +240,8 @@ pub(super) fn made_up(
     };
     let stored = CellGaussians {
         components,
+        weight: 40.0,
+        floors: vec![0.005; components],
         mean: (0..cells * components)
             .map(|i| (i as f32 * 0.7).sin())
             .collect(),
