@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::{
     Outcome,
-    flags::{ModelFlags, ModelOptions},
+    flags::{ModelFlags, ModelOptions, ReviewRate},
     frames::{self, FrameFlags, PictureFlags, with_frame},
     interrupt,
     names::{MAP, OVERLAY, ResultNames},
@@ -36,6 +36,7 @@ Examples:
   edge-vae score frames/ --json > verdicts.jsonl
   find . -name '*.png' | edge-vae score - --exit-code
   edge-vae score --model models/surface 'frames/*.png' --overlay seen/ --map maps/
+  edge-vae score frames/ --review-rate 0.05 --json | jq -c 'select(.review)'
 
 A frame is anomalous when its score is above the model's threshold, which `calibrate` sets. The p is
 the share of normal frames that score as high. A frame that shows nothing (black, saturated, empty)
@@ -44,13 +45,14 @@ is invalid: it has no score, and is never called normal.
 Keys of a JSON line:
   frame_id, path, timestamp   number in this run from 0, file, and time of the file
   pred_label                  normal, anomalous or invalid
+  review                      true for normal frames above the threshold of the review rate
   pred_score, threshold       the raw score, and what it is compared with
   p_value                     share of normal frames that score as high
   percentile_of_normals       percent of the calibration's frames that score lower
   map_max                     largest value of the anomaly map
   regions                     where an anomalous frame is so: bbox (x, y, width, height in pixels
                               of the frame), area (pixels), max, and the score sources behind it
-  reasons                     why the frame is anomalous or invalid
+  reasons                     why the frame is anomalous, invalid or for review
   model_id, backend, device   what scored it
   latency_ms                  read (the picture), prepare (to a tensor), encode, decode, detect (the
                               graphs after them), score, total; 0 where a stage was not needed
@@ -83,6 +85,11 @@ pub(crate) struct ScoreFlags {
     #[arg(long)]
     exit_code: bool,
 
+    /// A second, larger rate of false alarms: normal frames above its threshold are for review;
+    /// `off` for none [default: that of the model's calibration].
+    #[arg(long, value_name = "RATE")]
+    review_rate: Option<ReviewRate>,
+
     #[command(flatten)]
     pictures: PictureFlags,
 
@@ -100,6 +107,7 @@ pub(crate) struct ScoreOptions {
     overlay: Option<PathBuf>,
     map: Option<PathBuf>,
     exit_code: bool,
+    review_rate: Option<ReviewRate>,
 }
 
 impl ScoreFlags {
@@ -112,6 +120,7 @@ impl ScoreFlags {
             overlay: self.overlay,
             map: self.map,
             exit_code: self.exit_code,
+            review_rate: self.review_rate,
         })
     }
 }
@@ -124,6 +133,7 @@ struct Record<'a> {
     path: &'a str,
     timestamp: String,
     pred_label: &'static str,
+    review: bool,
     pred_score: Option<f64>,
     threshold: f64,
     p_value: Option<f64>,
@@ -166,6 +176,8 @@ struct MapRecord {
 struct Tally {
     scored: usize,
     anomalous: usize,
+    /// Normal ones for review.
+    review: usize,
     invalid: usize,
     failed: usize,
     /// Pictures and maps that could not be written.
@@ -193,6 +205,9 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
     let (bundle, engine) = options.model.open(reporter)?;
     let mut detector = Detector::new(&bundle, &engine)?;
     detector.explain(Explain::Anomalous);
+    if let Some(review) = options.review_rate {
+        detector.set_review_rate(review.rate())?;
+    }
     let decode = options.pictures.over(&bundle.manifest().preprocess);
     drop((bundle, engine));
     for folder in folders {
@@ -227,9 +242,13 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
 
     let tally = run.tally;
     reporter.note(&format_args!(
-        "{} scored: {} anomalous, {} invalid; {} failed; {:.1} frames/s",
+        "{} scored: {} anomalous,{} {} invalid; {} failed; {:.1} frames/s",
         count(tally.scored, "frame"),
         tally.anomalous,
+        match run.detector.calibration().review {
+            Some(_) => format!(" {} for review,", tally.review),
+            None => String::new(),
+        },
         tally.invalid,
         tally.failed,
         tally.scored as f64 / began.elapsed().as_secs_f64().max(1e-9)
@@ -286,7 +305,7 @@ impl Run<'_> {
         };
         self.tally.scored += 1;
         match scored.detection.verdict.label {
-            Label::Normal => {}
+            Label::Normal => self.tally.review += usize::from(scored.detection.verdict.review),
             Label::Anomalous => self.tally.anomalous += 1,
             Label::Invalid => self.tally.invalid += 1,
         }
@@ -388,6 +407,7 @@ impl Run<'_> {
             path: &path.to_string_lossy(),
             timestamp: timestamp(scored.frame.captured()),
             pred_label: verdict.label.as_str(),
+            review: verdict.review,
             pred_score: verdict.score,
             threshold: calibration.threshold,
             p_value: verdict.p_value,
@@ -424,6 +444,10 @@ impl Run<'_> {
             (label @ (Label::Normal | Label::Anomalous), Some(score), Some(p_value)) => {
                 let threshold = calibration.threshold;
                 let percentile = calibration.percentile(score).to_string();
+                let label = match verdict.review {
+                    true => "review",
+                    false => label.as_str(),
+                };
                 self.out.line(format_args!(
                     "{label:<9}  score {score:>10.4}  threshold {threshold:>10.4}  \
                      p {p_value:<8.2e}  {percentile:<43}  {path}"

@@ -10,9 +10,11 @@ use crate::{
     scoring::Region,
 };
 
-impl From<Label> for LabelView {
-    fn from(label: Label) -> Self {
+impl LabelView {
+    /// Of a frame's label, and whether it is for review.
+    pub fn of(label: Label, review: bool) -> Self {
         match label {
+            Label::Normal if review => Self::Review,
             Label::Normal => Self::Normal,
             Label::Anomalous => Self::Anomalous,
             Label::Invalid => Self::Invalid,
@@ -33,7 +35,7 @@ impl VerdictView {
     /// Of a verdict; `threshold` is the calibration's, which is shown for invalid frames too.
     pub fn of(verdict: &Verdict, threshold: f64, model: &str) -> Self {
         Self {
-            label: verdict.label.into(),
+            label: LabelView::of(verdict.label, verdict.review),
             score: verdict.score,
             threshold: Some(threshold),
             p_value: verdict.p_value,

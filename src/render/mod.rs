@@ -41,6 +41,8 @@ use panel::{Panel, fill, short, text};
 pub enum LabelView {
     /// Like the frames the model was calibrated on.
     Normal,
+    /// The same, but nearly above the threshold: a person shall look at it.
+    Review,
     /// Above the threshold.
     Anomalous,
     /// The frame could not be judged.

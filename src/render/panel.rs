@@ -27,6 +27,7 @@ impl LabelView {
     pub(super) fn colour(self) -> Rgb888 {
         match self {
             Self::Normal => Rgb888::new(34, 139, 74),
+            Self::Review => Rgb888::new(38, 110, 196),
             Self::Anomalous => Rgb888::new(206, 44, 40),
             Self::Invalid => Rgb888::new(190, 116, 0),
         }
@@ -35,6 +36,7 @@ impl LabelView {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Normal => "NORMAL",
+            Self::Review => "REVIEW",
             Self::Anomalous => "ANOMALOUS",
             Self::Invalid => "INVALID",
         }

@@ -12,7 +12,7 @@ use crate::{
     Error,
     backend::{BackendKind, Device, Engine, EngineOptions},
     bundle::{Bundle, BundleError, Manifest},
-    calibration::Calibration,
+    calibration::{Calibration, CalibrationError},
     frame::{Frame, FrameStatistics},
     model::{ExecutionPlan, StageTimes},
     preprocess::{CanvasLayout, Geometry},
@@ -396,6 +396,14 @@ impl Detector {
         &self.calibration
     }
 
+    /// Takes another review rate for the calibration, or none.
+    ///
+    /// # Errors
+    /// A rate that is not above the false-alarm rate and below 1.
+    pub fn set_review_rate(&mut self, rate: Option<f64>) -> Result<(), CalibrationError> {
+        self.calibration.set_review_rate(rate)
+    }
+
     /// The model's id.
     pub fn model_id(&self) -> &str {
         &self.manifest.model_id
@@ -416,8 +424,7 @@ impl Detector {
         self.device
     }
 
-    /// The largest value of the last frame's anomaly map, at the canvas's size; `None` if that
-    /// frame was invalid.
+    /// The largest value of the last frame's anomaly map; `None` if that frame was invalid.
     pub fn map_maximum(&self) -> Option<f64> {
         let map = self.anomaly_map()?;
         let maximum = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);

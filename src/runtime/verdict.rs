@@ -38,6 +38,8 @@ impl std::fmt::Display for Label {
 pub struct Verdict {
     /// What the frame is called.
     pub label: Label,
+    /// Whether a normal frame is for review: above the second, lower threshold of the calibration.
+    pub review: bool,
     /// Raw score; `None` where the frame was not scored or the score is not a finite number.
     pub score: Option<f64>,
     /// The calibration's threshold; `None` where nothing was compared with it.
@@ -46,7 +48,7 @@ pub struct Verdict {
     pub p_value: Option<f64>,
     /// What is anomalous in an anomalous frame; none in others.
     pub regions: Vec<Region>,
-    /// Why the frame is anomalous or invalid, a sentence each; empty where it is normal.
+    /// Why the frame is anomalous, invalid or for review, a sentence each; else empty.
     pub reasons: Vec<String>,
 }
 
@@ -80,10 +82,20 @@ impl Verdict {
             );
             (Label::Anomalous, vec![reason], regions)
         } else {
-            (Label::Normal, Vec::new(), Vec::new())
+            let band = calibration.review.filter(|band| score > band.threshold);
+            let reason = band.map(|band| {
+                format!(
+                    "for review: score {score:.4} is above the review threshold {:.4} and {} \
+                     (p-value {p_value:.2e})",
+                    band.threshold,
+                    calibration.percentile(score)
+                )
+            });
+            (Label::Normal, reason.into_iter().collect(), Vec::new())
         };
         Self {
             label,
+            review: calibration.is_for_review(score),
             score: Some(score),
             threshold: Some(calibration.threshold),
             p_value: Some(p_value),
@@ -96,6 +108,7 @@ impl Verdict {
     pub fn invalid(reason: String) -> Self {
         Self {
             label: Label::Invalid,
+            review: false,
             score: None,
             threshold: None,
             p_value: None,
@@ -141,6 +154,29 @@ mod tests {
                  (p-value 1.00e-1)"
             ]
         );
+    }
+
+    #[test]
+    fn frames_of_the_review_band_are_normal() {
+        let mut banded = calibration();
+        banded.set_review_rate(Some(0.3)).unwrap();
+        // The thresholds are 9 and 7.
+        for (score, label, review) in [
+            (7.0, Label::Normal, false),
+            (7.5, Label::Normal, true),
+            (9.0, Label::Normal, true),
+            (9.5, Label::Anomalous, false),
+        ] {
+            let verdict = Verdict::of(score, &banded, None, vec![region()]);
+            assert_eq!((verdict.label, verdict.review), (label, review), "{score}");
+            let told = verdict
+                .reasons
+                .iter()
+                .any(|r| r.starts_with("for review: "));
+            assert_eq!(told, review, "{score}");
+        }
+        let black = Verdict::of(8.0, &banded, Some("black".into()), vec![]);
+        assert!(!black.review);
     }
 
     #[test]

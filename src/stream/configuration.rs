@@ -34,6 +34,8 @@ use super::{
 pub struct Configuration {
     /// Folder of the model.
     pub model: Option<PathBuf>,
+    /// The second, larger rate of false alarms; absent: that of the model's calibration.
+    pub review_rate: Option<f64>,
     /// The engine: `tract` or `ort`.
     #[serde(deserialize_with = "named")]
     pub backend: Option<BackendKind>,
@@ -95,6 +97,7 @@ impl Default for Configuration {
         let options = PipelineOptions::default();
         Self {
             model: None,
+            review_rate: None,
             backend: None,
             device: None,
             ort_library: None,

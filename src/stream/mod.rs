@@ -14,6 +14,7 @@ mod capture;
 mod configuration;
 pub mod drift;
 pub mod event;
+mod event_tracker;
 mod frame_queue;
 pub mod health;
 mod monitor;

@@ -25,6 +25,8 @@ pub struct MonitorSettings {
 /// What [`MonitorSettings`] are for one source and one calibration.
 pub(super) struct Monitors {
     pub(super) events: EventRule,
+    /// For frames for review, where the calibration has a band of them.
+    pub(super) review: Option<EventRule>,
     pub(super) health: Health,
     pub(super) drift: Option<SourceDrift>,
 }
@@ -39,8 +41,10 @@ impl MonitorSettings {
         let drift = self.drift.as_ref().map_or(Ok(None), |settings| {
             SourceDrift::new(settings, calibration, name, live)
         });
+        let events = EventRule::new(&self.events, calibration, live)?;
         Ok(Monitors {
-            events: EventRule::new(&self.events, calibration, live)?,
+            review: calibration.review.map(|band| events.of_band(band)),
+            events,
             health: Health::new(self.health.clone(), calibration, live)?,
             drift: drift?,
         })
@@ -58,6 +62,13 @@ impl MonitorSettings {
         let monitors = self.resolve("", calibration, live)?;
         let rate = calibration.false_alarm_rate;
         let mut statements = vec![monitors.events.statement(rate, None)];
+        statements.extend(calibration.review.map(|band| {
+            format!(
+                "normal frames that score above {:.4} (rate {}) are for review, and have events \
+                 of class review by the same rule",
+                band.threshold, band.rate
+            )
+        }));
         statements.extend(monitors.health.disabled_checks().map(str::to_owned));
         statements.extend(monitors.drift.map(|drift| drift.statement()));
         Ok(statements)

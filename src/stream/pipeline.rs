@@ -11,13 +11,14 @@ use crate::Detector;
 use super::{
     capture::{Capture, CapturedFrame, SourceChange, SourceEvent},
     event::RunId,
+    event_tracker::EventNotice,
     frame_queue::FrameQueue,
     plan::{Host, PipelineOptions, Plan, RunSummary, SinkConfig, SourceConfig, StreamError},
     record::{SCHEMA_VERSION, SinkTally, SourceRecord, Tally, timestamp},
     sink::Message,
     sink_worker::SinkWorker,
     source::SourceError,
-    source_state::{EventNotice, FrameOutcome, SourceState},
+    source_state::{FrameOutcome, SourceState},
     stages::{Stages, milliseconds},
     temperature,
 };

@@ -29,6 +29,8 @@ pub struct FrameRecord {
     pub path: Option<String>,
     /// `normal`, `anomalous`, `invalid`.
     pub pred_label: Label,
+    /// Whether a normal frame is for review.
+    pub review: bool,
     /// Raw score; `null` where the frame was not scored.
     pub pred_score: Option<f64>,
     /// The calibration's threshold.
@@ -41,7 +43,7 @@ pub struct FrameRecord {
     pub map_max: Option<f64>,
     /// The anomalous regions of an anomalous frame.
     pub regions: Vec<Region>,
-    /// Why it is anomalous or invalid.
+    /// Why it is anomalous, invalid or for review.
     pub reasons: Vec<String>,
     /// The event that is open at the source.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +77,17 @@ pub struct StageTimes {
     pub total: f64,
 }
 
+/// What an event is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventClass {
+    /// Anomalous frames.
+    #[default]
+    Defect,
+    /// Normal frames for review.
+    Review,
+}
+
 /// Where an event stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -103,7 +116,7 @@ pub struct EventFrame {
     pub path: Option<String>,
 }
 
-/// One defect that passed before a source.
+/// One defect that passed before a source, or something that a person shall look at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "event")]
 pub struct EventRecord {
@@ -111,21 +124,24 @@ pub struct EventRecord {
     pub schema_version: u32,
     /// The same when it opens and when it closes, and never given twice, over restarts too.
     pub event_id: String,
+    /// Of which frames it is.
+    #[serde(default)]
+    pub class: EventClass,
     /// Where it stands.
     pub phase: EventPhase,
     /// Name of the source.
     pub source: String,
     /// The model that judged.
     pub model_id: String,
-    /// The calibration's threshold.
+    /// The calibration's threshold for frames of this class.
     pub threshold: f64,
-    /// The first anomalous frame of those that opened it.
+    /// The first frame of those that opened it.
     pub first: EventFrame,
     /// The one with the highest score so far.
     pub worst: EventFrame,
-    /// The latest anomalous one.
+    /// The latest one.
     pub last: EventFrame,
-    /// How many anomalous frames it has so far.
+    /// How many frames of its class it has so far.
     pub frames: u64,
     /// Why it ended; `null` while it is open.
     pub ended_by: Option<String>,
@@ -221,14 +237,18 @@ pub struct SourceTally {
     pub judged: u64,
     /// Of these, normal ones.
     pub normal: u64,
+    /// Normal ones that are for review.
+    pub review: u64,
     /// Anomalous ones.
     pub anomalous: u64,
     /// Invalid ones.
     pub invalid: u64,
     /// Frames on which the engine failed.
     pub failed: u64,
-    /// Events that began.
+    /// Events of anomalous frames that began.
     pub events: u64,
+    /// Events of frames for review that began.
+    pub review_events: u64,
     /// How often it was opened again.
     pub reconnects: u64,
     /// Whether it drifted from calibration.

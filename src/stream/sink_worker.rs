@@ -145,7 +145,12 @@ impl SinkWorker {
     /// Gives a message to the sink. Waits where the queue is full of what must not be lost.
     pub(super) fn give(&self, message: &Message) {
         let is_frame = matches!(message, Message::Frame(_));
-        if is_frame && !self.wants.frames {
+        let is_wanted = match message {
+            Message::Frame(_) => self.wants.frames,
+            Message::Event { record, .. } => self.wants.events.takes(record.class),
+            _ => true,
+        };
+        if !is_wanted {
             return;
         }
         let mut state = self.shared.lock();

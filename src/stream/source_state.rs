@@ -17,22 +17,20 @@ use crate::{
 use super::{
     capture::{CaptureCounters, CapturedFrame},
     drift::SourceDrift,
-    event::{Events, FrameVerdict, RunId, SOURCE_ENDED},
+    event::{FrameVerdict, RunId, SOURCE_ENDED},
+    event_tracker::{EventNotice, EventTracker},
     health::Health,
     monitor::MonitorSettings,
     record::{
-        DriftRecord, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION, SourceTally, StageTimes,
-        timestamp,
+        DriftRecord, EventClass, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION, SourceTally,
+        StageTimes, timestamp,
     },
     sink::ScoredFrame,
     stages::milliseconds,
 };
 
-/// An event that began or ended, and the frame to show with it.
-pub(super) struct EventNotice {
-    pub(super) record: EventRecord,
-    pub(super) frame: Option<Arc<ScoredFrame>>,
-}
+/// Why an event of frames for review ended with which a defect was seen.
+const DEFECT_BEGAN: &str = "an event of anomalous frames began";
 
 /// One source while it runs.
 pub(super) struct SourceState {
@@ -52,10 +50,11 @@ pub(super) struct SourceState {
     monitoring: MonitorSettings,
     live: bool,
     health: Health,
-    events: Events,
+    defects: EventTracker,
+    /// Where the calibration has a review band.
+    review: Option<EventTracker>,
+    run: RunId,
     drift: Option<SourceDrift>,
-    /// The worst frame of the open event.
-    worst: Option<Arc<ScoredFrame>>,
     rate: FrameRate,
 }
 
@@ -87,7 +86,17 @@ impl SourceState {
                 ..SourceTally::default()
             },
             health: monitors.health,
-            events: Events::new(monitors.events, &name, detector.model_id(), run),
+            defects: EventTracker::new(
+                EventClass::Defect,
+                monitors.events,
+                (&name, detector.model_id()),
+                run,
+            ),
+            review: monitors.review.map(|rule| {
+                let of = (&*name, detector.model_id());
+                EventTracker::new(EventClass::Review, rule, of, run)
+            }),
+            run: run.clone(),
             drift: monitors.drift,
             name,
             key,
@@ -99,7 +108,6 @@ impl SourceState {
             lost_at: None,
             monitoring,
             live: false,
-            worst: None,
             rate: FrameRate::default(),
         })
     }
@@ -127,14 +135,21 @@ impl SourceState {
         why: &str,
     ) -> Result<Vec<EventNotice>, CalibrationError> {
         let monitors = monitoring.resolve(&self.name, detector.calibration(), self.live)?;
-        let ended = self
-            .events
-            .replace(monitors.events, detector.model_id(), why);
+        let model_id = detector.model_id();
+        let mut ended = Vec::from_iter(self.defects.replace(monitors.events, model_id, why));
+        match (&mut self.review, monitors.review) {
+            (Some(review), Some(rule)) => ended.extend(review.replace(rule, model_id, why)),
+            (review, None) => ended.extend(review.take().and_then(|mut it| it.finish(why))),
+            (review @ None, Some(rule)) => {
+                let of = (&*self.name, model_id);
+                *review = Some(EventTracker::new(EventClass::Review, rule, of, &self.run));
+            }
+        }
         self.monitoring = monitoring;
         self.health = monitors.health;
         self.drift = monitors.drift;
         self.tally.drifted = false;
-        Ok(self.with_worst(ended))
+        Ok(ended)
     }
 
     /// What a person should know of how its frames are judged.
@@ -142,17 +157,11 @@ impl SourceState {
         self.health.disabled_checks()
     }
 
-    /// Ends the open event, if there is one, for there are no more frames.
+    /// Ends what is open, for there are no more frames.
     pub(super) fn finish(&mut self) -> Vec<EventNotice> {
-        let ended = self.events.finish(SOURCE_ENDED);
-        self.with_worst(ended)
-    }
-
-    /// An event that ended, with its worst frame.
-    fn with_worst(&mut self, ended: Option<EventRecord>) -> Vec<EventNotice> {
-        let frame = self.worst.take();
-        let notice = |record| EventNotice { record, frame };
-        ended.map(notice).into_iter().collect()
+        let trackers = [Some(&mut self.defects), self.review.as_mut()];
+        let trackers = trackers.into_iter().flatten();
+        trackers.filter_map(|it| it.finish(SOURCE_ENDED)).collect()
     }
 
     /// Judges a frame, and what it means after those before it.
@@ -196,17 +205,30 @@ impl SourceState {
         detection.latency.total = begin.elapsed();
         let times = times(queued, &detection);
         let mut record = self.record(&captured, &detection, detector, times);
-        let events = self.events.observe(&FrameVerdict {
+        let verdict = FrameVerdict {
             frame_number: captured.number,
             captured: frame.captured(),
             at: captured.at,
             label: detection.verdict.label,
+            review: detection.verdict.review,
             score: detection.verdict.score,
             p_value: detection.verdict.p_value,
             regions: &detection.verdict.regions,
             path: record.path.as_deref(),
-        });
-        record.event_id = self.events.open_id().map(str::to_owned);
+        };
+        let events = self.defects.observe(&verdict);
+        let mut ended = None;
+        let mut reviews = Vec::new();
+        if let Some(review) = &mut self.review {
+            // What lasts is a defect, whatever wavers about its threshold.
+            match self.defects.open_id() {
+                Some(_) => ended = review.finish(DEFECT_BEGAN),
+                None => reviews = review.observe(&verdict),
+            }
+        }
+        let open = self.defects.open_id();
+        let open = open.or(self.review.as_ref().and_then(EventTracker::open_id));
+        record.event_id = open.map(str::to_owned);
         let drift = self
             .drift
             .as_mut()
@@ -214,7 +236,7 @@ impl SourceState {
         if let Some(drift) = &drift {
             self.tally.drifted = drift.drifted;
         }
-        self.count(&detection, failure.is_some(), &events);
+        self.count(&detection, failure.is_some(), events.iter().chain(&reviews));
         let threshold = detection
             .region_threshold
             .unwrap_or(detector.calibration().map_threshold as f32);
@@ -225,7 +247,11 @@ impl SourceState {
             map,
             map_range: [0.0_f32.min(threshold.next_down()), threshold],
         });
-        let notices = self.with_frames(&scored, events);
+        let mut notices = Vec::from_iter(ended);
+        notices.extend(self.defects.with_frames(&scored, events));
+        if let Some(review) = &mut self.review {
+            notices.extend(review.with_frames(&scored, reviews));
+        }
         FrameOutcome {
             scored,
             notices,
@@ -235,41 +261,29 @@ impl SourceState {
         }
     }
 
-    /// Gives each event the frame to show with it: what opened it, or its worst.
-    fn with_frames(
+    fn count<'a>(
         &mut self,
-        scored: &Arc<ScoredFrame>,
-        events: Vec<EventRecord>,
-    ) -> Vec<EventNotice> {
-        let mut notices = Vec::with_capacity(events.len());
-        for record in events {
-            let frame = match record.phase {
-                EventPhase::Closed => self.worst.take(),
-                EventPhase::Open => {
-                    self.worst = Some(Arc::clone(scored));
-                    self.worst.clone()
-                }
-            };
-            notices.push(EventNotice { record, frame });
-        }
-        let worst = self.events.worst_frame();
-        if worst.is_some_and(|number| number == scored.record.frame_number) {
-            self.worst = Some(Arc::clone(scored));
-        }
-        notices
-    }
-
-    fn count(&mut self, detection: &Detection, failed: bool, events: &[EventRecord]) {
+        detection: &Detection,
+        failed: bool,
+        events: impl Iterator<Item = &'a EventRecord>,
+    ) {
         self.rate.count();
         self.tally.judged += 1;
         match detection.verdict.label {
-            Label::Normal => self.tally.normal += 1,
+            Label::Normal => {
+                self.tally.normal += 1;
+                self.tally.review += u64::from(detection.verdict.review);
+            }
             Label::Anomalous => self.tally.anomalous += 1,
             Label::Invalid => self.tally.invalid += 1,
         }
         self.tally.failed += u64::from(failed);
-        let opened = |event: &&EventRecord| event.phase == EventPhase::Open;
-        self.tally.events += events.iter().filter(opened).count() as u64;
+        for event in events.filter(|event| event.phase == EventPhase::Open) {
+            match event.class {
+                EventClass::Defect => self.tally.events += 1,
+                EventClass::Review => self.tally.review_events += 1,
+            }
+        }
     }
 
     /// What is written of a frame.
@@ -291,6 +305,7 @@ impl SourceState {
             timestamp: timestamp(frame.captured()),
             path: (frame.source() != self.name).then(|| frame.source().to_owned()),
             pred_label: verdict.label,
+            review: verdict.review,
             pred_score: verdict.score,
             threshold: calibration.threshold,
             p_value: verdict.p_value,

@@ -16,7 +16,7 @@ use edge_vae::{
     stream::{
         Host, MonitorSettings, PipelineOptions, Plan, SinkConfig, SourceConfig,
         record::{EventPhase, Tally},
-        sink::{Message, Sink, SinkError, Wants},
+        sink::{EventFilter, Message, Sink, SinkError, Wants},
         source::{Arrival, Source, SourceError},
     },
 };
@@ -177,6 +177,7 @@ pub(crate) fn recorder(name: &str, notes: &Notes, wants: Wants) -> SinkConfig {
 }
 
 pub(crate) const ALL: Wants = Wants {
+    events: EventFilter::All,
     frames: true,
     maps: true,
     every_frame: true,

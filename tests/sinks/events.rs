@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use edge_vae::stream::{
-    record::{EventFrame, EventPhase, EventRecord, SCHEMA_VERSION},
+    record::{EventClass, EventFrame, EventPhase, EventRecord, SCHEMA_VERSION},
     sink::{Message, Sink, SinkError},
 };
 
@@ -21,6 +21,7 @@ pub(crate) fn event(number: usize) -> Message {
         record: Arc::new(EventRecord {
             schema_version: SCHEMA_VERSION,
             event_id: id(number),
+            class: EventClass::Defect,
             phase: EventPhase::Open,
             source: "line 3".to_owned(),
             model_id: "surface".to_owned(),

@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use edge_vae::{Frame, frame::PixelFormat};
 use serde_json::Value;
 
 use crate::{
@@ -85,6 +86,77 @@ fn every_frame_of_a_folder_is_an_object_and_each_defect_one_event() {
         ran.messages
     );
     assert!(ran.messages.contains("p99"), "{}", ran.messages);
+}
+
+#[test]
+fn frames_for_review_are_events_of_their_own_class() {
+    let dir = TestDir::new();
+    let folder = dir.pictures("line", 8, &[6]);
+    // Scores 0.897: below the threshold of 0.96, above that of 0.81 for a rate of 0.2.
+    let side = tiny::SIDE;
+    let near = (0..side * side).map(|i| 100 + 117 * ((i % side + i / side) % 2) as u8);
+    let side = side as u32;
+    let near = Frame::from_u8(side, side, PixelFormat::Gray8, near.collect(), "near").unwrap();
+    for number in [2, 3, 5] {
+        fs::write(folder.join(format!("{number:03}.png")), tiny::png(&near)).unwrap();
+    }
+    fs::write(
+        dir.path("edge-vae.toml"),
+        "review-rate = 0.2\n[[log]]\npath = \"defects.jsonl\"\nevents = \"defect\"\n\
+         [[log]]\npath = \"review.jsonl\"\nevents = \"review\"\n",
+    )
+    .unwrap();
+    let ran = Ran::of(&mut dir.watch(&["line?watch=false", "--json"]));
+    assert_eq!(ran.code, Some(0), "{}", ran.messages);
+    let reviewed: Vec<bool> = ran
+        .of_type("frame")
+        .iter()
+        .map(|f| f["review"] == true)
+        .collect();
+    let expected = [2, 3, 5];
+    assert_eq!(
+        reviewed,
+        (0..8).map(|i| expected.contains(&i)).collect::<Vec<_>>()
+    );
+    let closed = |objects: &[&Value]| -> Vec<(String, u64, u64)> {
+        let number = |object: &Value, key: &str| object[key]["frame_number"].as_u64().unwrap();
+        let closed = objects.iter().filter(|object| object["phase"] == "closed");
+        closed
+            .map(|o| {
+                (
+                    o["class"].as_str().unwrap().to_owned(),
+                    number(o, "first"),
+                    number(o, "last"),
+                )
+            })
+            .collect()
+    };
+    let review = |first, last| ("review".to_owned(), first, last);
+    let defect = ("defect".to_owned(), 6, 6);
+    let events = ran.of_type("event");
+    assert_eq!(
+        closed(&events),
+        [review(2, 3), review(5, 5), defect.clone()]
+    );
+    let kept = |file: &str| {
+        let kept = lines(&dir.path(file));
+        let kept: Vec<&Value> = kept.iter().filter(|o| o["type"] == "event").collect();
+        closed(&kept)
+    };
+    assert_eq!(kept("defects.jsonl"), [defect]);
+    assert_eq!(kept("review.jsonl"), [review(2, 3), review(5, 5)]);
+    assert!(
+        ran.messages.contains("2 for review of 3 normal frames"),
+        "{}",
+        ran.messages
+    );
+    let refused = Ran::of(&mut dir.watch(&["line?watch=false", "--review-rate", "0.05"]));
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.messages.contains("review rate"),
+        "{}",
+        refused.messages
+    );
 }
 
 #[test]

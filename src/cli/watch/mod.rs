@@ -83,6 +83,11 @@ pub(crate) struct WatchFlags {
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     policy: Option<Policy>,
 
+    /// A second, larger rate of false alarms: normal frames above its threshold are for review
+    /// [default: that of the model's calibration].
+    #[arg(long, value_name = "RATE")]
+    review_rate: Option<f64>,
+
     #[command(flatten)]
     sinks: SinkFlags,
 

@@ -37,6 +37,7 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
     configuration.ort_library = engine.ort_library.or(configuration.ort_library);
     configuration.threads = engine.threads.or(configuration.threads);
     configuration.model = flags.model.clone().or(configuration.model);
+    configuration.review_rate = flags.review_rate.or(configuration.review_rate);
     configuration.policy = flags.policy.or(configuration.policy);
     configuration.frames = flags.frames.or(configuration.frames);
     configuration.duration = flags.duration.or(configuration.duration);
@@ -63,7 +64,12 @@ pub(super) fn open_detector(
         },
         reporter,
     )?;
-    Detector::new(&bundle, &engine).with_context(|| bundle.path().display().to_string())
+    let name = || bundle.path().display().to_string();
+    let mut detector = Detector::new(&bundle, &engine).with_context(name)?;
+    if let Some(rate) = configuration.review_rate {
+        detector.set_review_rate(Some(rate)).with_context(name)?;
+    }
+    Ok(detector)
 }
 
 /// Everything that runs.

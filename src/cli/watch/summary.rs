@@ -14,9 +14,16 @@ pub(super) fn lines(tally: &Tally) -> Vec<String> {
                 0 => String::new(),
                 _ => format!("; {left} came after the last that was wanted"),
             };
+            let review = match source.review {
+                0 => String::new(),
+                frames => format!(
+                    ", {} for review of {frames} normal frames",
+                    source.review_events
+                ),
+            };
             format!(
                 "{}: {} captured, {} dropped, {} unreadable; {} judged ({:.1}/s): {} normal, {} \
-                 anomalous, {} invalid; {} events; reopened {} times{left}",
+                 anomalous, {} invalid; {} events{review}; reopened {} times{left}",
                 source.name,
                 source.captured,
                 source.dropped,

@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::stream::record::timestamp;
+use crate::stream::record::{EventClass, timestamp};
 
 /// Longest part of an id that is taken from a source's name, in bytes.
 const LONGEST_NAME: usize = 48;
@@ -46,9 +46,13 @@ pub(super) struct EventIds {
 }
 
 impl EventIds {
-    pub(super) fn new(run: &RunId, source: &str) -> Self {
+    pub(super) fn new(class: EventClass, run: &RunId, source: &str) -> Self {
+        let class = match class {
+            EventClass::Defect => "",
+            EventClass::Review => "-review",
+        };
         Self {
-            prefix: format!("{}-{}", run.0, plain(source)),
+            prefix: format!("{}-{}{class}", run.0, plain(source)),
             given: 0,
         }
     }
@@ -92,14 +96,14 @@ mod tests {
         // 2026-01-31 12:00:00 UTC.
         let started = UNIX_EPOCH + Duration::from_millis(1_769_860_800_250);
         let run = RunId::new(started, 0xab12_3f9a1c);
-        let mut ids = EventIds::new(&run, "line-1");
+        let mut ids = EventIds::new(EventClass::Defect, &run, "line-1");
         assert_eq!(ids.next(), "20260131T120000Z-3f9a1c-line-1-000001");
         assert_eq!(ids.next(), "20260131T120000Z-3f9a1c-line-1-000002");
         // sha256sum of the name begins with these digits.
-        let mut ids = EventIds::new(&run, "rtsp://host/1");
+        let mut ids = EventIds::new(EventClass::Review, &run, "rtsp://host/1");
         assert_eq!(
             ids.next(),
-            "20260131T120000Z-3f9a1c-rtsp---host-1-96d604d2-000001"
+            "20260131T120000Z-3f9a1c-rtsp---host-1-96d604d2-review-000001"
         );
         assert_ne!(plain("a/b"), plain("a:b"));
         assert_ne!(plain("a/b"), plain("a-b"));

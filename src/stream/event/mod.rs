@@ -1,5 +1,8 @@
 //! One event for each defect: debounce, hysteresis, cool-down.
 //!
+//! Frames for review have events of their own: [`EventClass::Review`]. There the threshold is that
+//! of the review band, for beginning and release alike.
+//!
 //! Of the last M frames that could be judged, N anomalous ones begin an event. It lasts until fewer
 //! than N of the last M are above a lower threshold, the release threshold, so that a score that
 //! wavers about the threshold makes one event and not many; and until this has been so for the
@@ -21,7 +24,7 @@ use std::{
 
 use crate::{runtime::Label, scoring::Region};
 
-use super::record::{EventFrame, EventPhase, EventRecord, SCHEMA_VERSION, timestamp};
+use super::record::{EventClass, EventFrame, EventPhase, EventRecord, SCHEMA_VERSION, timestamp};
 
 use id::EventIds;
 pub use id::RunId;
@@ -42,6 +45,8 @@ pub struct FrameVerdict<'a> {
     pub at: Duration,
     /// What it was called.
     pub label: Label,
+    /// Whether it is for review.
+    pub review: bool,
     /// Its raw score; `None` where it was not scored.
     pub score: Option<f64>,
     /// Its conformal p-value; `None` where it is invalid.
@@ -55,6 +60,7 @@ pub struct FrameVerdict<'a> {
 /// The events of one source.
 #[derive(Clone, Debug)]
 pub struct Events {
+    class: EventClass,
     rule: EventRule,
     source: String,
     model_id: String,
@@ -86,12 +92,19 @@ struct Open {
 
 impl Events {
     /// Of a source, judged by a model; `run` makes ids of this run different from those of others.
-    pub fn new(rule: EventRule, source: &str, model_id: &str, run: &RunId) -> Self {
+    pub fn new(
+        class: EventClass,
+        rule: EventRule,
+        source: &str,
+        model_id: &str,
+        run: &RunId,
+    ) -> Self {
         Self {
+            class,
             rule,
             source: source.to_owned(),
             model_id: model_id.to_owned(),
-            ids: EventIds::new(run, source),
+            ids: EventIds::new(class, run, source),
             window: VecDeque::new(),
             candidates: VecDeque::new(),
             last_judged: None,
@@ -109,10 +122,10 @@ impl Events {
         let (Some(score), Some(p_value)) = (verdict.score, verdict.p_value) else {
             return records;
         };
-        let anomalous = match verdict.label {
-            Label::Normal => false,
-            Label::Anomalous => true,
-            Label::Invalid => return records,
+        let anomalous = match (verdict.label, self.class) {
+            (Label::Invalid, _) => return records,
+            (label, EventClass::Defect) => label == Label::Anomalous,
+            (_, EventClass::Review) => verdict.review,
         };
         self.last_judged = Some(verdict.at);
         let frame = anomalous.then(|| EventFrame {
@@ -212,6 +225,7 @@ impl Events {
         let record = EventRecord {
             schema_version: SCHEMA_VERSION,
             event_id: self.ids.next(),
+            class: self.class,
             phase: EventPhase::Open,
             source: self.source.clone(),
             model_id: self.model_id.clone(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use crate::{
-    calibration::{Calibration, CalibrationError},
+    calibration::{Calibration, CalibrationError, ReviewBand},
     value::ValueError,
 };
 
@@ -142,6 +142,16 @@ impl EventRule {
             max_gap: seconds("events.max-gap", settings.max_gap, limit(30.0))?,
             max_duration: seconds("events.max-duration", settings.max_duration, limit(600.0))?,
         })
+    }
+
+    /// The same rule for frames of a review band.
+    pub fn of_band(&self, band: ReviewBand) -> Self {
+        Self {
+            threshold: band.threshold,
+            release: band.threshold,
+            release_rate: band.rate,
+            ..self.clone()
+        }
     }
 
     /// How often normal frames make an event, where a normal frame is called anomalous with a

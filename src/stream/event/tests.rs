@@ -32,7 +32,7 @@ fn limited(rule: EventRule, max_gap: f64, max_duration: f64) -> EventRule {
 
 fn events(rule: EventRule) -> Events {
     let run = RunId::new(UNIX_EPOCH, 0);
-    Events::new(rule, "line", "tiny-01234567", &run)
+    Events::new(EventClass::Defect, rule, "line", "tiny-01234567", &run)
 }
 
 fn at(seconds: f64) -> SystemTime {
@@ -51,6 +51,7 @@ fn verdict(frame_number: u64, seconds: f64, score: f64) -> FrameVerdict<'static>
             _ if score > 90.0 => Label::Anomalous,
             _ => Label::Normal,
         },
+        review: score > 80.0 && score <= 90.0,
         score: judged.then_some(score),
         p_value: judged.then_some(0.5),
         regions: &[],
@@ -104,6 +105,29 @@ fn line(record: &EventRecord) -> String {
             first.frame_number, last.frame_number, worst.frame_number
         ),
     }
+}
+
+#[test]
+fn frames_for_review_have_events_of_their_own() {
+    let mut calibration = calibration();
+    calibration.set_review_rate(Some(0.2)).unwrap();
+    let band = calibration.review.unwrap();
+    assert_eq!(band.threshold, 80.0);
+    let of_band = rule(1, 1, 0.0).of_band(band);
+    let run = RunId::new(UNIX_EPOCH, 0);
+    let mut reviews = Events::new(EventClass::Review, of_band.clone(), "line", "tiny", &run);
+    let mut lines = Vec::new();
+    for (number, score) in (0..).zip([50.0, 85.0, 88.0, 80.0, 95.0, 82.0]) {
+        for record in reviews.observe(&verdict(number, number as f64, score)) {
+            assert_eq!(record.class, EventClass::Review);
+            assert_eq!(record.threshold, 80.0);
+            lines.push(format!("{number}: {}", line(&record)));
+        }
+    }
+    // An anomalous frame is no frame for review.
+    assert_eq!(lines, ["1: +1", "3: -1..2 worst 2 (2)", "5: +5"]);
+    let of_defects = timeline(rule(1, 1, 0.0), &[50.0, 85.0, 88.0]);
+    assert_eq!(of_defects, Vec::<String>::new());
 }
 
 #[test]
@@ -302,6 +326,7 @@ fn records_say_all_of_an_event() {
     let first = event_frame(7, "1970-01-01T00:00:00.875Z", 92.0);
     let second = event_frame(8, "1970-01-01T00:00:01.000Z", 94.0);
     let expected = EventRecord {
+        class: EventClass::Defect,
         schema_version: 1,
         event_id: "19700101T000000Z-000000-line-000001".to_owned(),
         phase: EventPhase::Open,

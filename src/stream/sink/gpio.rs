@@ -14,17 +14,22 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Message, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
-use crate::{runtime::Label, stream::record::EventPhase};
+use crate::{
+    runtime::Label,
+    stream::record::{EventClass, EventPhase},
+};
 
 /// What makes the line active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GpioCondition {
-    /// An event is open.
+    /// An event of anomalous frames is open.
     #[default]
     Event,
     /// The latest frame is anomalous.
     Anomalous,
+    /// An event of frames for review is open.
+    Review,
     /// The latest frame is invalid.
     Invalid,
     /// A source is lost, silent, or its latest frame is invalid.
@@ -51,7 +56,7 @@ pub struct GpioSettings {
     /// Whether the line is low when it is active; high by default.
     #[serde(default)]
     pub active_low: bool,
-    /// `"event"` (the default), `"anomalous"`, `"invalid"` or `"fault"`, at any source.
+    /// `"event"` (the default), `"anomalous"`, `"review"`, `"invalid"` or `"fault"`, at any source.
     #[serde(default)]
     pub on: GpioCondition,
     /// How long the line stays active at least; 200 ms by default.
@@ -112,6 +117,7 @@ struct SourceStatus {
     name: String,
     label: Label,
     event_open: bool,
+    review_open: bool,
     lost: bool,
     last_frame: Instant,
 }
@@ -145,6 +151,7 @@ impl Logic {
                 name: name.to_owned(),
                 label: Label::Normal,
                 event_open: false,
+                review_open: false,
                 lost: false,
                 last_frame: now,
             });
@@ -162,7 +169,12 @@ impl Logic {
                 source.lost = false;
             }
             Message::Event { record, .. } => {
-                self.source(&record.source, now).event_open = record.phase == EventPhase::Open;
+                let source = self.source(&record.source, now);
+                let open = match record.class {
+                    EventClass::Defect => &mut source.event_open,
+                    EventClass::Review => &mut source.review_open,
+                };
+                *open = record.phase == EventPhase::Open;
             }
             Message::Source(record) => {
                 let source = self.source(&record.source, now);
@@ -184,6 +196,7 @@ impl Logic {
         let any = |condition: fn(&SourceStatus) -> bool| self.sources.iter().any(condition);
         let holds = match self.on {
             GpioCondition::Event => any(|source| source.event_open),
+            GpioCondition::Review => any(|source| source.review_open),
             GpioCondition::Anomalous => any(|source| source.label == Label::Anomalous),
             GpioCondition::Invalid => any(|source| source.label == Label::Invalid),
             GpioCondition::Fault => any(|source| source.label == Label::Invalid),

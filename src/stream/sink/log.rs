@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
+use super::{EventFilter, Message, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
 
 /// Events that are held while the disk takes nothing; of more, the oldest are lost.
 const MOST_HELD: usize = 10_000;
@@ -27,6 +27,9 @@ pub struct LogSettings {
     /// Whether judged frames are written too; by default only events, drift and lost sources.
     #[serde(default)]
     pub frames: bool,
+    /// `"all"` events (the default), or only those of class `"defect"` or `"review"`.
+    #[serde(default)]
+    pub events: EventFilter,
     /// Size at which a new file is begun; 64 MB by default.
     #[serde(default = "default_max_size", deserialize_with = "quantity::bytes")]
     pub max_size: u64,
@@ -52,6 +55,7 @@ impl LogSettings {
         Self {
             path: path.into(),
             frames: false,
+            events: EventFilter::default(),
             max_size: default_max_size(),
             max_age: None,
             keep: default_keep(),
@@ -401,6 +405,7 @@ impl Sink for Log {
     fn wants(&self) -> Wants {
         Wants {
             frames: self.settings.frames,
+            events: self.settings.events,
             maps: false,
             every_frame: self.settings.frames,
             durable: true,

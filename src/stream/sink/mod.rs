@@ -18,12 +18,14 @@ mod webhook;
 use std::{path::PathBuf, sync::Arc};
 
 use ndarray::Array2;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Detection, Frame};
 
 use super::quantity;
-use super::record::{DriftRecord, EventRecord, FrameRecord, PeerTally, SourceRecord, Tally};
+use super::record::{
+    DriftRecord, EventClass, EventRecord, FrameRecord, PeerTally, SourceRecord, Tally,
+};
 
 pub use error::SinkError;
 pub use gpio::{Gpio, GpioCondition, GpioLevel, GpioSettings};
@@ -73,11 +75,37 @@ pub enum Message {
     Tally(Arc<Tally>),
 }
 
+/// Which events a sink is told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventFilter {
+    /// All.
+    #[default]
+    All,
+    /// Those of anomalous frames.
+    Defect,
+    /// Those of frames for review.
+    Review,
+}
+
+impl EventFilter {
+    /// Whether it lets an event through.
+    pub fn takes(self, class: EventClass) -> bool {
+        match self {
+            Self::All => true,
+            Self::Defect => class == EventClass::Defect,
+            Self::Review => class == EventClass::Review,
+        }
+    }
+}
+
 /// What a sink wants to be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
-    /// [`Message::Frame`]; the others always come.
+    /// [`Message::Frame`]; drift, sources and counts always come.
     pub frames: bool,
+    /// Which [`Message::Event`]s.
+    pub events: EventFilter,
     /// [`ScoredFrame::map`], which costs a resampling a frame.
     pub maps: bool,
     /// Every frame, and if the sources have to wait for it. Else the oldest are lost when the sink

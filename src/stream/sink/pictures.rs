@@ -10,7 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
+use super::{
+    EventFilter, Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity,
+};
 use crate::{
     render::{MapPicture, judged_overlay, png},
     replace_file,
@@ -61,6 +63,9 @@ pub struct PicturesSettings {
     /// `"open"`, `"worst"` or `"both"` (the default).
     #[serde(default)]
     pub save: SavePolicy,
+    /// `"all"` events (the default), or only those of class `"defect"` or `"review"`.
+    #[serde(default)]
+    pub events: EventFilter,
     /// Most bytes of all pictures; of more, the oldest are removed. 1 GB by default.
     #[serde(default = "default_max_bytes", deserialize_with = "quantity::bytes")]
     pub max_bytes: u64,
@@ -90,6 +95,7 @@ impl PicturesSettings {
             overlay: true,
             map: MapFormat::default(),
             save: SavePolicy::default(),
+            events: EventFilter::default(),
             max_bytes: default_max_bytes(),
             max_files: default_max_files(),
         }
@@ -358,6 +364,7 @@ impl Sink for Pictures {
     fn wants(&self) -> Wants {
         Wants {
             maps: self.settings.overlay || self.settings.map != MapFormat::None,
+            events: self.settings.events,
             ..Wants::default()
         }
     }

@@ -288,7 +288,7 @@ fn written(tally: &Tally) -> String {
         &judged,
     );
     type Of = fn(&SourceTally) -> f64;
-    let counters: [(&str, &str, Of); 6] = [
+    let counters: [(&str, &str, Of); 8] = [
         ("frames_captured_total", "Frames that arrived.", |s| {
             s.captured as f64
         }),
@@ -307,7 +307,17 @@ fn written(tally: &Tally) -> String {
             "Frames on which the engine failed.",
             |s| s.failed as f64,
         ),
+        (
+            "frames_for_review_total",
+            "Normal frames in the review band.",
+            |s| s.review as f64,
+        ),
         ("events_total", "Events that began.", |s| s.events as f64),
+        (
+            "review_events_total",
+            "Events of frames for review that began.",
+            |s| s.review_events as f64,
+        ),
         (
             "reconnects_total",
             "How often the source was opened again.",

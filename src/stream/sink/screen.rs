@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(target_os = "linux")]
 use self::framebuffer::FramebufferDevice;
-use super::{Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants};
+use super::{EventFilter, Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants};
 use crate::{
-    render::{Canvas, HudTile, HudView, MapScale, Past, RegionView, draw_hud, png},
+    render::{Canvas, HudTile, HudView, LabelView, MapScale, Past, RegionView, draw_hud, png},
     replace_file_unflushed,
     runtime::Label,
     stream::record::{EventPhase, SourceTally, Tally},
@@ -130,7 +130,7 @@ impl SourceView {
         }
         self.past.push_back(Past {
             score: scored.record.pred_score,
-            label: scored.record.pred_label.into(),
+            label: LabelView::of(scored.record.pred_label, scored.record.review),
         });
         self.latest = Some(Arc::clone(scored));
         self.picture = None;
@@ -171,7 +171,7 @@ impl SourceView {
             // What was said of a frame is no longer so when there are none.
             label: latest
                 .filter(|_| !lost)
-                .map(|scored| scored.record.pred_label.into()),
+                .map(|scored| LabelView::of(scored.record.pred_label, scored.record.review)),
             score: latest
                 .filter(|_| !lost)
                 .and_then(|scored| scored.record.pred_score),
@@ -358,6 +358,7 @@ impl Sink for Screen {
 
     fn wants(&self) -> Wants {
         Wants {
+            events: EventFilter::default(),
             frames: true,
             maps: true,
             every_frame: false,

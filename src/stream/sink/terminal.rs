@@ -5,11 +5,8 @@ use std::io::{self, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{Message, Sink, SinkError, SinkStatus, Wants};
-use crate::{
-    runtime::Label,
-    stream::record::{DriftRecord, EventPhase, EventRecord, Tally},
-};
+use super::{EventFilter, Message, Sink, SinkError, SinkStatus, Wants};
+use crate::stream::record::{DriftRecord, EventClass, EventPhase, EventRecord, Tally};
 
 const NAME: &str = "terminal";
 
@@ -30,7 +27,7 @@ pub struct Terminal {
 struct Status {
     bar: ProgressBar,
     /// Label and score of the latest frame by source, in the order of the tally.
-    latest: Vec<(String, Label, Option<f64>)>,
+    latest: Vec<(String, &'static str, Option<f64>)>,
 }
 
 impl Terminal {
@@ -122,7 +119,7 @@ fn unavailable(error: io::Error) -> SinkError {
 }
 
 impl Status {
-    fn frame(&mut self, source: &str, label: Label, score: Option<f64>) {
+    fn frame(&mut self, source: &str, label: &'static str, score: Option<f64>) {
         match self.latest.iter_mut().find(|(name, ..)| name == source) {
             Some((_, of, latest)) => (*of, *latest) = (label, score),
             None => self.latest.push((source.to_owned(), label, score)),
@@ -135,7 +132,7 @@ impl Status {
 }
 
 /// `cam1 30.0 fps normal 2.13 | 1790 frames, 3 events, 10 dropped | p95 12.3 ms | 61 °C`
-fn status_line(tally: &Tally, latest: &[(String, Label, Option<f64>)]) -> String {
+fn status_line(tally: &Tally, latest: &[(String, &'static str, Option<f64>)]) -> String {
     let mut line = String::new();
     for source in &tally.sources {
         if !line.is_empty() {
@@ -198,9 +195,13 @@ fn event_line(record: &EventRecord) -> String {
     };
     let regions = record.worst.regions.len();
     format!(
-        "{}  {}  event {} {what}: score {:.4}, threshold {:.4}, p-value {:.2e}, {regions} region{}",
+        "{}  {}  {} {} {what}: score {:.4}, threshold {:.4}, p-value {:.2e}, {regions} region{}",
         frame.timestamp,
         record.source,
+        match record.class {
+            EventClass::Defect => "event",
+            EventClass::Review => "review",
+        },
         record.event_id,
         record.worst.score,
         record.threshold,
@@ -228,6 +229,7 @@ impl Sink for Terminal {
 
     fn wants(&self) -> Wants {
         Wants {
+            events: EventFilter::default(),
             frames: self.json || self.status.is_some(),
             maps: false,
             every_frame: self.json,
@@ -240,7 +242,11 @@ impl Sink for Terminal {
             match message {
                 Message::Frame(scored) => {
                     let record = &scored.record;
-                    status.frame(&record.source, record.pred_label, record.pred_score);
+                    let label = match record.review {
+                        true => "review",
+                        false => record.pred_label.as_str(),
+                    };
+                    status.frame(&record.source, label, record.pred_score);
                 }
                 Message::Tally(tally) => status.tally(tally),
                 _ => {}

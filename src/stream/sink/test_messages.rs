@@ -11,7 +11,7 @@ use crate::{
     runtime::{Label, Verdict},
     scoring::Region,
     stream::record::{
-        DriftRecord, EventFrame, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION,
+        DriftRecord, EventClass, EventFrame, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION,
         SourceRecord, SourceTally, StageTimes, Tally,
     },
 };
@@ -42,6 +42,7 @@ pub(crate) fn scored(source: &str, frame_number: u64, score: f64) -> Arc<ScoredF
         detection: Detection {
             verdict: Verdict {
                 label,
+                review: false,
                 score: known.then_some(score),
                 threshold: known.then_some(THRESHOLD),
                 p_value: known.then_some(0.01),
@@ -66,6 +67,7 @@ pub(crate) fn scored(source: &str, frame_number: u64, score: f64) -> Arc<ScoredF
             timestamp: "2026-03-04T05:06:07.089Z".to_owned(),
             path: None,
             pred_label: label,
+            review: false,
             pred_score: known.then_some(score),
             threshold: THRESHOLD,
             p_value: known.then_some(0.01),
@@ -110,6 +112,7 @@ pub(crate) fn record(event_id: &str, source: &str) -> EventRecord {
     EventRecord {
         schema_version: SCHEMA_VERSION,
         event_id: event_id.to_owned(),
+        class: EventClass::Defect,
         phase: EventPhase::Open,
         source: source.to_owned(),
         model_id: "surface".to_owned(),

@@ -28,8 +28,8 @@ use super::{
         address::{check_login, without_password},
         web::{self, Login},
     },
-    Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkSettings, SinkStatus,
-    Wants,
+    EventFilter, Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkSettings,
+    SinkStatus, Wants,
     delivery::{Delivery, LONGEST_WAIT, attempts},
     quantity, secret,
 };
@@ -60,6 +60,9 @@ pub struct WebhookSettings {
     /// How long one attempt may take; 10 s by default.
     #[serde(default = "default_timeout", deserialize_with = "quantity::duration")]
     pub timeout: Duration,
+    /// `"all"` events (the default), or only those of class `"defect"` or `"review"`.
+    #[serde(default)]
+    pub events: EventFilter,
     /// What waits while the server is away.
     #[serde(default)]
     pub outbox: OutboxSettings,
@@ -113,6 +116,7 @@ impl WebhookSettings {
             token_env: None,
             ca: None,
             timeout: default_timeout(),
+            events: EventFilter::default(),
             outbox: OutboxSettings::default(),
         }
     }
@@ -141,6 +145,7 @@ fn origin(url: &Url) -> String {
 /// Posts events to a server.
 pub struct Webhook {
     name: String,
+    events: EventFilter,
     delivery: Arc<Delivery>,
     worker: Option<JoinHandle<()>>,
 }
@@ -174,6 +179,7 @@ impl Webhook {
             })?;
         Ok(Self {
             name,
+            events: settings.events,
             delivery,
             worker: Some(worker),
         })
@@ -387,7 +393,10 @@ impl Sink for Webhook {
     }
 
     fn wants(&self) -> Wants {
-        Wants::default()
+        Wants {
+            events: self.events,
+            ..Wants::default()
+        }
     }
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {

@@ -37,9 +37,10 @@ use self::{
     wire::OFFLINE,
 };
 use super::{
-    Message, Outbox, OutboxMessage, Sink, SinkError, SinkStatus, Wants, delivery::Delivery,
+    EventFilter, Message, Outbox, OutboxMessage, Sink, SinkError, SinkStatus, Wants,
+    delivery::Delivery,
 };
-use crate::stream::record::EventPhase;
+use crate::stream::record::{EventClass, EventPhase};
 
 pub use settings::MqttSettings;
 pub use wire::Protocol;
@@ -53,6 +54,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub struct Mqtt {
     name: String,
     frames: bool,
+    events: EventFilter,
     home_assistant: Option<String>,
     client_id: String,
     publisher: Arc<Publisher>,
@@ -92,6 +94,7 @@ impl Mqtt {
         Ok(Self {
             name: resolved.name,
             frames: settings.frames,
+            events: settings.events,
             home_assistant: settings
                 .home_assistant
                 .then(|| settings.home_assistant_prefix.clone()),
@@ -161,6 +164,7 @@ impl Sink for Mqtt {
         Wants {
             // For the retained state, if not to be published.
             frames: true,
+            events: self.events,
             ..Wants::default()
         }
     }
@@ -172,6 +176,7 @@ impl Sink for Mqtt {
                 self.change(&record.source, |state| {
                     state.up = true;
                     state.label = Some(record.pred_label);
+                    state.review = record.review;
                     state.score = record.pred_score;
                     state.threshold = Some(record.threshold);
                 });
@@ -183,6 +188,10 @@ impl Sink for Mqtt {
                     client.publish(&topic, 0, false, json(record));
                 }
                 Ok(())
+            }
+            // What is for review is no problem of the source's state.
+            Message::Event { record, .. } if record.class == EventClass::Review => {
+                self.send(&record.source, "event", &**record)
             }
             Message::Event { record, .. } => {
                 self.change(&record.source, |state| {
@@ -200,7 +209,7 @@ impl Sink for Mqtt {
                 self.change(&record.source, |state| {
                     state.up = record.up;
                     if !record.up {
-                        (state.label, state.score) = (None, None);
+                        (state.label, state.score, state.review) = (None, None, false);
                     }
                 });
                 self.send(&record.source, "source", &**record)

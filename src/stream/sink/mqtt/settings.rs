@@ -13,7 +13,7 @@ use super::{
             address::{check_login, percent_decoded, without_password},
             tls,
         },
-        OutboxSettings, Sink, SinkError, SinkSettings, quantity, secret,
+        EventFilter, OutboxSettings, Sink, SinkError, SinkSettings, quantity, secret,
     },
     Mqtt,
     wire::{ConnectOptions, Protocol},
@@ -56,6 +56,9 @@ pub struct MqttSettings {
     /// the broker are lost.
     #[serde(default)]
     pub frames: bool,
+    /// `"all"` events (the default), or only those of class `"defect"` or `"review"`.
+    #[serde(default)]
+    pub events: EventFilter,
     /// How long the connection may be silent before it is probed; at least 1 s, 15 s by default.
     #[serde(
         default = "default_keep_alive",
@@ -150,6 +153,7 @@ impl MqttSettings {
             key: None,
             qos: default_qos(),
             frames: false,
+            events: EventFilter::default(),
             keep_alive: default_keep_alive(),
             home_assistant: false,
             home_assistant_prefix: default_home_assistant_prefix(),

@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) up: bool,
     /// Label and raw score of the latest frame that was looked at.
     pub(super) label: Option<Label>,
+    /// Whether that frame is for review.
+    pub(super) review: bool,
     pub(super) score: Option<f64>,
     pub(super) threshold: Option<f64>,
     /// The event that is open.
@@ -49,6 +51,7 @@ impl State {
             source: source.to_owned(),
             up: false,
             label: None,
+            review: false,
             score: None,
             threshold: None,
             event_id: None,
@@ -58,8 +61,8 @@ impl State {
 
     /// Whether the other one differs in more than the score.
     pub(super) fn differs(&self, other: &Self) -> bool {
-        (self.up, self.label, &self.event_id, self.drifted)
-            != (other.up, other.label, &other.event_id, other.drifted)
+        let told = |state: &Self| (state.up, state.label, state.review, state.drifted);
+        told(self) != told(other) || self.event_id != other.event_id
     }
 }
 

@@ -71,6 +71,7 @@ fn a_file_shows_the_latest_and_is_not_drawn_too_often() {
     let shown = |label: LabelView| {
         let colour = match label {
             LabelView::Normal => [34, 139, 74],
+            LabelView::Review => [38, 110, 196],
             LabelView::Anomalous => [206, 44, 40],
             LabelView::Invalid => [190, 116, 0],
         };

@@ -70,7 +70,7 @@ fn the_live_line_counts() {
     let Message::Tally(tally) = messages::tally(&["cam"]) else {
         unreachable!()
     };
-    let latest = [("cam".to_owned(), Label::Normal, Some(2.128))];
+    let latest = [("cam".to_owned(), "normal", Some(2.128))];
     assert_eq!(
         status_line(&tally, &latest),
         "cam 29.8 fps normal 2.13 | 1790 frames, 3 events, 10 dropped | 61 °C"
