@@ -1,6 +1,7 @@
 //! The command line: flags are resolved once into plain option structs, and nothing below sees
 //! a flag.
 
+mod adapt;
 mod calibrate;
 mod completions;
 mod decode;
@@ -60,6 +61,7 @@ enum Verb {
     #[cfg(all(feature = "watch", unix))]
     Watch(Box<watch::WatchFlags>),
     Calibrate(Box<calibrate::CalibrateFlags>),
+    Adapt(Box<adapt::AdaptFlags>),
     Evaluate(Box<evaluate::EvaluateFlags>),
     Reconstruct(Box<reconstruct::ReconstructFlags>),
     Encode(Box<encode::EncodeFlags>),
@@ -116,6 +118,7 @@ fn run(verb: Verb, reporter: Reporter) -> anyhow::Result<Outcome> {
         #[cfg(all(feature = "watch", unix))]
         Verb::Watch(flags) => watch::run(*flags, reporter),
         Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, reporter),
+        Verb::Adapt(flags) => adapt::run(&(*flags).resolve()?, reporter),
         Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, reporter),
         Verb::Reconstruct(flags) => reconstruct::run(&(*flags).resolve()?, reporter),
         Verb::Encode(flags) => encode::run(&(*flags).resolve()?, reporter),

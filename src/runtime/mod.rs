@@ -4,6 +4,8 @@
 //! [`Scorer`](crate::scoring::Scorer) and the calibration, and checks the engine on the golden
 //! frame before it scores the first one.
 
+#[cfg(feature = "adapt")]
+mod adaptation;
 mod detector;
 mod golden;
 mod golden_check;
@@ -13,6 +15,8 @@ mod mask;
 mod session;
 mod verdict;
 
+#[cfg(feature = "adapt")]
+pub use adaptation::{AdaptationParams, AdaptationScore, Adapter, FoldModel};
 pub use detector::{Detection, Detector, DetectorOptions, Explain};
 pub use golden::{GoldenTensor, GoldenValues};
 pub use golden_check::{Difference, GoldenCheck};

@@ -5,6 +5,7 @@
 #[path = "../tiny/mod.rs"]
 mod tiny;
 
+mod adapt;
 mod calibrate;
 mod evaluate;
 mod flags;

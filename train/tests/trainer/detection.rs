@@ -6,7 +6,8 @@ use edge_vae::{
     Detector, Frame,
     backend::{Engine, EngineOptions},
     bundle::Bundle,
-    runtime::GoldenCheck,
+    frame::PixelFormat,
+    runtime::{AdaptationParams, Adapter, GoldenCheck},
 };
 
 use super::{Scratch, assert_fails, stderr};
@@ -291,6 +292,57 @@ fn where_features_decide_all_frames_are_fitted_to_and_calibrate() {
         .zip(&folds.scores)
         .filter(|(seen, unseen)| seen < unseen);
     assert_eq!(below.count(), frames, "{seen:?} {:?}", folds.scores);
+
+    // Its file says what it takes to add frames: to those that it learns it is nearer than before,
+    // though each is scored by a model that was shown the others alone.
+    let params = AdaptationParams {
+        folds: 2,
+        weight: 50.0,
+    };
+    let mut adapter = Adapter::new(&bundle, &engine, params).expect("a model that can be adapted");
+    // The frames, and samples that weigh as much as 200 more.
+    let known = adapter.known();
+    assert!((known - (frames as f64 + 200.0)).abs() < 1e-6, "{known}");
+    let turned: Vec<Frame> = good()
+        .map(|entry| Frame::open(&entry.expect("a frame").path()).expect("a frame"))
+        .map(|frame| {
+            let picture = image::DynamicImage::from(frame.to_rgb8()).rotate90();
+            let (width, height) = (picture.width(), picture.height());
+            let samples = picture.into_rgb8().into_raw();
+            let format = PixelFormat::Rgb8;
+            Frame::from_u8(width, height, format, samples, "turned").expect("a frame")
+        })
+        .collect();
+    let mut before = 0.0;
+    for (place, frame) in turned.iter().enumerate() {
+        let scored = adapter.learn(frame, place % 2).expect("a score");
+        before += scored.score;
+    }
+    let mut after = 0.0;
+    for fold in 0..2 {
+        let mut model = adapter.model(fold).expect("a model");
+        for frame in turned.iter().skip(fold).step_by(2) {
+            after += model.score(frame).expect("a score").score;
+        }
+    }
+    assert!(after < before, "{after} {before}");
+    let date = "2026-01-31T12:00:00Z".to_owned();
+    let adapted = adapter.finish(folds.clone(), date).expect("a bundle");
+    assert_ne!(adapted.model_id(), bundle.model_id());
+    GoldenCheck::verify(&adapted, &engine).expect("golden values of its own");
+    let drawn = bundle.synthetic_defects().expect("drawn defects");
+    assert!(drawn.sizes.iter().all(|&size| size > 0.0 && size < 1.0));
+    let found = drawn
+        .scores
+        .iter()
+        .filter(|&&s| s > folds.threshold)
+        .count();
+    assert!(found > 0 && found <= drawn.scores.len(), "{found}");
+    assert!(said.contains("Drawn defects are not yours"), "{said}");
+    assert!(
+        adapted.synthetic_defects().is_none(),
+        "their scores are of the old densities"
+    );
 
     let (said, held_out) = fit(&["--resume", "--calibration", "held-out"]);
     assert!(said.contains("held-out normal frames"), "{said}");
