@@ -141,7 +141,8 @@ fn pictures(mut splitter: Splitter, stream: &[u8], at_once: usize) -> Vec<(usize
     let mut found = Vec::new();
     loop {
         let ended = end == stream.len();
-        let taken = match splitter.step(&stream[start..end], ended) {
+        let most = DecodeOptions::default().max_pixels;
+        let taken = match splitter.step(&stream[start..end], ended, most) {
             Step::More(wanted) => {
                 assert!(wanted > end - start, "asks for {wanted} of {}", end - start);
                 if ended {

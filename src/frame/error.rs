@@ -82,9 +82,8 @@ pub enum FrameError {
     },
     /// Several pictures in one file, and none was chosen.
     #[error(
-        "{name}: {format} with {pictures} pictures: choose one (--page 1 to {pictures}), or save \
-         each \
-         as a file of its own"
+        "{name}: {format} with {pictures} pictures: choose one (--page 1 to {pictures}; of a \
+         source of `watch` the setting page), or save each as a file of its own"
     )]
     ManyPages {
         /// The picture.
@@ -170,4 +169,27 @@ pub enum FrameError {
         /// Number of samples that was given.
         found: usize,
     },
+}
+
+impl FrameError {
+    /// Whether there is a picture, of which no frame that can be judged was made: damaged, one of
+    /// several, too large. Otherwise there is none: no file, nothing in it, something else.
+    pub fn is_of_a_picture(&self) -> bool {
+        match self {
+            Self::TooManyBytes { .. }
+            | Self::TooManyPixels { .. }
+            | Self::Animated { .. }
+            | Self::ManyPages { .. }
+            | Self::NoPage { .. }
+            | Self::Bits { .. }
+            | Self::Unsupported { .. }
+            | Self::Corrupt { .. } => true,
+            Self::Read { .. }
+            | Self::NotAFile { .. }
+            | Self::Empty { .. }
+            | Self::NotAPicture { .. }
+            | Self::Raw { .. }
+            | Self::Samples { .. } => false,
+        }
+    }
 }

@@ -275,6 +275,22 @@ impl Frame {
         fill(&mut self.samples)
     }
 
+    /// Makes this frame one black pixel, in the same memory: what is known of a picture that could
+    /// not be decoded.
+    pub fn clear(&mut self, captured: SystemTime) {
+        self.samples = match std::mem::replace(&mut self.samples, Samples::U8(Vec::new())) {
+            Samples::U8(mut samples) => {
+                samples.clear();
+                samples.push(0);
+                Samples::U8(samples)
+            }
+            Samples::U16(_) => Samples::U8(vec![0]),
+        };
+        (self.width, self.height, self.format) = (1, 1, PixelFormat::Gray8);
+        self.bits = None;
+        self.captured = captured;
+    }
+
     /// Calls the frame's source something else, in the same memory where it is large enough.
     pub fn rename(&mut self, source: impl fmt::Display) {
         self.source.clear();
@@ -385,7 +401,7 @@ impl Frame {
             let _ = write!(
                 problem,
                 "; its values only reach {} of 65535: are they of {bits} bits? train with --bits \
-                 {bits}",
+                 {bits}, or watch with the source's setting bits={bits}",
                 (1_u32 << bits) - 1
             );
         }

@@ -41,6 +41,8 @@ pub(super) struct CapturedFrame {
     pub(super) at: Duration,
     /// Whether its source is live.
     pub(super) live: bool,
+    /// Why there is nothing to judge, where its picture could not be decoded.
+    pub(super) damage: Option<String>,
 }
 
 /// What the thread of a source reports.
@@ -146,49 +148,53 @@ impl Capture {
             let Some(frame) = Arc::get_mut(buffer) else {
                 continue;
             };
-            match source.read(frame) {
-                Ok(Arrival::Frame) => {
-                    let arrived = Instant::now();
-                    let frame_time = frame.captured();
-                    if !up {
-                        up = true;
-                        self.report(SourceChange::Up { live });
-                    }
-                    if opened.elapsed() > GOOD {
-                        backoff.succeeded();
-                    }
-                    self.counters.captured.fetch_add(1, Ordering::Relaxed);
-                    let captured = CapturedFrame {
-                        source: self.source,
-                        number: *number,
-                        frame: Arc::clone(buffer),
-                        arrived,
-                        at: if own_times {
-                            since_1970(frame_time)
-                        } else {
-                            self.began.elapsed()
-                        },
-                        live,
-                    };
-                    *number += 1;
-                    match self
-                        .queue
-                        .put(self.source, captured, policy, &|| self.stopped())
-                    {
-                        Put::Waits => {}
-                        Put::Lost(_) => {
-                            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Put::Closed => return ReadEnd::Stopped,
-                    }
-                }
-                Ok(Arrival::Nothing) => {}
+            let damage = match source.read(frame) {
+                Ok(Arrival::Frame) => None,
+                Ok(Arrival::Nothing) => continue,
                 Ok(Arrival::End) => return ReadEnd::Finished,
+                Err(SourceError::Frame(error)) if error.is_of_a_picture() => {
+                    Some(error.to_string())
+                }
                 Err(error) if error.is_of_one_frame() => {
                     self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
                     self.report(SourceChange::Unreadable(error));
+                    continue;
                 }
                 Err(error) => return ReadEnd::Lost(error),
+            };
+            let arrived = Instant::now();
+            let frame_time = frame.captured();
+            if !up {
+                up = true;
+                self.report(SourceChange::Up { live });
+            }
+            if opened.elapsed() > GOOD {
+                backoff.succeeded();
+            }
+            self.counters.captured.fetch_add(1, Ordering::Relaxed);
+            let captured = CapturedFrame {
+                source: self.source,
+                number: *number,
+                frame: Arc::clone(buffer),
+                arrived,
+                at: if own_times {
+                    since_1970(frame_time)
+                } else {
+                    self.began.elapsed()
+                },
+                live,
+                damage,
+            };
+            *number += 1;
+            let put = self
+                .queue
+                .put(self.source, captured, policy, &|| self.stopped());
+            match put {
+                Put::Waits => {}
+                Put::Lost(_) => {
+                    self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                Put::Closed => return ReadEnd::Stopped,
             }
         }
         ReadEnd::Stopped
@@ -274,7 +280,7 @@ mod tests {
         }
         .run();
         let mut numbers = Vec::new();
-        while let Some(captured) = queue.take(Duration::ZERO) {
+        while let Some(captured) = queue.take(Duration::ZERO, &|_| true) {
             numbers.push(captured.number);
         }
         let events = received.iter().map(|event| match event.change {

@@ -22,14 +22,26 @@ impl RawLayout {
     /// # Errors
     /// [`FrameError::Raw`] for a side of 0 or more pixels than [`DecodeOptions`] allow.
     pub fn new(format: RawFormat, width: u32, height: u32) -> Result<Self, FrameError> {
-        let limit = DecodeOptions::default().max_pixels;
+        Self::within(DecodeOptions::default().max_pixels, format, width, height)
+    }
+
+    /// [`RawLayout::new`] with another `limit` of pixels.
+    ///
+    /// # Errors
+    /// [`FrameError::Raw`] for a side of 0 or more pixels than the limit.
+    pub fn within(
+        limit: u64,
+        format: RawFormat,
+        width: u32,
+        height: u32,
+    ) -> Result<Self, FrameError> {
         let pixels = u64::from(width) * u64::from(height);
         if pixels == 0 || pixels > limit {
             return Err(FrameError::Raw {
                 name: format.name().to_owned(),
                 problem: format!(
                     "a picture of {width}×{height} pixels can't be; choose sides of at least 1 \
-                     and at most {limit} pixels"
+                     and at most {limit} pixels, or raise the limit (--max-pixels)"
                 ),
             });
         }
@@ -64,7 +76,11 @@ impl RawLayout {
         let least = row_bytes(self.format, self.width as usize);
         let planes = self.planes();
         let found = [first, chroma];
-        let most = DecodeOptions::default().max_file_bytes;
+        let most = DecodeOptions {
+            max_pixels: u64::from(self.width) * u64::from(self.height),
+            ..DecodeOptions::default()
+        };
+        let most = most.with_room().max_file_bytes;
         for plane in 0..planes.min(2) {
             let rows = u64::from(self.height);
             let too_many = (found[plane] as u64).saturating_mul(rows) > most;

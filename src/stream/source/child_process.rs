@@ -14,11 +14,8 @@ use std::{
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::{
-    super::address::without_passwords,
-    Arrival, Source, SourceError, SourceSettings,
-    command_line::CommandLine,
-    picture_stream::{PictureStream, converter},
-    splitter::Splitter,
+    super::address::without_passwords, Arrival, Source, SourceError, SourceSettings,
+    command_line::CommandLine, picture_stream::PictureStream, splitter::Splitter,
 };
 use crate::Frame;
 
@@ -83,7 +80,7 @@ impl ChildSource {
         })?;
         Ok(Self {
             name: name.to_owned(),
-            pictures: PictureStream::new(name, output, splitter, converter(settings)),
+            pictures: PictureStream::new(name, output, splitter, settings),
             child,
             options,
             last: Instant::now(),

@@ -21,12 +21,12 @@ use notify::{
 };
 
 use super::{
-    Arrival, PATIENCE, Source, SourceError, SourceSettings, natural_order::natural_order,
+    Arrival, PATIENCE, Source, SourceError, SourceSettings, natural_order::natural_order, picture,
     settings::FolderPictures,
 };
 use crate::{
     Frame,
-    frame::{FrameError, is_picture},
+    frame::{DecodeOptions, FrameError, is_picture},
 };
 
 pub(super) use seen_files::SeenFiles;
@@ -49,6 +49,7 @@ const UNFINISHED: [&str; 4] = ["partial", "part", "tmp", "temp"];
 pub(super) struct Folder {
     name: String,
     path: PathBuf,
+    options: DecodeOptions,
     /// Names of pictures, in the order in which they are given.
     waiting: VecDeque<OsString>,
     watching: Option<Watching>,
@@ -87,6 +88,7 @@ impl Folder {
         let mut folder = Self {
             name: name.to_owned(),
             path: path.to_owned(),
+            options: settings.decode_options(),
             waiting: VecDeque::new(),
             watching: None,
             seen: seen.clone(),
@@ -240,7 +242,7 @@ impl Folder {
         {
             return Ok(Arrival::Nothing);
         }
-        let opened = Frame::open(&path);
+        let opened = picture::open(&path, &self.options, frame);
         if matches!(opened, Err(FrameError::Read { .. })) {
             // Where the whole folder is away, its pictures are for when it is back.
             fs::read_dir(&self.path).map_err(|error| self.cannot("read", &error))?;
@@ -248,7 +250,7 @@ impl Folder {
         if let Some(stamp) = stamp {
             self.seen.locked().insert(file, stamp);
         }
-        *frame = opened?;
+        opened?;
         Ok(Arrival::Frame)
     }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "gstreamer")]
 mod appsink;
+mod bits;
 mod child_process;
 mod command_line;
 mod error;
@@ -27,6 +28,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(doc)]
+use crate::frame::FrameError;
 use crate::{Frame, frame::recognise};
 
 use child_process::{ChildOptions, ChildSource};
@@ -70,7 +73,8 @@ pub trait Source: Send {
     /// # Errors
     /// [`SourceError`] when the source is lost: it is dropped, and opened again after a while.
     /// [`SourceError::Frame`] when one frame could not be read and the next may be: the source
-    /// stays open.
+    /// stays open. Where there was a picture ([`FrameError::is_of_a_picture`]), `frame` has its
+    /// name and time of capture, and it is an invalid frame.
     fn read(&mut self, frame: &mut Frame) -> Result<Arrival, SourceError>;
 
     /// Whether the times of capture are those of pictures in files. Otherwise they are those of
@@ -108,8 +112,20 @@ fn open_after(
     settings: &SourceSettings,
     seen: &SeenFiles,
 ) -> Result<Box<dyn Source>, SourceError> {
-    let name = uri.to_string();
     let settings = &uri.resolve(settings)?;
+    let source = open_resolved(uri, settings, seen)?;
+    Ok(match settings.bits {
+        Some(bits) => Box::new(bits::Bits { source, bits }),
+        None => source,
+    })
+}
+
+fn open_resolved(
+    uri: &SourceUri,
+    settings: &SourceSettings,
+    seen: &SeenFiles,
+) -> Result<Box<dyn Source>, SourceError> {
+    let name = uri.to_string();
     let timeout = settings.timeout.map(|timeout| timeout.0);
     let impossible = |problem| SourceError::Impossible {
         source_name: name.clone(),
@@ -141,7 +157,13 @@ fn open_after(
                     "is a picture; setting {wrong} is for videos"
                 )));
             }
-            Box::new(picture::Picture::new(path.clone()))
+            let options = settings.decode_options();
+            Box::new(picture::Picture::new(path.clone(), options))
+        }
+        Address::File(_) if settings.page.is_some() => {
+            return Err(impossible(
+                "is a video; setting page is for pictures".to_owned(),
+            ));
         }
         Address::Stream(url) if url.starts_with("http") && polls(url, settings) => {
             Box::new(snapshot::Snapshot::open(&name, url, settings)?)

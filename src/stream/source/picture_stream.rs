@@ -30,6 +30,7 @@ pub(super) struct PictureStream {
     file: File,
     splitter: Splitter,
     converter: RawConverter,
+    options: DecodeOptions,
     /// What has arrived and was not given lies from `start` to `end`.
     buffer: Vec<u8>,
     start: usize,
@@ -38,7 +39,12 @@ pub(super) struct PictureStream {
 }
 
 impl PictureStream {
-    pub(super) fn new(name: &str, file: File, splitter: Splitter, converter: RawConverter) -> Self {
+    pub(super) fn new(
+        name: &str,
+        file: File,
+        splitter: Splitter,
+        settings: &SourceSettings,
+    ) -> Self {
         // Where it is refused, or no pipe, it goes on as it is.
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES);
@@ -46,7 +52,8 @@ impl PictureStream {
             name: name.to_owned(),
             file,
             splitter,
-            converter,
+            converter: converter(settings),
+            options: settings.decode_options(),
             buffer: Vec::new(),
             start: 0,
             end: 0,
@@ -59,7 +66,10 @@ impl PictureStream {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let bytes = &self.buffer[self.start..self.end];
-            match self.splitter.step(bytes, self.ended) {
+            match self
+                .splitter
+                .step(bytes, self.ended, self.options.max_pixels)
+            {
                 Step::More(_) if self.ended && bytes.is_empty() => return Ok(Arrival::End),
                 Step::More(_) if self.ended => {
                     let rest = bytes.len();
@@ -135,7 +145,7 @@ impl PictureStream {
             Content::Raw(layout, at) => {
                 self.converter.convert(&layout, &bytes[at..], now, frame)?;
             }
-            Content::File => decode(bytes, now, frame)?,
+            Content::File => decode(bytes, &self.options, now, frame)?,
         }
         Ok(())
     }
@@ -173,15 +183,24 @@ pub(super) fn wait_for_input(
     }
 }
 
-/// Decodes a picture file into `frame`, which keeps its source.
+/// Decodes a picture file into `frame`, which keeps its source and has the time of capture in any
+/// case.
 pub(super) fn decode(
     bytes: &[u8],
+    options: &DecodeOptions,
     captured: SystemTime,
     frame: &mut Frame,
 ) -> Result<(), FrameError> {
-    let decoded = Frame::decode(bytes, frame.source(), &DecodeOptions::default())?;
-    *frame = decoded.with_captured(captured);
-    Ok(())
+    match Frame::decode(bytes, frame.source(), options) {
+        Ok(decoded) => {
+            *frame = decoded.with_captured(captured);
+            Ok(())
+        }
+        Err(error) => {
+            frame.clear(captured);
+            Err(error)
+        }
+    }
 }
 
 /// How to split a stream by the settings: raw or JPEG where they say so, else by its content.
@@ -209,7 +228,7 @@ pub(super) fn splitter(settings: &SourceSettings) -> Result<Splitter, String> {
             "raw frames of {raw} need the settings width and height"
         ));
     };
-    RawLayout::new(raw, width, height)
+    RawLayout::within(settings.decode_options().max_pixels, raw, width, height)
         .and_then(|layout| match settings.stride {
             Some(stride) => layout.with_stride(stride as usize),
             None => Ok(layout),
@@ -233,7 +252,7 @@ mod tests {
     fn piped(splitter: Splitter) -> (PictureStream, std::io::PipeWriter) {
         let (reader, writer) = std::io::pipe().unwrap();
         let file = File::from(OwnedFd::from(reader));
-        let stream = PictureStream::new("pipe", file, splitter, RawConverter::default());
+        let stream = PictureStream::new("pipe", file, splitter, &SourceSettings::default());
         (stream, writer)
     }
 

@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::frame::raw::{RawFormat, YuvColour};
+use crate::frame::{
+    DecodeOptions, LESS_THAN_16,
+    raw::{RawFormat, YuvColour},
+};
 use crate::stream::quantity;
 
 /// How the pictures of a camera or a pipe are encoded.
@@ -174,6 +177,13 @@ settings! {
     format: PictureFormat = "format",
     /// Bytes from row to row of raw pictures; by default rows are not padded.
     stride: u32 = "stride",
+    /// Bits that samples of 16 bits use, the lowest, 9–16; the model's by default. Formats that say
+    /// it themselves (`gray10le`, portable maps) go by that.
+    bits: u32 = "bits",
+    /// Which picture of a file with several is read, from 1; without it such a file is invalid.
+    page: usize = "page",
+    /// Most pixels of a picture; by default those of the whole configuration, else 100 million.
+    max_pixels: u64 = "max-pixels",
     /// What the numbers of raw YUV pictures mean; `bt601` by default.
     colour: YuvColour = "colour",
     /// Whether frames may be grey, which costs less: for models that see grey. Sources whose frames
@@ -217,12 +227,35 @@ settings! {
 }
 
 impl SourceSettings {
+    /// How picture files of the source are read. Bits are for [`Bits`](super::bits::Bits) to set.
+    pub(super) fn decode_options(&self) -> DecodeOptions {
+        let usual = DecodeOptions::default();
+        DecodeOptions {
+            max_pixels: self.max_pixels.unwrap_or(usual.max_pixels),
+            page: self.page,
+            ..usual
+        }
+        .with_room()
+    }
+
     /// Checks the ranges of what no source can take.
     pub(super) fn check(&self) -> Result<(), String> {
         for (name, side) in [("width", self.width), ("height", self.height)] {
             if side == Some(0) {
                 return Err(format!("{name}=0: choose at least 1 pixel"));
             }
+        }
+        if let Some(bits) = self.bits
+            && bits != 16
+            && !LESS_THAN_16.contains(&bits)
+        {
+            return Err(format!("bits={bits}: choose 9 to 16"));
+        }
+        if self.page == Some(0) {
+            return Err("page=0: pages are counted from 1".to_owned());
+        }
+        if self.max_pixels == Some(0) {
+            return Err("max-pixels=0: choose at least 1 pixel".to_owned());
         }
         if let Some(fps) = self.fps
             && !(0.0..=10_000.0).contains(&fps)

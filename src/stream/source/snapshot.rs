@@ -24,7 +24,7 @@ use super::{
     Arrival, PATIENCE, Source, SourceError, SourceSettings,
     picture_stream::decode,
 };
-use crate::Frame;
+use crate::{Frame, frame::DecodeOptions};
 
 /// Time from picture to picture unless the setting `every` says otherwise: what a snapshot is
 /// asked for by people.
@@ -46,6 +46,7 @@ const REDIRECTS: u32 = 3;
 /// Pictures of a snapshot address.
 pub(super) struct Snapshot {
     name: String,
+    options: DecodeOptions,
     fetched: Receiver<Result<Fetched, String>>,
     /// Dropped with the source: the poller then ends.
     _alive: Sender<()>,
@@ -96,6 +97,7 @@ impl Snapshot {
         let usual = LEAST_TIMEOUT.max(every.saturating_mul(MISSED));
         Ok(Self {
             name: name.to_owned(),
+            options: settings.decode_options(),
             fetched,
             _alive,
             timeout: settings.timeout.map_or(usual, |timeout| timeout.0),
@@ -116,7 +118,7 @@ impl Source for Snapshot {
         match self.fetched.recv_timeout(PATIENCE) {
             Ok(Ok(Fetched::Picture(bytes, captured))) => {
                 self.last = Instant::now();
-                decode(&bytes, captured, frame)?;
+                decode(&bytes, &self.options, captured, frame)?;
                 Ok(Arrival::Frame)
             }
             Ok(Err(problem)) => Err(self.lost(problem)),

@@ -6,9 +6,7 @@ use std::{
 };
 
 use super::{
-    Arrival, Source, SourceError, SourceSettings,
-    picture_stream::{PictureStream, converter},
-    splitter::Splitter,
+    Arrival, Source, SourceError, SourceSettings, picture_stream::PictureStream, splitter::Splitter,
 };
 use crate::Frame;
 
@@ -43,7 +41,7 @@ impl StandardInput {
         let file = File::from(input);
         Ok(Self {
             name: name.to_owned(),
-            pictures: PictureStream::new(name, file, splitter, converter(settings)),
+            pictures: PictureStream::new(name, file, splitter, settings),
             live: settings.live == Some(true),
             timeout: settings.timeout.map(|timeout| timeout.0),
             last: Instant::now(),

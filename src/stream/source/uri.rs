@@ -37,17 +37,40 @@ impl Address {
     pub fn settings(&self) -> &'static [&'static str] {
         match self {
             Self::Camera(_) => &[
-                "width", "height", "fps", "format", "colour", "grey", "timeout",
+                "width", "height", "fps", "format", "bits", "colour", "grey", "timeout",
             ],
             Self::Csi(_) => &["width", "height", "fps", "colour", "grey", "timeout"],
-            Self::Stream(url) if url.starts_with("http") => {
-                &["decoder", "transport", "every", "grey", "timeout"]
-            }
+            Self::Stream(url) if url.starts_with("http") => &[
+                "decoder",
+                "transport",
+                "every",
+                "bits",
+                "max-pixels",
+                "grey",
+                "timeout",
+            ],
             Self::Stream(_) => &["decoder", "transport", "grey", "timeout"],
-            Self::File(_) => &["decoder", "grey", "realtime", "loop"],
-            Self::Folder(_) => &["new", "watch", "grey"],
+            Self::File(_) => &[
+                "decoder",
+                "bits",
+                "page",
+                "max-pixels",
+                "grey",
+                "realtime",
+                "loop",
+            ],
+            Self::Folder(_) => &["new", "watch", "bits", "page", "max-pixels", "grey"],
             Self::Stdin | Self::Pipe(_) => &[
-                "format", "width", "height", "stride", "colour", "grey", "live", "timeout",
+                "format",
+                "width",
+                "height",
+                "stride",
+                "bits",
+                "max-pixels",
+                "colour",
+                "grey",
+                "live",
+                "timeout",
             ],
             Self::Surface => &[
                 "fps", "defects", "dwell", "seed", "width", "height", "part", "count", "distinct",

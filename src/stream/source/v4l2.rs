@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Frame,
     frame::{
-        FrameError,
+        DecodeOptions, FrameError,
         raw::{RawConverter, RawLayout},
     },
 };
@@ -168,7 +168,7 @@ impl Pictures {
         frame: &mut Frame,
     ) -> Result<(), FrameError> {
         match self {
-            Self::Jpeg => decode(bytes, captured, frame),
+            Self::Jpeg => decode(bytes, &DecodeOptions::default(), captured, frame),
             Self::Raw { layout, converter } => converter.convert(layout, bytes, captured, frame),
         }
     }

@@ -71,8 +71,9 @@ impl Splitter {
         Self::Jpeg(jpeg::Walk::default())
     }
 
-    /// Looks at the bytes that are there. `ended`: there will be no more.
-    pub(crate) fn step(&mut self, bytes: &[u8], ended: bool) -> Step {
+    /// Looks at the bytes that are there. `ended`: there will be no more. What says its size may
+    /// have at most so many pixels.
+    pub(crate) fn step(&mut self, bytes: &[u8], ended: bool, max_pixels: u64) -> Step {
         if let Self::Unknown = self {
             match recognise(bytes, ended) {
                 Ok(Some(splitter)) => *self = splitter,
@@ -95,8 +96,8 @@ impl Splitter {
             }
             Self::Jpeg(walk) => walk.step(bytes, ended),
             Self::Png(walk) => walk.step(bytes, ended),
-            Self::Pnm => pnm::step(bytes),
-            Self::Y4m(layout) => y4m::step(layout, bytes),
+            Self::Pnm => pnm::step(bytes, max_pixels),
+            Self::Y4m(layout) => y4m::step(layout, bytes, max_pixels),
         }
     }
 }

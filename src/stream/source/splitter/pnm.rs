@@ -19,7 +19,7 @@ struct Header {
     length: usize,
 }
 
-pub(super) fn step(bytes: &[u8]) -> Step {
+pub(super) fn step(bytes: &[u8], max_pixels: u64) -> Step {
     let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace());
     match blank.count() {
         0 => {}
@@ -35,7 +35,7 @@ pub(super) fn step(bytes: &[u8]) -> Step {
         Ok(None) => return Step::More(bytes.len() + CHUNK),
         Err(problem) => return Step::Lost(problem),
     };
-    match picture(&header) {
+    match picture(&header, max_pixels) {
         Ok((length, content)) if bytes.len() >= length => Step::Picture { length, content },
         Ok((length, _)) => Step::More(length),
         Err(problem) => Step::Lost(problem),
@@ -43,7 +43,7 @@ pub(super) fn step(bytes: &[u8]) -> Step {
 }
 
 /// The whole picture's bytes, and what they are.
-fn picture(header: &Header) -> Result<(usize, Content), String> {
+fn picture(header: &Header, max_pixels: u64) -> Result<(usize, Content), String> {
     let format = match (header.depth, header.white) {
         _ if header.kind == b'4' => None,
         (1, 255) => Some(RawFormat::Gray),
@@ -54,7 +54,8 @@ fn picture(header: &Header) -> Result<(usize, Content), String> {
         _ => None,
     };
     // Whatever it holds, its size has to be one of a picture.
-    let layout = RawLayout::new(
+    let layout = RawLayout::within(
+        max_pixels,
         format.unwrap_or(RawFormat::Gray),
         header.width,
         header.height,

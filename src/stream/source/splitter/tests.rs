@@ -3,6 +3,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use super::*;
 use crate::frame::raw::RawFormat;
 
+const MAX_PIXELS: u64 = 100_000_000;
+
 /// What a stream was split into.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
@@ -17,7 +19,7 @@ fn split(mut splitter: Splitter, bytes: &[u8], at_once: usize) -> Vec<Piece> {
     let (mut start, mut end) = (0, 0);
     let mut pieces = Vec::new();
     loop {
-        match splitter.step(&bytes[start..end], end == bytes.len()) {
+        match splitter.step(&bytes[start..end], end == bytes.len(), MAX_PIXELS) {
             Step::More(wanted) => {
                 assert!(wanted > end - start, "asks for {wanted} of {}", end - start);
                 if end == bytes.len() {
@@ -245,7 +247,7 @@ fn headers_of_y4m() {
 fn what_is_no_stream_of_pictures_is_named() {
     for bytes in [&b"hello"[..], b"GIF89a", &[0; 40], b"\xff\xd7\xff"] {
         let mut splitter = Splitter::Unknown;
-        let Step::Lost(problem) = splitter.step(bytes, false) else {
+        let Step::Lost(problem) = splitter.step(bytes, false, MAX_PIXELS) else {
             panic!("{bytes:?} is taken");
         };
         assert!(

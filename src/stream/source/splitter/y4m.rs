@@ -9,7 +9,7 @@ pub(super) const SIGNATURE: &[u8] = b"YUV4MPEG2 ";
 /// Most bytes of a header line.
 const MOST_LINE: usize = 4096;
 
-pub(super) fn step(layout: &mut Option<RawLayout>, bytes: &[u8]) -> Step {
+pub(super) fn step(layout: &mut Option<RawLayout>, bytes: &[u8], max_pixels: u64) -> Step {
     let Some(line) = find(&bytes[..bytes.len().min(MOST_LINE)], b"\n") else {
         return if bytes.len() >= MOST_LINE {
             Step::Lost(format!("a Y4M header has no end within {MOST_LINE} bytes"))
@@ -19,7 +19,7 @@ pub(super) fn step(layout: &mut Option<RawLayout>, bytes: &[u8]) -> Step {
     };
     // A second stream may follow the first one, of another size.
     if bytes.starts_with(SIGNATURE) {
-        return match header(&bytes[..line]) {
+        return match header(&bytes[..line], max_pixels) {
             Ok(found) => {
                 *layout = Some(found);
                 Step::Skip(line + 1)
@@ -43,7 +43,7 @@ pub(super) fn step(layout: &mut Option<RawLayout>, bytes: &[u8]) -> Step {
     }
 }
 
-fn header(line: &[u8]) -> Result<RawLayout, String> {
+fn header(line: &[u8], max_pixels: u64) -> Result<RawLayout, String> {
     let line = String::from_utf8_lossy(line);
     let (mut width, mut height, mut colour) = (0, 0, "420");
     for word in line.split(' ').skip(1) {
@@ -69,5 +69,5 @@ fn header(line: &[u8]) -> Result<RawLayout, String> {
             ));
         }
     };
-    RawLayout::new(format, width, height).map_err(|error| error.to_string())
+    RawLayout::within(max_pixels, format, width, height).map_err(|error| error.to_string())
 }
