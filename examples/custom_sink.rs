@@ -56,7 +56,7 @@ impl Host for Patient {
         false
     }
 
-    fn change(&mut self) -> Option<Plan> {
+    fn change(&mut self) -> Option<Result<Plan, String>> {
         None
     }
 
@@ -84,6 +84,7 @@ fn main() -> anyhow::Result<()> {
             key: "hours".to_owned(),
             open: Box::new(|| Ok(Box::new(Hours::default()))),
         }],
+        control: configuration.control.clone(),
         options: configuration.options()?,
     };
     let summary = run(plan, &mut Patient)?;

@@ -298,6 +298,19 @@ impl Calibration {
         Ok(())
     }
 
+    /// The smallest false-alarm rate that these frames can guarantee: 1/(n + 1).
+    pub fn least_rate(&self) -> f64 {
+        1.0 / (self.units() as f64 + 1.0)
+    }
+
+    /// The false-alarm rate that a `threshold` guarantees: the smallest whose own threshold is not
+    /// higher. Where that is no rate, since every calibration frame is above it, the largest that
+    /// is one, n/(n + 1).
+    pub fn rate_above(&self, threshold: f64) -> f64 {
+        let most = 1.0 - self.least_rate();
+        self.p_value(threshold.next_up()).min(most)
+    }
+
     /// The number of groups of the calibration frames; `None` where each frame stands for itself.
     pub fn groups(&self) -> Option<usize> {
         self.group_sizes.as_deref().map(units)

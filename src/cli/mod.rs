@@ -4,6 +4,8 @@
 mod adapt;
 mod calibrate;
 mod completions;
+#[cfg(all(feature = "watch", unix))]
+mod ctl;
 mod decode;
 mod encode;
 mod evaluate;
@@ -60,6 +62,8 @@ enum Verb {
     Score(Box<score::ScoreFlags>),
     #[cfg(all(feature = "watch", unix))]
     Watch(Box<watch::WatchFlags>),
+    #[cfg(all(feature = "watch", unix))]
+    Ctl(ctl::CtlFlags),
     Calibrate(Box<calibrate::CalibrateFlags>),
     Adapt(Box<adapt::AdaptFlags>),
     Evaluate(Box<evaluate::EvaluateFlags>),
@@ -117,6 +121,8 @@ fn run(verb: Verb, reporter: Reporter) -> anyhow::Result<Outcome> {
         Verb::Score(flags) => score::run(&(*flags).resolve()?, reporter),
         #[cfg(all(feature = "watch", unix))]
         Verb::Watch(flags) => watch::run(*flags, reporter),
+        #[cfg(all(feature = "watch", unix))]
+        Verb::Ctl(flags) => ctl::run(flags),
         Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, reporter),
         Verb::Adapt(flags) => adapt::run(&(*flags).resolve()?, reporter),
         Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, reporter),

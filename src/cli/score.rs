@@ -206,7 +206,7 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
     let mut detector = Detector::new(&bundle, &engine)?;
     detector.explain(Explain::Anomalous);
     if let Some(review) = options.review_rate {
-        detector.set_review_rate(review.rate())?;
+        detector.calibration_mut().set_review_rate(review.rate())?;
     }
     let decode = options.pictures.over(&bundle.manifest().preprocess);
     drop((bundle, engine));

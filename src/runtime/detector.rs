@@ -12,7 +12,7 @@ use crate::{
     Error,
     backend::{BackendKind, Device, Engine, EngineOptions},
     bundle::{Bundle, BundleError, Manifest},
-    calibration::{Calibration, CalibrationError},
+    calibration::Calibration,
     frame::{Frame, FrameStatistics},
     model::{ExecutionPlan, StageTimes},
     preprocess::{CanvasLayout, Geometry},
@@ -396,12 +396,9 @@ impl Detector {
         &self.calibration
     }
 
-    /// Takes another review rate for the calibration, or none.
-    ///
-    /// # Errors
-    /// A rate that is not above the false-alarm rate and below 1.
-    pub fn set_review_rate(&mut self, rate: Option<f64>) -> Result<(), CalibrationError> {
-        self.calibration.set_review_rate(rate)
+    /// The calibration, to judge by another threshold or review rate from the next frame on.
+    pub fn calibration_mut(&mut self) -> &mut Calibration {
+        &mut self.calibration
     }
 
     /// The model's id.

@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    control::ControlSettings,
     event::EventSettings,
     frame_queue::Policy,
     health::HealthSettings,
@@ -58,6 +59,8 @@ pub struct Configuration {
     pub duration: Option<Duration>,
     /// Attempts after which a source is given up that does not come back; absent: never.
     pub retries: Option<u32>,
+    /// Most pixels of a picture file; absent: the model's limit, else 100 million.
+    pub max_pixels: Option<u64>,
     /// A frame whose verdict takes longer, from its arrival, is counted as late; 1 second by
     /// default.
     #[serde(deserialize_with = "quantity::duration")]
@@ -90,6 +93,8 @@ pub struct Configuration {
     pub gpio: Vec<GpioSettings>,
     /// Ports with metrics.
     pub prometheus: Vec<PrometheusSettings>,
+    /// The socket for commands.
+    pub control: Option<ControlSettings>,
 }
 
 impl Default for Configuration {
@@ -107,6 +112,7 @@ impl Default for Configuration {
             frames: None,
             duration: None,
             retries: None,
+            max_pixels: None,
             deadline: options.deadline,
             events: EventSettings::default(),
             health: HealthSettings::default(),
@@ -120,6 +126,7 @@ impl Default for Configuration {
             screens: Vec::new(),
             gpio: Vec::new(),
             prometheus: Vec::new(),
+            control: None,
         }
     }
 }
@@ -245,6 +252,9 @@ impl Configuration {
         let resolve = |path: &mut PathBuf| *path = folder.join(&*path);
         self.model.iter_mut().for_each(resolve);
         self.ort_library.iter_mut().for_each(resolve);
+        self.control
+            .iter_mut()
+            .for_each(|control| resolve(&mut control.path));
         for_each_sink!(self.iter_mut(), sink => sink.paths().into_iter().for_each(resolve));
     }
 
@@ -261,6 +271,9 @@ impl Configuration {
         };
         if !(1..=1000).contains(&self.queue) {
             return value("queue", "choose 1 to 1000 frames");
+        }
+        if self.max_pixels == Some(0) {
+            return value("max-pixels", "choose 1 or more");
         }
         if self.threads == Some(0) {
             return value("threads", "choose 1 or more");
@@ -299,7 +312,10 @@ impl Configuration {
         for entry in &self.sources {
             let uri: SourceUri = entry.uri.parse()?;
             let name = self.name_of(entry, &uri, &sources)?;
-            let settings = entry.settings.clone();
+            let mut settings = entry.settings.clone();
+            if uri.address().settings().contains(&"max-pixels") {
+                settings.max_pixels = settings.max_pixels.or(self.max_pixels);
+            }
             uri.resolve(&settings)?;
             let policy = entry.policy.or(self.policy);
             sources.push(SourceConfig {

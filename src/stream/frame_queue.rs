@@ -121,13 +121,13 @@ impl<T> FrameQueue<T> {
         }
     }
 
-    /// The next frame: of the source after the one that was taken from last. `None` if there is
-    /// none within `patience`.
-    pub(super) fn take(&self, patience: Duration) -> Option<T> {
+    /// The next frame: of the source after the one that was taken from last, of those that `may`
+    /// be taken from. `None` if there is none within `patience`.
+    pub(super) fn take(&self, patience: Duration, may: &dyn Fn(usize) -> bool) -> Option<T> {
         let until = Instant::now() + patience;
         let mut queues = self.lock();
         loop {
-            if let Some(item) = queues.next() {
+            if let Some(item) = queues.next(may) {
                 self.taken.notify_all();
                 return Some(item);
             }
@@ -160,8 +160,9 @@ impl<T> FrameQueue<T> {
 }
 
 impl<T> Queues<T> {
-    fn next(&mut self) -> Option<T> {
-        let waiting = self.queues.iter().filter(|(_, queue)| !queue.is_empty());
+    fn next(&mut self, may: &dyn Fn(usize) -> bool) -> Option<T> {
+        let waiting = self.queues.iter();
+        let waiting = waiting.filter(|&(&source, queue)| !queue.is_empty() && may(source));
         let source = waiting
             .map(|(&source, _)| source)
             .min_by_key(|&source| (source <= self.last, source))?;
@@ -178,6 +179,7 @@ mod tests {
 
     const NEVER: &dyn Fn() -> bool = &|| false;
     const NOW: Duration = Duration::ZERO;
+    const ALL: &dyn Fn(usize) -> bool = &|_| true;
 
     #[test]
     fn the_oldest_is_lost_where_the_latest_is_wanted() {
@@ -185,9 +187,9 @@ mod tests {
         assert_eq!(queue.put(0, 'a', Policy::Latest, NEVER), Put::Waits);
         assert_eq!(queue.put(0, 'b', Policy::Latest, NEVER), Put::Waits);
         assert_eq!(queue.put(0, 'c', Policy::Latest, NEVER), Put::Lost('a'));
-        assert_eq!(queue.take(NOW), Some('b'));
-        assert_eq!(queue.take(NOW), Some('c'));
-        assert_eq!(queue.take(NOW), None);
+        assert_eq!(queue.take(NOW, ALL), Some('b'));
+        assert_eq!(queue.take(NOW, ALL), Some('c'));
+        assert_eq!(queue.take(NOW, ALL), None);
     }
 
     #[test]
@@ -200,7 +202,7 @@ mod tests {
         queue.put(7, "c1", Policy::All, NEVER);
         queue.put(7, "c2", Policy::All, NEVER);
         let mut order = Vec::new();
-        while let Some(item) = queue.take(NOW) {
+        while let Some(item) = queue.take(NOW, ALL) {
             order.push(item);
         }
         // The first is of the source after 0, where it starts.
@@ -219,7 +221,7 @@ mod tests {
             }
         });
         for item in 0..1000 {
-            assert_eq!(queue.take(Duration::from_secs(60)), Some(item));
+            assert_eq!(queue.take(Duration::from_secs(60), ALL), Some(item));
         }
         writer.join().unwrap();
     }
@@ -234,8 +236,8 @@ mod tests {
         });
         queue.close();
         assert_eq!(writer.join().unwrap(), Put::Closed);
-        assert_eq!(queue.take(Duration::from_secs(60)), Some(1));
-        assert_eq!(queue.take(Duration::from_secs(60)), None);
+        assert_eq!(queue.take(Duration::from_secs(60), ALL), Some(1));
+        assert_eq!(queue.take(Duration::from_secs(60), ALL), None);
         assert_eq!(
             FrameQueue::new(1).put(0, 1, Policy::All, &|| true),
             Put::Waits,

@@ -1,5 +1,8 @@
 //! From sources through one model to sinks.
 
+mod change;
+mod commands;
+
 use std::{
     sync::{Arc, atomic::Ordering, mpsc},
     thread,
@@ -10,11 +13,12 @@ use crate::Detector;
 
 use super::{
     capture::{Capture, CapturedFrame, SourceChange, SourceEvent},
+    control::{Answer, ControlError, ControlHandle, ControlSettings, ControlSocket, Order},
     event::RunId,
     event_tracker::EventNotice,
     frame_queue::FrameQueue,
     plan::{Host, PipelineOptions, Plan, RunSummary, SinkConfig, SourceConfig, StreamError},
-    record::{SCHEMA_VERSION, SinkTally, SourceRecord, Tally, timestamp},
+    record::{SCHEMA_VERSION, SinkTally, SourceRecord, Tally, ThresholdRecord, timestamp},
     sink::Message,
     sink_worker::SinkWorker,
     source::SourceError,
@@ -64,6 +68,14 @@ struct Pipeline {
     run_id: RunId,
     /// Which checks are off, as it was logged.
     disabled_checks: Option<&'static str>,
+    control: ControlHandle,
+    orders: mpsc::Receiver<Order>,
+    socket: Option<ControlSocket>,
+    /// Who waits for the plan that is being made.
+    reloading: Vec<mpsc::SyncSender<Answer>>,
+    threshold: ThresholdRecord,
+    /// The false-alarm rate that the model was calibrated for.
+    calibrated_rate: f64,
 }
 
 impl Pipeline {
@@ -72,7 +84,10 @@ impl Pipeline {
             return Err(StreamError::NoSource);
         }
         let (event_sender, events) = mpsc::channel();
+        let (control, orders) = ControlHandle::new();
         let mut pipeline = Self {
+            threshold: commands::calibrated(&plan.detector),
+            calibrated_rate: plan.detector.calibration().false_alarm_rate,
             detector: plan.detector,
             sources: Vec::new(),
             next_source: 0,
@@ -89,8 +104,14 @@ impl Pipeline {
             abandoned: None,
             run_id: RunId::now(),
             disabled_checks: None,
+            control,
+            orders,
+            socket: None,
+            reloading: Vec::new(),
             options: plan.options,
         };
+        // Before anything is begun that another watch may be doing.
+        pipeline.listen(plan.control)?;
         for sink in plan.sinks {
             pipeline.add_sink(sink)?;
         }
@@ -101,8 +122,19 @@ impl Pipeline {
         Ok(pipeline)
     }
 
+    /// Takes commands where it is said, and nowhere else.
+    fn listen(&mut self, settings: Option<ControlSettings>) -> Result<(), ControlError> {
+        if self.socket.as_ref().map(|socket| &socket.settings) != settings.as_ref() {
+            self.socket = None;
+            let open = |settings| ControlSocket::open(&settings, self.control.clone());
+            self.socket = settings.map(open).transpose()?;
+        }
+        Ok(())
+    }
+
     fn add_sink(&mut self, config: SinkConfig) -> Result<(), StreamError> {
-        let sink = (config.open)()?;
+        let mut sink = (config.open)()?;
+        sink.control(&self.control);
         let worker = SinkWorker::start(config.key, sink).map_err(StreamError::Thread)?;
         self.workers.push(worker);
         Ok(())
@@ -114,14 +146,7 @@ impl Pipeline {
         }
         let id = self.next_source;
         self.next_source += 1;
-        let mut source = SourceState::new(
-            id,
-            config.name,
-            config.key,
-            config.monitoring,
-            &self.detector,
-            &self.run_id,
-        )?;
+        let mut source = SourceState::new(id, &config, &self.detector, &self.run_id)?;
         let capture = Capture {
             source: id,
             name: source.name.clone(),
@@ -150,13 +175,16 @@ impl Pipeline {
             if host.stop() || self.limit_reached() {
                 return;
             }
-            if let Some(plan) = host.change() {
-                self.change(plan, host);
+            match host.change() {
+                Some(Ok(plan)) => self.change(plan, host),
+                Some(Err(problem)) => self.answer_reload(|| Answer::Refused(problem.clone())),
+                None => {}
             }
+            self.take_orders(host);
             self.take_reports(host);
-            match self.queue.take(PATIENCE) {
+            match self.take(PATIENCE) {
                 Some(captured) => self.judge(captured, host),
-                None if self.sources.iter().all(|source| source.thread.is_none()) => return,
+                None if self.are_over() => return,
                 None => {}
             }
             if self.ticked.elapsed() >= TICK {
@@ -166,6 +194,21 @@ impl Pipeline {
         }
     }
 
+    /// The next frame, but for those that wait while their source is paused.
+    fn take(&self, patience: Duration) -> Option<CapturedFrame> {
+        let held = |id| {
+            let mut sources = self.sources.iter();
+            sources.any(|source| source.id == id && source.holds())
+        };
+        self.queue.take(patience, &|id| !held(id))
+    }
+
+    /// Whether no source has a frame any more.
+    fn are_over(&self) -> bool {
+        let over = |source: &SourceState| source.thread.is_none() && self.queue.is_empty(source.id);
+        self.sources.iter().all(over)
+    }
+
     fn limit_reached(&self) -> bool {
         let elapsed = self.began.elapsed();
         self.frame_limit_reached() || self.options.duration.is_some_and(|most| elapsed >= most)
@@ -173,7 +216,8 @@ impl Pipeline {
 
     fn judge(&mut self, captured: CapturedFrame, host: &mut dyn Host) {
         let id = captured.source;
-        let maps = self.workers.iter().any(|worker| worker.wants().maps);
+        // A snapshot may be asked for with the map that was anomalous.
+        let maps = self.socket.is_some() || self.workers.iter().any(|worker| worker.wants().maps);
         let Some(source) = self.sources.iter_mut().find(|source| source.id == id) else {
             // Of a source that was taken out of the plan.
             return;
@@ -181,6 +225,13 @@ impl Pipeline {
         // The frame may be here before the event that its source is.
         if let Err(error) = source.set_live(captured.live, &self.detector) {
             host.note(&format_args!("{}: {error}", source.name));
+        }
+        if source.tally.paused {
+            source.skip(captured);
+            return;
+        }
+        if let Some(damage) = &captured.damage {
+            host.note(damage);
         }
         let FrameOutcome {
             scored,
@@ -354,64 +405,15 @@ impl Pipeline {
         self.give(&Message::Tally(tally));
     }
 
-    /// Goes over to another plan. What can't be opened is logged and left out.
-    fn change(&mut self, plan: Plan, host: &mut dyn Host) {
-        self.detector = plan.detector;
-        self.options = plan.options;
-        // Old sinks end before new ones begin, which may want the same file or port.
-        let (kept, gone): (Vec<SinkWorker>, Vec<SinkWorker>) = std::mem::take(&mut self.workers)
-            .into_iter()
-            .partition(|worker| plan.sinks.iter().any(|sink| sink.key == worker.key));
-        self.workers = kept;
-        for worker in gone {
-            finish_sink(worker, host);
-        }
-        for sink in plan.sinks {
-            let known = self.workers.iter().any(|worker| worker.key == sink.key);
-            if !known && let Err(error) = self.add_sink(sink) {
-                host.note(&error);
-            }
-        }
-        let same = |source: &SourceState, config: &SourceConfig| {
-            source.name == config.name && source.key == config.key
-        };
-        let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sources)
-            .into_iter()
-            .partition(|source| plan.sources.iter().any(|config| same(source, config)));
-        for mut source in gone {
-            source.stop();
-            self.announce(source.finish());
-            self.announce_source(
-                source.name.clone(),
-                false,
-                "no longer configured".to_owned(),
-            );
-        }
-        for config in plan.sources {
-            let Some(place) = kept.iter().position(|source| same(source, &config)) else {
-                if let Err(error) = self.add_source(config) {
-                    host.note(&error);
-                }
-                continue;
-            };
-            let mut source = kept.remove(place);
-            let why = "the configuration was read again";
-            match source.monitor_by(config.monitoring, &self.detector, why) {
-                Ok(notices) => self.announce(notices),
-                Err(error) => host.note(&format_args!("{}: {error}", source.name)),
-            }
-            self.sources.push(source);
-        }
-    }
-
     /// Ends the sources, judges what is in flight, and finishes the sinks.
     fn finish(mut self, host: &mut dyn Host) -> RunSummary {
+        self.socket = None;
         self.queue.close();
         for source in &mut self.sources {
             source.stop.store(true, Ordering::Relaxed);
         }
         while !self.frame_limit_reached()
-            && let Some(captured) = self.queue.take(Duration::ZERO)
+            && let Some(captured) = self.take(Duration::ZERO)
         {
             host.alive();
             self.judge(captured, host);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    control::{ControlError, ControlSettings},
     frame_queue::Policy,
     monitor::MonitorSettings,
     record::Tally,
@@ -47,6 +48,8 @@ pub struct Plan {
     pub sources: Vec<SourceConfig>,
     /// The sinks.
     pub sinks: Vec<SinkConfig>,
+    /// Where commands are taken; `None` for nowhere but the sinks that take some.
+    pub control: Option<ControlSettings>,
     /// How it runs.
     pub options: PipelineOptions,
 }
@@ -84,8 +87,14 @@ pub trait Host {
     fn stop(&mut self) -> bool;
 
     /// Another plan, if there is one now: sources and sinks that are the same go on, the model is
-    /// exchanged between two frames.
-    fn change(&mut self) -> Option<Plan>;
+    /// exchanged between two frames. Or why there is none, which a person was told.
+    fn change(&mut self) -> Option<Result<Plan, String>>;
+
+    /// Asks for another plan, as a hang-up does: [`Host::change`] will tell. `false` where one is
+    /// being made, or none can be.
+    fn reload(&mut self) -> bool {
+        false
+    }
 
     /// Called some twenty times a second, however few frames there are: a sign of life.
     fn alive(&mut self);
@@ -104,6 +113,9 @@ pub enum StreamError {
     /// A sink could not be opened.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// No commands can be taken.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// A setting of how frames are judged is impossible.
     #[error(transparent)]
     MonitorSettings(#[from] CalibrationError),

@@ -1,6 +1,7 @@
 //! What is written of frames and events: the JSON objects of the terminal, the log and the network.
 //!
-//! One object a line. Each says what it is in `type`: `frame`, `event`, `drift`, `source`.
+//! One object a line. Each says what it is in `type`: `frame`, `event`, `drift`, `source`, `pause`,
+//! `threshold`.
 
 use serde::{Deserialize, Serialize};
 
@@ -202,6 +203,52 @@ pub struct SourceRecord {
     pub reason: String,
 }
 
+/// Frames of a source are no longer judged, or are again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "pause")]
+pub struct PauseRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the source.
+    pub source: String,
+    /// When, RFC 3339 in UTC with milliseconds.
+    pub timestamp: String,
+    /// Whether its frames are not judged.
+    pub paused: bool,
+}
+
+/// Where a threshold is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThresholdOrigin {
+    /// The bundle's calibration.
+    Calibration,
+    /// A command that named a false-alarm rate.
+    Rate,
+    /// A command that named the threshold.
+    Value,
+}
+
+/// The threshold that judges from now on, as a command set it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "threshold")]
+pub struct ThresholdRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// When, RFC 3339 in UTC with milliseconds.
+    pub timestamp: String,
+    /// The model that judges.
+    pub model_id: String,
+    /// Frames with a score above it are anomalous.
+    pub threshold: f64,
+    /// Where it is from.
+    pub origin: ThresholdOrigin,
+    /// The rate of false alarms that it guarantees.
+    pub false_alarm_rate: f64,
+    /// The calibration's own threshold.
+    pub calibrated: f64,
+}
+
 /// What was counted since the start. For the terminal's status line, metrics, the display and the
 /// summary.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -227,12 +274,16 @@ pub struct SourceTally {
     pub name: String,
     /// Whether it gives frames now.
     pub up: bool,
+    /// Whether its frames are not judged, by command.
+    pub paused: bool,
     /// Frames that arrived.
     pub captured: u64,
     /// Frames that were lost because nobody had time for them.
     pub dropped: u64,
     /// Frames that could not be read.
     pub unreadable: u64,
+    /// Frames that came while it was paused, and were not judged.
+    pub skipped: u64,
     /// Frames that were judged.
     pub judged: u64,
     /// Of these, normal ones.

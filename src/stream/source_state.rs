@@ -10,17 +10,23 @@ use std::{
 };
 
 use crate::{
-    Detection, Detector, Explain, calibration::CalibrationError, frame::FrameStatistics,
+    Detection, Detector, Explain, Frame,
+    calibration::{Calibration, CalibrationError},
+    frame::FrameStatistics,
     runtime::Label,
 };
 
 use super::{
     capture::{CaptureCounters, CapturedFrame},
+    control::LastVerdict,
     drift::SourceDrift,
     event::{FrameVerdict, RunId, SOURCE_ENDED},
     event_tracker::{EventNotice, EventTracker},
+    frame_queue::Policy,
     health::Health,
+    loss_log::LossLog,
     monitor::MonitorSettings,
+    plan::SourceConfig,
     record::{
         DriftRecord, EventClass, EventPhase, EventRecord, FrameRecord, SCHEMA_VERSION, SourceTally,
         StageTimes, timestamp,
@@ -31,6 +37,18 @@ use super::{
 
 /// Why an event of frames for review ended with which a defect was seen.
 const DEFECT_BEGAN: &str = "an event of anomalous frames began";
+
+/// Why an event ended whose source was paused.
+const PAUSED: &str = "the source was paused";
+
+/// A frame, judged or not.
+#[derive(Clone)]
+pub(super) struct LatestFrame {
+    pub(super) frame: Arc<Frame>,
+    pub(super) number: u64,
+    /// Absent where it came while its source was paused.
+    pub(super) scored: Option<Arc<ScoredFrame>>,
+}
 
 /// One source while it runs.
 pub(super) struct SourceState {
@@ -55,6 +73,11 @@ pub(super) struct SourceState {
     review: Option<EventTracker>,
     run: RunId,
     drift: Option<SourceDrift>,
+    /// The latest frame, judged or not.
+    pub(super) latest: Option<LatestFrame>,
+    /// Of the latest judged frame.
+    pub(super) last: Option<LastVerdict>,
+    policy: Option<Policy>,
     rate: FrameRate,
 }
 
@@ -72,12 +95,11 @@ impl SourceState {
     /// A source that is taken for not live until its first frame tells.
     pub(super) fn new(
         id: usize,
-        name: String,
-        key: String,
-        monitoring: MonitorSettings,
+        config: &SourceConfig,
         detector: &Detector,
         run: &RunId,
     ) -> Result<Self, CalibrationError> {
+        let (name, monitoring) = (config.name.clone(), config.monitoring.clone());
         let monitors = monitoring.resolve(&name, detector.calibration(), false)?;
         Ok(Self {
             id,
@@ -99,7 +121,7 @@ impl SourceState {
             run: run.clone(),
             drift: monitors.drift,
             name,
-            key,
+            key: config.key.clone(),
             counters: Arc::default(),
             stop: Arc::default(),
             thread: None,
@@ -108,6 +130,9 @@ impl SourceState {
             lost_at: None,
             monitoring,
             live: false,
+            latest: None,
+            last: None,
+            policy: config.policy,
             rate: FrameRate::default(),
         })
     }
@@ -157,11 +182,60 @@ impl SourceState {
         self.health.disabled_checks()
     }
 
+    /// Whether its frames wait while it is paused, for all are to be judged. Those of another are
+    /// skipped: what is judged is the present.
+    pub(super) fn holds(&self) -> bool {
+        let policy = self.policy.unwrap_or(Policy::default_for(self.live));
+        self.tally.paused && policy == Policy::All
+    }
+
+    /// Judges no frames from now on, or judges them again. What is open ends.
+    pub(super) fn pause(&mut self, paused: bool) -> Vec<EventNotice> {
+        self.tally.paused = paused;
+        self.end_events(PAUSED)
+    }
+
+    /// Takes a frame that is not judged.
+    pub(super) fn skip(&mut self, captured: CapturedFrame) {
+        self.tally.skipped += 1;
+        self.latest = Some(LatestFrame {
+            frame: captured.frame,
+            number: captured.number,
+            scored: None,
+        });
+    }
+
+    /// Whether another calibration suits the settings by which its frames are judged.
+    pub(super) fn check(&self, calibration: &Calibration) -> Result<(), CalibrationError> {
+        self.monitoring
+            .resolve(&self.name, calibration, self.live)
+            .map(drop)
+    }
+
+    /// [`SourceState::monitor_by`] the same settings, since the calibration changed.
+    pub(super) fn recalibrate(
+        &mut self,
+        detector: &Detector,
+        why: &str,
+    ) -> Result<Vec<EventNotice>, CalibrationError> {
+        self.monitor_by(self.monitoring.clone(), detector, why)
+    }
+
+    /// The event that is open.
+    pub(super) fn open_event(&self) -> Option<&str> {
+        let of_review = || self.review.as_ref().and_then(EventTracker::open_id);
+        self.defects.open_id().or_else(of_review)
+    }
+
     /// Ends what is open, for there are no more frames.
     pub(super) fn finish(&mut self) -> Vec<EventNotice> {
+        self.end_events(SOURCE_ENDED)
+    }
+
+    fn end_events(&mut self, why: &str) -> Vec<EventNotice> {
         let trackers = [Some(&mut self.defects), self.review.as_mut()];
         let trackers = trackers.into_iter().flatten();
-        trackers.filter_map(|it| it.finish(SOURCE_ENDED)).collect()
+        trackers.filter_map(|it| it.finish(why)).collect()
     }
 
     /// Judges a frame, and what it means after those before it.
@@ -175,12 +249,14 @@ impl SourceState {
         let begin = Instant::now();
         let too_many_bits = detector
             .bits()
+            .filter(|_| captured.damage.is_none() && captured.frame.bits().is_none())
             .and_then(|bits| Arc::make_mut(&mut captured.frame).set_bits(bits).err());
         let frame = &captured.frame;
         let statistics = FrameStatistics::of(frame);
         let mut failure = None;
-        let unfit = too_many_bits
-            .map(|error| error.to_string())
+        let damage = captured.damage.clone();
+        let unfit = damage
+            .or(too_many_bits.map(|error| error.to_string()))
             .or_else(|| self.health.check(frame, &statistics));
         let mut detection = if let Some(reason) = unfit {
             Detection::invalid(reason, statistics)
@@ -226,9 +302,7 @@ impl SourceState {
                 None => reviews = review.observe(&verdict),
             }
         }
-        let open = self.defects.open_id();
-        let open = open.or(self.review.as_ref().and_then(EventTracker::open_id));
-        record.event_id = open.map(str::to_owned);
+        record.event_id = self.open_event().map(str::to_owned);
         let drift = self
             .drift
             .as_mut()
@@ -252,6 +326,17 @@ impl SourceState {
         if let Some(review) = &mut self.review {
             notices.extend(review.with_frames(&scored, reviews));
         }
+        self.latest = Some(LatestFrame {
+            frame: Arc::clone(&scored.frame),
+            number: scored.record.frame_number,
+            scored: Some(Arc::clone(&scored)),
+        });
+        self.last = Some(LastVerdict {
+            frame_number: scored.record.frame_number,
+            timestamp: scored.record.timestamp.clone(),
+            pred_label: scored.record.pred_label,
+            pred_score: scored.record.pred_score,
+        });
         FrameOutcome {
             scored,
             notices,
@@ -365,35 +450,6 @@ fn times(queued: Duration, detection: &Detection) -> StageTimes {
         detect: milliseconds(latency.detect),
         score: milliseconds(latency.score),
         total: milliseconds(queued + latency.total),
-    }
-}
-
-/// What was logged of a source that is lost, so that one that comes and goes is not told each time.
-#[derive(Debug, Default)]
-pub(super) struct LossLog {
-    last: Option<(String, Instant)>,
-    suppressed: bool,
-}
-
-impl LossLog {
-    /// For so long the same loss is not logged again.
-    const SAME: Duration = Duration::from_secs(60);
-
-    /// Whether the reason is to be logged; if so, it is taken for logged.
-    pub(super) fn should_log(&mut self, reason: &str) -> bool {
-        self.suppressed = self
-            .last
-            .as_ref()
-            .is_some_and(|(last, when)| last == reason && when.elapsed() < Self::SAME);
-        if !self.suppressed {
-            self.last = Some((reason.to_owned(), Instant::now()));
-        }
-        !self.suppressed
-    }
-
-    /// Whether the last was not logged.
-    pub(super) fn is_suppressed(&self) -> bool {
-        self.suppressed
     }
 }
 

@@ -148,6 +148,8 @@ impl Sink for Recorder {
             }
             Message::Source(record) => format!("source {} {}", record.source, record.up),
             Message::Drift(record) => format!("drift {}", record.source),
+            Message::Pause(record) => format!("pause {} {}", record.source, record.paused),
+            Message::Threshold(record) => format!("threshold {}", record.threshold),
             Message::Tally(_) => return Ok(()),
         };
         if self.name == "keeper" && note.starts_with("event") {
@@ -218,10 +220,10 @@ impl Host for TestHost {
         self.stop_after.is_some_and(|after| seen >= after)
     }
 
-    fn change(&mut self) -> Option<Plan> {
+    fn change(&mut self) -> Option<Result<Plan, String>> {
         let seen = self.seen.load(Ordering::Relaxed) as u64;
         let due = self.change_after.take_if(|(after, _)| seen >= *after)?;
-        Some(due.1)
+        Some(Ok(due.1))
     }
 
     fn alive(&mut self) {}
@@ -238,6 +240,7 @@ pub(crate) fn plan(sources: Vec<SourceConfig>, sinks: Vec<SinkConfig>) -> Plan {
         detector: detector(),
         sources,
         sinks,
+        control: None,
         options: PipelineOptions::default(),
     }
 }

@@ -7,11 +7,14 @@ mod addresses;
 #[path = "../sinks/broker.rs"]
 mod broker;
 mod clock;
+mod commands;
+mod control;
 mod crash;
 mod log;
 mod mqtt;
 #[path = "../sinks/peers.rs"]
 mod peers;
+mod pictures;
 mod run;
 mod snapshot;
 mod test_dir;

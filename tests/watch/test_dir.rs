@@ -3,10 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
-use edge_vae::frame::Samples;
+use edge_vae::{bundle::BundleWriter, frame::Samples};
 use serde_json::Value;
 
 use crate::tiny;
@@ -18,8 +18,12 @@ pub(crate) struct TestDir {
 
 impl TestDir {
     pub(crate) fn new() -> Self {
+        Self::with_model(tiny::writer())
+    }
+
+    pub(crate) fn with_model(writer: BundleWriter) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut bundle = tiny::writer().finish().unwrap();
+        let mut bundle = writer.finish().unwrap();
         bundle.save(&folder.path().join("model")).unwrap();
         Self { folder }
     }
@@ -42,6 +46,33 @@ impl TestDir {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// `edge-vae ctl --json` in this folder.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vae"));
+        command
+            .args(["ctl", "--json"])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_remove("EDGE_VAE_CONTROL");
+        command.output().unwrap()
+    }
+
+    /// The address of an endless camera of two frames in some 20 ms, of which none may be held up:
+    /// one normal, one with a spot.
+    pub(crate) fn camera(&self) -> String {
+        let samples = |spot| match tiny::frame(1, spot).samples() {
+            Samples::U8(samples) => samples.clone(),
+            Samples::U16(_) => panic!("a frame of 8 bits"),
+        };
+        let raw = [samples(None), samples(Some((5, 2)))].concat();
+        fs::write(self.path("line.raw"), raw).unwrap();
+        let side = tiny::SIDE;
+        format!(
+            "pipe:?live=true&format=gray&width={side}&height={side} \
+             while cat line.raw; do sleep 0.02; done"
+        )
     }
 
     /// Writes pictures of which those in `defective` have a spot: `000.png` and so on.

@@ -13,6 +13,9 @@ pub(super) fn check(configuration: &Configuration, reporter: Reporter) -> anyhow
     let options = configuration.options()?;
     let sources = configuration.sources()?;
     configuration.check_sinks()?;
+    if let Some(control) = &configuration.control {
+        control.check()?;
+    }
     let detector = open_detector(configuration, reporter)?;
     let mut out = StandardOutput::new();
     out.line(format_args!(
@@ -37,6 +40,9 @@ pub(super) fn check(configuration: &Configuration, reporter: Reporter) -> anyhow
     }
     for sink in configuration.sink_names() {
         out.line(format_args!("sink         {sink}"))?;
+    }
+    if let Some(control) = &configuration.control {
+        out.line(format_args!("control      {control}"))?;
     }
     let retries = match options.retries {
         Some(retries) => format!("given up after {retries} attempts"),

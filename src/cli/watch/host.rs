@@ -85,9 +85,10 @@ impl Watcher {
         self.signals.stop.load(Ordering::Relaxed)
     }
 
-    fn refused(&self, error: &dyn Display) {
-        self.reporter
-            .error(&format_args!("{error}; the old configuration goes on"));
+    fn refused(&self, error: &dyn Display) -> String {
+        let problem = format!("{error}; the old configuration goes on");
+        self.reporter.error(&problem);
+        problem
     }
 }
 
@@ -100,7 +101,15 @@ impl Host for Watcher {
         stop
     }
 
-    fn change(&mut self) -> Option<Plan> {
+    fn reload(&mut self) -> bool {
+        let free = self.reading.is_none();
+        if free {
+            self.signals.hangup.store(true, Ordering::Relaxed);
+        }
+        free
+    }
+
+    fn change(&mut self) -> Option<Result<Plan, String>> {
         if self.reading.is_none() && self.signals.hangup.swap(false, Ordering::Relaxed) {
             self.service.reloading();
             let reload = Arc::clone(&self.reload);
@@ -110,27 +119,21 @@ impl Host for Watcher {
                 .spawn(move || reload())
             {
                 Ok(thread) => self.reading = Some(thread),
-                Err(error) => self.refused(&error),
+                Err(error) => return Some(Err(self.refused(&error))),
             }
         }
         let reading = self.reading.take_if(|thread| thread.is_finished())?;
-        match reading.join() {
+        Some(match reading.join() {
             Ok(Ok(plan)) => {
                 self.reporter.note(&format_args!(
                     "the configuration was read again; model {}",
                     plan.detector.model_id()
                 ));
-                Some(plan)
+                Ok(plan)
             }
-            Ok(Err(error)) => {
-                self.refused(&one_line(&error));
-                None
-            }
-            Err(_) => {
-                self.refused(&"reading the configuration broke off");
-                None
-            }
-        }
+            Ok(Err(error)) => Err(self.refused(&one_line(&error))),
+            Err(_) => Err(self.refused(&"reading the configuration broke off")),
+        })
     }
 
     fn alive(&mut self) {
@@ -144,8 +147,14 @@ impl Host for Watcher {
             tally.sources.iter().map(of).sum()
         };
         let up = tally.sources.iter().filter(|source| source.up).count();
+        let paused = tally.sources.iter().filter(|source| source.paused).count();
+        let paused = match paused {
+            0 => String::new(),
+            paused => format!("{paused} paused, "),
+        };
         self.service.status(&format!(
-            "{up} of {} sources up, {:.1} frames/s, {} judged, {} anomalous, {} invalid, {} events",
+            "{up} of {} sources up, {paused}{:.1} frames/s, {} judged, {} anomalous, {} invalid, \
+             {} events",
             tally.sources.len(),
             tally.sources.iter().map(|source| source.fps).sum::<f64>(),
             sum(|source| source.judged),

@@ -19,7 +19,7 @@ use host::{Signals, Watcher};
 use sinks::SinkFlags;
 
 /// The configuration that is read where it is there and none is named.
-const DEFAULT_FILE: &str = "edge-vae.toml";
+pub(super) const DEFAULT_FILE: &str = "edge-vae.toml";
 
 /// Watch cameras, streams and folders: verdicts in real time, events, drift.
 #[derive(Args, Clone, Debug)]
@@ -37,8 +37,9 @@ settings may stand in the address, after a ?.
 
 Everything else stands in edge-vae.toml (every key: docs/reference/configuration.md); flags
 override it.
-SIGHUP reads it again and exchanges the model between two frames. Ctrl-C and SIGTERM let the frames
-in flight be judged and the sinks be served; a second Ctrl-C ends at once.
+SIGHUP, or `edge-vae ctl reload`, reads it again and exchanges the model between two frames.
+Ctrl-C and SIGTERM let the frames in flight be judged and the sinks be served; a second Ctrl-C ends
+at once.
 
 Exit codes: 0 it ended by itself, by a limit or by a signal; 2 something failed.")]
 pub(crate) struct WatchFlags {
@@ -88,6 +89,15 @@ pub(crate) struct WatchFlags {
     #[arg(long, value_name = "RATE")]
     review_rate: Option<f64>,
 
+    /// Read pictures of up to N pixels, width × height, if they are trusted [default: the model's
+    /// limit, else 100 million].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_pixels: Option<u64>,
+
+    /// Take commands of `edge-vae ctl` on this Unix socket, which is created and removed.
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+
     #[command(flatten)]
     sinks: SinkFlags,
 
@@ -131,14 +141,14 @@ pub(crate) fn run(flags: WatchFlags, reporter: Reporter) -> anyhow::Result<Outco
     if let Some(error) = summary.abandoned {
         return Err(error.into());
     }
-    let judged: u64 = summary
+    let read: u64 = summary
         .tally
         .sources
         .iter()
-        .map(|source| source.judged)
+        .map(|source| source.judged + source.skipped)
         .sum();
     ensure!(
-        judged > 0 || watcher.was_stopped(),
+        read > 0 || watcher.was_stopped(),
         "it ended without a frame that could be read"
     );
     if let Some(losses) = summary::losses(&summary.tally) {

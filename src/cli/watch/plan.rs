@@ -7,7 +7,9 @@ use edge_vae::{
     Detector,
     backend::{Device, EngineOptions},
     bundle::Bundle,
-    stream::{Configuration, Plan, SinkConfig, SourceEntry, sink::Terminal},
+    stream::{
+        Configuration, Plan, SinkConfig, SourceEntry, control::ControlSettings, sink::Terminal,
+    },
 };
 use indicatif::ProgressDrawTarget;
 
@@ -42,6 +44,14 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
     configuration.frames = flags.frames.or(configuration.frames);
     configuration.duration = flags.duration.or(configuration.duration);
     configuration.retries = flags.retries.or(configuration.retries);
+    configuration.max_pixels = flags.max_pixels.or(configuration.max_pixels);
+    if let Some(path) = &flags.control {
+        let control = configuration.control.take();
+        configuration.control = Some(ControlSettings {
+            path: path.clone(),
+            ..control.unwrap_or_else(|| ControlSettings::new(path))
+        });
+    }
     flags.sinks.add_to(&mut configuration);
     Ok(configuration)
 }
@@ -67,7 +77,10 @@ pub(super) fn open_detector(
     let name = || bundle.path().display().to_string();
     let mut detector = Detector::new(&bundle, &engine).with_context(name)?;
     if let Some(rate) = configuration.review_rate {
-        detector.set_review_rate(Some(rate)).with_context(name)?;
+        detector
+            .calibration_mut()
+            .set_review_rate(Some(rate))
+            .with_context(name)?;
     }
     Ok(detector)
 }
@@ -80,13 +93,18 @@ pub(super) fn plan(
 ) -> anyhow::Result<Plan> {
     // What costs nothing to check first.
     let options = configuration.options()?;
-    let sources = configuration.sources()?;
+    configuration.sources()?;
     let mut sinks = configuration.sinks();
     sinks.push(terminal(flags.json, reporter));
+    let detector = open_detector(configuration, reporter)?;
+    let mut configuration = configuration.clone();
+    let of_model = detector.manifest().preprocess.max_pixels;
+    configuration.max_pixels = configuration.max_pixels.or(of_model);
     Ok(Plan {
-        detector: open_detector(configuration, reporter)?,
-        sources,
+        detector,
+        sources: configuration.sources()?,
         sinks,
+        control: configuration.control,
         options,
     })
 }

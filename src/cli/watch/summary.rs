@@ -9,7 +9,11 @@ pub(super) fn lines(tally: &Tally) -> Vec<String> {
         .sources
         .iter()
         .map(|source| {
-            let left = source.captured - source.dropped - source.judged;
+            let skipped = match source.skipped {
+                0 => String::new(),
+                skipped => format!(", {skipped} skipped while it was paused"),
+            };
+            let left = source.captured - source.dropped - source.skipped - source.judged;
             let left = match left {
                 0 => String::new(),
                 _ => format!("; {left} came after the last that was wanted"),
@@ -22,8 +26,8 @@ pub(super) fn lines(tally: &Tally) -> Vec<String> {
                 ),
             };
             format!(
-                "{}: {} captured, {} dropped, {} unreadable; {} judged ({:.1}/s): {} normal, {} \
-                 anomalous, {} invalid; {} events{review}; reopened {} times{left}",
+                "{}: {} captured, {} dropped, {} unreadable{skipped}; {} judged ({:.1}/s): {} \
+                 normal, {} anomalous, {} invalid; {} events{review}; reopened {} times{left}",
                 source.name,
                 source.captured,
                 source.dropped,

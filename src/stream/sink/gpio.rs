@@ -119,6 +119,7 @@ struct SourceStatus {
     event_open: bool,
     review_open: bool,
     lost: bool,
+    paused: bool,
     last_frame: Instant,
 }
 
@@ -153,6 +154,7 @@ impl Logic {
                 event_open: false,
                 review_open: false,
                 lost: false,
+                paused: false,
                 last_frame: now,
             });
             self.sources.len() - 1
@@ -181,7 +183,12 @@ impl Logic {
                 source.lost = !record.up;
                 source.last_frame = now;
             }
-            Message::Drift(_) | Message::Tally(_) => {}
+            Message::Pause(record) => {
+                let source = self.source(&record.source, now);
+                source.paused = record.paused;
+                source.last_frame = now;
+            }
+            Message::Drift(_) | Message::Threshold(_) | Message::Tally(_) => {}
         }
     }
 
@@ -190,7 +197,7 @@ impl Logic {
         let failed = |source: &SourceStatus| {
             let silent = !self.timeout.is_zero()
                 && now.saturating_duration_since(source.last_frame) > self.timeout;
-            source.lost || silent
+            source.lost || source.paused || silent
         };
         let fails = self.sources.is_empty() || self.sources.iter().any(failed);
         let any = |condition: fn(&SourceStatus) -> bool| self.sources.iter().any(condition);

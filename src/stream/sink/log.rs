@@ -418,6 +418,8 @@ impl Sink for Log {
             Message::Event { record, .. } => self.write(&**record, true),
             Message::Drift(record) => self.write(&**record, true),
             Message::Source(record) => self.write(&**record, true),
+            Message::Pause(record) => self.write(&**record, true),
+            Message::Threshold(record) => self.write(&**record, true),
             Message::Frame(_) | Message::Tally(_) => self.retry(),
         }
     }

@@ -22,9 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Detection, Frame};
 
+use super::control::ControlHandle;
 use super::quantity;
 use super::record::{
-    DriftRecord, EventClass, EventRecord, FrameRecord, PeerTally, SourceRecord, Tally,
+    DriftRecord, EventClass, EventRecord, FrameRecord, PauseRecord, PeerTally, SourceRecord, Tally,
+    ThresholdRecord,
 };
 
 pub use error::SinkError;
@@ -71,6 +73,10 @@ pub enum Message {
     Drift(Arc<DriftRecord>),
     /// A source was lost or came back.
     Source(Arc<SourceRecord>),
+    /// Frames of a source are no longer judged, or are again.
+    Pause(Arc<PauseRecord>),
+    /// Frames are judged by another threshold.
+    Threshold(Arc<ThresholdRecord>),
     /// Counts, once a second and at the end.
     Tally(Arc<Tally>),
 }
@@ -162,6 +168,9 @@ pub trait Sink: Send {
 
     /// What it wants to be told.
     fn wants(&self) -> Wants;
+
+    /// Called once, before the first message: where it can send commands that reach it.
+    fn control(&mut self, _handle: &ControlHandle) {}
 
     /// Takes a message.
     ///

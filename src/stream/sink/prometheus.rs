@@ -288,7 +288,7 @@ fn written(tally: &Tally) -> String {
         &judged,
     );
     type Of = fn(&SourceTally) -> f64;
-    let counters: [(&str, &str, Of); 8] = [
+    let counters: [(&str, &str, Of); 9] = [
         ("frames_captured_total", "Frames that arrived.", |s| {
             s.captured as f64
         }),
@@ -301,6 +301,11 @@ fn written(tally: &Tally) -> String {
             "frames_unreadable_total",
             "Frames that could not be read.",
             |s| s.unreadable as f64,
+        ),
+        (
+            "frames_skipped_total",
+            "Frames that came while the source was paused.",
+            |s| s.skipped as f64,
         ),
         (
             "frames_failed_total",
@@ -327,10 +332,15 @@ fn written(tally: &Tally) -> String {
     for (name, help, value) in counters {
         family(name, "counter", help, &of_sources(value));
     }
-    let gauges: [(&str, &str, Of); 3] = [
+    let gauges: [(&str, &str, Of); 4] = [
         ("source_up", "Whether the source gives frames.", |s| {
             f64::from(u8::from(s.up))
         }),
+        (
+            "source_paused",
+            "Whether the source's frames are not judged, by command.",
+            |s| f64::from(u8::from(s.paused)),
+        ),
         (
             "source_drifted",
             "Whether the source drifted from calibration.",

@@ -293,6 +293,10 @@ impl Screen {
                 let lost = format!("lost: {}", record.reason);
                 self.source(&record.source).lost = (!record.up).then_some(lost);
             }
+            Message::Pause(record) => {
+                self.source(&record.source).tally.paused = record.paused;
+            }
+            Message::Threshold(_) => {}
             Message::Tally(tally) => {
                 for counted in &tally.sources {
                     self.source(&counted.name).tally = counted.clone();

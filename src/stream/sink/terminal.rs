@@ -143,6 +143,10 @@ fn status_line(tally: &Tally, latest: &[(String, &'static str, Option<f64>)]) ->
             line.push_str(" lost");
             continue;
         }
+        if source.paused {
+            line.push_str(" paused");
+            continue;
+        }
         line.push_str(&format!(" {:.1} fps", source.fps));
         if let Some((_, label, score)) = latest.iter().find(|(name, ..)| *name == source.name) {
             line.push_str(&format!(" {label}"));
@@ -256,10 +260,13 @@ impl Sink for Terminal {
             (Message::Frame(scored), true) => self.object(&scored.record),
             (Message::Event { record, .. }, true) => self.object(&**record),
             (Message::Drift(record), true) => self.object(&**record),
+            (Message::Pause(record), true) => self.object(&**record),
+            (Message::Threshold(record), true) => self.object(&**record),
             (Message::Event { record, .. }, false) => self.text(&event_line(record)),
             (Message::Drift(record), false) => self.text(&drift_line(record)),
-            // That a source is lost or back is for people, who are told on standard error.
-            (Message::Frame(_), false) | (Message::Source(_) | Message::Tally(_), _) => Ok(()),
+            // The rest is for people, who are told on standard error.
+            (Message::Frame(_) | Message::Pause(_) | Message::Threshold(_), false)
+            | (Message::Source(_) | Message::Tally(_), _) => Ok(()),
         }
     }
 

@@ -418,6 +418,14 @@ impl Sink for Webhook {
                 let key = key(&["source", &record.source, &record.timestamp]);
                 self.send("source", &key, &**record)
             }
+            Message::Pause(record) => {
+                let key = key(&["pause", &record.source, &record.timestamp]);
+                self.send("pause", &key, &**record)
+            }
+            Message::Threshold(record) => {
+                let key = key(&["threshold", &record.timestamp]);
+                self.send("threshold", &key, &**record)
+            }
             Message::Frame(_) => Ok(()),
             Message::Tally(_) => self.delivery.report(),
         }

@@ -7,6 +7,8 @@
 //! <prefix>/<source>/drift    QoS 1      the source drifted from calibration, or no longer
 //! <prefix>/<source>/source   QoS 1      the source was lost, or came back
 //! <prefix>/<source>/frame    QoS 0      a judged frame, where frames are asked for
+//! <prefix>/<source>/command  QoS 0      commands to us, where some are allowed
+//! <prefix>/<source>/answer   QoS 0      our answers to them
 //! ```
 //!
 //! Events, drift and lost sources go through the [`Outbox`] and leave it when the broker
@@ -23,7 +25,7 @@ mod topics;
 mod wire;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicUsize},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -40,7 +42,10 @@ use super::{
     EventFilter, Message, Outbox, OutboxMessage, Sink, SinkError, SinkStatus, Wants,
     delivery::Delivery,
 };
-use crate::stream::record::{EventClass, EventPhase};
+use crate::stream::{
+    control::ControlHandle,
+    record::{EventClass, EventPhase},
+};
 
 pub use settings::MqttSettings;
 pub use wire::Protocol;
@@ -83,6 +88,9 @@ impl Mqtt {
             prefix: resolved.prefix,
             qos: settings.qos,
             link: Mutex::default(),
+            commands: settings.commands.clone(),
+            control: OnceLock::new(),
+            asking: AtomicUsize::new(0),
         });
         let (theirs, options) = (Arc::clone(&publisher), resolved.options.clone());
         let worker = std::thread::Builder::new()
@@ -123,12 +131,16 @@ impl Mqtt {
                 last: None,
                 when: Instant::now(),
             });
+            let mut link = self.publisher.link();
+            link.sources.insert(level(source), source.to_owned());
+            drop(link);
             if let Some(discovery_prefix) = &self.home_assistant {
                 for (topic, config) in discovery(
                     discovery_prefix,
                     &self.publisher.prefix,
                     &self.client_id,
                     source,
+                    &self.publisher.commands,
                 ) {
                     self.publisher.retain(topic, json(&config));
                 }
@@ -167,6 +179,11 @@ impl Sink for Mqtt {
             events: self.events,
             ..Wants::default()
         }
+    }
+
+    fn control(&mut self, handle: &ControlHandle) {
+        // Called once.
+        let _ = self.publisher.control.set(handle.clone());
     }
 
     fn take(&mut self, message: &Message) -> Result<(), SinkError> {
@@ -214,10 +231,25 @@ impl Sink for Mqtt {
                 });
                 self.send(&record.source, "source", &**record)
             }
+            Message::Pause(record) => {
+                self.change(&record.source, |state| state.pause(record.paused));
+                Ok(())
+            }
+            Message::Threshold(record) => {
+                let names = self
+                    .sources
+                    .iter()
+                    .map(|source| source.state.source.clone());
+                for name in names.collect::<Vec<_>>() {
+                    self.change(&name, |state| state.threshold = Some(record.threshold));
+                }
+                Ok(())
+            }
             Message::Tally(tally) => {
                 for source in &tally.sources {
                     self.change(&source.name, |state| {
                         (state.up, state.drifted) = (source.up, source.drifted);
+                        state.pause(source.paused);
                     });
                 }
                 // Also where frames leave no time for [`Sink::idle`].

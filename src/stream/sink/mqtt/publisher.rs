@@ -3,13 +3,20 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
     super::{
-        super::backoff::Backoff,
+        super::{
+            backoff::Backoff,
+            control::{ControlHandle, Verb},
+        },
         delivery::{Delivery, attempts},
     },
     wire::{CLOSED, Client, ConnectOptions, LinkEvent, ONLINE, Unfinished, connect, used_twice},
@@ -32,7 +39,16 @@ pub(super) struct Publisher {
     pub(super) prefix: String,
     pub(super) qos: u8,
     pub(super) link: Mutex<Link>,
+    /// Commands that are taken from the network.
+    pub(super) commands: Vec<Verb>,
+    /// Where they go, once the pipeline said so.
+    pub(super) control: OnceLock<ControlHandle>,
+    /// Commands whose answers are awaited.
+    pub(super) asking: AtomicUsize,
 }
+
+/// Commands at once: who sends more is told so.
+const ASKING: usize = 4;
 
 /// The connection, as far as both threads need it.
 #[derive(Default)]
@@ -43,6 +59,8 @@ pub(super) struct Link {
     on_its_way: Option<u64>,
     /// What every retained topic holds, to be told to a broker that has forgotten.
     pub(super) retained: BTreeMap<String, Vec<u8>>,
+    /// Names of the sources, by their levels in topics.
+    pub(super) sources: BTreeMap<String, String>,
 }
 
 impl Publisher {
@@ -51,7 +69,7 @@ impl Publisher {
     }
 
     /// Keeps a connection, until the sink ends.
-    pub(super) fn work(&self, options: &ConnectOptions) {
+    pub(super) fn work(self: &Arc<Self>, options: &ConnectOptions) {
         let mut back_off = attempts();
         let mut unfinished = Unfinished::Nothing;
         let mut closed = 0;
@@ -94,7 +112,7 @@ impl Publisher {
 
     /// One connection.
     fn run(
-        &self,
+        self: &Arc<Self>,
         options: &ConnectOptions,
         unfinished: Unfinished,
         back_off: &mut Backoff,
@@ -131,6 +149,17 @@ impl Publisher {
                     }
                     return LinkEnd::Again;
                 }
+                // A command that is kept would be done again at each connection.
+                Ok(LinkEvent::Received {
+                    topic,
+                    body,
+                    retained: false,
+                }) => self.command(&client, &topic, body),
+                Ok(LinkEvent::Received { .. }) => {}
+                Ok(LinkEvent::NotSubscribed) => self.delivery.failed(format!(
+                    "the broker does not let us subscribe to {}: no commands are taken",
+                    self.command_topic("+")
+                )),
                 Ok(LinkEvent::Ended) => return LinkEnd::Asked,
                 Ok(LinkEvent::Nothing) => {}
                 Err(problem) => {
@@ -158,11 +187,53 @@ impl Publisher {
         for (topic, body) in &link.retained {
             client.publish(topic, 0, true, body.clone());
         }
+        if !self.commands.is_empty() {
+            client.subscribe(&self.command_topic("+"));
+        }
         link.client = Some(client.clone());
         if !resumed {
             link.on_its_way = None;
         }
         self.send_next(&mut link);
+    }
+
+    fn command_topic(&self, source: &str) -> String {
+        format!("{}/{source}/command", self.prefix)
+    }
+
+    /// Has a command done in a thread of its own: the connection may not wait for it.
+    fn command(self: &Arc<Self>, client: &Client, topic: &str, body: Vec<u8>) {
+        let level = topic
+            .strip_prefix(&self.prefix)
+            .and_then(|rest| rest.strip_prefix('/')?.strip_suffix("/command"));
+        let (Some(level), Some(control)) = (level, self.control.get().cloned()) else {
+            return;
+        };
+        // Of a session that the broker kept, there may be one from before.
+        if self.commands.is_empty() {
+            return;
+        }
+        let source = self.link().sources.get(level).cloned();
+        let source = source.unwrap_or_else(|| level.to_owned());
+        let address = format!("{}/{level}/answer", self.prefix);
+        let client = client.clone();
+        if self.asking.fetch_add(1, Ordering::Relaxed) >= ASKING {
+            self.asking.fetch_sub(1, Ordering::Relaxed);
+            let busy = br#"{"type":"answer","ok":false,"error":"too many commands wait"}"#;
+            client.publish(&address, 0, false, busy.to_vec());
+            return;
+        }
+        let publisher = Arc::clone(self);
+        let thread = thread::Builder::new().name("mqtt command".to_owned());
+        let asked = thread.spawn(move || {
+            let ending = || publisher.delivery.is_ending();
+            let answer = control.answer(&body, &publisher.commands, Some(&source), &ending);
+            client.publish(&address, 0, false, answer);
+            publisher.asking.fetch_sub(1, Ordering::Relaxed);
+        });
+        if asked.is_err() {
+            self.asking.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Sends the next message, if there is a connection and none is on its way.

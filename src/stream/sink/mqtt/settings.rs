@@ -11,6 +11,7 @@ use super::{
     super::{
         super::{
             address::{check_login, percent_decoded, without_password},
+            control::Verb,
             tls,
         },
         EventFilter, OutboxSettings, Sink, SinkError, SinkSettings, quantity, secret,
@@ -59,6 +60,9 @@ pub struct MqttSettings {
     /// `"all"` events (the default), or only those of class `"defect"` or `"review"`.
     #[serde(default)]
     pub events: EventFilter,
+    /// Commands that are taken from the network, by their names; none by default.
+    #[serde(default)]
+    pub commands: Vec<Verb>,
     /// How long the connection may be silent before it is probed; at least 1 s, 15 s by default.
     #[serde(
         default = "default_keep_alive",
@@ -90,6 +94,7 @@ impl std::fmt::Debug for MqttSettings {
             .field("client_id", &self.client_id)
             .field("qos", &self.qos)
             .field("frames", &self.frames)
+            .field("commands", &self.commands)
             .field("home_assistant", &self.home_assistant)
             .field("outbox", &self.outbox)
             .finish_non_exhaustive()
@@ -154,6 +159,7 @@ impl MqttSettings {
             qos: default_qos(),
             frames: false,
             events: EventFilter::default(),
+            commands: Vec::new(),
             keep_alive: default_keep_alive(),
             home_assistant: false,
             home_assistant_prefix: default_home_assistant_prefix(),

@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{runtime::Label, stream::record::SCHEMA_VERSION};
+use crate::{
+    runtime::Label,
+    stream::{control::Verb, record::SCHEMA_VERSION},
+};
 
 /// The name of a source as one level of a topic.
 pub(super) fn level(source: &str) -> String {
@@ -42,6 +45,8 @@ pub(super) struct State {
     /// The event that is open.
     pub(super) event_id: Option<String>,
     pub(super) drifted: bool,
+    /// Whether its frames are not judged, by command.
+    pub(super) paused: bool,
 }
 
 impl State {
@@ -56,25 +61,45 @@ impl State {
             threshold: None,
             event_id: None,
             drifted: false,
+            paused: false,
+        }
+    }
+
+    /// What is not judged has no label.
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        if paused {
+            (self.label, self.score, self.review) = (None, None, false);
         }
     }
 
     /// Whether the other one differs in more than the score.
     pub(super) fn differs(&self, other: &Self) -> bool {
-        let told = |state: &Self| (state.up, state.label, state.review, state.drifted);
+        let told = |state: &Self| {
+            let Self {
+                up,
+                label,
+                review,
+                drifted,
+                paused,
+                ..
+            } = state;
+            (*up, *label, *review, *drifted, *paused)
+        };
         told(self) != told(other) || self.event_id != other.event_id
     }
 }
 
 /// Topics and retained messages by which Home Assistant finds a source. What a camera shows is
 /// known only while it gives frames: without them "Problem" and "Score" are unavailable, and
-/// "Connection" says so.
+/// "Connection" says so. "Paused" is a switch where it may be one.
 pub(super) fn discovery(
     discovery_prefix: &str,
     prefix: &str,
     client_id: &str,
     source: &str,
-) -> [(String, Value); 3] {
+    commands: &[Verb],
+) -> Vec<(String, Value)> {
     let plain = |text: &str| -> String {
         text.chars()
             .map(|c| {
@@ -118,7 +143,7 @@ pub(super) fn discovery(
     // `None` is unknown: an invalid frame says nothing of a problem.
     let problem = "{{ 'ON' if value_json.event_id else \
                    'OFF' if value_json.label in ['normal', 'anomalous'] else 'None' }}";
-    [
+    let mut sensors = vec![
         sensor(
             "binary_sensor",
             "problem",
@@ -149,7 +174,27 @@ pub(super) fn discovery(
                 "value_template": "{{ 'ON' if value_json.up else 'OFF' }}",
             }),
         ),
-    ]
+    ];
+    if [Verb::Pause, Verb::Resume]
+        .iter()
+        .all(|verb| commands.contains(verb))
+    {
+        sensors.push(sensor(
+            "switch",
+            "paused",
+            &[&program],
+            json!({
+                "name": "Paused",
+                "command_topic": format!("{prefix}/{}/command", level(source)),
+                "payload_on": r#"{"command":"pause"}"#,
+                "payload_off": r#"{"command":"resume"}"#,
+                "state_on": "ON",
+                "state_off": "OFF",
+                "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
+            }),
+        ));
+    }
+    sensors
 }
 
 #[cfg(test)]
@@ -172,10 +217,12 @@ mod tests {
 
     #[test]
     fn home_assistant_is_told_of_three_sensors() {
-        let [(topic, problem), (_, score), (_, connection)] =
-            discovery("homeassistant", "hall", "edge-1", "cam/1");
+        let sensors = discovery("homeassistant", "hall", "edge-1", "cam/1", &[Verb::Pause]);
+        let [(topic, problem), (_, score), (_, connection)] = &sensors[..] else {
+            panic!("{sensors:?}");
+        };
         assert_eq!(
-            topic,
+            topic.as_str(),
             "homeassistant/binary_sensor/edge-1_cam_1/problem/config"
         );
         assert_eq!(problem["state_topic"], "hall/cam_1/state");

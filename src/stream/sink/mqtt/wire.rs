@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use rumqttc::{
     ConnectReturnCode as Code3, ConnectionError as Error3, Event as Event3, LastWill as Will3,
     MqttOptions as Options3, Outgoing, Packet as Packet3, QoS as Qos3, Request as Request3,
-    StateError as State3, TlsError, Transport,
+    StateError as State3, SubscribeReasonCode as Sub3, TlsError, Transport,
     tokio_rustls::rustls,
     v5::{
         ConnectionError as Error5, Event as Event5, MqttOptions as Options5, Request as Request5,
@@ -15,6 +15,7 @@ use rumqttc::{
             v5::{
                 ConnectReturnCode as Code5, DisconnectReasonCode as Left5, LastWill as Will5,
                 Packet as Packet5, PubAckReason as Ack5, PubRecReason as Rec5,
+                SubscribeReasonCode as Sub5,
             },
         },
     },
@@ -91,6 +92,15 @@ impl Client {
         }
     }
 
+    /// Asks for what is published on a topic from now on, at most once each: what was said while we
+    /// were away is not wanted.
+    pub(super) fn subscribe(&self, topic: &str) -> bool {
+        match self {
+            Self::V3(client) => client.try_subscribe(topic, Qos3::AtMostOnce).is_ok(),
+            Self::V5(client) => client.try_subscribe(topic, Qos5::AtMostOnce).is_ok(),
+        }
+    }
+
     pub(super) fn disconnect(&self) {
         // Where there is no room for it, the connection is dropped without.
         let _ = match self {
@@ -108,6 +118,15 @@ pub(super) enum LinkEvent {
     Delivered,
     /// The broker will never take the message on its way; this connection is of no more use.
     Refused(String),
+    /// Something was published on a topic that we asked for.
+    Received {
+        topic: String,
+        body: Vec<u8>,
+        /// Whether the broker kept it from an earlier time.
+        retained: bool,
+    },
+    /// The broker will not tell what is published on the topic that we asked for.
+    NotSubscribed,
     /// We said goodbye.
     Ended,
     /// Nothing that matters.
@@ -265,6 +284,14 @@ fn event3(event: Event3) -> LinkEvent {
             resumed: answer.session_present,
         },
         Event3::Incoming(Packet3::PubAck(_) | Packet3::PubComp(_)) => LinkEvent::Delivered,
+        Event3::Incoming(Packet3::Publish(publish)) => LinkEvent::Received {
+            topic: publish.topic,
+            body: publish.payload.to_vec(),
+            retained: publish.retain,
+        },
+        Event3::Incoming(Packet3::SubAck(ack)) if ack.return_codes.contains(&Sub3::Failure) => {
+            LinkEvent::NotSubscribed
+        }
         Event3::Outgoing(Outgoing::Disconnect) => LinkEvent::Ended,
         _ => LinkEvent::Nothing,
     }
@@ -284,6 +311,19 @@ fn event5(event: Event5) -> LinkEvent {
             reason => LinkEvent::Refused(format!("the broker refused it: {reason:?}")),
         },
         Event5::Incoming(Packet5::PubComp(_)) => LinkEvent::Delivered,
+        Event5::Incoming(Packet5::Publish(publish)) => LinkEvent::Received {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            body: publish.payload.to_vec(),
+            retained: publish.retain,
+        },
+        Event5::Incoming(Packet5::SubAck(ack))
+            if !ack
+                .return_codes
+                .iter()
+                .all(|code| matches!(code, Sub5::Success(_))) =>
+        {
+            LinkEvent::NotSubscribed
+        }
         Event5::Outgoing(Outgoing::Disconnect) => LinkEvent::Ended,
         _ => LinkEvent::Nothing,
     }
