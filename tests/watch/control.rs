@@ -325,7 +325,7 @@ fn a_socket_of_the_dead_is_replaced_and_one_of_the_living_is_not() {
     for (path, part) in [
         ("file", "is no socket"),
         ("none/ctl.sock", "there is no folder none"),
-        (long.as_str(), "at most 107 bytes, and this one 120"),
+        (long.as_str(), "1 to 107 bytes, and this one 120"),
     ] {
         let ran = Ran::of(&mut dir.watch(&["line", "--control", path]));
         assert_eq!(ran.code, Some(2), "{path}");

@@ -193,9 +193,15 @@ fn headers_of_portable_maps() {
         ),
     ] {
         assert_eq!(bytes.len(), length);
-        assert_eq!(pnm::step(bytes), Step::Picture { length, content });
+        assert_eq!(
+            pnm::step(bytes, MAX_PIXELS),
+            Step::Picture { length, content }
+        );
         for cut in 0..length {
-            assert!(matches!(pnm::step(&bytes[..cut]), Step::More(_)), "{cut}");
+            assert!(
+                matches!(pnm::step(&bytes[..cut], MAX_PIXELS), Step::More(_)),
+                "{cut}"
+            );
         }
     }
     for bytes in [
@@ -211,10 +217,13 @@ fn headers_of_portable_maps() {
         b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 9\nMAXVAL 255\nENDHDR\n",
         b"junk",
     ] {
-        assert!(matches!(pnm::step(bytes), Step::Lost(_)), "{bytes:?}");
+        assert!(
+            matches!(pnm::step(bytes, MAX_PIXELS), Step::Lost(_)),
+            "{bytes:?}"
+        );
     }
     let endless = [&b"P5 #"[..], &[b'x'; 5000]].concat();
-    assert!(matches!(pnm::step(&endless), Step::Lost(_)));
+    assert!(matches!(pnm::step(&endless, MAX_PIXELS), Step::Lost(_)));
 }
 
 #[test]
