@@ -40,8 +40,8 @@
 //!
 //! `tract` and `ort` are the engines; one of them is needed. With `default-features = false` and
 //! one of these, the crate is what scoring a frame needs. `dataset`, `metrics`, `render` and
-//! `synth` add the modules of these names, `watch` adds the module `stream` (Unix; V4L2, GPIO and
-//! framebuffer on Linux), and `cli` the program.
+//! `synth` add the modules of these names, `adapt` what learns from accepted frames, `watch` adds
+//! the module `stream` (Unix; V4L2, GPIO and framebuffer on Linux), and `cli` the program.
 
 #[cfg(not(any(feature = "tract", feature = "ort")))]
 compile_error!("edge-vae needs an engine: turn on the feature `tract` or the feature `ort`");

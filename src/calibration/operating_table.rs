@@ -250,7 +250,7 @@ impl OperatingTable {
             match (point.threshold, point.rate_interval) {
                 (Some(threshold), Some([low, high])) => row.extend([
                     format!("{threshold:.4}"),
-                    format!("{} to {}", percent_down(low), percent_up(high)),
+                    format!("yes: {} to {}", percent_down(low), percent_up(high)),
                 ]),
                 _ => row.extend([
                     "–".to_owned(),

@@ -228,10 +228,9 @@ fn accepted_frames_move_the_gaussians_and_the_threshold_and_can_be_forgotten() {
         "{found_deviation} {deviation}"
     );
 
-    // 5 % of them at most, and hardly any as far as before.
+    // Above the 115th of 120 scores; before, three were above 4.8 deviations of 0.05.
     let called = &record["called_anomalous"];
-    assert_eq!(called["after"], 6, "{record}");
-    assert!(called["before"].as_u64() < Some(12), "{record}");
+    assert_eq!(called, &serde_json::json!({"before": 3, "after": 5}));
     let bundle = Bundle::open(&dir.at("model")).unwrap();
     let calibration = bundle.calibration().unwrap();
     assert_eq!(record["threshold"], calibration.threshold);

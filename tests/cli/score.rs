@@ -54,6 +54,7 @@ fn json_has_every_key_and_the_numbers_of_the_formula() {
         "pred_score",
         "reasons",
         "regions",
+        "review",
         "schema_version",
         "threshold",
         "timestamp",

@@ -50,14 +50,15 @@ pub struct Job<'a> {
     pub reporter: &'a Reporter,
 }
 
-/// Trains on normal frames, exports, calibrates, and writes the bundle.
+/// Trains on normal frames, exports, calibrates, and writes the bundle; where there is a
+/// `review_rate`, with the threshold for it.
 ///
 /// # Errors
 /// Frames, checkpoints or folders that can't be used, Ctrl-C, and an export that disagrees with
 /// what was trained.
-pub fn fit(job: &Job) -> Result<()> {
+pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<Bundle> {
     train_and(job, |finished, _| {
-        let written = finished.write(&job.out);
+        let written = finished.write(&job.out, review_rate);
         written.context("training is finished and kept, `--resume` exports it again")
     })
 }

@@ -227,7 +227,7 @@ pub(crate) fn run(options: &AdaptOptions, reporter: Reporter) -> anyhow::Result<
         &earlier,
         &frames,
         &kept,
-        (rate, params.folds),
+        (rate, params.folds.min(count_of(&kept))),
         &date,
     )?;
     let knew = adapter.known();

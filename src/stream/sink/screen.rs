@@ -362,7 +362,7 @@ impl Sink for Screen {
 
     fn wants(&self) -> Wants {
         Wants {
-            events: EventFilter::default(),
+            events: EventFilter::Defect,
             frames: true,
             maps: true,
             every_frame: false,

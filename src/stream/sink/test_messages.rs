@@ -132,6 +132,18 @@ pub(crate) fn opened(event_id: &str, source: &str) -> Message {
     }
 }
 
+/// An event of frames for review that opened.
+pub(crate) fn review_opened(event_id: &str, source: &str) -> Message {
+    let record = EventRecord {
+        class: EventClass::Review,
+        ..record(event_id, source)
+    };
+    Message::Event {
+        record: Arc::new(record),
+        frame: None,
+    }
+}
+
 pub(crate) fn closed(event_id: &str, source: &str) -> Message {
     let record = EventRecord {
         phase: EventPhase::Closed,
@@ -184,9 +196,11 @@ pub(crate) fn tally(names: &[&str]) -> Message {
                 judged: 1790,
                 dropped: 10,
                 normal: 1780,
+                review: 40,
                 anomalous: 8,
                 invalid: 2,
                 events: 3,
+                review_events: 5,
                 fps: 29.8,
                 ..SourceTally::default()
             })

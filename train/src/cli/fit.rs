@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use edge_vae::calibration::{Calibration, OperatingTable};
+use serde::Serialize;
 
 use super::interrupt;
 use crate::{
@@ -47,6 +49,12 @@ pub(super) struct FitArgs {
     /// reproduce: a PNG file, or glyph for a drawn digit [default: a calibration frame]
     #[arg(long, value_name = "FILE|glyph", hide_short_help = true)]
     golden: Option<String>,
+    /// A second, larger rate: normal frames above its threshold are for review
+    #[arg(long, value_name = "RATE")]
+    review_rate: Option<f64>,
+    /// Print the result as a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -57,8 +65,25 @@ enum TrainDevice {
     Cuda,
 }
 
+/// The JSON object.
+#[derive(Serialize)]
+struct Record<'a> {
+    schema_version: u32,
+    model_id: &'a str,
+    bundle: String,
+    statement: Option<String>,
+    operating_table: Option<OperatingTable>,
+}
+
 pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
-    pipeline::fit(&Job {
+    if let Some(rate) = args.review_rate {
+        let least = args.overrides.false_alarm_rate.unwrap_or(0.0);
+        ensure!(
+            rate > least && rate < 1.0,
+            "--review-rate: found {rate}, expected a rate above the false-alarm rate and below 1"
+        );
+    }
+    let job = Job {
         dataset: args.dataset.clone(),
         out: args.out.clone(),
         resume: args.resume,
@@ -70,7 +95,21 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
         device: device(args.device)?,
         interrupted: interrupt::watch()?,
         reporter,
-    })
+    };
+    let bundle = pipeline::fit(&job, args.review_rate)?;
+    if args.json {
+        let calibration = bundle.calibration();
+        let defects = bundle.synthetic_defects();
+        let record = Record {
+            schema_version: 1,
+            model_id: bundle.model_id(),
+            bundle: bundle.path().display().to_string(),
+            statement: calibration.map(Calibration::statement),
+            operating_table: calibration.map(|of| OperatingTable::of(of, defects)),
+        };
+        println!("{}", serde_json::to_string(&record)?);
+    }
+    Ok(())
 }
 
 fn device(device: TrainDevice) -> Result<candle_core::Device> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::Device;
 use edge_vae::{
     backend::Engine,
-    bundle::{BundleWriter, DECODER, ENCODER},
+    bundle::{Bundle, BundleWriter, DECODER, ENCODER},
     calibration::{Calibration, OperatingTable, SyntheticDefects},
     dataset::Sample,
     preprocess::Preprocessor,
@@ -64,13 +64,19 @@ impl Finished<'_> {
     ///
     /// # Errors
     /// A disagreement above [`export::TOLERANCE`], and files that can't be written.
-    pub(super) fn write(&self, out: &Path) -> Result<()> {
+    pub(super) fn write(&self, out: &Path, review_rate: Option<f64>) -> Result<Bundle> {
         let name = model_name(out);
         let network = NetworkGraphs::export(self.network, self.values, &name)?;
         let models = self.models(&network);
         let worst = self.verify_graphs(&models)?;
         let detector = self.fitting(&models, &name, |fitting| fitting.fit())?;
-        let calibration = self.calibrate(&models, &detector)?;
+        let mut calibration = self.calibrate(&models, &detector)?;
+        if let Err(error) = calibration.set_review_rate(review_rate) {
+            // So few frames that their rate reaches it are no reason to lose the training.
+            self.data
+                .reporter
+                .warn(format_args!("{error}: no frame will be for review"));
+        }
         let defects = self.synthetic_defects(&models, &detector)?;
         self.data
             .reporter
@@ -84,7 +90,7 @@ impl Finished<'_> {
             out.display(),
             bundle.manifest().model_id
         ));
-        Ok(())
+        Ok(bundle)
     }
 
     /// The largest difference between the exported graphs and the trained network.

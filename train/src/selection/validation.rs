@@ -37,11 +37,8 @@ struct ValidationParams {
     /// Most values of all samples together: canvases of tiles are large, and the maps of all
     /// candidates are kept beside them.
     most_values: usize,
-    /// Rounds of the frames of which one has defects anywhere. In the others a defect is the one of
-    /// some drawings where most is to be seen: of a part before a plain background most drawings
-    /// would miss it, and what is found on the background says nothing of the part.
-    rounds: usize,
-    /// The drawings.
+    /// Drawings of which every second defect is the one where most is to be seen: of a part before
+    /// a plain background most drawings would miss it.
     drawings: usize,
     /// Standard deviation, as a share of the equivalent side of a tensor, of what is looked away
     /// from
@@ -63,8 +60,7 @@ const PARAMS: ValidationParams = ValidationParams {
     whole: 32,
     visible_shapes: 1.0 / 3.0,
     most_values: 160 << 20,
-    rounds: 4,
-    drawings: 12,
+    drawings: 6,
     coarse: 1.0 / 16.0,
     surroundings: 1.0 / 32.0,
     drawn_side: 128.0,
@@ -277,7 +273,7 @@ impl Maker<'_> {
         let values = self
             .augmentation
             .apply(self.frame(place), &SMALL_JITTER, random)?;
-        let drawn = if place / self.frames.len() % PARAMS.rounds != 0 {
+        let drawn = if place / self.frames.len() % 2 == 1 {
             let busy = busy(&values, self.shape, self.side)?;
             (0..PARAMS.drawings)
                 .filter_map(|_| self.draw(&values, random))

@@ -259,10 +259,23 @@ fn a_vae_over_features_is_a_score() {
 fn where_features_decide_all_frames_are_fitted_to_and_calibrate() {
     let scratch = Scratch::new();
     let fit = |more: &[&str]| {
-        let command = [&["fit", "frames", "--out", "model"][..], more];
+        let flags = [
+            "fit",
+            "frames",
+            "--out",
+            "model",
+            "--review-rate",
+            "0.3",
+            "--json",
+        ];
+        let command = [&flags[..], more];
         let run = scratch.train(&command.concat());
         assert!(run.status.success(), "{}", stderr(&run));
         let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
+        let told: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
+        assert_eq!(told["model_id"], bundle.model_id());
+        let rows = told["operating_table"]["rows"].as_array().expect("rows");
+        assert!(rows.iter().any(|row| row["is_set"] == true), "{told}");
         let calibration = bundle.calibration().cloned();
         (stderr(&run), calibration.expect("a calibration"))
     };
@@ -270,6 +283,7 @@ fn where_features_decide_all_frames_are_fitted_to_and_calibrate() {
     let good = || fs::read_dir(scratch.path("frames/train/good")).expect("the frames");
     let frames = good().count();
     assert!(said.contains("each scored out of fold"), "{said}");
+    assert_eq!(folds.review.map(|band| band.rate), Some(0.3));
     assert_eq!((folds.scores.len(), folds.folds), (frames, Some(20)));
     assert_eq!(
         folds.threshold,

@@ -49,6 +49,28 @@ fn an_event_is_shown_for_as_long_as_it_is_open_and_a_pulse_at_least() {
 }
 
 #[test]
+fn an_event_of_frames_for_review_is_a_condition_of_its_own() {
+    let script = || {
+        [
+            (0, Some(messages::frame("cam", 1, 1.0))),
+            (10, Some(messages::review_opened("r1", "cam"))),
+            (20, Some(messages::opened("e1", "cam"))),
+        ]
+    };
+    let begin = Instant::now();
+    let mut review = logic("on = 'review'\nminimum-pulse = 0");
+    assert_eq!(
+        levels(&mut review, begin, &script()),
+        [Inactive, Active, Active]
+    );
+    let mut event = logic("on = 'event'\nminimum-pulse = 0");
+    assert_eq!(
+        levels(&mut event, begin, &script()),
+        [Inactive, Inactive, Active]
+    );
+}
+
+#[test]
 fn silence_and_loss_are_fail_safe() {
     let script = || {
         [

@@ -216,6 +216,19 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_for_review_is_another_state() {
+        let state = State::new("cam");
+        let mut review = state.clone();
+        review.review = true;
+        assert!(review.differs(&state));
+        review.review = false;
+        review.score = Some(1.0);
+        assert!(!review.differs(&state));
+        let written = serde_json::to_value(&state).unwrap();
+        assert_eq!(written["review"], false);
+    }
+
+    #[test]
     fn home_assistant_is_told_of_three_sensors() {
         let sensors = discovery("homeassistant", "hall", "edge-1", "cam/1", &[Verb::Pause]);
         let [(topic, problem), (_, score), (_, connection)] = &sensors[..] else {
