@@ -129,6 +129,11 @@ fn completions_and_manual_pages_are_made() {
     for page in ["edge-vae.1", "edge-vae-score.1", "edge-vae-model-verify.1"] {
         assert!(pages.iter().any(|found| found == page), "{page}: {pages:?}");
     }
+    if cfg!(all(unix, feature = "watch")) {
+        let page = "edge-vae-ctl-threshold.1";
+        assert!(pages.iter().any(|found| found == page), "{page}: {pages:?}");
+        assert!(dir.run(&["completions", "bash"]).stdout.contains("ctl"));
+    }
 }
 
 #[test]
