@@ -351,7 +351,7 @@ fn status(answer: &Value) -> Vec<String> {
     for source in answer["sources"].as_array().into_iter().flatten() {
         let last = &source["last"];
         let verdict = match last["pred_label"].as_str() {
-            Some(label) => format!("{label} {}", number(&last["pred_score"])),
+            Some(label) => format!("last {label} {}", number(&last["pred_score"])),
             None => "no verdict yet".to_owned(),
         };
         lines.push(format!(

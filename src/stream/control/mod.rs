@@ -111,7 +111,7 @@ pub enum Answer {
     /// Of [`Command::Snapshot`].
     Snapshot {
         /// Which frame it is.
-        frame: SnapshotRecord,
+        frame: Box<SnapshotRecord>,
         /// Its picture.
         picture: MakePicture,
     },

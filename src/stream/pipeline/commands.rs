@@ -225,12 +225,12 @@ impl Pipeline {
         };
         match source.latest.clone() {
             Some(latest) => Answer::Snapshot {
-                frame: SnapshotRecord {
+                frame: Box::new(SnapshotRecord {
                     source: source.name.clone(),
                     frame_number: latest.number,
                     timestamp: timestamp(latest.frame.captured()),
                     frame: latest.scored.as_ref().map(|scored| scored.record.clone()),
-                },
+                }),
                 picture: Box::new(move || picture(&latest, overlay)),
             },
             None => Answer::Refused(format!("{}: there was no frame yet", source.name)),
