@@ -117,7 +117,7 @@ const fn prototypes(name: &'static str, smoothing: f32) -> Candidate {
 /// what needs the decoder comes what does without. Before what looks anywhere comes what looks in
 /// place: a part that is missing or lies elsewhere is among real defects and not among synthetic
 /// ones.
-pub static CANDIDATES: [Candidate; 21] = [
+pub static CANDIDATES: [Candidate; 19] = [
     patch(
         "patch features, per-location Gaussian",
         DensityKind::PerLocation(Directions::All),
@@ -135,10 +135,6 @@ pub static CANDIDATES: [Candidate; 21] = [
         DensityKind::LocalNeighbourhood(Directions::All),
     ),
     patch(
-        "patch features, local-neighbourhood minimum, leading components",
-        DensityKind::LocalNeighbourhood(Directions::Leading),
-    ),
-    patch(
         "patch features, local-neighbourhood minimum, least-varying components",
         DensityKind::LocalNeighbourhood(Directions::LeastVarying),
     ),
@@ -153,13 +149,6 @@ pub static CANDIDATES: [Candidate; 21] = [
     Candidate {
         of_tiles: true,
         ..patch("patch features, global mixture", MIXTURE)
-    },
-    Candidate {
-        of_tiles: true,
-        ..patch(
-            "patch features, global mixture, least-varying components",
-            DensityKind::Mixture(Directions::LeastVarying),
-        )
     },
     Candidate {
         variants: FEATURES_VAE,
