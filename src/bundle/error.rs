@@ -43,7 +43,7 @@ pub enum BundleError {
         /// What the system said.
         source: io::Error,
     },
-    /// A symbolic link, folder or device in place of a file.
+    /// A folder or device in place of a file.
     #[error(
         "{path}: is {found}, not a plain file; copy the file itself into the bundle",
         path = path.display()
@@ -53,6 +53,30 @@ pub enum BundleError {
         path: PathBuf,
         /// What it is.
         found: &'static str,
+    },
+    /// A symbolic link that leads out of the bundle.
+    #[error(
+        "{path}: is a symbolic link to {target}, outside the bundle; links may lead to files in \
+         the bundle's folder, or from snapshots/NAME to blobs/ beside it: copy the file itself \
+         (cp -L)",
+        path = path.display(),
+        target = target.display()
+    )]
+    LinkOut {
+        /// The link.
+        path: PathBuf,
+        /// Where it ends.
+        target: PathBuf,
+    },
+    /// A symbolic link to nothing.
+    #[error(
+        "{path}: is a symbolic link that leads nowhere; copy the bundle again, with its files \
+         (cp -L)",
+        path = path.display()
+    )]
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
     },
     /// Not TOML, or not of the manifest's form.
     #[error("{path}:{line}: {message}", path = path.display())]

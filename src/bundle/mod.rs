@@ -11,6 +11,7 @@ mod layout;
 mod manifest;
 mod open;
 mod synthetic_defects;
+mod training_frames;
 mod write;
 
 pub use arrays::write_npy;
@@ -21,6 +22,7 @@ pub use manifest::{
     Adaptation, DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,
 };
 pub use open::Bundle;
+pub use training_frames::{TRAINING_FRAMES, TrainingFrames};
 pub use write::BundleWriter;
 
 #[cfg(test)]

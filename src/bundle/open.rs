@@ -38,13 +38,13 @@ impl Bundle {
     ///
     /// # Errors
     /// No bundle at `path`, another schema, an impossible manifest or calibration, and a file that
-    /// is missing, not a plain file, or not what the manifest says.
+    /// is missing, not a plain file, a link that leads out, or not what the manifest says.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let manifest = read_manifest(path)?;
         let mut files = BTreeMap::new();
         for (name, entry) in &manifest.files {
             let file = path.join(name);
-            let bytes = read_plain(&file, entry.bytes)?;
+            let bytes = read_plain(path, name, entry.bytes)?;
             if bytes.len() as u64 != entry.bytes {
                 // A longer file was read only up to one byte too many.
                 let found = fs::metadata(&file).map_or(bytes.len() as u64, |found| found.len());
@@ -169,7 +169,7 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, BundleError> {
         }
     }
     let path = folder.join(MANIFEST);
-    let bytes = read_plain(&path, MAX_MANIFEST_BYTES).map_err(|error| match error {
+    let bytes = read_plain(folder, MANIFEST, MAX_MANIFEST_BYTES).map_err(|error| match error {
         BundleError::MissingFile { .. } => BundleError::NoManifest {
             path: folder.into(),
         },
@@ -190,35 +190,65 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, BundleError> {
     Manifest::parse(&text, &path)
 }
 
-/// Reads a plain file up to one byte beyond `limit`, so that a longer one shows.
-fn read_plain(path: &Path, limit: u64) -> Result<Vec<u8>, BundleError> {
+/// Reads a plain file of a bundle up to one byte beyond `limit`, so that a longer one shows. A link
+/// is followed inside the bundle's own tree.
+fn read_plain(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError> {
+    let path = folder.join(name);
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => BundleError::MissingFile { path: path.into() },
+        io::ErrorKind::NotFound => BundleError::MissingFile { path: path.clone() },
         _ => BundleError::Read {
-            path: path.into(),
+            path: path.clone(),
             source,
         },
     };
-    let kind = fs::symlink_metadata(path).map_err(failed)?.file_type();
+    let mut kind = fs::symlink_metadata(&path).map_err(failed)?.file_type();
+    let mut place = path.clone();
+    if kind.is_symlink() {
+        place = target_of(folder, &path)?;
+        kind = fs::symlink_metadata(&place).map_err(failed)?.file_type();
+    }
     if !kind.is_file() {
         return Err(BundleError::NotPlain {
-            path: path.into(),
-            found: if kind.is_symlink() {
-                "a symbolic link"
-            } else if kind.is_dir() {
+            path,
+            found: if kind.is_dir() {
                 "a folder"
             } else {
                 "a device or pipe"
             },
         });
     }
-    let file = File::open(path).map_err(failed)?;
+    let file = File::open(&place).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(size.min(limit)).unwrap_or(0) + 1);
     file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     Ok(bytes)
+}
+
+/// Where a link of a bundle ends: inside the bundle's folder, or where that is `snapshots/NAME` of
+/// an artefact store, in the `blobs/` of this store.
+fn target_of(folder: &Path, link: &Path) -> Result<PathBuf, BundleError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => BundleError::BrokenLink { path: link.into() },
+        _ => BundleError::Read {
+            path: link.into(),
+            source,
+        },
+    };
+    let target = fs::canonicalize(link).map_err(failed)?;
+    let root = fs::canonicalize(folder).map_err(failed)?;
+    let snapshots = root.parent().filter(|parent| parent.ends_with("snapshots"));
+    let blobs = snapshots
+        .and_then(Path::parent)
+        .map(|store| store.join("blobs"));
+    if target.starts_with(&root) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
+        return Ok(target);
+    }
+    Err(BundleError::LinkOut {
+        path: link.into(),
+        target,
+    })
 }
 
 /// The digits of the model's id: what decides scores, so neither golden frame nor calibration.

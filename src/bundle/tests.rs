@@ -169,12 +169,33 @@ fn no_bundle_is_said() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_not_followed() {
+fn links_are_followed_inside_the_bundle() {
+    use std::os::unix::fs::symlink;
     let (room, folder) = saved();
-    let outside = room.path().join("outside");
-    fs::rename(folder.join("golden.png"), &outside).unwrap();
-    std::os::unix::fs::symlink(&outside, folder.join("golden.png")).unwrap();
-    assert!(refusal(&folder).contains("golden.png: is a symbolic link"));
+    let golden = folder.join("golden.png");
+    // As Kubernetes mounts files: a link over a folder that is itself a link.
+    fs::create_dir(folder.join("..v1")).unwrap();
+    fs::rename(&golden, folder.join("..v1/golden.png")).unwrap();
+    symlink("..v1", folder.join("..data")).unwrap();
+    symlink("..data/golden.png", &golden).unwrap();
+    Bundle::open(&folder).unwrap();
+    // What a link leads to is checked as any file.
+    fs::write(folder.join("..v1/golden.png"), b"other").unwrap();
+    assert!(refusal(&folder).contains("golden.png: has 5 bytes"));
+    for (target, words) in [
+        (
+            "nowhere",
+            "golden.png: is a symbolic link that leads nowhere",
+        ),
+        ("..v1", "golden.png: is a folder"),
+        ("../outside", "outside the bundle"),
+    ] {
+        fs::write(room.path().join("outside"), b"").unwrap();
+        fs::remove_file(&golden).unwrap();
+        symlink(target, &golden).unwrap();
+        let said = refusal(&folder);
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 #[test]

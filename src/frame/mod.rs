@@ -4,6 +4,7 @@ mod container;
 mod content;
 mod decode;
 mod defect;
+mod digest;
 mod error;
 mod jpeg;
 pub mod raw;
@@ -15,6 +16,7 @@ use std::{fmt, fmt::Write, path::Path, time::SystemTime};
 pub(crate) use content::recognise;
 pub use decode::DecodeOptions;
 pub use defect::FrameDefect;
+pub use digest::{NoDigest, PictureDigest};
 pub use error::FrameError;
 pub use statistics::FrameStatistics;
 

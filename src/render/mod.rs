@@ -2,16 +2,18 @@
 //!
 //! [`overlay`] makes the picture of a judged frame; [`draw_overlay`] draws a compact one on a
 //! display of any size and colour depth; [`contact_sheet`] lays out pictures with captions;
-//! [`draw_hud`] shows live sources.
+//! [`Page`] is HTML with [`Thumbnail`]s; [`draw_hud`] shows live sources.
 
 mod canvas;
 mod colour;
 mod hud;
 mod judged;
 mod map;
+mod page;
 mod panel;
 mod picture_file;
 mod sheet;
+mod thumbnail;
 
 use embedded_graphics::{
     draw_target::DrawTarget,
@@ -29,8 +31,10 @@ pub use colour::{MapScale, turbo};
 pub use hud::{HudTile, HudView, Past, draw_hud};
 pub use judged::judged_overlay;
 pub use map::heat_map;
+pub use page::{Page, PageText};
 pub use picture_file::{MapPicture, png};
 pub use sheet::{Tile, contact_sheet};
+pub use thumbnail::Thumbnail;
 
 use canvas::Enlarged;
 use map::compose;

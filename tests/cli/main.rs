@@ -13,6 +13,8 @@ mod frames;
 mod interruption;
 mod latents;
 mod likelihood;
+#[cfg(unix)]
+mod links;
 mod masks;
 mod models;
 mod outputs;
@@ -21,3 +23,4 @@ mod score;
 mod score_source;
 mod shipped;
 mod test_dir;
+mod training_frames;

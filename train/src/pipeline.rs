@@ -4,6 +4,7 @@ mod bundle;
 mod detector;
 mod input_size;
 mod models;
+mod report;
 mod resume;
 
 use std::{collections::BTreeSet, path::PathBuf, sync::atomic::AtomicBool, time::Instant};
@@ -23,11 +24,13 @@ use crate::{
     features::{FitData, PretrainedBackbone},
     options::{FitOptions, FitOverrides, Golden, Score, Size},
     reporter::Reporter,
+    run_folder::run_folder,
     selection::{self, SelectionParams},
     vae::{self, Checkpoint, Network, Start, State, Trained, Training},
 };
 use bundle::Finished;
 pub use detector::Compared;
+pub use report::FitReport;
 
 /// One call of `fit`.
 #[derive(Debug)]
@@ -56,10 +59,12 @@ pub struct Job<'a> {
 /// # Errors
 /// Frames, checkpoints or folders that can't be used, Ctrl-C, and an export that disagrees with
 /// what was trained.
-pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<Bundle> {
+pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
     train_and(job, |finished, _| {
         let written = finished.write(&job.out, review_rate);
-        written.context("training is finished and kept, `--resume` exports it again")
+        let written =
+            written.context("training is finished and kept, `--resume` exports it again")?;
+        written.report(finished.dataset, finished.data, &run_folder(&job.out)?)
     })
 }
 
@@ -147,6 +152,7 @@ fn train_and<T>(job: &Job, then: impl FnOnce(&Finished, &[Sample]) -> Result<T>)
         values: &trained.best,
         state: &trained.state,
         data: &data,
+        pictures: &material.loaded.pictures,
         golden: &plan.golden,
         backbone: backbone.as_ref(),
         engine: &engine,
@@ -170,11 +176,11 @@ struct Plan {
 /// now.
 fn plan(job: &Job, engine: &Engine) -> Result<Plan> {
     Bundle::check_target(&job.out)?;
-    let folder = resume::run_folder(&job.out)?;
+    let folder = run_folder(&job.out)?;
     let checkpoint = resume::find_checkpoint(&folder, job.resume, &job.out)?;
     let kept = checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
     let earlier = kept.map(|kept| &kept.options);
-    let dataset = data::open(&job.dataset, &job.overrides, earlier)?;
+    let dataset = data::open(&job.dataset, &job.overrides, earlier, job.reporter)?;
     let mut options = match kept {
         Some(kept) => {
             let merged = job.overrides.over_checkpoint(&kept.options);

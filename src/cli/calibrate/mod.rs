@@ -232,6 +232,8 @@ struct NormalFrames {
     rejected: usize,
     /// Lines of other models.
     other_models: usize,
+    /// Frames that the model was made of; `None` where the bundle does not say, and for lines.
+    seen: Option<usize>,
 }
 
 impl NormalFrames {
@@ -321,6 +323,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         bundle.set_calibration(Calibration::fit(vec![f64::MAX], vec![f64::MAX], 0.5)?)?;
     }
     let mut detector = Detector::new(&bundle, &engine)?;
+    let trained_on = bundle.training_frames()?;
     let decode = options.pictures.over(&bundle.manifest().preprocess);
 
     let grouping = options.grouping.as_ref();
@@ -329,7 +332,13 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
             let found: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
             // Before they are scored, which may take long.
             check_enough(&found, grouping, rate)?;
-            let normal = measure::score(&mut detector, &paths, &decode, reporter)?;
+            let normal = measure::score(
+                &mut detector,
+                &paths,
+                &decode,
+                trained_on.as_ref(),
+                reporter,
+            )?;
             normal.check_readable("frame")?;
             normal
         }
@@ -346,6 +355,7 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
     let warnings = [
         warnings::of_groups(grouping, &calibration),
         warnings::of_copies(&normal.frames),
+        warnings::of_seen(&normal),
         earlier
             .as_ref()
             .and_then(|earlier| warnings::of_shift(earlier, &calibration)),

@@ -36,6 +36,8 @@ struct Record<'a> {
     frames: usize,
     groups: Option<usize>,
     left_out: LeftOut,
+    /// Frames that the model was made of; `null` where that is not known.
+    seen_in_training: Option<usize>,
     false_alarm_rate: f64,
     threshold: f64,
     map_threshold: f64,
@@ -110,6 +112,7 @@ impl Report<'_> {
                 rejected: normal.rejected,
                 other_models: normal.other_models,
             },
+            seen_in_training: normal.seen,
             false_alarm_rate: calibration.false_alarm_rate,
             threshold: calibration.threshold,
             map_threshold: calibration.map_threshold,

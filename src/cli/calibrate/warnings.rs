@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use edge_vae::{calibration::Calibration, dataset::Grouping};
 
-use super::NormalFrame;
+use super::{NormalFrame, NormalFrames};
 use crate::cli::reporter::count;
 
 /// Below this p-value chance explains little.
@@ -30,6 +30,17 @@ pub(super) fn of_copies(frames: &[NormalFrame]) -> Option<String> {
             count(frames.len(), "frame")
         )
     })
+}
+
+/// A model scores the frames that it was made of lower than new ones.
+pub(super) fn of_seen(normal: &NormalFrames) -> Option<String> {
+    let seen = normal.seen.filter(|&seen| seen > 0)?;
+    Some(format!(
+        "{seen} of {} were used to train this model, which scores them lower than new ones: \
+         false alarms will be more than the guarantee says; calibrate on frames that it has not \
+         seen",
+        count(normal.frames.len(), "frame")
+    ))
 }
 
 /// The scores are distributed otherwise than those of the earlier calibration.

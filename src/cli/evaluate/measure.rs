@@ -2,6 +2,7 @@
 
 use edge_vae::{
     Detection, Detector,
+    bundle::TrainingFrames,
     dataset::{GOOD, Sample},
     metrics::PixelScores,
     runtime::Label,
@@ -27,6 +28,8 @@ pub(super) struct ScoredFrame {
     pub(super) score: f64,
     pub(super) p_value: f64,
     pub(super) anomalous: bool,
+    /// Whether the model was made of it, as far as its bundle says.
+    pub(super) seen: bool,
 }
 
 /// A frame, or a mask, that something is wrong with.
@@ -70,6 +73,7 @@ impl Measurement {
     pub(super) fn of(
         detector: &mut Detector,
         samples: &[&Sample],
+        trained_on: Option<&TrainingFrames>,
         pixels: Pixels,
         reporter: Reporter,
     ) -> anyhow::Result<Self> {
@@ -98,6 +102,7 @@ impl Measurement {
                 seconds: 0.0,
             },
             detector,
+            trained_on,
             size: pixels,
             map_sum: 0.0,
             maps: 0,
@@ -199,6 +204,7 @@ pub(super) fn and_more(others: usize) -> String {
 struct Run<'a> {
     measured: Measurement,
     detector: &'a mut Detector,
+    trained_on: Option<&'a TrainingFrames>,
     size: Pixels,
     /// Sum and number of the means of normal frames' maps.
     map_sum: f64,
@@ -235,6 +241,7 @@ impl Run<'_> {
             score,
             p_value,
             anomalous: verdict.label == Label::Anomalous,
+            seen: self.trained_on.is_some_and(|seen| seen.contains(&frame)),
         });
         if stratum == 0
             && let Some(mean) = self.detector.anomaly_map().and_then(|map| map.mean())

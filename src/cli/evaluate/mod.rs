@@ -193,6 +193,7 @@ pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Resu
     detector.explain(Explain::Anomalous);
     let calibration = detector.calibration();
     let operating_table = OperatingTable::of(calibration, bundle.synthetic_defects());
+    let trained_on = bundle.training_frames()?;
     drop(bundle);
     let page = options
         .html
@@ -204,7 +205,13 @@ pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Resu
     }
 
     interrupt::watch();
-    let mut measurement = Measurement::of(&mut detector, &samples, options.pixels, reporter)?;
+    let mut measurement = Measurement::of(
+        &mut detector,
+        &samples,
+        trained_on.as_ref(),
+        options.pixels,
+        reporter,
+    )?;
     ensure!(
         !measurement.frames.is_empty(),
         "{}: none of {} could be scored",
@@ -217,6 +224,7 @@ pub(crate) fn run(options: &EvaluateOptions, reporter: Reporter) -> anyhow::Resu
         device: engine.device().name(),
         pixels: options.pixels,
         bootstrap: options.bootstrap,
+        knows_its_frames: trained_on.is_some(),
         limited: options
             .limit
             .is_some_and(|limit| limit < dataset.samples.len()),

@@ -35,6 +35,8 @@ pub(super) struct Record<'a> {
     operating_table: Vec<OperatingRecord<'a>>,
     by_kind: BTreeMap<&'a str, KindRecord>,
     counts: Counts,
+    /// Frames that the model was made of; `null` where the bundle does not say.
+    seen_in_training: Option<SeenRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pixels: Option<PixelRecord>,
     invalid: Vec<ProblemRecord<'a>>,
@@ -109,6 +111,12 @@ struct Counts {
 }
 
 #[derive(Serialize)]
+struct SeenRecord {
+    normal: usize,
+    defective: usize,
+}
+
+#[derive(Serialize)]
 struct PixelRecord {
     /// In whose size maps and masks were compared.
     size: &'static str,
@@ -165,6 +173,10 @@ impl<'a> Record<'a> {
                 invalid: measured.invalid.len(),
                 unreadable: measured.unreadable.len(),
             },
+            seen_in_training: report.seen().map(|seen| SeenRecord {
+                normal: seen.normal,
+                defective: seen.defective,
+            }),
             pixels: report.all.pixel.as_ref().map(|pixel| PixelRecord {
                 size: match setting.pixels {
                     Pixels::Frame => "frame",

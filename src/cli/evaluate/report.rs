@@ -25,6 +25,8 @@ pub(super) struct Setting<'a> {
     pub(super) device: &'static str,
     pub(super) pixels: Pixels,
     pub(super) bootstrap: Bootstrap,
+    /// Whether the bundle says of which frames the model was made.
+    pub(super) knows_its_frames: bool,
     /// Only some of the frames were taken.
     pub(super) limited: bool,
 }
@@ -70,6 +72,8 @@ pub(super) struct Kind {
     pub(super) unreadable: usize,
     /// Frames that were called anomalous.
     pub(super) anomalous: usize,
+    /// Scored frames that the model was made of.
+    pub(super) seen: usize,
     /// Against the normal frames; none of these themselves.
     pub(super) metrics: Metrics,
 }
@@ -82,6 +86,13 @@ impl Kind {
             total: self.scored as u64,
         }
     }
+}
+
+/// How many frames of the test part a model was made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) normal: usize,
+    pub(super) defective: usize,
 }
 
 /// Where the target rate lies.
@@ -132,6 +143,7 @@ impl Report<'_> {
                     invalid: count(&measured.invalid),
                     unreadable: count(&measured.unreadable),
                     anomalous: frames().filter(|frame| frame.anomalous).count(),
+                    seen: frames().filter(|frame| frame.seen).count(),
                     metrics: Metrics { image, pixel },
                 }
             })
@@ -173,6 +185,42 @@ impl Report<'_> {
     /// Frames with a defect that were scored, and normal ones.
     pub(super) fn scored(&self) -> (u64, u64) {
         (self.misses.total, self.false_alarms.total)
+    }
+
+    /// Normal frames that the model was made of, and ones with a defect; `None` where the bundle
+    /// does not say.
+    pub(super) fn seen(&self) -> Option<Seen> {
+        self.setting.knows_its_frames.then(|| Seen {
+            normal: self.kinds[0].seen,
+            defective: self.defects().iter().map(|kind| kind.seen).sum(),
+        })
+    }
+
+    /// What frames that the model was made of do to the metrics.
+    pub(super) fn warnings_of_seen(&self) -> Vec<String> {
+        let Some(seen) = self.seen() else {
+            return Vec::new();
+        };
+        let (defective, normal) = self.scored();
+        let of_normal = (seen.normal > 0).then(|| {
+            format!(
+                "{} of {normal} normal frames were used to train this model: image AUROC and \
+                 false alarms say {} about new frames",
+                seen.normal,
+                match seen.normal as u64 == normal {
+                    true => "nothing",
+                    false => "too much good",
+                }
+            )
+        });
+        let of_defective = (seen.defective > 0).then(|| {
+            format!(
+                "{} of {defective} frames with a defect were used to train this model, which \
+                 took them for normal: leave them out with `edge-vae-train fit --exclude`",
+                seen.defective
+            )
+        });
+        of_normal.into_iter().chain(of_defective).collect()
     }
 
     /// Whether the guarantee is kept as far as this many normal frames can tell.

@@ -95,6 +95,9 @@ pub(super) fn print(
             out.line(format_args!("{} {what}", count(number, "frame")))?;
         }
     }
+    for warning in report.warnings_of_seen() {
+        out.line(format_args!("{warning}"))?;
+    }
     Ok(())
 }
 

@@ -1,11 +1,9 @@
 //! `fit`: from flags to a training run.
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use edge_vae::calibration::{Calibration, OperatingTable};
-use serde::Serialize;
 
 use super::interrupt;
 use crate::{
@@ -27,7 +25,8 @@ Examples:
 
 DATASET is a folder of pictures of good parts, a folder in MVTec AD layout (train/good, test/KIND,
 ground_truth/KIND), or a folder of IDX files (MNIST). Training looks only at normal frames.
-Beside the bundle OUT, the folder OUT.training keeps checkpoint, metrics and loss curve."
+Beside the bundle OUT, the folder OUT.training keeps checkpoint, metrics, loss curve and the
+ranking of the training frames."
 )]
 pub(super) struct FitArgs {
     /// Folder with the training frames
@@ -50,10 +49,10 @@ pub(super) struct FitArgs {
     #[arg(long, value_name = "FILE|glyph", hide_short_help = true)]
     golden: Option<String>,
     /// A second, larger rate: normal frames above its threshold are for review
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", hide_short_help = true)]
     review_rate: Option<f64>,
-    /// Print the result as a JSON object
-    #[arg(long)]
+    /// Print the result as a JSON object: guarantee, operating table, suspicious frames
+    #[arg(long, hide_short_help = true)]
     json: bool,
 }
 
@@ -63,16 +62,6 @@ enum TrainDevice {
     Cpu,
     /// An NVIDIA GPU; needs a build with `--features cuda`
     Cuda,
-}
-
-/// The JSON object.
-#[derive(Serialize)]
-struct Record<'a> {
-    schema_version: u32,
-    model_id: &'a str,
-    bundle: String,
-    statement: Option<String>,
-    operating_table: Option<OperatingTable>,
 }
 
 pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
@@ -96,18 +85,10 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
         interrupted: interrupt::watch()?,
         reporter,
     };
-    let bundle = pipeline::fit(&job, args.review_rate)?;
+    let report = pipeline::fit(&job, args.review_rate)?;
     if args.json {
-        let calibration = bundle.calibration();
-        let defects = bundle.synthetic_defects();
-        let record = Record {
-            schema_version: 1,
-            model_id: bundle.model_id(),
-            bundle: bundle.path().display().to_string(),
-            statement: calibration.map(Calibration::statement),
-            operating_table: calibration.map(|of| OperatingTable::of(of, defects)),
-        };
-        println!("{}", serde_json::to_string(&record)?);
+        let text = serde_json::to_string(&report)?;
+        writeln!(std::io::stdout(), "{text}").context("standard output: cannot write")?;
     }
     Ok(())
 }

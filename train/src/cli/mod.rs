@@ -4,6 +4,7 @@ mod fit;
 mod interrupt;
 mod man;
 mod preview;
+mod review;
 mod synth;
 
 use anyhow::Result;
@@ -28,6 +29,8 @@ enum Verb {
     Fit(Box<fit::FitArgs>),
     /// Draw contact sheets of what training sees: frames, augmentation, synthetic defects
     Preview(Box<preview::PreviewArgs>),
+    /// Write a page on which people keep or exclude odd training frames
+    Review(review::ReviewArgs),
     /// Draw a data set of machined surfaces with defects and exact masks
     Synth(synth::SynthArgs),
     /// Print shell completions
@@ -49,6 +52,7 @@ pub fn run() -> Result<()> {
     match cli.verb {
         Verb::Fit(args) => fit::run(&args, &reporter),
         Verb::Preview(args) => preview::run(&args, &reporter),
+        Verb::Review(args) => review::run(&args, &reporter),
         Verb::Synth(args) => synth::run(&args, &reporter),
         Verb::Completions { shell } => {
             let mut command = Cli::command();

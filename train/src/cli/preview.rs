@@ -25,7 +25,8 @@ Examples:
 Writes into OUT frames.png, the frames as the network sees them; augmented.png, the same with
 random augmentation; defects.png, the kinds of synthetic defects, each beside its outline. With
 --model also model-normal.png and model-defects.png: frame, reconstruction and anomaly map, with
-score and label.
+score and label; and ranked.png, the frames that are least like the others, with their maps, where
+`fit` left its ranking in MODEL.training.
 
 All flags of `fit` may be given, to see what it would train on; those that change no picture have
 no effect. With --model, frames are prepared as that bundle says."
@@ -48,7 +49,7 @@ pub(super) struct PreviewArgs {
 }
 
 pub(super) fn run(args: &PreviewArgs, reporter: &Reporter) -> Result<()> {
-    let dataset = data::open(&args.dataset, &args.overrides, None)?;
+    let dataset = data::open(&args.dataset, &args.overrides, None, reporter)?;
     let job = PreviewJob {
         out: args.out.clone(),
         options: args.overrides.over_defaults(data::usual_preset(&dataset))?,

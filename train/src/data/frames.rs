@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use edge_vae::{
+    bundle::TrainingFrames,
     dataset::{Sample, read_frames},
     preprocess::{CanvasLayout, Interior, Normalise, PreprocessSettings, Preprocessor},
 };
@@ -28,6 +29,8 @@ pub struct Loaded<'a> {
     pub layout: CanvasLayout,
     /// The sample of each frame.
     pub samples: Vec<&'a Sample>,
+    /// Digests of their pictures, as they were decoded.
+    pub pictures: TrainingFrames,
     /// SHA-256 of all values: tells whether a resumed run sees the same frames.
     pub digest: String,
 }
@@ -63,6 +66,7 @@ pub fn load<'a>(
     let mut preprocessor = Preprocessor::with_mask(plain, mask)?;
     let mut values = Vec::with_capacity(samples.len() * length);
     let mut kept = Vec::with_capacity(samples.len());
+    let mut pictures = TrainingFrames::default();
     let mut empty = 0;
     // Of the deepest frame, as long as none uses all of its bits.
     let mut seeming_bits = Some(0);
@@ -82,6 +86,7 @@ pub fn load<'a>(
             }
             preprocessor.prepare_canvas(&frame)?;
             values.extend_from_slice(preprocessor.canvas());
+            pictures.insert(frame.digest());
             kept.push(sample);
             Ok(())
         },
@@ -119,6 +124,7 @@ pub fn load<'a>(
         frames: Frames::new(shape, values),
         layout: preprocessor.canvas_layout().clone(),
         samples: kept,
+        pictures,
         digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
 }

@@ -11,24 +11,29 @@ use edge_vae::{
 };
 
 use super::{
+    exclude::exclude,
     params::PARAMS,
     shape::{self, Aspects},
     survey::{self, FrameSizes, Sizing},
 };
-use crate::options::{FitOptions, FitOverrides, LatentChoice, Preset, Size, TileChoice};
+use crate::{
+    options::{FitOptions, FitOverrides, LatentChoice, Preset, Size, TileChoice},
+    reporter::Reporter,
+};
 
 /// File of the bundle with the region of interest.
 pub const MASK: &str = "mask.png";
 
 /// Opens the data set at `path` as `overrides` say, and where they leave it open the options of an
-/// earlier run.
+/// earlier run, without the frames that are to be excluded.
 ///
 /// # Errors
-/// No data set.
+/// No data set; a list of frames to exclude that names others.
 pub fn open(
     path: &Path,
     overrides: &FitOverrides,
     earlier: Option<&FitOptions>,
+    reporter: &Reporter,
 ) -> Result<Dataset> {
     let usual = DecodeOptions::default();
     let bits = overrides.bits.or(earlier.and_then(|earlier| earlier.bits));
@@ -45,7 +50,17 @@ pub fn open(
         }
         .with_room(),
     };
-    Ok(Dataset::open(path, &options)?)
+    let mut dataset = Dataset::open(path, &options)?;
+    let list = overrides.exclude.as_ref();
+    if let Some(list) = list.or(earlier.and_then(|earlier| earlier.exclude.as_ref())) {
+        let all = dataset.train.len();
+        let excluded = exclude(&mut dataset, list)?;
+        reporter.line(format_args!(
+            "{excluded} of {all} frames are excluded by {}",
+            list.display()
+        ));
+    }
+    Ok(dataset)
 }
 
 /// The network for frames as large as the first readable one, unless the user names another.

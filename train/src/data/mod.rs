@@ -2,6 +2,7 @@
 
 pub(crate) mod augmentation;
 mod copies;
+mod exclude;
 mod frames;
 mod groups;
 mod input;
@@ -11,6 +12,7 @@ mod split;
 mod survey;
 mod view;
 
+pub use exclude::read_exclude;
 pub use frames::{Frames, Loaded, load};
 pub use groups::Groups;
 pub use input::{Input, MASK, crop, input, open, read_mask, usual_preset};

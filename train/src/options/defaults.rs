@@ -24,6 +24,7 @@ impl FitOptions {
             crop: None,
             bits: None,
             max_pixels: None,
+            exclude: None,
             mask: None,
             tiles: TileChoice::Auto,
             denoise: None,

@@ -93,6 +93,7 @@ impl FitOverrides {
         set_some(&self.crop, &mut options.crop);
         set_some(&self.bits, &mut options.bits);
         set_some(&self.max_pixels, &mut options.max_pixels);
+        set_some(&self.exclude, &mut options.exclude);
         set_some(&self.mask, &mut options.mask);
         set(&self.tiles, &mut options.tiles);
         if options.tiles == TileChoice::Auto && options.preset.fixed_side().is_some() {

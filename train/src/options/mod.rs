@@ -37,6 +37,8 @@ pub struct FitOptions {
     pub likelihood: Likelihood,
     /// Colour of the tensor; without it, what the training frames have.
     pub colour: Option<Colour>,
+    /// List of training frames that are left out.
+    pub exclude: Option<PathBuf>,
     /// Region of interest.
     pub crop: Option<Crop>,
     /// Bits that 16-bit samples use, where they are fewer.

@@ -61,6 +61,9 @@ pub struct FitOverrides {
     /// PNG over the whole frame: white where to look, black what to ignore
     #[arg(long, value_name = "PNG")]
     pub mask: Option<PathBuf>,
+    /// Leave out the frames of this list: paths below DATASET, one a line; # begins a comment
+    #[arg(long, value_name = "LIST", hide_short_help = true, help_heading = FRAMES)]
+    pub exclude: Option<PathBuf>,
     /// Bits that 16-bit samples use, 9-15, as of cameras with 10 or 12 bits [default: 16]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(9..=15),
           hide_short_help = true, help_heading = FRAMES)]

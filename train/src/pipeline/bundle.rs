@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::Device;
 use edge_vae::{
     backend::Engine,
-    bundle::{Bundle, BundleWriter, DECODER, ENCODER},
+    bundle::{BundleWriter, DECODER, ENCODER, TRAINING_FRAMES, TrainingFrames},
     calibration::{Calibration, OperatingTable, SyntheticDefects},
     dataset::Sample,
     preprocess::Preprocessor,
@@ -17,9 +17,10 @@ use edge_vae::{
 use super::{
     detector::{Compared, FittedDetector, Fitting, RESIDUAL, graphs_of},
     models::{Graph, HEAD, Models},
+    report::Written,
 };
 use crate::{
-    calibration::{self, CalibrationParams},
+    calibration::{self, CalibrationParams, ScoredFrame},
     candidates,
     data::MASK,
     export::{self, GOLDEN_FRAME, GOLDEN_VALUES, GoldenFrame, NetworkGraphs, residual},
@@ -42,6 +43,8 @@ pub(super) struct Finished<'a> {
     pub state: &'a State,
     /// The frames.
     pub data: &'a FitData<'a>,
+    /// What the frames show.
+    pub pictures: &'a TrainingFrames,
     /// The golden frame.
     pub golden: &'a Golden,
     /// A pretrained backbone, whose features are compared.
@@ -64,13 +67,13 @@ impl Finished<'_> {
     ///
     /// # Errors
     /// A disagreement above [`export::TOLERANCE`], and files that can't be written.
-    pub(super) fn write(&self, out: &Path, review_rate: Option<f64>) -> Result<Bundle> {
+    pub(super) fn write(&self, out: &Path, review_rate: Option<f64>) -> Result<Written> {
         let name = model_name(out);
         let network = NetworkGraphs::export(self.network, self.values, &name)?;
         let models = self.models(&network);
         let worst = self.verify_graphs(&models)?;
         let detector = self.fitting(&models, &name, |fitting| fitting.fit())?;
-        let mut calibration = self.calibrate(&models, &detector)?;
+        let (mut calibration, scored) = self.calibrate(&models, &detector)?;
         if let Err(error) = calibration.set_review_rate(review_rate) {
             // So few frames that their rate reaches it are no reason to lose the training.
             self.data
@@ -81,7 +84,13 @@ impl Finished<'_> {
         self.data
             .reporter
             .line(OperatingTable::of(&calibration, defects.as_ref()));
-        let writer = self.assemble(name, &models, detector, (calibration, defects), worst)?;
+        let writer = self.assemble(
+            name,
+            &models,
+            detector,
+            (calibration.clone(), defects),
+            worst,
+        )?;
         let mut bundle = writer.finish()?;
         GoldenCheck::verify(&bundle, self.engine)?;
         bundle.save(out)?;
@@ -90,7 +99,11 @@ impl Finished<'_> {
             out.display(),
             bundle.manifest().model_id
         ));
-        Ok(bundle)
+        Ok(Written {
+            bundle,
+            calibration,
+            scored,
+        })
     }
 
     /// The largest difference between the exported graphs and the trained network.
@@ -168,8 +181,13 @@ impl Finished<'_> {
         })
     }
 
-    /// The threshold: from all frames out of fold, or from those that are held out.
-    fn calibrate(&self, models: &Models, detector: &FittedDetector) -> Result<Calibration> {
+    /// The threshold, and the scores that it comes from: those of all frames out of fold, or of
+    /// those that are held out.
+    fn calibrate(
+        &self,
+        models: &Models,
+        detector: &FittedDetector,
+    ) -> Result<(Calibration, Vec<ScoredFrame>)> {
         let head = models.network.head.as_deref();
         let mut graphs = graphs_of(&detector.graphs, &detector.files, head)?;
         let params = CalibrationParams {
@@ -197,13 +215,14 @@ impl Finished<'_> {
         };
         let pool = models.pool(&graphs, needs_backbone)?;
         let scored = calibration::score(&scoring, &places, self.data, &pool)?;
-        calibration::calibrate(
+        let calibration = calibration::calibrate(
             self.data,
             &scored,
             detector.folds.as_ref(),
             detector.map_is_out_of_fold,
             &params,
-        )
+        )?;
+        Ok((calibration, scored))
     }
 
     /// The defects of synthetic validation as the bundle scores them; `None` where none was drawn.
@@ -285,6 +304,7 @@ impl Finished<'_> {
             (DECODER.to_owned(), network.decoder.clone()),
             (GOLDEN_FRAME.to_owned(), golden.png),
             (GOLDEN_VALUES.to_owned(), values.to_npz()?),
+            (TRAINING_FRAMES.to_owned(), self.pictures.to_file()),
         ]);
         files.extend(data.mask.map(|mask| (MASK.to_owned(), mask.to_vec())));
         let head = head.filter(|_| with_head);

@@ -1,24 +1,11 @@
-//! The folder of a run, and the checkpoint in it that a resumed run continues from.
+//! The checkpoint in a run's folder that a resumed run continues from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_vae::bundle::MANIFEST;
 
 use crate::vae::{Checkpoint, FILE};
-
-/// `OUT.training`, where checkpoint, metrics and loss curve of the bundle `OUT` lie.
-///
-/// # Errors
-/// A path without a name.
-pub(super) fn run_folder(out: &Path) -> Result<PathBuf> {
-    let Some(name) = out.file_name() else {
-        bail!("{}: not a name for a bundle", out.display());
-    };
-    let mut name = name.to_owned();
-    name.push(".training");
-    Ok(out.with_file_name(name))
-}
 
 /// The checkpoint to continue from. One that would be overwritten unfinished is an error.
 ///

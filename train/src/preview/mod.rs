@@ -25,6 +25,7 @@ use crate::{
     },
     defects::{self, DefectOptions, Defective, Kind},
     options::FitOptions,
+    outliers::Judge,
     random::{Purpose, stream},
     reporter::Reporter,
 };
@@ -101,6 +102,11 @@ pub fn preview(dataset: &Dataset, job: &PreviewJob, reporter: &Reporter) -> Resu
     write("frames.png", &sheets.frames())?;
     write("augmented.png", &sheets.augmented()?)?;
     write("defects.png", &sheets.defects())?;
+    if let Some(model) = &job.model
+        && let Some(rows) = ranked(model, dataset, job.count, reporter)?
+    {
+        write("ranked.png", &rows)?;
+    }
     if let Some(watcher) = &mut watcher {
         write("model-normal.png", &sheets.model_normal(watcher)?)?;
         write("model-defects.png", &sheets.model_defects(watcher)?)?;
@@ -114,6 +120,36 @@ fn spread(samples: &[Sample], wanted: usize) -> Vec<Sample> {
     (0..wanted)
         .map(|i| samples[i * samples.len() / wanted].clone())
         .collect()
+}
+
+/// The oddest frames of the model's ranking, each beside its map; `None` where it has no ranking.
+fn ranked(
+    model: &Path,
+    dataset: &Dataset,
+    count: usize,
+    reporter: &Reporter,
+) -> Result<Option<Vec<Vec<Tile>>>> {
+    let mut judge = Judge::open(model)?;
+    let Some(ranking) = judge.ranking_of_fit(model)? else {
+        return Ok(None);
+    };
+    let mut tiles = Vec::new();
+    for ranked in ranking.frames.iter().take(count) {
+        let mut samples = dataset.train.iter();
+        let Some(sample) = samples.find(|sample| sample.name() == ranked.frame) else {
+            reporter.line(format_args!("{}: is not among these frames", ranked.frame));
+            continue;
+        };
+        let seen = judge.look(sample)?;
+        let mark = if ranked.suspicious { "!" } else { "" };
+        let place = format!(
+            "{}.{mark} score {:.2}, p {:.1e}",
+            ranked.rank, ranked.score, ranked.p_value
+        );
+        tiles.push(Tile::new(seen.frame, file_name(&ranked.frame)));
+        tiles.push(Tile::new(seen.heat, place));
+    }
+    Ok(Some(rows(tiles, COLUMNS)))
 }
 
 /// What the sheets are made of.

@@ -155,3 +155,92 @@ fn too_few_distinct_pictures_are_refused_before_training() {
         assert!(!stderr(&run).contains("training for"), "{}", stderr(&run));
     }
 }
+
+/// The scan's data cut to a half, and the marker of the end behind it, which decoders fill in.
+fn cut(jpeg: &[u8]) -> Vec<u8> {
+    let scan = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]);
+    let start = scan.expect("a scan") + 2;
+    let end = start + (jpeg.len() - start) / 2;
+    [&jpeg[..end], b"\xff\xd9"].concat()
+}
+
+#[test]
+fn frames_that_a_decoder_would_fill_in_are_left_out_and_named() {
+    let scratch = Scratch::new();
+    let good = scratch.path("frames/train/good");
+    let jpeg = |number: usize| {
+        let picture = image::open(good.join(format!("{number:03}.png"))).expect("a frame");
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let format = image::ImageFormat::Jpeg;
+        picture
+            .into_luma8()
+            .write_to(&mut bytes, format)
+            .expect("a JPEG file");
+        bytes.into_inner()
+    };
+    fs::write(good.join("whole.jpg"), jpeg(0)).expect("a file");
+    fs::write(good.join("damaged.jpg"), cut(&jpeg(1))).expect("a file");
+    let run = scratch.train(&fit("model", &[]));
+    let said = stderr(&run);
+    assert!(run.status.success(), "{said}");
+    assert!(
+        said.contains("1 of 42 frames left out: 1 unreadable"),
+        "{said}"
+    );
+    assert!(
+        said.contains("damaged.jpg: ") && !said.contains("whole.jpg: "),
+        "{said}"
+    );
+    for number in 0..6 {
+        let name = format!("damaged-{number}.jpg");
+        fs::write(good.join(name), cut(&jpeg(number))).expect("a file");
+    }
+    let refused = scratch.train(&fit("other", &[]));
+    assert_fails(&refused, &["7 of 48", "more than 10 %", "damaged"]);
+    assert!(!scratch.path("other").exists());
+}
+
+#[test]
+fn ten_bits_in_sixteen_and_large_frames_are_said_and_kept() {
+    let scratch = Scratch::new();
+    let good = scratch.path("frames/train/good");
+    fs::create_dir(scratch.path("deep")).expect("a folder");
+    for entry in fs::read_dir(good).expect("the frames") {
+        let path = entry.expect("a frame").path();
+        let eight = image::open(&path).expect("a frame").into_luma8();
+        let (width, height) = eight.dimensions();
+        // 0 to 1020 of 65535.
+        let samples = eight.into_raw().into_iter().map(|v| 4 * u16::from(v));
+        let deep: image::ImageBuffer<image::Luma<u16>, Vec<u16>> =
+            image::ImageBuffer::from_raw(width, height, samples.collect()).expect("a picture");
+        let name = path.file_name().expect("a name");
+        deep.save(scratch.path("deep").join(name))
+            .expect("a PNG file");
+    }
+    let deep = |out: &'static str, flags: &[&'static str]| {
+        let command = [
+            &[
+                "fit", "deep", "--preset", "28x28", "--batch", "8", "--steps", "20",
+            ][..],
+            &["--latent", "vector:16", "--out", out],
+            flags,
+        ];
+        scratch.train(&command.concat())
+    };
+    let refused = deep("eight", &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = stderr(&refused);
+    let hint = "only reach 1023 of 65535: are they of 10 bits? train with --bits 10";
+    assert!(said.contains(hint), "{said}");
+    assert!(!scratch.path("eight").exists());
+
+    let run = deep("ten", &["--bits", "10", "--max-pixels", "200000000"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let bundle = Bundle::open(&scratch.path("ten")).expect("a bundle");
+    let preprocess = &bundle.manifest().preprocess;
+    assert_eq!(preprocess.bits, Some(10));
+    assert_eq!(preprocess.max_pixels, Some(200_000_000));
+
+    let small = scratch.train(&fit("small", &["--max-pixels", "4095"]));
+    assert_fails(&small, &["000.png", "64×64", "--max-pixels"]);
+}

@@ -4,6 +4,7 @@ mod data;
 mod detection;
 mod flags;
 mod interruption;
+mod outliers;
 mod python;
 mod shape;
 mod tiles;

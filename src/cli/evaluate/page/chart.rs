@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Text;
+use edge_vae::render::PageText as Text;
 
 /// Bars of a histogram over the whole width, about.
 const BARS: f64 = 64.0;

@@ -1,43 +1,21 @@
 //! The frames that a model is worst at, beside their maps.
 
-use std::io::Cursor;
-
 use anyhow::Context;
-use base64::{Engine, prelude::BASE64_STANDARD};
 use edge_vae::{
     Detector,
     dataset::Sample,
-    render::{MapScale, heat_map},
+    render::{MapScale, Page, PageText as Text, Thumbnail},
 };
-use image::{
-    ImageFormat, Rgb, RgbImage,
-    codecs::jpeg::JpegEncoder,
-    imageops::{self, FilterType},
-};
+use image::{Rgb, RgbImage};
 use ndarray::Array2;
 
-use super::{
-    super::{
-        mask,
-        measure::{Measurement, ScoredFrame},
-    },
-    Page, Text,
+use super::super::{
+    mask,
+    measure::{Measurement, ScoredFrame},
 };
 
 /// Frames of each sort.
 const SHOWN: usize = 12;
-
-/// Longest side of a picture, pixels.
-const SIDE: u32 = 320;
-
-/// Frames up to this side are shown as PNG and enlarged without smoothing.
-const SMALL: u32 = 96;
-
-/// Quality of JPEG pictures, of 100.
-const QUALITY: u8 = 85;
-
-/// How much of a frame the colours of the map hide.
-const HEAT: f32 = 0.5;
 
 /// The worst frames of either side.
 pub(in super::super) struct Gallery {
@@ -50,13 +28,10 @@ pub(in super::super) struct Gallery {
 /// A frame with its pictures.
 struct Shown {
     scored: ScoredFrame,
-    frame: DataUri,
-    heat: DataUri,
-    small: bool,
+    /// Addresses of frame and map.
+    pictures: [String; 2],
+    is_small: bool,
 }
-
-/// A picture within the page.
-struct DataUri(String);
 
 impl Gallery {
     /// Judges the worst frames once more, to have their maps.
@@ -128,15 +103,19 @@ impl Gallery {
                 } else {
                     String::new()
                 };
-                let class = if shown.small { " class=\"small\"" } else { "" };
+                let class = if shown.is_small {
+                    " class=\"small\""
+                } else {
+                    ""
+                };
                 let name = samples[scored.sample].name();
                 page.push(format_args!(
                     "<figure><div class=\"pair\"><img{class} alt=\"frame\" src=\"{}\"><img{class} \
                      alt=\"anomaly map\" \
                      src=\"{}\"></div><figcaption><strong>{}</strong>{mark}<br>score {:.4} · p \
                      {:.2e}<br>{}</figcaption></figure>\n",
-                    shown.frame.0,
-                    shown.heat.0,
+                    shown.pictures[0],
+                    shown.pictures[1],
                     Text(&measured.kinds[scored.stratum]),
                     scored.score,
                     scored.p_value,
@@ -167,55 +146,15 @@ fn show(
         .filter(|masks| scored.stratum > 0 && !masks.is_empty())
         .and_then(|masks| mask::read(masks, &frame).ok())
         .map(|mask| mask.set);
-    let picture = frame.to_rgb8();
-    let small = picture.width().max(picture.height()) <= SMALL;
-    let size = fitted(picture.dimensions());
-    let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let heat = heat_map(map.view(), &scale.up_to(peak));
-    let picture = resized(picture, size);
-    let mut heat = mixed(&picture, &resized(heat, size));
+    let mut thumbnail = Thumbnail::of(&frame, map.view(), scale);
     if let Some(outline) = outline {
-        draw_outline(&mut heat, &outline);
+        draw_outline(&mut thumbnail.heat, &outline);
     }
     Ok(Shown {
         scored,
-        frame: DataUri::of(&picture, small)?,
-        heat: DataUri::of(&heat, small)?,
-        small,
+        pictures: thumbnail.data_uris()?,
+        is_small: thumbnail.is_small,
     })
-}
-
-/// Reduced so that the longer side has at most [`SIDE`] pixels.
-fn fitted((width, height): (u32, u32)) -> (u32, u32) {
-    let longest = width.max(height);
-    if longest <= SIDE {
-        return (width, height);
-    }
-    let side = |length: u32| {
-        let reduced = u64::from(length) * u64::from(SIDE) / u64::from(longest);
-        (reduced as u32).max(1)
-    };
-    (side(width), side(height))
-}
-
-fn resized(picture: RgbImage, (width, height): (u32, u32)) -> RgbImage {
-    if picture.dimensions() == (width, height) {
-        return picture;
-    }
-    imageops::resize(&picture, width, height, FilterType::Triangle)
-}
-
-/// The map's colours over the frame without its own.
-fn mixed(frame: &RgbImage, heat: &RgbImage) -> RgbImage {
-    let mut mixed = heat.clone();
-    for (pixel, Rgb([r, g, b])) in mixed.pixels_mut().zip(frame.pixels()) {
-        // ITU-R BT.601-7, as in preprocessing.
-        let grey = 0.299 * f32::from(*r) + 0.587 * f32::from(*g) + 0.114 * f32::from(*b);
-        for sample in &mut pixel.0 {
-            *sample = (HEAT * f32::from(*sample) + (1.0 - HEAT) * grey).round() as u8;
-        }
-    }
-    mixed
 }
 
 /// White where a pixel of the picture lies outside of the mask and touches it.
@@ -240,25 +179,6 @@ fn draw_outline(picture: &mut RgbImage, mask: &Array2<bool>) {
         if touches && !near(y, x) {
             *pixel = Rgb([255; 3]);
         }
-    }
-}
-
-impl DataUri {
-    fn of(picture: &RgbImage, exact: bool) -> anyhow::Result<Self> {
-        let mut bytes = Cursor::new(Vec::new());
-        let format = if exact {
-            picture
-                .write_to(&mut bytes, ImageFormat::Png)
-                .context("PNG")?;
-            "png"
-        } else {
-            JpegEncoder::new_with_quality(&mut bytes, QUALITY)
-                .encode_image(picture)
-                .context("JPEG")?;
-            "jpeg"
-        };
-        let text = BASE64_STANDARD.encode(bytes.into_inner());
-        Ok(Self(format!("data:image/{format};base64,{text}")))
     }
 }
 
@@ -288,30 +208,5 @@ mod tests {
             (6, 9),
         ];
         assert_eq!(white, around);
-    }
-
-    #[test]
-    fn pictures_keep_their_proportions() {
-        assert_eq!(fitted((28, 28)), (28, 28));
-        assert_eq!(fitted((3840, 2160)), (320, 180));
-        assert_eq!(fitted((5000, 3)), (320, 1));
-    }
-
-    #[test]
-    fn a_picture_in_the_page_is_the_picture() {
-        let picture = RgbImage::from_fn(3, 2, |x, y| Rgb([x as u8 * 80, y as u8 * 90, 7]));
-        let DataUri(text) = DataUri::of(&picture, true).unwrap();
-        let text = text.strip_prefix("data:image/png;base64,").unwrap();
-        let bytes = BASE64_STANDARD.decode(text).unwrap();
-        assert_eq!(
-            image::load_from_memory(&bytes).unwrap().into_rgb8(),
-            picture
-        );
-        assert!(
-            DataUri::of(&picture, false)
-                .unwrap()
-                .0
-                .starts_with("data:image/jpeg;base64,/9j/")
-        );
     }
 }

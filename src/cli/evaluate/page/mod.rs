@@ -3,12 +3,11 @@
 mod chart;
 mod gallery;
 
-use std::fmt::{Display, Write};
-
 use edge_vae::{
     Detector,
     dataset::Sample,
     metrics::{Estimate, Rate},
+    render::{Page, PageText as Text},
 };
 
 use super::{
@@ -23,9 +22,6 @@ use chart::{Line, curves, histograms};
 
 pub(super) use gallery::Gallery;
 
-/// The looks, light and dark.
-const STYLE: &str = include_str!("style.css");
-
 /// Problems of one sort that are listed by name.
 const LISTED: usize = 50;
 
@@ -37,10 +33,9 @@ pub(super) fn html(
     samples: &[&Sample],
     gallery: &Gallery,
 ) -> String {
-    let mut page = Page::new();
     let (defective, normal) = report.scored();
     let heading = format!("{} on {}", report.model_id, report.setting.dataset);
-    page.open(&heading);
+    let mut page = Page::open(&heading, "");
     page.push(format_args!(
         "<h1>{}</h1>\n<p class=\"lead\">{normal} normal frames and {defective} with a \
          defect{}.</p>\n",
@@ -51,6 +46,9 @@ pub(super) fn html(
             ""
         }
     ));
+    for warning in report.warnings_of_seen() {
+        page.push(format_args!("<p class=\"wrong\">{}</p>\n", Text(&warning)));
+    }
     metrics(&mut page, report);
     rates(&mut page, report);
     operating_table(&mut page, report);
@@ -60,68 +58,7 @@ pub(super) fn html(
     problems(&mut page, measured);
     model(&mut page, report, detector);
     definitions(&mut page, report);
-    page.close()
-}
-
-/// HTML that is being written. Text goes in through [`Text`].
-pub(super) struct Page(String);
-
-impl Page {
-    fn new() -> Self {
-        Self(String::new())
-    }
-
-    pub(super) fn push(&mut self, text: impl Display) {
-        // Writing into a string does not fail.
-        let _ = write!(self.0, "{text}");
-    }
-
-    fn open(&mut self, title: &str) {
-        self.push(format_args!(
-            r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{}</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-<main>
-"#,
-            Text(title)
-        ));
-    }
-
-    fn close(mut self) -> String {
-        self.push("</main>\n</body>\n</html>\n");
-        self.0
-    }
-
-    pub(super) fn heading(&mut self, text: &str) {
-        self.push(format_args!("<h2>{}</h2>\n", Text(text)));
-    }
-}
-
-/// Text with everything escaped that HTML or an attribute in quotes would take for its own.
-pub(super) struct Text<'a>(pub(super) &'a str);
-
-impl Display for Text<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                character => f.write_char(character)?,
-            }
-        }
-        Ok(())
-    }
+    page.close("")
 }
 
 /// The metrics of all kinds, large.
@@ -402,18 +339,4 @@ fn definitions(page: &mut Page, report: &Report<'_>) {
          as independent.</p>\n",
         100.0 * CONFIDENCE
     ));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_files_cannot_become_markup() {
-        let text = Text("<img src=x onerror='a' title=\"b\"> & ü").to_string();
-        assert_eq!(
-            text,
-            "&lt;img src=x onerror=&#39;a&#39; title=&quot;b&quot;&gt; &amp; ü"
-        );
-    }
 }
