@@ -137,8 +137,8 @@ fn html(ranking: &Ranking, shown: &[Shown], elsewhere: &BTreeSet<String>) -> Res
     ));
     page.push(format_args!(
         "<p>Frames that stand out, at a false discovery rate of {} %: {suspicious}. Left the \
-         frame, right its anomaly map. Exclude what is no good part; keep what is normal and rare, or add more of \
-         its kind.</p>\n",
+         frame, right its anomaly map. Exclude what is no good part; keep what is normal and \
+         rare, or add more of its kind.</p>\n",
         100.0 * ranking.false_discovery_rate
     ));
     page.push(format_args!(
