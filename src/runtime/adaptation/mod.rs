@@ -19,7 +19,7 @@ use super::{GoldenCheck, InferenceSession, load_scorer, renew_golden};
 use crate::{
     Error, Frame,
     backend::Engine,
-    bundle::{Adaptation, Bundle, BundleError},
+    bundle::{Adaptation, Bundle, BundleError, TrainingFrames},
     calibration::{Calibration, ReferenceFrame},
     frame::FrameStatistics,
     model::GraphSettings,
@@ -89,6 +89,8 @@ pub struct Adapter<'a> {
     tiles: Vec<usize>,
     /// Frames.
     frames: usize,
+    /// The frames that the model was made of, and those learned; `None` where it does not say.
+    seen: Option<TrainingFrames>,
 }
 
 /// A model that scores, and what comes of its tiles.
@@ -177,6 +179,7 @@ impl<'a> Adapter<'a> {
             learning,
             unchanged,
             frames: 0,
+            seen: bundle.training_frames()?,
         })
     }
 
@@ -208,6 +211,9 @@ impl<'a> Adapter<'a> {
             }
         })?;
         self.frames += 1;
+        if let Some(seen) = &mut self.seen {
+            seen.insert(frame.digest());
+        }
         Ok(scored)
     }
 
@@ -236,6 +242,9 @@ impl<'a> Adapter<'a> {
             from: self.bundle.model_id().to_owned(),
         });
         adapted.put_synthetic_defects(None)?;
+        if let Some(seen) = &self.seen {
+            adapted.set_training_frames(seen);
+        }
         adapted.put_calibration(Some(calibration))?;
         renew_golden(&mut adapted, self.engine)?;
         Ok(adapted)
