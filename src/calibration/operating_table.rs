@@ -367,7 +367,10 @@ mod tests {
         assert_eq!(table.rows[3].false_alarm_rate, 0.03);
         let text = table.to_string();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "false alarms  threshold              guaranteed");
+        assert_eq!(
+            lines[0],
+            "false alarms  threshold                  guaranteed"
+        );
         assert_eq!(
             lines[1],
             "0.1 %                 –  no: 879 frames more needed"
