@@ -9,7 +9,7 @@ const GRAPH_BYTES: usize = 16_384;
 
 /// Dimensions of the covariate for which there is room beside as many components as possible; more
 /// of them take what room is left.
-const LEAST_COVARIATE: usize = 32;
+const LEAST_COVARIATE: usize = 24;
 
 /// The components by how much normal frames vary in them.
 ///

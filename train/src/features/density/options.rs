@@ -18,7 +18,7 @@ pub struct FitOptions {
     /// augmented samples, at most 96. 0 for none. A mixture has no covariate.
     pub covariate: Option<usize>,
     /// Bytes that the graph's file shall not exceed where the components are chosen: a bundle has
-    /// 10 MB, and the networks take four of them at most.
+    /// 10 MB, and the networks and fine-scale features take the other half.
     pub bytes: usize,
     /// Cells up, down, left and right in which the local-neighbourhood minimum looks; 1 or more.
     pub reach: usize,
@@ -47,7 +47,7 @@ impl Default for FitOptions {
             components: None,
             most_components: 64,
             covariate: None,
-            bytes: 6_000_000,
+            bytes: 4_700_000,
             reach: 1,
             gaussians: vec![1, 4, 16, 32, 64],
             shrinkage: None,
