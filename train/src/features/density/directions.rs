@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{FitOptions, covariate, grid::Grid, triangle};
 
 /// Bytes that nodes and small constants of a graph may take.
-const GRAPH_BYTES: usize = 16_384;
+const GRAPH_BYTES: usize = 24_576;
 
 /// Dimensions of the covariate for which there is room beside as many components as possible; more
 /// of them take what room is left.
