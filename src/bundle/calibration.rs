@@ -34,6 +34,10 @@ pub struct CalibrationEntry {
     /// In how many folds the model was fitted to the calibration frames too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<u32>,
+    /// Whether nothing is guaranteed: the scores are of changed copies of frames that the model
+    /// knows. Absent where a rate is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unguaranteed: bool,
     /// Width and height of the calibration frames in pixels, where all had one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_size: Option<[u32; 2]>,
@@ -86,6 +90,7 @@ impl CalibrationEntry {
             review_threshold: calibration.review.map(|band| band.threshold),
             date: calibration.date.clone(),
             folds: calibration.folds,
+            unguaranteed: calibration.unguaranteed,
             frame_size: reference.and_then(ReferenceStatistics::size),
         };
         Ok((entry, bytes))
@@ -137,6 +142,7 @@ impl CalibrationEntry {
             scores,
             group_sizes,
             folds: self.folds,
+            unguaranteed: self.unguaranteed,
             reference,
         };
         calibration.validate().map_err(|error| error.to_string())?;
@@ -191,7 +197,9 @@ mod tests {
         let mut banded = plain.clone();
         banded.set_review_rate(Some(0.05)).unwrap();
         let largest = calibration(MAX_CALIBRATION_FRAMES);
-        for calibration in [plain, banded, grouped, dated, largest] {
+        let copies = vec![0.5, 0.25, 0.75];
+        let unguaranteed = Calibration::without_guarantee(copies.clone(), copies, 0.01).unwrap();
+        for calibration in [plain, banded, grouped, dated, largest, unguaranteed] {
             let (entry, bytes) = CalibrationEntry::of(&calibration).unwrap();
             assert!(is_calibration_file(&entry.file), "{}", entry.file);
             assert_eq!(entry.read(&bytes).unwrap(), calibration);

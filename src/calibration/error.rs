@@ -33,6 +33,12 @@ pub enum CalibrationError {
         /// The rate that was requested.
         rate: f64,
     },
+    /// A rate is asked of a calibration that guarantees none.
+    #[error(
+        "the model guarantees no false-alarm rate, since it was trained on too few frames: \
+         calibrate it with normal frames that it does not know, or train it on more"
+    )]
+    Unguaranteed,
     /// More calibration frames than a bundle has room for.
     #[error(
         "{found} calibration frames are more than a bundle has room for, which is {most}; take a \

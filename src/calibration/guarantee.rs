@@ -73,6 +73,21 @@ impl Calibration {
     /// What the calibration guarantees, in words for people.
     pub fn statement(&self) -> String {
         let frames = self.scores.len();
+        if self.unguaranteed {
+            return format!(
+                "no guarantee: the threshold is the largest score of {} of what the model was \
+                 trained on, and nothing is known of false alarms; {} takes {}",
+                match frames {
+                    1 => "a changed copy".to_owned(),
+                    _ => format!("{frames} changed copies"),
+                },
+                percent_up(self.false_alarm_rate),
+                match Self::needed(self.false_alarm_rate) {
+                    Ok(needed) => counted(needed, "normal frame"),
+                    Err(error) => error.to_string(),
+                }
+            );
+        }
         let of_groups = self.groups().map_or_else(String::new, |groups| {
             format!(" of {}", counted(groups, "group"))
         });
@@ -153,7 +168,7 @@ fn relative_entropy(a: f64, b: f64) -> f64 {
 }
 
 /// A probability in percent with two significant digits, rounded up, for it follows «at most».
-pub(super) fn percent_up(probability: f64) -> String {
+pub fn percent_up(probability: f64) -> String {
     // What is 7 but for rounding errors stays 7.
     percent(probability, |scaled| (scaled * (1.0 - 1e-9)).ceil())
 }

@@ -28,12 +28,14 @@ mod review;
 #[cfg(test)]
 mod tests;
 mod two_sample;
+mod unguaranteed;
 
 use std::collections::BTreeMap;
 
 use crate::value::{ValueError, check_finite, check_length};
 
 pub use error::CalibrationError;
+pub use guarantee::percent_up;
 pub use operating_table::{
     DefectClasses, FoundDefects, OPERATING_RATES, OperatingPoint, OperatingTable, Share,
     SyntheticDefects,
@@ -78,6 +80,9 @@ pub struct Calibration {
     /// Where the model was fitted to the calibration frames too: in how many folds, each scored by
     /// a model of the others, at least 2. Absent where the frames were held out.
     pub folds: Option<u32>,
+    /// Whether nothing is guaranteed, the scores being those of changed copies of frames that the
+    /// model knows ([`Calibration::without_guarantee`]).
+    pub unguaranteed: bool,
     /// What the calibration frames looked like: what tells that camera or light have changed.
     /// Absent where only scores were calibrated on.
     pub reference: Option<ReferenceStatistics>,
@@ -140,6 +145,7 @@ impl Calibration {
             scores,
             group_sizes: sizes.map(|_| score_sizes),
             folds: None,
+            unguaranteed: false,
             reference: None,
         })
     }
@@ -257,9 +263,13 @@ impl Calibration {
         if let Some(reference) = &self.reference {
             reference.validate(self.scores.len())?;
         }
-        let sizes = self.group_sizes.as_deref().unwrap_or_default();
-        let allowed = self.allowed(self.false_alarm_rate)?;
-        let expected = threshold(&self.scores, sizes, allowed);
+        let expected = match (self.unguaranteed, self.scores.last()) {
+            (true, Some(_)) if self.units() > 1 || self.folds.is_some() => {
+                return invalid("copies of known frames are said to guarantee a rate".into());
+            }
+            (true, Some(&largest)) => largest,
+            _ => self.threshold_at(self.false_alarm_rate)?,
+        };
         if self.threshold != expected {
             return invalid(format!(
                 "the threshold is {}, but {expected} follows from the scores and the false-alarm \
@@ -274,7 +284,8 @@ impl Calibration {
     /// rate is lower or the same.
     ///
     /// # Errors
-    /// A rate outside of (0, 1), and one that these frames are too few for.
+    /// A rate outside of (0, 1), and one that these frames are too few for; any where nothing is
+    /// guaranteed.
     pub fn threshold_at(&self, rate: f64) -> Result<f64, CalibrationError> {
         check_rate(rate)?;
         let allowed = self.allowed(rate)?;
@@ -298,7 +309,8 @@ impl Calibration {
         Ok(())
     }
 
-    /// The smallest false-alarm rate that these frames can guarantee: 1/(n + 1).
+    /// The smallest false-alarm rate that these frames can guarantee: 1/(n + 1); where they
+    /// guarantee nothing, no smaller p-value is given.
     pub fn least_rate(&self) -> f64 {
         1.0 / (self.units() as f64 + 1.0)
     }
@@ -318,9 +330,9 @@ impl Calibration {
 
     /// Whether a frame of this score is anomalous: score > threshold.
     ///
-    /// For a calibration that was fitted this is the same as `p_value(score) ≤ false_alarm_rate`,
-    /// ties included (the rate met to a relative 10⁻¹², with groups to 10⁻⁹): a score equal to the
-    /// threshold is normal.
+    /// For a calibration that guarantees a rate this is the same as
+    /// `p_value(score) ≤ false_alarm_rate`, ties included (the rate met to a relative 10⁻¹², with
+    /// groups to 10⁻⁹): a score equal to the threshold is normal.
     pub fn is_anomalous(&self, score: f64) -> bool {
         score > self.threshold
     }
@@ -354,6 +366,9 @@ impl Calibration {
 
     /// [`allowed_tail`] of this calibration for a target `rate`.
     fn allowed(&self, rate: f64) -> Result<f64, CalibrationError> {
+        if self.unguaranteed {
+            return Err(CalibrationError::Unguaranteed);
+        }
         allowed_tail(self.units(), self.group_sizes.is_some(), rate)
     }
 }

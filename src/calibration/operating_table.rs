@@ -179,6 +179,8 @@ pub struct OperatingTable {
     pub units: usize,
     /// Whether these are groups.
     pub grouped: bool,
+    /// Whether any rate is guaranteed.
+    pub guaranteed: bool,
     /// Whether frames were scored out of fold, so that the guarantee is measured and not proved.
     pub out_of_fold: bool,
     /// Confidence of the intervals.
@@ -191,9 +193,9 @@ pub struct OperatingTable {
 impl OperatingTable {
     /// Of a calibration, and of the model's synthetic defects where it has some.
     pub fn of(calibration: &Calibration, defects: Option<&SyntheticDefects>) -> Self {
-        let set = calibration.false_alarm_rate;
-        let mut rates: Vec<f64> = OPERATING_RATES.into_iter().filter(|&r| r != set).collect();
-        rates.push(set);
+        let set = Some(calibration.false_alarm_rate).filter(|_| !calibration.unguaranteed);
+        let others = OPERATING_RATES.into_iter().filter(|&r| Some(r) != set);
+        let mut rates: Vec<f64> = others.chain(set).collect();
         rates.sort_unstable_by(f64::total_cmp);
         let classes = defects.map(DefectClasses::of);
         let row = |rate: f64| {
@@ -201,7 +203,7 @@ impl OperatingTable {
             let needed = Calibration::needed(rate).unwrap_or(usize::MAX);
             OperatingPoint {
                 false_alarm_rate: rate,
-                is_set: rate == set,
+                is_set: Some(rate) == set,
                 threshold,
                 missing: match threshold {
                     Some(_) => 0,
@@ -220,7 +222,8 @@ impl OperatingTable {
         Self {
             rows: rates.into_iter().map(row).collect(),
             units: calibration.units(),
-            grouped: calibration.group_sizes.is_some(),
+            grouped: calibration.group_sizes.is_some() && !calibration.unguaranteed,
+            guaranteed: !calibration.unguaranteed,
             out_of_fold: calibration.folds.is_some(),
             confidence: CONFIDENCE,
             classes,
@@ -272,6 +275,9 @@ impl OperatingTable {
 
     /// What the columns mean, a sentence or two for each line.
     pub fn legend(&self) -> Vec<String> {
+        if !self.guaranteed {
+            return vec!["No rate is guaranteed, so none is set.".to_owned()];
+        }
         let frames = counted(self.units, self.unit());
         let (promise, condition) = match self.out_of_fold {
             true => (

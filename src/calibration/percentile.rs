@@ -17,6 +17,8 @@ pub struct Percentile {
     pub below: usize,
     /// All calibration frames.
     pub frames: usize,
+    /// Whether these are changed copies of known frames ([`Calibration::unguaranteed`]).
+    pub copies: bool,
 }
 
 impl Calibration {
@@ -26,6 +28,7 @@ impl Calibration {
         Percentile {
             below: self.below(score),
             frames: self.scores.len(),
+            copies: self.unguaranteed,
         }
     }
 }
@@ -41,20 +44,24 @@ impl fmt::Display for Percentile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let below = with_commas(self.below);
         let frames = with_commas(self.frames);
+        let (one, many) = match self.copies {
+            true => ("changed copy", "changed copies"),
+            false => ("normal frame", "normal frames"),
+        };
         let tenths = self.below * 1000 / self.frames.max(1);
         if self.below == 0 {
-            write!(f, "not higher than any of {frames} normal frames")
+            write!(f, "not higher than any of {frames} {many}")
         } else if self.below == self.frames {
             match self.frames {
-                1 => write!(f, "higher than the only normal frame"),
-                2 => write!(f, "higher than both normal frames"),
-                _ => write!(f, "higher than all {frames} normal frames"),
+                1 => write!(f, "higher than the only {one}"),
+                2 => write!(f, "higher than both {many}"),
+                _ => write!(f, "higher than all {frames} {many}"),
             }
         } else if self.frames < COUNTED_IN_PERCENT || tenths == 0 {
-            write!(f, "higher than {below} of {frames} normal frames")
+            write!(f, "higher than {below} of {frames} {many}")
         } else {
             let (whole, tenth) = (tenths / 10, tenths % 10);
-            write!(f, "higher than {whole}.{tenth} % of {frames} normal frames")
+            write!(f, "higher than {whole}.{tenth} % of {frames} {many}")
         }
     }
 }

@@ -59,11 +59,14 @@ pub(crate) fn rows(
             };
             rows.push((
                 "calibrated",
-                format!(
-                    "{when}, on {} frames{of_groups}, for a false-alarm rate of {}",
-                    calibration.scores.len(),
-                    calibration.false_alarm_rate
-                ),
+                match calibration.unguaranteed {
+                    true => format!("{when}, without a guarantee"),
+                    false => format!(
+                        "{when}, on {} frames{of_groups}, for a false-alarm rate of {}",
+                        calibration.scores.len(),
+                        calibration.false_alarm_rate
+                    ),
+                },
             ));
         }
     }

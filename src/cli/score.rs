@@ -208,6 +208,9 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
     if let Some(review) = options.review_rate {
         detector.calibration_mut().set_review_rate(review.rate())?;
     }
+    if detector.calibration().unguaranteed {
+        reporter.note(&detector.calibration().statement());
+    }
     let decode = options.pictures.over(&bundle.manifest().preprocess);
     drop((bundle, engine));
     for folder in folders {

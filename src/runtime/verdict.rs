@@ -75,11 +75,18 @@ impl Verdict {
         }
         let p_value = calibration.p_value(score);
         let (label, reasons, regions) = if calibration.is_anomalous(score) {
-            let reason = format!(
-                "score {score:.4} is above the threshold {:.4} and {} (p-value {p_value:.2e})",
-                calibration.threshold,
-                calibration.percentile(score)
-            );
+            let reason = match calibration.unguaranteed {
+                true => format!(
+                    "score {score:.4} is above the threshold {:.4}, which guarantees no rate of \
+                     false alarms",
+                    calibration.threshold
+                ),
+                false => format!(
+                    "score {score:.4} is above the threshold {:.4} and {} (p-value {p_value:.2e})",
+                    calibration.threshold,
+                    calibration.percentile(score)
+                ),
+            };
             (Label::Anomalous, vec![reason], regions)
         } else {
             let band = calibration.review.filter(|band| score > band.threshold);

@@ -24,3 +24,4 @@ mod score_source;
 mod shipped;
 mod test_dir;
 mod training_frames;
+mod unguaranteed;

@@ -42,7 +42,14 @@ fn percentages_have_two_digits_and_are_rounded_to_the_safe_side() {
 
 #[test]
 fn where_a_score_stands_in_words() {
-    let of = |below, frames| Percentile { below, frames }.to_string();
+    let percentile = |below, frames, copies| Percentile {
+        below,
+        frames,
+        copies,
+    };
+    let of = |below, frames| percentile(below, frames, false).to_string();
+    let of_copies = percentile(6, 6, true).to_string();
+    assert_eq!(of_copies, "higher than all 6 changed copies");
     assert_eq!(of(1197, 1200), "higher than 99.7 % of 1,200 normal frames");
     assert_eq!(of(1199, 1200), "higher than 99.9 % of 1,200 normal frames");
     assert_eq!(of(1200, 1200), "higher than all 1,200 normal frames");
@@ -61,5 +68,47 @@ fn where_a_score_stands_in_words() {
         let percentile = calibration.percentile(score);
         assert_eq!(percentile.below, below, "{score}");
         assert_eq!(percentile.percent(), 25.0 * below as f64);
+    }
+}
+
+#[test]
+fn copies_of_known_frames_guarantee_nothing() {
+    let copies = vec![0.5, 0.75, 0.25];
+    let calibration = Calibration::without_guarantee(copies.clone(), copies, 0.01).unwrap();
+    calibration.validate().unwrap();
+    assert_eq!(
+        (calibration.threshold, calibration.map_threshold),
+        (0.75, 0.75)
+    );
+    assert!(calibration.is_anomalous(0.76) && !calibration.is_anomalous(0.75));
+    assert_eq!(calibration.p_value(9.0), 0.5);
+    assert_eq!(calibration.p_value(0.0), 1.0);
+    assert_eq!(calibration.rate_interval(0.9), (0.0, 1.0));
+    assert!(calibration.threshold_at(0.9).is_err());
+    assert_eq!(
+        calibration.statement(),
+        "no guarantee: the threshold is the largest score of 3 changed copies of what the model \
+         was trained on, and nothing is known of false alarms; 1.0 % takes 99 normal frames"
+    );
+    let table = OperatingTable::of(&calibration, None);
+    assert!(table.rows.iter().all(|row| row.threshold.is_none()));
+    assert_eq!(table.rows[1].missing, 98);
+    // A manifest that says so of frames that were held out is not to be believed.
+    let held_out = fit(ascending(9), 0.1).unwrap();
+    for said in [
+        Calibration {
+            threshold: 0.5,
+            ..calibration.clone()
+        },
+        Calibration {
+            unguaranteed: true,
+            ..held_out
+        },
+        Calibration {
+            unguaranteed: false,
+            ..calibration
+        },
+    ] {
+        assert!(said.validate().is_err(), "{said:?}");
     }
 }

@@ -96,6 +96,8 @@ struct FalseAlarms {
     #[serde(flatten)]
     rate: RateRecord,
     target: f64,
+    /// Whether the target rate is guaranteed.
+    guaranteed: bool,
     /// Whether the target rate lies in the interval.
     target_inside: Option<bool>,
 }
@@ -156,6 +158,7 @@ impl<'a> Record<'a> {
             false_alarms: FalseAlarms {
                 rate: rate(report.false_alarms),
                 target: report.target,
+                guaranteed: report.guaranteed,
                 target_inside: guarantee.map(|guarantee| guarantee == Guarantee::Inside),
             },
             misses: rate(report.misses),

@@ -40,6 +40,8 @@ pub(super) struct Report<'a> {
     pub(super) threshold: f64,
     /// The target false-alarm rate.
     pub(super) target: f64,
+    /// Whether it is guaranteed.
+    pub(super) guaranteed: bool,
     /// What other rates would do.
     pub(super) operating_table: OperatingTable,
     pub(super) operating_rows: Vec<OperatingRow>,
@@ -161,6 +163,7 @@ impl Report<'_> {
             engine: detector.description().to_owned(),
             threshold: calibration.threshold,
             target: calibration.false_alarm_rate,
+            guaranteed: !calibration.unguaranteed,
             operating_rows: operating::rows(&operating_table, measured),
             operating_table,
             all: Metrics {
@@ -223,9 +226,11 @@ impl Report<'_> {
         of_normal.into_iter().chain(of_defective).collect()
     }
 
-    /// Whether the guarantee is kept as far as this many normal frames can tell.
+    /// Whether the guarantee is kept as far as this many normal frames can tell; `None` where
+    /// there is none.
     pub(super) fn guarantee(&self) -> Option<Guarantee> {
-        let interval = self.false_alarms.interval(CONFIDENCE)?;
+        let interval = self.false_alarms.interval(CONFIDENCE);
+        let interval = interval.filter(|_| self.guaranteed)?;
         Some(if self.target < interval.lower {
             Guarantee::Broken
         } else if self.target > interval.upper {

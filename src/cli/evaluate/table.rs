@@ -38,11 +38,7 @@ pub(super) fn print(
         out.line(format_args!("{line}"))?;
     }
     out.line(format_args!(""))?;
-    out.line(format_args!(
-        "threshold {:.4}, for a false-alarm rate of {} %",
-        report.threshold,
-        round(100.0 * report.target)
-    ))?;
+    out.line(format_args!("threshold {}", threshold(report)))?;
     let guarantee = report
         .guarantee()
         .map_or_else(String::new, |guarantee| format!("; {}", guarantee.words()));
@@ -189,6 +185,18 @@ pub(super) fn error(metrics: &Metrics) -> String {
     } else {
         String::new()
     }
+}
+
+/// The threshold and what it is for.
+pub(super) fn threshold(report: &Report<'_>) -> String {
+    let what = match report.guaranteed {
+        true => format!(
+            "for a false-alarm rate of {} %",
+            round(100.0 * report.target)
+        ),
+        false => "which guarantees no rate of false alarms".to_owned(),
+    };
+    format!("{:.4}, {what}", report.threshold)
 }
 
 /// A number as short as it can be.

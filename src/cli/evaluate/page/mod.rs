@@ -15,7 +15,7 @@ use super::{
     measure::{Measurement, Problem},
     operating,
     report::{CONFIDENCE, Metrics, Report},
-    table::{error, rate, round, title},
+    table::{error, rate, threshold, title},
 };
 use crate::cli::model_card;
 use chart::{Line, curves, histograms};
@@ -91,14 +91,7 @@ fn rates(page: &mut Page, report: &Report<'_>) {
     for (name, value) in [
         ("False alarms", rate(report.false_alarms) + &guarantee),
         ("Misses", rate(report.misses)),
-        (
-            "Threshold",
-            format!(
-                "{:.4}, for a false-alarm rate of {} %",
-                report.threshold,
-                round(100.0 * report.target)
-            ),
-        ),
+        ("Threshold", threshold(report)),
     ] {
         page.push(format_args!(
             "<tr><th>{name}</th><td>{}</td></tr>\n",
