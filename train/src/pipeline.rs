@@ -264,15 +264,22 @@ fn load<'a>(job: &Job, plan: &'a Plan) -> Result<Material<'a>> {
     let groups = Groups::of_loaded(&loaded, options.group_by.as_deref(), reporter)?;
     let parts = data::split(&groups, options)?;
     let tiles = loaded.layout.tiles();
-    let (calibrating, share) = match options.may_fold() && tiles.count() == 1 {
-        true => (groups.count(), 1.0),
-        false => {
+    let may_fold = options.may_fold() && tiles.count() == 1;
+    let calibrating = match groups.count() {
+        1 => 0,
+        count if may_fold => count,
+        _ if data::is_shared(&parts) => 0,
+        _ => {
             let held_out = parts.calibration.iter();
             let held_out: BTreeSet<_> = held_out.map(|&frame| groups.numbers()[frame]).collect();
-            (held_out.len(), SplitFractions::default().calibration)
+            held_out.len()
         }
     };
-    groups.warn_of_rate(calibrating, share, options.false_alarm_rate, reporter);
+    let share = match may_fold {
+        true => 1.0,
+        false => SplitFractions::default().calibration,
+    };
+    groups.warn_of_rate(calibrating, share, options.false_alarm_rate, reporter)?;
     if options.likelihood != Likelihood::Bernoulli {
         let interior = loaded.layout.interior(tiles.canvas_size());
         preprocess.normalise = loaded.frames.normalisation(&parts.train, interior.as_ref());

@@ -141,7 +141,9 @@ pub fn obstacle(member: &Member, data: &FitData) -> Option<&'static str> {
     }
     let tiles = of.sampling.augmented(data, &all_frames(data));
     let originals = tiles.iter().filter(|tile| tile.number == 0).count();
-    if data.tiles() > 1 {
+    if data.is_one_picture(&all_frames(data)) {
+        Some("there are no others")
+    } else if data.tiles() > 1 {
         Some("frames are cut into tiles")
     } else if density.kind() == DensityKind::Vae {
         Some("a VAE takes long to train")
@@ -188,8 +190,14 @@ pub fn fit_in_folds(
     let refit = Refit::read(of, like, data, pool)?;
     let frames = data.frames.count();
     let statistics_of = |density: &FittedDensity, frames: Vec<usize>| {
-        let stride = frames.len().div_ceil(params.statistics_frames).max(1);
         let mut of_frames = statistics.emptied();
+        if data.is_one_picture(&frames) {
+            for distance in refit.augmented_distances(density, &frames)? {
+                of_frames.push(&distance)?;
+            }
+            return Ok(of_frames);
+        }
+        let stride = frames.len().div_ceil(params.statistics_frames).max(1);
         for (_, distance) in refit.distances(density, frames.into_iter().step_by(stride))? {
             of_frames.push(&distance)?;
         }
@@ -295,6 +303,18 @@ impl Refit {
         let mut held_out = train.clone();
         let fitted = density::fit(&mut train, &mut held_out, &[self.kind], &self.options)?;
         fitted.into_iter().next().context("a fit without a density")
+    }
+
+    /// The distances of `frames` and of their augmented samples under `density`.
+    fn augmented_distances(
+        &self,
+        density: &FittedDensity,
+        frames: &[usize],
+    ) -> Result<Vec<Vec<f32>>> {
+        let taken = |tile: &usize| frames.contains(&self.tiles[*tile].frame);
+        let tiles: Vec<usize> = (0..self.tiles.len()).filter(taken).collect();
+        let each = tiles.into_par_iter();
+        each.map(|tile| self.kept.distance(tile, density)).collect()
     }
 
     /// The distances of `frames` under `density`, each with its frame.

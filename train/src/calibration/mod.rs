@@ -70,14 +70,38 @@ pub fn calibrate(
     data.reporter.line(calibration.statement());
     let unseen = scored.iter().filter(|frame| is_held_out(frame));
     let divergences: Vec<f64> = unseen.map(|frame| frame.divergence).collect();
-    calibration.reference = reference(data, &divergences);
+    add_reference(&mut calibration, data, &divergences);
+    Ok(calibration)
+}
+
+/// The calibration by changed `copies` of frames that trained or selected, where there are no
+/// others; `scored` are those that were to calibrate.
+///
+/// # Errors
+/// Scores that are not finite; no copy.
+pub fn calibrate_without_guarantee(
+    data: &FitData,
+    copies: &[ScoredFrame],
+    scored: &[ScoredFrame],
+    params: &CalibrationParams,
+) -> Result<Calibration> {
+    let scores = copies.iter().map(|copy| copy.score).collect();
+    let maxima = copies.iter().map(|copy| copy.map_maximum).collect();
+    let mut calibration = Calibration::without_guarantee(scores, maxima, params.false_alarm_rate)?;
+    data.reporter.warn(calibration.statement());
+    let divergences: Vec<f64> = scored.iter().map(|frame| frame.divergence).collect();
+    add_reference(&mut calibration, data, &divergences);
+    Ok(calibration)
+}
+
+fn add_reference(calibration: &mut Calibration, data: &FitData, divergences: &[f64]) {
+    calibration.reference = reference(data, divergences);
     if calibration.reference.is_none() {
         data.reporter.warn(
             "calibration frames can't be read any more: the bundle will not know what they look \
              like",
         );
     }
-    Ok(calibration)
 }
 
 /// What the held-out frames look like, before any preprocessing; `None` where one of them can't be

@@ -63,7 +63,7 @@ pub fn score(
 }
 
 /// Scores prepared canvases as the runtime will, by a scoring without folds: the scores in their
-/// order.
+/// order, each with its place among them.
 ///
 /// # Errors
 /// Those of [`score`].
@@ -72,10 +72,9 @@ pub fn score_canvases(
     canvases: &[&[f32]],
     data: &FitData,
     pool: &ModelPool,
-) -> Result<Vec<f64>> {
+) -> Result<Vec<ScoredFrame>> {
     let places: Vec<usize> = (0..canvases.len()).collect();
-    let scored = score_each(scoring, &places, |place| canvases[place], data, pool)?;
-    Ok(scored.into_iter().map(|frame| frame.score).collect())
+    score_each(scoring, &places, |place| canvases[place], data, pool)
 }
 
 /// Scores the frames `places`, whose canvases are looked up by their place in that list.

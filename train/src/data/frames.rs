@@ -39,7 +39,7 @@ pub struct Loaded<'a> {
 /// on the standard error and left out.
 ///
 /// # Errors
-/// More than a tenth unreadable, too few or too many frames.
+/// More than a tenth unreadable, none that is left, or too many.
 pub fn load<'a>(
     samples: &'a [Sample],
     settings: &PreprocessSettings,
@@ -107,12 +107,8 @@ pub fn load<'a>(
             (1_u32 << bits) - 1
         ));
     }
-    if kept.len() < PARAMS.least_frames {
-        bail!(
-            "{} usable training frames found, at least {} are needed",
-            kept.len(),
-            PARAMS.least_frames
-        );
+    if kept.is_empty() {
+        bail!("no usable training frame among {}", samples.len());
     }
     let mut hasher = Sha256::new();
     for frame in values.chunks_exact(length) {

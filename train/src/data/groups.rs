@@ -3,7 +3,11 @@
 use std::{collections::HashMap, path::Path};
 
 use anyhow::{Result, bail};
-use edge_vae::dataset::{Grouping, Sample};
+use edge_vae::{
+    calibration::{Calibration, percent_up},
+    counted,
+    dataset::{Grouping, Sample},
+};
 
 use super::{copies::originals, frames::Loaded, params::PARAMS};
 use crate::reporter::Reporter;
@@ -14,7 +18,7 @@ use crate::reporter::Reporter;
 pub struct Groups {
     numbers: Vec<usize>,
     count: usize,
-    /// What people call them.
+    /// What people call one of them.
     unit: &'static str,
 }
 
@@ -39,8 +43,8 @@ impl Groups {
         };
         let count = numbers.iter().max().map_or(0, |last| last + 1);
         let unit = match pattern {
-            None => "frames",
-            Some(_) => "groups",
+            None => "frame",
+            Some(_) => "group",
         };
         Ok(Self {
             numbers,
@@ -52,7 +56,7 @@ impl Groups {
     /// Groups of loaded frames, of which those that show the same picture are in one, and named.
     ///
     /// # Errors
-    /// Those of [`Self::of`], and fewer groups or distinct pictures than can be split.
+    /// Those of [`Self::of`], and fewer groups than can be split.
     pub fn of_loaded(loaded: &Loaded, pattern: Option<&str>, reporter: &Reporter) -> Result<Self> {
         let groups = Self::of(&loaded.samples, pattern)?;
         let originals = originals(&loaded.frames);
@@ -60,13 +64,6 @@ impl Groups {
         let groups = groups.joined(&originals);
         if pattern.is_some() {
             groups.check()?;
-        } else if groups.count < PARAMS.least_frames {
-            bail!(
-                "{} distinct pictures found in {} usable training frames, at least {} are needed",
-                groups.count,
-                originals.len(),
-                PARAMS.least_frames
-            );
         }
         Ok(groups)
     }
@@ -89,7 +86,7 @@ impl Groups {
         });
         let each: Vec<usize> = each.collect();
         let unit = match (numbers.len() == self.count, self.unit) {
-            (false, "frames") => "distinct pictures",
+            (false, "frame") => "distinct picture",
             (_, unit) => unit,
         };
         Self {
@@ -126,20 +123,41 @@ impl Groups {
         Ok(())
     }
 
-    /// Says before training when `calibration` groups, this `share` of all, can't guarantee the
-    /// false-alarm rate.
-    pub fn warn_of_rate(&self, calibration: usize, share: f64, rate: f64, reporter: &Reporter) {
-        if (calibration + 1) as f64 * rate >= 1.0 {
-            return;
+    /// Says before training what `calibration` groups, this `share` of all, can guarantee instead
+    /// of a false-alarm `rate` that takes more, and how many more.
+    ///
+    /// # Errors
+    /// A rate outside of (0, 1).
+    pub fn warn_of_rate(
+        &self,
+        calibration: usize,
+        share: f64,
+        rate: f64,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        let needed = Calibration::needed(rate)?;
+        if calibration >= needed {
+            return Ok(());
         }
-        let what = self.unit;
+        let (wanted, own) = (percent_up(rate), counted(self.count, self.unit));
+        let all = (needed as f64 / share).ceil() as usize;
+        let can = match calibration {
+            0 => format!("{own} can guarantee no false-alarm rate"),
+            some => format!(
+                "{} can guarantee a false-alarm rate of {}, not {wanted}",
+                match some == self.count {
+                    true => own,
+                    false => format!("{some} of {own}, held out,"),
+                },
+                percent_up(1.0 / (some + 1) as f64)
+            ),
+        };
         reporter.warn(format_args!(
-            "of {} {what} {calibration} calibrate, which can guarantee a false-alarm rate of \
-             {:.4}, not {rate}; that takes about {} {what} in all",
-            self.count,
-            1.0 / (calibration + 1) as f64,
-            ((1.0 / rate - 1.0) / share).ceil()
+            "{can}; {wanted} takes {}: {} more",
+            counted(all, self.unit),
+            all - self.count
         ));
+        Ok(())
     }
 }
 
@@ -179,15 +197,15 @@ mod tests {
             count: numbers.iter().max().unwrap() + 1,
             unit,
         };
-        let single = groups(&[0, 1, 2, 3, 4], "frames");
+        let single = groups(&[0, 1, 2, 3, 4], "frame");
         let same = single.clone().joined(&[0, 1, 2, 3, 4]);
-        assert_eq!((same.numbers(), same.unit), (single.numbers(), "frames"));
+        assert_eq!((same.numbers(), same.unit), (single.numbers(), "frame"));
         let joined = single.joined(&[0, 1, 0, 3, 1]);
         assert_eq!(joined.numbers(), [0, 1, 0, 2, 1]);
-        assert_eq!((joined.count(), joined.unit), (3, "distinct pictures"));
+        assert_eq!((joined.count(), joined.unit), (3, "distinct picture"));
         // By frame 3 the second group is one with the first, by frame 5 the third with both.
-        let joined = groups(&[0, 0, 1, 1, 2, 2, 3], "groups").joined(&[0, 1, 2, 0, 4, 2, 6]);
+        let joined = groups(&[0, 0, 1, 1, 2, 2, 3], "group").joined(&[0, 1, 2, 0, 4, 2, 6]);
         assert_eq!(joined.numbers(), [0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!((joined.count(), joined.unit), (2, "groups"));
+        assert_eq!((joined.count(), joined.unit), (2, "group"));
     }
 }

@@ -17,6 +17,6 @@ pub use frames::{Frames, Loaded, load};
 pub use groups::Groups;
 pub use input::{Input, MASK, crop, input, open, read_mask, usual_preset};
 pub use shape::equivalent_side;
-pub use split::split;
+pub use split::{is_shared, split};
 pub use view::Movement;
 pub(crate) use view::View;

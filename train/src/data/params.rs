@@ -3,8 +3,6 @@
 /// See the fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DataParams {
-    /// Fewest frames: fewer can't be split into three parts of which each is of some use.
-    pub least_frames: usize,
     /// Most bytes of prepared frames: what a work station can spare.
     pub memory: usize,
     /// Least standard deviation of a channel, of full scale: noise in an all but empty channel is
@@ -50,7 +48,7 @@ pub(super) struct DataParams {
     pub least_contrast: f32,
     /// Highest local contrast to normalise to: more would clip.
     pub most_contrast: f32,
-    /// Fewest groups: one for each part of the split.
+    /// Fewest groups that `--group-by` may find: one for each part of the split.
     pub least_groups: usize,
     /// Most frames or groups to select by: beyond, they are of more use in training.
     pub most_validation: f64,
@@ -59,7 +57,6 @@ pub(super) struct DataParams {
 }
 
 pub(super) const PARAMS: DataParams = DataParams {
-    least_frames: 8,
     memory: 8 << 30,
     least_deviation: 0.01,
     surveyed: 16,

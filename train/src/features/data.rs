@@ -45,6 +45,13 @@ impl FitData<'_> {
         self.layout.tiles().count()
     }
 
+    /// Whether `frames` all show one picture, so that nothing is known of how frames differ.
+    pub fn is_one_picture(&self, frames: &[usize]) -> bool {
+        let mut groups = frames.iter().map(|&frame| self.groups[frame]);
+        let first = groups.next();
+        groups.all(|group| Some(group) == first)
+    }
+
     /// The tensors of the tiles of a canvas, C×H×W each.
     ///
     /// # Errors

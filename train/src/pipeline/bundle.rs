@@ -22,7 +22,7 @@ use super::{
 use crate::{
     calibration::{self, CalibrationParams, ScoredFrame},
     candidates,
-    data::MASK,
+    data::{MASK, is_shared},
     export::{self, GOLDEN_FRAME, GOLDEN_VALUES, GoldenFrame, NetworkGraphs, residual},
     features::{Features, FitData, PretrainedBackbone},
     nn::Snapshot,
@@ -215,6 +215,14 @@ impl Finished<'_> {
         };
         let pool = models.pool(&graphs, needs_backbone)?;
         let scored = calibration::score(&scoring, &places, self.data, &pool)?;
+        if detector.folds.is_none() && is_shared(self.data.split) {
+            let copies = selection::make_normal(self.data)?;
+            let copies: Vec<&[f32]> = copies.iter().map(|copy| &copy.canvas[..]).collect();
+            let copies = calibration::score_canvases(&scoring, &copies, self.data, &pool)?;
+            let calibration =
+                calibration::calibrate_without_guarantee(self.data, &copies, &scored, &params)?;
+            return Ok((calibration, scored));
+        }
         let calibration = calibration::calibrate(
             self.data,
             &scored,
@@ -252,6 +260,7 @@ impl Finished<'_> {
         };
         let canvases: Vec<&[f32]> = samples.iter().map(|s| &s.canvas[..]).collect();
         let pool = models.pool(&graphs, true)?;
+        let scored = calibration::score_canvases(&scoring, &canvases, self.data, &pool)?;
         let size = |sample: &SyntheticSample| match &sample.label {
             Label::Defect(mask) => {
                 mask.iter().filter(|&&inside| inside).count() as f64 / mask.len() as f64
@@ -259,7 +268,7 @@ impl Finished<'_> {
             _ => 0.0,
         };
         Ok(Some(SyntheticDefects {
-            scores: calibration::score_canvases(&scoring, &canvases, self.data, &pool)?,
+            scores: scored.iter().map(|sample| sample.score).collect(),
             sizes: samples.iter().map(size).collect(),
             contrasts: samples.iter().map(|s| f64::from(s.contrast)).collect(),
         }))

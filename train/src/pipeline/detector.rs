@@ -17,7 +17,7 @@ use super::models::{Graph, HEAD};
 use crate::{
     calibration::{self, Folds},
     candidates::{self, Candidate, MapSource, Member},
-    data::equivalent_side,
+    data::{equivalent_side, is_shared},
     features::{Features, FitData, ModelPool},
     options::Score,
     selection::{self, CandidateMaps, Canvas, Fold, MapStatistics, Selection, SelectionParams},
@@ -192,10 +192,12 @@ impl Fitting<'_> {
         let Some(obstacle) = calibration::obstacle(scores, self.data) else {
             return Some(scores.candidate);
         };
-        self.data.reporter.line(format_args!(
-            "the threshold will come from the {} frames that are held out: {obstacle}",
-            self.data.split.calibration.len()
-        ));
+        if !is_shared(self.data.split) {
+            self.data.reporter.line(format_args!(
+                "the threshold will come from the {} frames that are held out: {obstacle}",
+                self.data.split.calibration.len()
+            ));
+        }
         None
     }
 

@@ -62,6 +62,7 @@ impl Written {
         let (bundle, calibration) = (&self.bundle, &self.calibration);
         let scored_by = match calibration.folds {
             Some(_) => ScoredBy::OutOfFold,
+            None if calibration.unguaranteed => ScoredBy::Model,
             None => ScoredBy::HeldOut,
         };
         let named =

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use edge_vae::{
-    Model, model::TensorShapes, preprocess::TileBlend, scoring::ScoreMap, vae::VaeSpec,
+    Model, dataset::Split, model::TensorShapes, preprocess::TileBlend, scoring::ScoreMap,
+    vae::VaeSpec,
 };
 
 use super::{
     MapStatistics, SelectionParams,
-    validation::{Label, SyntheticSample},
+    validation::{self, Label, SyntheticSample},
 };
 use crate::{
     candidates::{MapSource, Member},
@@ -65,23 +66,39 @@ impl<'a> CandidateMaps<'a> {
         })
     }
 
-    /// Statistics of each candidate over the training frames of `data`.
+    /// Statistics of each candidate over the training frames of `data`; where these show one
+    /// picture only, over changed copies of it too.
     ///
     /// # Errors
-    /// Ctrl-C, values that are not finite.
+    /// Ctrl-C, values that are not finite, a frame that can no longer be read.
     pub fn statistics(&self, params: &SelectionParams) -> Result<Vec<MapStatistics>> {
         let train = &self.data.split.train;
         let stride = train.len().div_ceil(params.statistics_frames).max(1);
         let train: Vec<usize> = train.iter().step_by(stride).copied().collect();
+        let copies = match self.data.is_one_picture(&train) {
+            true => validation::make_normal(&FitData {
+                split: &Split {
+                    validation: train.clone(),
+                    ..self.data.split.clone()
+                },
+                // Other copies than those that select or calibrate.
+                seed: self.data.seed.wrapping_add(1),
+                ..*self.data
+            })?,
+            false => Vec::new(),
+        };
+        let copies = copies.iter().map(|copy| &copy.canvas[..]);
+        let canvases = train.iter().map(|&frame| self.data.frames.get(frame));
+        let canvases: Vec<&[f32]> = canvases.chain(copies).collect();
         let mut statistics = self.empty_statistics()?;
         let mut bar = self
             .data
             .reporter
-            .bar(train.len(), "frames measured by every candidate");
+            .bar(canvases.len(), "frames measured by every candidate");
         self.pool.each(
-            train.len(),
+            canvases.len(),
             Model::run,
-            |place| self.data.tensors(self.data.frames.get(train[place])),
+            |place| self.data.tensors(canvases[place]),
             |place, model, input, maps| self.add(place, model, input, maps),
             |place, maps: Vec<Vec<f32>>| {
                 bar.set(place);

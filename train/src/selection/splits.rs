@@ -15,7 +15,7 @@ use super::SelectionParams;
 /// parted.
 pub fn cross_validation(split: &Split, groups: &[usize], params: &SelectionParams) -> Vec<Split> {
     let few = split.validation.len() < params.least_validation;
-    if !few || split.train.len() <= split.validation.len() {
+    if !few || split.train.len() < split.validation.len() {
         return Vec::new();
     }
     let mut both = [&split.train[..], &split.validation].concat();
@@ -75,9 +75,16 @@ mod tests {
             );
             assert_eq!(fold.calibration, [199]);
         }
-        // Enough to select by; no more to fit on than to select by.
+        // Enough to select by; less to fit on than to select by.
         assert!(splits(&split(84, 12), &alone).is_empty());
-        assert!(splits(&split(3, 3), &alone).is_empty());
+        assert!(splits(&split(2, 3), &alone).is_empty());
+        // Of two frames each is selected by once.
+        let folds = splits(&split(1, 1), &alone);
+        assert_eq!(folds.len(), 2);
+        for fold in &folds {
+            assert_eq!((fold.train.len(), fold.validation.len()), (1, 1));
+            assert_ne!(fold.train, fold.validation);
+        }
         // Groups of five stay together.
         let groups: Vec<usize> = (0..200).map(|frame| frame / 5).collect();
         let folds = splits(&split(21, 3), &groups);

@@ -135,6 +135,14 @@ pub fn make_defects(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>
     prepare(drawn, data)
 }
 
+/// Draws those of [`make`] that are normal, and prepares them.
+///
+/// # Errors
+/// A frame that can no longer be read.
+pub fn make_normal(data: &FitData) -> Result<Vec<SyntheticSample>> {
+    prepare(draw_groups(data, 1, NORMAL..=NORMAL)?, data)
+}
+
 fn prepare(drawn: Vec<SyntheticSample>, data: &FitData) -> Result<Vec<SyntheticSample>> {
     let [_, mut whole] = preprocessors(data)?;
     let prepare = |sample: SyntheticSample| {

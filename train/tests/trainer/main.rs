@@ -2,6 +2,7 @@
 
 mod data;
 mod detection;
+mod few;
 mod flags;
 mod interruption;
 mod outliers;
