@@ -1,12 +1,12 @@
 //! Detection metrics on raw scores, higher being stranger: of frames AUROC, average precision and
-//! F1-max; of pixels AUROC, F1-max and AUPRO; bootstrap intervals of all of them, and exact
+//! F1-max; of pixels AUROC, F1-max and AUPRO; of regions precision and recall; bootstrap intervals of all of them, and exact
 //! intervals of rates.
 //!
 //! The plain functions take the scores of normal and of anomalous frames, and answer `None` where
 //! the metric is not defined: without a frame of either kind, or with NaN among the scores.
 //! Infinite scores are ordered like any other.
 //!
-//! [`evaluate_images`] and [`PixelScores`] take frames in **strata**: stratum 0 holds the normal
+//! [`evaluate_images`], [`PixelScores`] and [`RegionScores`] take frames in **strata**: stratum 0 holds the normal
 //! frames, every other one a kind of defect. They judge all kinds together, and each kind by itself
 //! against the normal frames; the bootstrap draws frames anew within each stratum.
 
@@ -17,6 +17,7 @@ mod image;
 mod pixel;
 mod precision_recall;
 mod rate;
+mod region;
 mod roc;
 mod strata;
 
@@ -27,6 +28,7 @@ pub use image::{ImageMetrics, evaluate_images};
 pub use pixel::{PixelError, PixelMetrics, PixelScores};
 pub use precision_recall::{F1Max, average_precision, f1_max};
 pub use rate::Rate;
+pub use region::{MINIMUM_IOU, RegionCounts, RegionMetrics, RegionScores};
 pub use roc::{auroc, auroc_interval, partial_auroc, roc_curve};
 
 /// A confidence interval.

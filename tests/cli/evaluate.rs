@@ -5,7 +5,7 @@ use std::path::Path;
 use edge_vae::{
     Frame,
     frame::{PixelFormat, Samples},
-    metrics,
+    metrics::{self, Components, RegionCounts},
     synth::{DatasetCounts, SurfaceSettings, write_dataset},
 };
 use ndarray::Array2;
@@ -62,7 +62,7 @@ fn only(ran: &Ran) -> Value {
     records.remove(0)
 }
 
-const METRICS: [&str; 7] = [
+const METRICS: [&str; 9] = [
     "image_AP",
     "image_AUROC",
     "image_F1Max",
@@ -70,7 +70,27 @@ const METRICS: [&str; 7] = [
     "pixel_AUPRO_5",
     "pixel_AUROC",
     "pixel_F1Max",
+    "region_precision",
+    "region_recall",
 ];
+
+/// Counts of a frame whose verdict has one region at most: that of the map's highest pixels.
+fn region_counts(map: &Array2<f32>, regions: &Value, defective: bool) -> RegionCounts {
+    let regions = regions.as_array().map_or(&[][..], Vec::as_slice);
+    assert!(regions.len() <= 1, "{regions:?}");
+    let area = regions
+        .first()
+        .map_or(0, |region| region["area"].as_u64().unwrap());
+    let mut values: Vec<f32> = map.iter().copied().collect();
+    values.sort_unstable_by(|a, b| b.total_cmp(a));
+    let predicted = map.mapv(|value| area > 0 && value >= values[area as usize - 1]);
+    let actual = Array2::from_shape_fn(map.dim(), |(y, x)| {
+        defective && (8..12).contains(&y) && (20..24).contains(&x)
+    });
+    let [predicted, actual] = [predicted, actual].map(|set| Components::of(set.view()));
+    assert_eq!(u64::from(predicted.sizes.iter().sum::<u32>()), area);
+    RegionCounts::of(&predicted, &actual)
+}
 
 #[test]
 fn the_json_has_the_metrics_of_scores_and_maps() {
@@ -121,6 +141,7 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
     let scored = dir.verb("score", &["--json", "data/test", "--map", "maps"]);
     let (mut normal, mut defective) = (Vec::new(), Vec::new());
     let (mut background, mut inside) = (Vec::new(), Vec::new());
+    let mut regions = RegionCounts::default();
     for line in scored.is_fine().json() {
         let path = line["path"].as_str().unwrap();
         let good = path.contains("good");
@@ -133,6 +154,7 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
             let side = if set { &mut inside } else { &mut background };
             side.push(f64::from(value));
         }
+        regions += region_counts(&map, &line["regions"], !good);
     }
     let near = |key: &str, expected: Option<f64>| {
         assert!(
@@ -154,6 +176,15 @@ fn the_json_has_the_metrics_of_scores_and_maps() {
     assert_eq!(record["pixels"]["regions"], 3);
     assert_eq!(record["pixels"]["defective"], 3 * 16);
     assert_eq!(record["pixels"]["size"], "frame");
+    assert_eq!((regions.predicted, regions.actual), (2, 3));
+    near("region_precision", regions.precision());
+    near("region_recall", regions.recall());
+    let expected = serde_json::json!({
+        "minimum_iou": 0.3, "predicted": 2, "actual": 3, "matched": regions.matched,
+    });
+    assert_eq!(record["regions"], expected);
+    assert_eq!(record["by_kind"]["spot"]["regions"]["predicted"], 1);
+    assert_eq!(record["by_kind"]["spot"]["regions"]["actual"], 2);
 
     assert_eq!(record["misses"]["count"], 1);
     assert_eq!(record["misses"]["frames"], 3);
@@ -211,6 +242,8 @@ fn the_table_says_the_same_for_people() {
         "false alarms  0 of 3 = 0.0 % (0.0–70.8 %); the target rate lies inside",
         "misses        1 of 3 = 33.3 % (0.8–90.6 %)",
         "3 regions, compared in the frame's size",
+        "regions       2 predicted, 3 in masks,",
+        "region recall",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
@@ -406,6 +439,7 @@ fn the_page_needs_nothing_beside_itself() {
         "<svg",
         "Receiver operating characteristic",
         "Per-region overlap",
+        "region precision",
         "Defects with the lowest scores",
         "Normal frames with the highest scores",
         "test/scratch/",

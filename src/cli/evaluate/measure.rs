@@ -4,7 +4,7 @@ use edge_vae::{
     Detection, Detector,
     bundle::TrainingFrames,
     dataset::{GOOD, Sample},
-    metrics::PixelScores,
+    metrics::{Components, PixelScores, RegionScores},
     runtime::Label,
 };
 use ndarray::{Array2, CowArray, Ix2};
@@ -64,6 +64,8 @@ pub(super) struct Measurement {
     pub(super) doubted_masks: Vec<(Doubt, Problem)>,
     /// Pixels of maps and masks, where the data set has masks.
     pub(super) pixels: Option<PixelScores>,
+    /// Regions of verdicts and of masks, as far as masks are known.
+    pub(super) regions: RegionScores,
     /// Mean of the anomaly maps of normal frames, where heat begins.
     pub(super) cold: f64,
     pub(super) seconds: f64,
@@ -90,6 +92,7 @@ impl Measurement {
             measured: Self {
                 frames_of_kind: vec![0; kinds.len()],
                 pixels: has_masks.then(|| PixelScores::new(kinds.len())),
+                regions: RegionScores::new(kinds.len()),
                 kinds,
                 frames: Vec::with_capacity(samples.len()),
                 invalid: Vec::new(),
@@ -295,16 +298,26 @@ impl Run<'_> {
                 }
             },
         };
-        let map: Option<CowArray<'_, f32, Ix2>> = match self.size {
-            Pixels::Frame => self.detector.frame_map(detection).map(CowArray::from),
-            Pixels::Tensor => self.detector.anomaly_map().map(CowArray::from),
-        };
-        let (Some(map), Some(geometry)) = (map, detection.geometry) else {
+        let (Some(frame_map), Some(tensor_map), Some(geometry)) = (
+            self.detector.frame_map(detection),
+            self.detector.anomaly_map(),
+            detection.geometry,
+        ) else {
             return;
         };
-        let read: Option<Array2<bool>> = match self.size {
-            Pixels::Frame => read,
-            Pixels::Tensor => read.map(|read| mask::in_tensor(&read, &geometry, map.dim())),
+        let mask = self.detector.canvas_layout().mask();
+        let looked_at = mask.map(|mask| mask.in_frame(&geometry));
+        let [predicted, actual] = regions(&frame_map, detection, read.as_ref(), looked_at.as_ref());
+        let map: CowArray<'_, f32, Ix2> = match self.size {
+            Pixels::Frame => frame_map.into(),
+            Pixels::Tensor => tensor_map.into(),
+        };
+        let (read, looked_at) = match self.size {
+            Pixels::Frame => (read, looked_at),
+            Pixels::Tensor => (
+                read.map(|read| mask::in_tensor(&read, &geometry, map.dim())),
+                mask.map(|mask| mask.in_map(map.dim())),
+            ),
         };
         if read
             .as_ref()
@@ -313,19 +326,34 @@ impl Run<'_> {
             let reason = "its mask is empty; all its pixels count as background";
             self.measured.empty_masks.push(problem(reason.to_owned()));
         }
-        let looked_at = self
-            .detector
-            .canvas_layout()
-            .mask()
-            .map(|mask| match self.size {
-                Pixels::Frame => mask.in_frame(&geometry),
-                Pixels::Tensor => mask.in_map(map.dim()),
-            });
         let [read, looked_at] =
             [&read, &looked_at].map(|mask| mask.as_ref().map(|mask| mask.view()));
-        if let Err(error) = pixels.add_within(stratum, map.view(), read, looked_at) {
+        let added = pixels
+            .add_within(stratum, map.view(), read, looked_at)
+            .and_then(|()| self.measured.regions.add(stratum, &predicted, &actual));
+        if let Err(error) = added {
             let reason = format!("{}: {error}", sample.name());
             self.measured.bad_masks.push(problem(reason));
         }
     }
+}
+
+/// The regions that a verdict has, and those of the frame's mask, both of the pixels that are
+/// looked at.
+fn regions(
+    map: &Array2<f32>,
+    detection: &Detection,
+    mask: Option<&Array2<bool>>,
+    looked_at: Option<&Array2<bool>>,
+) -> [Components; 2] {
+    let threshold = detection.region_threshold.unwrap_or(f32::INFINITY);
+    let predicted = map.mapv(|value| value > threshold);
+    let actual = mask.cloned();
+    let actual = actual.unwrap_or_else(|| Array2::from_elem(map.dim(), false));
+    [predicted, actual].map(|mut set| {
+        if let Some(looked_at) = looked_at {
+            set.zip_mut_with(looked_at, |set, looked_at| *set &= looked_at);
+        }
+        Components::of(set.view())
+    })
 }

@@ -48,8 +48,8 @@ exact (Clopper-Pearson). Map and mask are compared pixel by pixel, in the size o
 is set where it is above 0. AUPRO is anomalib's, up to a false-positive rate of 30 % and of 5 %.
 
 JSON: one object with image_AUROC, image_AP, image_F1Max and, where there are masks, pixel_AUROC,
-pixel_F1Max, pixel_AUPRO, pixel_AUPRO_5; the same for each kind in by_kind; intervals, counts,
-rates, and everything that could not be scored.
+pixel_F1Max, pixel_AUPRO, pixel_AUPRO_5, region_precision, region_recall; the same for each kind in
+by_kind; intervals, counts, rates, and everything that could not be scored.
 
 Frames that show nothing (black, saturated, uniform) are invalid and have no score: they are named
 and counted, and are part of no metric. Exit code 2 when a frame or a mask could not be read; the

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edge_vae::{
     calibration::OperatingPoint,
-    metrics::{Interval, Rate},
+    metrics::{Interval, MINIMUM_IOU, Rate, RegionMetrics},
 };
 use serde::Serialize;
 
@@ -60,6 +60,17 @@ struct MetricsRecord {
     intervals: BTreeMap<&'static str, [f64; 2]>,
     /// By how much a metric may be off; empty where nothing was approximated.
     errors: BTreeMap<&'static str, f64>,
+    /// What region precision and recall are shares of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regions: Option<RegionRecord>,
+}
+
+#[derive(Serialize)]
+struct RegionRecord {
+    minimum_iou: f64,
+    predicted: u64,
+    actual: u64,
+    matched: u64,
 }
 
 #[derive(Serialize)]
@@ -224,6 +235,7 @@ impl MetricsRecord {
                 .filter(|(_, estimate)| estimate.error > 0.0)
                 .map(|(name, estimate)| (name, estimate.error))
                 .collect(),
+            regions: metrics.region.as_ref().map(region),
         }
     }
 }
@@ -251,6 +263,16 @@ fn operating(row: &OperatingRow) -> OperatingRecord<'_> {
         by_kind: by_kind
             .map(|(kind, found)| (kind.as_str(), rate(*found)))
             .collect(),
+    }
+}
+
+fn region(metrics: &RegionMetrics) -> RegionRecord {
+    let counts = metrics.counts;
+    RegionRecord {
+        minimum_iou: MINIMUM_IOU,
+        predicted: counts.predicted,
+        actual: counts.actual,
+        matched: counts.matched,
     }
 }
 

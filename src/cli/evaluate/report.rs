@@ -4,7 +4,8 @@ use edge_vae::{
     Detector,
     calibration::OperatingTable,
     metrics::{
-        Bootstrap, Curve, Estimate, ImageMetrics, PixelMetrics, Rate, evaluate_images, roc_curve,
+        Bootstrap, Curve, Estimate, ImageMetrics, PixelMetrics, Rate, RegionMetrics,
+        evaluate_images, roc_curve,
     },
 };
 
@@ -62,6 +63,8 @@ pub(super) struct Report<'a> {
 pub(super) struct Metrics {
     pub(super) image: Option<ImageMetrics>,
     pub(super) pixel: Option<PixelMetrics>,
+    /// Known where those of pixels are.
+    pub(super) region: Option<RegionMetrics>,
 }
 
 /// A kind of frames.
@@ -126,14 +129,16 @@ impl Report<'_> {
         let (pixel_all, mut pixel_by_kind) =
             pixel.map_or((None, Vec::new()), |pixel| (pixel.all, pixel.by_stratum));
         pixel_by_kind.resize(measured.kinds.len(), None);
+        let region = measured.regions.evaluate(bootstrap);
 
         let kinds: Vec<Kind> = measured
             .kinds
             .iter()
             .zip(image.by_stratum)
             .zip(pixel_by_kind)
+            .zip(region.by_stratum)
             .zip(0..)
-            .map(|(((name, image), pixel), stratum)| {
+            .map(|((((name, image), pixel), region), stratum)| {
                 let count = |problems: &[super::measure::Problem]| {
                     problems.iter().filter(|p| p.stratum == stratum).count()
                 };
@@ -146,7 +151,11 @@ impl Report<'_> {
                     unreadable: count(&measured.unreadable),
                     anomalous: frames().filter(|frame| frame.anomalous).count(),
                     seen: frames().filter(|frame| frame.seen).count(),
-                    metrics: Metrics { image, pixel },
+                    metrics: Metrics {
+                        image,
+                        pixel,
+                        region,
+                    },
                 }
             })
             .collect();
@@ -169,6 +178,7 @@ impl Report<'_> {
             all: Metrics {
                 image: image.all,
                 pixel: pixel_all,
+                region: region.all,
             },
             false_alarms: Rate {
                 count: normal.anomalous as u64,
@@ -267,6 +277,12 @@ impl Metrics {
                 ("pixel_F1Max", Some(pixel.f1_max)),
                 ("pixel_AUPRO", Some(pixel.aupro)),
                 ("pixel_AUPRO_5", Some(pixel.aupro_5)),
+            ]);
+        }
+        if let Some(region) = &self.region {
+            named.extend([
+                ("region_precision", region.precision),
+                ("region_recall", region.recall),
             ]);
         }
         named

@@ -2,7 +2,7 @@
 
 use edge_vae::{
     aligned,
-    metrics::{Estimate, Rate},
+    metrics::{Estimate, MINIMUM_IOU, Rate, RegionCounts, RegionMetrics},
 };
 
 use super::{
@@ -71,6 +71,9 @@ pub(super) fn print(
             },
             error(&report.all)
         ))?;
+    }
+    if let Some(regions) = &report.all.region {
+        out.line(format_args!("regions       {}", region_counts(regions)))?;
     }
     for (number, what) in [
         (
@@ -145,6 +148,8 @@ pub(super) fn title(name: &str) -> &'static str {
         "pixel_AUROC" => "pixel AUROC",
         "pixel_F1Max" => "pixel F1-max",
         "pixel_AUPRO" => "AUPRO 30 %",
+        "region_precision" => "region precision",
+        "region_recall" => "region recall",
         _ => "AUPRO 5 %",
     }
 }
@@ -171,6 +176,16 @@ pub(super) fn rate(rate: Rate) -> String {
         ),
         _ => "no frames".to_owned(),
     }
+}
+
+/// What region precision and recall are shares of.
+pub(super) fn region_counts(metrics: &RegionMetrics) -> String {
+    let RegionCounts {
+        predicted,
+        actual,
+        matched,
+    } = metrics.counts;
+    format!("{predicted} predicted, {actual} in masks, {matched} match at IoU {MINIMUM_IOU}")
 }
 
 /// How far off pixel metrics may be, where close scores count as equal.

@@ -15,7 +15,7 @@ use super::{
     measure::{Measurement, Problem},
     operating,
     report::{CONFIDENCE, Metrics, Report},
-    table::{error, rate, threshold, title},
+    table::{error, rate, region_counts, threshold, title},
 };
 use crate::cli::model_card;
 use chart::{Line, curves, histograms};
@@ -314,6 +314,14 @@ fn definitions(page: &mut Page, report: &Report<'_>) {
              over the false-positive rate of all pixels outside up to the limit, and divided by \
              it{}.</p>\n",
             error(&report.all)
+        ));
+    }
+    if let Some(regions) = &report.all.region {
+        page.push(format_args!(
+            "<p>Regions, in the size of the frames: {}. Those that were predicted are the verdicts' \
+             and match regions of the masks one to one, by descending intersection over union; \
+             precision is the share of predicted ones that match, recall that of the masks'.</p>\n",
+            region_counts(regions)
         ));
     }
     let intervals = if bootstrap.resamples == 0 {
