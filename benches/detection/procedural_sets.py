@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Draws data sets of kinds that photographs at hand do not cover: objects that lie as the fixture
-holds them, objects that lie as they fall, woven cloth, boards whose crops are not registered, and
-long strips of ground metal (1 : 2.5 and 1 : 6) with hairline cracks.
+holds them, objects that lie as they fall, woven cloth, boards whose crops are not registered,
+long strips of ground metal (1 : 2.5 and 1 : 6) with hairline cracks, and panels with a fixed
+layout of parts, of which one is missing, doubled or swapped with another.
 
-    benches/detection/procedural_sets.py OUT [--sets boards rings screws cloth strips25 strips6]
+    benches/detection/procedural_sets.py OUT
+        [--sets boards rings screws cloth strips25 strips6 panels]
         [--normal 200] [--test 60] [--seed 1]
 
 Writes OUT/<set>/train/good, test/good, test/<kind> and ground_truth/<kind>/*_mask.png. They are
@@ -318,6 +320,68 @@ def strips6(random, kind):
     return strip(random, kind, 260, 1560)
 
 
+def part(d, s, x, y, shape):
+    """Draws a part of about 50×50 pixels about (x, y): each shape is another part."""
+    disc = lambda r, fill: d.ellipse([(x - r) * s, (y - r) * s, (x + r) * s, (y + r) * s], fill=fill)
+    box = lambda a, b, fill, dx=0, dy=0: d.rectangle([(x + dx - a) * s, (y + dy - b) * s, (x + dx + a) * s, (y + dy + b) * s], fill=fill)
+    ngon = lambda n, r, fill: d.regular_polygon((x * s, y * s, r * s), n, rotation=15, fill=fill)
+    if shape == "washer":
+        disc(25, 215), disc(11, 60)
+    elif shape == "nut":
+        ngon(6, 27, 190), disc(12, 70)
+    elif shape == "screw":
+        disc(24, 160), box(20, 3, 50)
+    elif shape == "clip":
+        box(24, 24, 120), box(24, 10, 40, 8)
+    elif shape == "plug":
+        box(25, 18, 95), [disc_at(d, s, x + dx, y, 4, 230) for dx in (-15, 0, 15)]
+    elif shape == "block":
+        box(22, 25, 235), box(14, 3, 110, dy=-12), box(14, 3, 110, dy=12)
+    else:
+        ngon(3, 29, 140), disc(8, 220)
+
+
+def disc_at(d, s, x, y, r, fill):
+    d.ellipse([(x - r) * s, (y - r) * s, (x + r) * s, (y + r) * s], fill=fill)
+
+
+# Each part at its place, in places of a 3×3 grid; two places are always empty.
+LAYOUT = {(0, 0): "washer", (1, 0): "clip", (2, 0): "nut", (0, 1): "plug", (1, 1): "screw", (2, 1): "block", (1, 2): "wedge"}
+EMPTY = [(0, 2), (2, 2)]
+
+
+def panels(random, kind):
+    size = 400
+    parts, changed = dict(LAYOUT), []
+    places = [place for place in LAYOUT]
+    if kind == "missing":
+        changed = [places[random.integers(len(places))]]
+        del parts[changed[0]]
+    elif kind == "doubled":
+        changed = [EMPTY[random.integers(len(EMPTY))]]
+        parts[changed[0]] = parts[places[random.integers(len(places))]]
+    elif kind == "swapped":
+        changed = [places[p] for p in random.choice(len(places), 2, replace=False)]
+        parts[changed[0]], parts[changed[1]] = parts[changed[1]], parts[changed[0]]
+    at = {place: 90 + 110 * np.array(place) + random.normal(0, 1.2, 2) for place in LAYOUT | parts}
+
+    # A part is brighter than 0 everywhere, so that its cover is known from it.
+    metal = drawn(size, lambda d, s: [part(d, s, *at[place], shape) for place, shape in parts.items()])
+    cover = np.clip(metal * 8, 0, 1)
+    fleck = 1 + 0.09 * noise(random, size, (1.2, 1.2)) + 0.05 * noise(random, size, (0.8, 8))
+    ground = np.array([0.33, 0.36, 0.42]) * fleck[..., None]
+    grain = 1 + 0.05 * noise(random, size, 1)
+    shadow = 0.35 * gaussian_filter(np.roll(cover, (4, 4), (0, 1)), 4)
+    picture = over(ground * (1 - shadow[..., None]), cover, (metal * grain)[..., None] * [1, 0.98, 0.93])
+    mask = np.zeros((size, size))
+    for place in changed:
+        x, y = np.round(at[place]).astype(int)
+        mask[y - 27 : y + 28, x - 27 : x + 28] = 1
+    angle, shift = random.normal(0, 0.01), random.normal(0, 2, 2)
+    picture = np.stack([turned(p, angle, shift) for p in np.moveaxis(picture, -1, 0)], -1)
+    return photograph(random, picture), turned(mask, angle, shift) > 0.5
+
+
 KINDS = {
     boards: ["open", "bridge", "bite", "spur", "pinhole"],
     rings: ["missing", "chip", "scratch", "dirt"],
@@ -325,6 +389,7 @@ KINDS = {
     cloth: ["pull", "thread", "hole", "stain"],
     strips25: ["across", "along"],
     strips6: ["across", "along"],
+    panels: ["missing", "doubled", "swapped"],
 }
 
 
