@@ -8,8 +8,8 @@ pictures (light, lens, sensor, codec, place), and a model that knows nothing of 
 DATASET has the layout test/<kind>/*, test/good/*. Needs Pillow, numpy, scipy. Normal frames go
 through `watch`, which looks for drift in windows of as many frames as --window says: two windows
 have to agree. Prints, change by change: image AUROC and its loss, false alarms at the calibrated
-threshold, frames that are invalid, and whether drift is told, after which normal frame, how many of
-the frames before were false alarms, and how it is explained."""
+threshold, normal frames that `watch` calls invalid and why, and whether drift is told, after which
+normal frame, how many of the frames before were false alarms, and how it is explained."""
 
 import argparse
 import io
@@ -164,12 +164,15 @@ def main():
             )
             program = [options.edge_vae, "--quiet"]
             seen = lines([*program, "watch", "--config", config, "--json"])
-            found = lines([*program, "score", "--model", options.model, folder / "bad", "--json"])
-        frames = [line for line in seen if line["type"] == "frame"]
-        value = 100 * auroc(scores(frames), scores(found))
+            score = [*program, "score", "--model", options.model, "--json"]
+            found = lines([*score, folder / "bad"])
+            frames = [line for line in seen if line["type"] == "frame"]
+            bad_health = [f["reasons"][0] for f in frames if f["pred_label"] == "invalid"]
+            # `score` has no health to watch: it scores what `watch` calls invalid.
+            normal = lines([*score, folder / "good"]) if bad_health else frames
+        value = 100 * auroc(scores(normal), scores(found))
         base = value if base is None else base
         alarms = [f["pred_label"] == "anomalous" for f in frames]
-        invalid = np.mean([f["pred_label"] == "invalid" for f in frames + found])
         drift = "no drift"
         for place, line in enumerate(seen):
             if line["type"] == "drift" and line["drifted"]:
@@ -177,9 +180,12 @@ def main():
                 wrong = before.count("anomalous")
                 drift = f"drift after {len(before)} ({wrong} alarms): {line['explanation']}"
                 break
+        if bad_health:
+            drift += f"; invalid: {bad_health[0]}"
         print(
             f"{name:16} AUROC {value:5.1f}  loss {base - value:5.1f}  "
-            f"false alarms {100 * np.mean(alarms):5.1f} %  invalid {100 * invalid:5.1f} %  {drift}",
+            f"false alarms {100 * np.mean(alarms):5.1f} %  "
+            f"invalid {100 * len(bad_health) / len(frames):5.1f} %  {drift}",
             flush=True,
         )
 

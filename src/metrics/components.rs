@@ -1,5 +1,7 @@
 //! Connected regions of a mask.
 
+use std::collections::BTreeMap;
+
 use ndarray::{Array2, ArrayView2};
 
 /// The 8-connected regions of a mask: pixels that touch at an edge or at a corner belong together,
@@ -43,6 +45,23 @@ impl Components {
         }
         Self { labels, sizes }
     }
+
+    /// Regions that are labelled already, `H×W`: 0 outside, and a number of its own in each, which
+    /// need not be connected. They are numbered anew in the order in which reading row by row
+    /// meets them.
+    pub fn from_labels(mut labels: Array2<u32>) -> Self {
+        let mut numbers = BTreeMap::new();
+        let mut sizes = Vec::new();
+        for label in labels.iter_mut().filter(|label| **label > 0) {
+            let number: usize = *numbers.entry(*label).or_insert_with(|| {
+                sizes.push(0);
+                sizes.len()
+            });
+            sizes[number - 1] += 1;
+            *label = number as u32;
+        }
+        Self { labels, sizes }
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +94,13 @@ mod tests {
             [0, 3, 0, 3, 0, 0],
         ];
         assert_eq!(found.labels, ndarray::arr2(&expected));
+    }
+
+    #[test]
+    fn labels_are_numbered_anew() {
+        let found = Components::from_labels(ndarray::array![[0, 7, 2], [7, 0, 9]]);
+        assert_eq!(found.labels, ndarray::array![[0, 1, 2], [1, 0, 3]]);
+        assert_eq!(found.sizes, [2, 1, 1]);
     }
 
     #[test]

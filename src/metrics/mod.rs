@@ -1,14 +1,15 @@
 //! Detection metrics on raw scores, higher being stranger: of frames AUROC, average precision and
-//! F1-max; of pixels AUROC, F1-max and AUPRO; of regions precision and recall; bootstrap intervals of all of them, and exact
-//! intervals of rates.
+//! F1-max; of pixels AUROC, F1-max and AUPRO; of regions precision and recall; bootstrap intervals
+//! of all of them, and exact intervals of rates.
 //!
 //! The plain functions take the scores of normal and of anomalous frames, and answer `None` where
 //! the metric is not defined: without a frame of either kind, or with NaN among the scores.
 //! Infinite scores are ordered like any other.
 //!
-//! [`evaluate_images`], [`PixelScores`] and [`RegionScores`] take frames in **strata**: stratum 0 holds the normal
-//! frames, every other one a kind of defect. They judge all kinds together, and each kind by itself
-//! against the normal frames; the bootstrap draws frames anew within each stratum.
+//! [`evaluate_images`], [`PixelScores`] and [`RegionScores`] take frames in **strata**: stratum 0
+//! holds the normal frames, every other one a kind of defect. They judge all kinds together, and
+//! each kind by itself against the normal frames; the bootstrap draws frames anew within each
+//! stratum.
 
 mod bootstrap;
 mod components;

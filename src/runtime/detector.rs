@@ -7,7 +7,11 @@ use std::{
 
 use ndarray::{Array2, ArrayView2};
 
-use super::{GoldenCheck, InferenceSession, Latency, Verdict, golden_check::Checked};
+use super::{
+    GoldenCheck, InferenceSession, Latency, Verdict,
+    golden_check::Checked,
+    regions::{RegionMap, part_of_canvas},
+};
 use crate::{
     Error,
     backend::{BackendKind, Device, Engine, EngineOptions},
@@ -16,7 +20,7 @@ use crate::{
     frame::{Frame, FrameStatistics},
     model::{ExecutionPlan, StageTimes},
     preprocess::{CanvasLayout, Geometry},
-    scoring::{Scorer, Scoring, SourceSubset, regions},
+    scoring::{Scorer, Scoring, SourceSubset},
     vae::Decoded,
 };
 
@@ -80,8 +84,8 @@ pub struct Detection {
     pub verdict: Verdict,
     /// What the canvas covers of the frame; absent for a frame that was not scored.
     pub geometry: Option<Geometry>,
-    /// Pixels of the frame's map above it belong to the verdict's regions; only anomalous frames
-    /// have regions, at least one.
+    /// The verdict's regions are where the frame's map is above it; only anomalous frames have
+    /// regions, at least one.
     pub region_threshold: Option<f32>,
     /// Brightness, contrast and focus of the frame, as the calibration's
     /// [`conditions`](Calibration::reference) have them.
@@ -291,17 +295,9 @@ impl Detector {
         self.explained = score_only.is_none() || anomalous;
         self.scored = true;
         let (found, region_threshold) = if anomalous {
-            let mut map = geometry.map_to_frame(self.map.view());
-            if let Some(mask) = self.canvas_layout().mask() {
-                // NaN belongs to no region.
-                map.zip_mut_with(&mask.in_frame(&geometry), |value, &inside| {
-                    if !inside {
-                        *value = f32::NAN;
-                    }
-                });
-            }
-            let threshold = self.region_threshold(&map);
-            let mut found = regions(map.view(), threshold, 1);
+            let map = self.region_map(self.map.view(), &geometry);
+            let threshold = map.threshold(self.region_thresholds());
+            let mut found = map.extent(threshold).regions(1);
             for region in &mut found {
                 region.sources = self.scorer.source_shares(part_of_canvas(
                     &geometry,
@@ -330,24 +326,30 @@ impl Detector {
         })
     }
 
-    /// The threshold for the regions of an anomalous frame, below the peak of its map in the
-    /// frame's geometry.
+    fn region_map(&self, map: ArrayView2<'_, f32>, geometry: &Geometry) -> RegionMap {
+        RegionMap::of(map, self.scorer.cell(), geometry, self.canvas_layout())
+    }
+
+    /// Thresholds for the regions of an anomalous frame; the first that its map reaches is taken.
     ///
     /// The map's own threshold guarantees the false-alarm rate for peaks, and the score's for
     /// scores: a frame can be above one and below the other. Where the score is the largest of the
     /// map or a mean of the largest, the peak is above the score's threshold too, unless
     /// interpolation lowered it; where neither helps, the highest tenth of the map's range is
     /// shown.
-    fn region_threshold(&self, map: &Array2<f32>) -> f32 {
-        let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let lowest = map.iter().copied().fold(f32::INFINITY, f32::min);
+    fn region_thresholds(&self) -> impl Iterator<Item = f64> + use<> {
         let of_score = self.score_is_of_map.then_some(self.calibration.threshold);
         [Some(self.calibration.map_threshold), of_score]
             .into_iter()
             .flatten()
-            .map(not_above)
-            .find(|&threshold| peak > threshold)
-            .unwrap_or_else(|| (peak - 0.1 * (peak - lowest)).min(peak.next_down()))
+    }
+
+    /// The verdict's region of each pixel of the last frame, `H×W` of the frame: 0 for none, else a
+    /// number of its own; `None` if that frame was not anomalous. `detection` is what
+    /// [`Detector::score`] gave for it.
+    pub fn region_labels(&self, detection: &Detection) -> Option<Array2<u32>> {
+        let map = self.region_map(self.anomaly_map()?, detection.geometry.as_ref()?);
+        Some(map.extent(detection.region_threshold?).labels())
     }
 
     /// The anomaly map of the last frame, `H×W` of the canvas, higher is more anomalous, in
@@ -460,38 +462,5 @@ impl Spent {
         self.prepared += cut;
         self.stages += stages;
         Ok(())
-    }
-}
-
-/// The pixels of the canvas (`rows`, `columns`) that a rectangle `[x, y, width, height]` of the
-/// frame covers, in the same order.
-fn part_of_canvas(
-    geometry: &Geometry,
-    [x, y, width, height]: [u32; 4],
-    (rows, columns): (usize, usize),
-) -> [usize; 4] {
-    let region = geometry.region;
-    let span = |from: u32, length: u32, origin: u32, of: u32, side: usize| {
-        let place = |edge: u32| {
-            let inside = f64::from(edge.saturating_sub(origin).min(of));
-            inside * side as f64 / f64::from(of)
-        };
-        let first = (place(from) as usize).min(side - 1);
-        let last = (place(from + length).ceil() as usize).clamp(first + 1, side);
-        (first, last - first)
-    };
-    let (x, width) = span(x, width, region.x, region.width, columns);
-    let (y, height) = span(y, height, region.y, region.height, rows);
-    [x, y, width, height]
-}
-
-/// The largest f32 that is not above `value`, so that an f32 is above the one if and only if it is
-/// above the other.
-fn not_above(value: f64) -> f32 {
-    let nearest = value as f32;
-    if f64::from(nearest) > value {
-        nearest.next_down()
-    } else {
-        nearest
     }
 }

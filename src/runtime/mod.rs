@@ -12,6 +12,7 @@ mod golden_check;
 mod latency;
 mod load;
 mod mask;
+mod regions;
 mod session;
 mod verdict;
 

@@ -13,7 +13,7 @@ mod statistics;
 mod validation;
 
 pub use error::ScoringError;
-pub use region::{Region, regions};
+pub use region::{Region, RegionExtent, regions};
 pub use residual::ResidualMap;
 pub use score_map::ScoreMap;
 pub use scorer::Scorer;

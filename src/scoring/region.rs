@@ -1,11 +1,13 @@
 //! Connected regions of an anomaly map.
 
-use ndarray::ArrayView2;
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::SourceShare;
 
-/// A region of the frame above the threshold: 8-connected pixels.
+/// A region of the frame above the threshold, as [`RegionExtent`] has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Region {
     /// Smallest rectangle around it: x, y, width, height, in pixels of the map.
@@ -19,70 +21,129 @@ pub struct Region {
     pub sources: Vec<SourceShare>,
 }
 
-/// The 8-connected regions of pixels with a value above `threshold`, of at least `minimum_area`
-/// pixels, by descending maximum; among equal ones from top to bottom, then from left to right.
+/// Where regions of an anomaly map in the frame's geometry begin and end.
 ///
-/// `map` is the anomaly map in the frame's geometry, `H×W`. NaN belongs to no region. Time is
-/// linear in the pixels and memory in the runs of pixels above the threshold.
-pub fn regions(map: ArrayView2<f32>, threshold: f32, minimum_area: u32) -> Vec<Region> {
-    let mut components = Components::default();
-    let mut above: Vec<Run> = Vec::new();
-    let mut current: Vec<Run> = Vec::new();
-    for (y, row) in map.rows().into_iter().enumerate() {
-        let mut open: Option<(usize, f32)> = None;
-        let mut first_above = 0;
-        // A value that ends the last run, so that no run is open after the row.
-        let row = row.iter().copied().chain([f32::NAN]);
-        for (x, value) in row.enumerate() {
-            if value > threshold {
-                let (_, max) = open.get_or_insert((x, value));
-                *max = max.max(value);
-                continue;
-            }
-            let Some((start, max)) = open.take() else {
-                continue;
-            };
-            let component = components.add(Extent {
-                left: start,
-                right: x,
-                top: y,
-                bottom: y + 1,
-                area: x - start,
-                max,
-            });
-            // Runs of the row above that end before this one starts touch no later one either.
-            while above.get(first_above).is_some_and(|run| run.end < start) {
-                first_above += 1;
-            }
-            // Diagonal neighbours count: a run that ends where this one starts touches it.
-            for run in above[first_above..].iter().take_while(|run| run.start <= x) {
-                components.join(component, run.component);
-            }
-            current.push(Run {
-                start,
-                end: x,
-                component,
-            });
-        }
-        std::mem::swap(&mut above, &mut current);
-        current.clear();
+/// Pixels above the threshold that are 8-connected are one region. Of these it has the pixels that
+/// are higher than half of the way from the threshold to the peak beside them: a map of coarse
+/// cells shows a defect as a hill that is wider than the defect by a cell on every side, and a
+/// step that was blurred lies where it is half as high. Where `peaks` is the map itself, a region
+/// has all its pixels.
+#[derive(Clone, Copy, Debug)]
+pub struct RegionExtent<'a> {
+    /// The map, `H×W`. NaN belongs to no region.
+    pub map: ArrayView2<'a, f32>,
+    /// At each pixel the largest value of the map in reach of the blur, `H×W`.
+    pub peaks: ArrayView2<'a, f32>,
+    /// Regions are above it.
+    pub threshold: f32,
+}
+
+/// The regions of all pixels of a map, `H×W`, above a threshold, as [`RegionExtent::regions`] has
+/// them of a map without blur.
+pub fn regions(map: ArrayView2<'_, f32>, threshold: f32, minimum_area: u32) -> Vec<Region> {
+    let extent = RegionExtent {
+        map,
+        peaks: map,
+        threshold,
+    };
+    extent.regions(minimum_area)
+}
+
+impl RegionExtent<'_> {
+    /// The regions of at least `minimum_area` pixels, by descending maximum; among equal ones from
+    /// top to bottom, then from left to right.
+    ///
+    /// Time is linear in the pixels and memory in the runs of pixels above the threshold.
+    pub fn regions(&self, minimum_area: u32) -> Vec<Region> {
+        let mut extents = BTreeMap::<usize, Extent>::new();
+        self.each_pixel(|y, x, region| {
+            let pixel = Extent::of_pixel(y, x, self.map[[y, x]]);
+            extents
+                .entry(region)
+                .and_modify(|extent| *extent = extent.merged(pixel))
+                .or_insert(pixel);
+        });
+        let mut found: Vec<Region> = extents
+            .into_values()
+            .map(Extent::region)
+            .filter(|region| region.area >= minimum_area)
+            .collect();
+        found.sort_unstable_by(|a, b| {
+            b.max
+                .total_cmp(&a.max)
+                .then_with(|| (a.bbox[1], a.bbox[0]).cmp(&(b.bbox[1], b.bbox[0])))
+                .then_with(|| (b.area, b.bbox).cmp(&(a.area, a.bbox)))
+        });
+        found
     }
-    let mut found: Vec<Region> = components
-        .roots()
-        .map(Extent::region)
-        .filter(|region| region.area >= minimum_area)
-        .collect();
-    found.sort_unstable_by(|a, b| {
-        b.max
-            .total_cmp(&a.max)
-            .then_with(|| (a.bbox[1], a.bbox[0]).cmp(&(b.bbox[1], b.bbox[0])))
-            .then_with(|| (b.area, b.bbox).cmp(&(a.area, a.bbox)))
-    });
-    found
+
+    /// The region of each pixel, `H×W`: 0 for none, else a number of its own.
+    pub fn labels(&self) -> Array2<u32> {
+        let mut labels = Array2::zeros(self.map.dim());
+        self.each_pixel(|y, x, region| labels[[y, x]] = region as u32 + 1);
+        labels
+    }
+
+    /// Calls `take` with row, column and region of each pixel that a region has.
+    fn each_pixel(&self, mut take: impl FnMut(usize, usize, usize)) {
+        let (runs, mut components) = self.runs();
+        for run in runs {
+            let region = components.root(run.component);
+            for x in run.start..run.end {
+                let (value, peak) = (self.map[[run.row, x]], self.peaks[[run.row, x]]);
+                if value >= peak || value > 0.5 * (self.threshold + peak) {
+                    take(run.row, x, region);
+                }
+            }
+        }
+    }
+
+    /// Runs of pixels above the threshold, and which of them are connected.
+    fn runs(&self) -> (Vec<Run>, Components) {
+        let mut components = Components::default();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut above = 0..0;
+        for (row, values) in self.map.rows().into_iter().enumerate() {
+            let first = runs.len();
+            let mut open = None;
+            // A value that ends the last run, so that no run is open after the row.
+            let values = values.iter().copied().chain([f32::NAN]);
+            for (x, value) in values.enumerate() {
+                if value > self.threshold {
+                    open = open.or(Some(x));
+                    continue;
+                }
+                let Some(start) = open.take() else {
+                    continue;
+                };
+                let component = components.add();
+                // Runs of the row above that end before this one starts touch no later one either.
+                while runs[above.clone()]
+                    .first()
+                    .is_some_and(|run| run.end < start)
+                {
+                    above.start += 1;
+                }
+                // Diagonal neighbours count: a run that ends where this one starts touches it.
+                for run in runs[above.clone()].iter().take_while(|run| run.start <= x) {
+                    components.join(component, run.component);
+                }
+                runs.push(Run {
+                    row,
+                    start,
+                    end: x,
+                    component,
+                });
+            }
+            above = first..runs.len();
+        }
+        (runs, components)
+    }
 }
 
 /// Neighbouring pixels of one row above the threshold: columns `start..end`.
 struct Run {
+    row: usize,
     start: usize,
     end: usize,
     component: usize,
@@ -100,6 +161,17 @@ struct Extent {
 }
 
 impl Extent {
+    fn of_pixel(y: usize, x: usize, value: f32) -> Self {
+        Self {
+            left: x,
+            right: x + 1,
+            top: y,
+            bottom: y + 1,
+            area: 1,
+            max: value,
+        }
+    }
+
     fn merged(self, other: Self) -> Self {
         Self {
             left: self.left.min(other.left),
@@ -127,17 +199,15 @@ impl Extent {
     }
 }
 
-/// Disjoint sets of runs, each with the extent of its set at the root.
+/// Disjoint sets of runs.
 #[derive(Default)]
 struct Components {
     parents: Vec<usize>,
-    extents: Vec<Extent>,
 }
 
 impl Components {
-    fn add(&mut self, extent: Extent) -> usize {
+    fn add(&mut self) -> usize {
         self.parents.push(self.parents.len());
-        self.extents.push(extent);
         self.parents.len() - 1
     }
 
@@ -151,26 +221,13 @@ impl Components {
 
     fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
-        if a != b {
-            let (first, second) = (a.min(b), a.max(b));
-            self.parents[second] = first;
-            self.extents[first] = self.extents[first].merged(self.extents[second]);
-        }
-    }
-
-    fn roots(&self) -> impl Iterator<Item = Extent> {
-        self.parents
-            .iter()
-            .zip(&self.extents)
-            .enumerate()
-            .filter(|&(component, (&parent, _))| component == parent)
-            .map(|(_, (_, &extent))| extent)
+        self.parents[a.max(b)] = a.min(b);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array2, array};
+    use ndarray::array;
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg64;
 
@@ -294,5 +351,33 @@ mod tests {
         let found = regions(full.view().reversed_axes(), 0.5, 1);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].bbox, found[0].area), ([0, 0, 3, 5], 15));
+    }
+
+    #[test]
+    fn regions_end_half_way_to_the_peak_beside_them() {
+        // A plateau of 9 and a hill of 5 on one component above 1, and a hill outshone by it.
+        let map = array![[
+            0.0f32, 3.0, 6.0, 9.0, 9.0, 5.5, 2.0, 3.0, 5.0, 3.0, 0.5, 2.0, 0.0
+        ]];
+        let peaks = array![[
+            3.0f32, 6.0, 9.0, 9.0, 9.0, 9.0, 5.5, 5.0, 5.0, 5.0, 3.0, 4.0, 2.0
+        ]];
+        let extent = RegionExtent {
+            map: map.view(),
+            peaks: peaks.view(),
+            threshold: 1.0,
+        };
+        // Above 5 beside the plateau, above 3 beside the hill; 2 of 4 is not above 2.5.
+        assert_eq!(
+            extent.labels(),
+            array![[0, 0, 1, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0]]
+        );
+        let [region] = &extent.regions(1)[..] else {
+            panic!("{:?}", extent.regions(1));
+        };
+        assert_eq!(
+            (region.bbox, region.area, region.max),
+            ([2, 0, 7, 1], 5, 9.0)
+        );
     }
 }

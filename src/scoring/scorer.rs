@@ -284,6 +284,16 @@ impl Scorer {
         self.size[0] * self.size[1]
     }
 
+    /// Rows and columns of the canvas that a cell of the anomaly map covers: of its finest source,
+    /// since in a mean of several that one draws the edges.
+    pub(crate) fn cell(&self) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let sources = self.map.sources.iter();
+            let cells = sources.map(|&source| self.maps[source].shape()[axis]).max();
+            self.size[axis].div_ceil(cells.unwrap_or(1).max(1))
+        })
+    }
+
     /// Which sources speak against a part of the last frame, the strongest first: `[x, y, width,
     /// height]` in pixels of the canvas. Sources without statistics are left out, and cells that
     /// the mask leaves out, unless there are no others.

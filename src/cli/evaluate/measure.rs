@@ -307,7 +307,10 @@ impl Run<'_> {
         };
         let mask = self.detector.canvas_layout().mask();
         let looked_at = mask.map(|mask| mask.in_frame(&geometry));
-        let [predicted, actual] = regions(&frame_map, detection, read.as_ref(), looked_at.as_ref());
+        let actual = actual_regions(read.as_ref(), looked_at.as_ref(), frame_map.dim());
+        let labels = self.detector.region_labels(detection);
+        let labels = labels.unwrap_or_else(|| Array2::zeros(frame_map.dim()));
+        let predicted = Components::from_labels(labels);
         let map: CowArray<'_, f32, Ix2> = match self.size {
             Pixels::Frame => frame_map.into(),
             Pixels::Tensor => tensor_map.into(),
@@ -338,22 +341,16 @@ impl Run<'_> {
     }
 }
 
-/// The regions that a verdict has, and those of the frame's mask, both of the pixels that are
-/// looked at.
-fn regions(
-    map: &Array2<f32>,
-    detection: &Detection,
+/// The regions of the mask, `H×W`, of the pixels that are looked at.
+fn actual_regions(
     mask: Option<&Array2<bool>>,
     looked_at: Option<&Array2<bool>>,
-) -> [Components; 2] {
-    let threshold = detection.region_threshold.unwrap_or(f32::INFINITY);
-    let predicted = map.mapv(|value| value > threshold);
-    let actual = mask.cloned();
-    let actual = actual.unwrap_or_else(|| Array2::from_elem(map.dim(), false));
-    [predicted, actual].map(|mut set| {
-        if let Some(looked_at) = looked_at {
-            set.zip_mut_with(looked_at, |set, looked_at| *set &= looked_at);
-        }
-        Components::of(set.view())
-    })
+    size: (usize, usize),
+) -> Components {
+    let mask = mask.cloned();
+    let mut set = mask.unwrap_or_else(|| Array2::from_elem(size, false));
+    if let Some(looked_at) = looked_at {
+        set.zip_mut_with(looked_at, |set, looked_at| *set &= looked_at);
+    }
+    Components::of(set.view())
 }

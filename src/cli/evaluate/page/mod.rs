@@ -318,9 +318,9 @@ fn definitions(page: &mut Page, report: &Report<'_>) {
     }
     if let Some(regions) = &report.all.region {
         page.push(format_args!(
-            "<p>Regions, in the size of the frames: {}. Those that were predicted are the verdicts' \
-             and match regions of the masks one to one, by descending intersection over union; \
-             precision is the share of predicted ones that match, recall that of the masks'.</p>\n",
+            "<p>Regions, in the size of the frames: {}. Predicted ones are the verdicts' and match \
+             those of the masks one to one, by descending intersection over union; precision is \
+             the share of predicted ones that match, recall that of the masks'.</p>\n",
             region_counts(regions)
         ));
     }
