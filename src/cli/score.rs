@@ -39,28 +39,32 @@ Examples:
   edge-vae score frames/ --review-rate 0.05 --json | jq -c 'select(.review)'
 
 A frame is anomalous when its score is above the model's threshold, which `calibrate` sets. The p is
-the share of normal frames that score as high. A frame that shows nothing (black, saturated, empty)
-is invalid: it has no score, and is never called normal.
+a share: of this frame and the normal frames that set the threshold, so many score at least as high.
+A frame that shows nothing (black, saturated, empty) is invalid: it has no score, and is never
+called normal.
 
 Keys of a JSON line:
   frame_id, path, timestamp   number in this run from 0, file, and time of the file
   pred_label                  normal, anomalous or invalid
   review                      true for normal frames above the threshold of the review rate
-  pred_score, threshold       the raw score, and what it is compared with
-  p_value                     share of normal frames that score as high
-  percentile_of_normals       percent of the calibration's frames that score lower
-  map_max                     largest value of the anomaly map
-  regions                     where an anomalous frame is so: bbox (x, y, width, height in pixels
-                              of the frame), area (pixels), max, and the score sources behind it
+  pred_score, threshold       the frame's score, and what it is compared with
+  p_value                     p, as above
+  percentile_of_normals       percent of the frames that set the threshold that score lower
+  map_max                     largest value of the anomaly map (see --map)
+  regions                     places that look anomalous, of anomalous frames only: bbox (x, y,
+                              width, height in pixels of the frame), area (pixels), max (largest
+                              value of the map), and the score sources that are high there
   reasons                     why the frame is anomalous, invalid or for review
   model_id, backend, device   what scored it
-  latency_ms                  read (the picture), prepare (to a tensor), encode, decode, detect (the
-                              graphs after them), score, total; 0 where a stage was not needed
+  latency_ms                  milliseconds: read (the picture), prepare (to the size and values
+                              that the networks take), encode and decode (the VAE's networks),
+                              detect (the networks after them), score, total; 0 where a stage was
+                              not needed
   overlay, map                files that were written
 
 The files are named after the frames and lie in folders as theirs: a/1.png and b/1.png give
-a/1.png.overlay.png and b/1.png.overlay.png. Where frames are looked for in the same folders, files
-of an earlier run are left out. A map has the size of its frame: as NPY the raw values, as 16-bit
+a/1.png.overlay.png and b/1.png.overlay.png. Files that an earlier run wrote into these folders are
+not taken for frames. A map has the size of its frame: as NPY the raw values, as 16-bit
 PNG from its smallest value (0) to its largest (65535), which stand in the JSON line and in the PNG.
 
 Exit codes: 0 all frames were scored; 1 with --exit-code, a frame is anomalous or invalid;
@@ -73,11 +77,12 @@ pub(crate) struct ScoreFlags {
     #[arg(long)]
     json: bool,
 
-    /// Draw each frame with its heat map and regions into this folder.
+    /// Draw each frame with its heat map and the outlines of what is anomalous into this folder.
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
 
-    /// Write each frame's anomaly map into this folder, as NPY (32-bit floats) and as 16-bit PNG.
+    /// Write each frame's anomaly map, which says how anomalous each pixel is, into this folder, as
+    /// NPY (32-bit floats) and as 16-bit PNG.
     #[arg(long, value_name = "DIR")]
     map: Option<PathBuf>,
 

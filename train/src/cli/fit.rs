@@ -25,18 +25,19 @@ Examples:
 
 DATASET is a folder of pictures of good parts, a folder in MVTec AD layout (train/good, test/KIND,
 ground_truth/KIND), or a folder of IDX files (MNIST). Training looks only at normal frames.
-Beside the bundle OUT, the folder OUT.training keeps checkpoint, metrics, loss curve and the
-ranking of the training frames."
+Beside the bundle (the model's folder) OUT, the folder OUT.training keeps what --resume needs
+(checkpoint), metrics, loss curve, and the ranking of the training frames by how odd they are."
 )]
 pub(super) struct FitArgs {
     /// Folder with the training frames
     dataset: PathBuf,
-    /// Bundle to write: the folder that the device needs
+    /// Folder to write the model (bundle) to: all that the device needs beside the program
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Continue the interrupted run beside OUT with the same result as if undisturbed
     ///
-    /// A finished run is exported again; budget, score and calibration may change.
+    /// A finished run is written again; --minutes (or --epochs, --steps), --score and --calibration
+    /// may change.
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
@@ -44,14 +45,15 @@ pub(super) struct FitArgs {
     /// Where to train
     #[arg(long, value_enum, default_value_t = TrainDevice::Cpu, hide_short_help = true)]
     device: TrainDevice,
-    /// Picture that goes into the bundle with its expected outputs, which every engine must
-    /// reproduce: a PNG file, or glyph for a drawn digit [default: a calibration frame]
+    /// Picture that goes into the bundle with the outputs that every engine (what runs the model)
+    /// must reproduce: a PNG file, or glyph for a drawn digit [default: a calibration frame]
     #[arg(long, value_name = "FILE|glyph", hide_short_help = true)]
     golden: Option<String>,
-    /// A second, larger rate: normal frames above its threshold are for review
+    /// A second, larger rate of false alarms: normal frames above its threshold are for review
     #[arg(long, value_name = "RATE", hide_short_help = true)]
     review_rate: Option<f64>,
-    /// Print the result as a JSON object: guarantee, operating table, suspicious frames
+    /// Print the result as a JSON object: guarantee, what each rate of false alarms finds
+    /// (operating table), suspicious frames
     #[arg(long, hide_short_help = true)]
     json: bool,
 }

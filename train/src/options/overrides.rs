@@ -34,14 +34,14 @@ pub struct FitOverrides {
     /// [default: edge; 28x28 for frames of at most 32 pixels]
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
-    /// Input resolution: as many pixels as a square of SIDE has, in the frames' proportions; or
-    /// WIDTHxHEIGHT [default: auto]
+    /// Size to which frames are resized (input resolution): at most as many pixels as a square of
+    /// SIDE has, in the frames' proportions; or WIDTHxHEIGHT [default: auto]
     ///
-    /// The tensor has the proportions of the training frames where these are alike within 5 %, and
-    /// is a square where they are not. auto takes 128 for frames of at most 96² pixels, 256 (best:
-    /// 384) up to 320². For larger frames it tries that and 512, and keeps what separates synthetic
-    /// defects better; 512 in doubt, with fewer than 24 frames, with less than 10 minutes, or with
-    /// --features own.
+    /// The proportions are those of the training frames where these are alike within 5 %; else it
+    /// is a square. auto takes 128 for frames of at most 96² pixels, 256 (preset best: 384) up to
+    /// 320². For larger frames it tries that and 512, and keeps the one that separates frames with
+    /// synthetic (drawn) defects from normal ones better; 512 in doubt, with fewer than 24 frames,
+    /// with less than 10 minutes, or with --features own.
     #[arg(long, value_name = "SIDE", value_parser = Size::parse)]
     pub size: Option<Size>,
     /// Target false-alarm rate: the share of normal frames that may be called anomalous
@@ -51,8 +51,8 @@ pub struct FitOverrides {
     /// Frames that belong together (one part, tray or shift): `parent` for their folder, or a
     /// regular expression with one (...) that is looked for in the path
     ///
-    /// Groups are never divided between training, selection and calibration, and the target
-    /// false-alarm rate is then for frames of new groups.
+    /// A group is never divided between training, selection of the score, and calibration of the
+    /// threshold. The target false-alarm rate is then for frames of new groups.
     #[arg(long, value_name = "PATTERN", value_parser = group_by)]
     pub group_by: Option<String>,
     /// Part of the frame to look at, as fractions: LEFT,TOP,RIGHT,BOTTOM
@@ -64,7 +64,7 @@ pub struct FitOverrides {
     /// Leave out the frames of this list: paths below DATASET, one a line; # begins a comment
     #[arg(long, value_name = "LIST", hide_short_help = true, help_heading = FRAMES)]
     pub exclude: Option<PathBuf>,
-    /// Bits that 16-bit samples use, 9-15, as of cameras with 10 or 12 bits [default: 16]
+    /// Bits that 16-bit samples use, 9-15: 10 or 12 for cameras of 10 or 12 bits [default: 16]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(9..=15),
           hide_short_help = true, help_heading = FRAMES)]
     pub bits: Option<u32>,
@@ -85,10 +85,11 @@ pub struct FitOverrides {
     /// Cut frames into overlapping tiles: auto, off, or a canvas of WIDTHxHEIGHT pixels
     /// [default: auto]
     ///
-    /// Frames are resized to the canvas, which is cut into square tiles of the input resolution
-    /// that overlap by a quarter. auto does so where frames have more than 1536² pixels, at half
-    /// their size or less, with at most 16 tiles, unless whole frames separate synthetic defects
-    /// better. Networks for 28x28 and with a vector latent take whole frames.
+    /// The canvas is the size to which frames are resized before they are cut into square tiles of
+    /// the input resolution that overlap by a quarter. auto does so where frames have more than
+    /// 1536² pixels, at half their size or less, with at most 16 tiles, unless whole frames
+    /// separate synthetic defects better. Networks for 28x28 and with --latent vector take whole
+    /// frames.
     #[arg(long, value_name = "auto|off|WxH", value_parser = tiles, hide_short_help = true,
           help_heading = FRAMES)]
     pub tiles: Option<TileChoice>,
@@ -96,37 +97,40 @@ pub struct FitOverrides {
     #[arg(long, value_name = "KIND:SIZE", value_parser = denoise, hide_short_help = true,
           help_heading = FRAMES)]
     pub denoise: Option<Denoise>,
-    /// Resampling filter [default: area]
+    /// Filter by which frames are resized [default: area]
     #[arg(long, value_enum, hide_short_help = true, help_heading = FRAMES)]
     pub filter: Option<FilterChoice>,
-    /// Exposure normalisation [default: on; off for 28x28]
+    /// Multiply each frame so that its median brightness is the same (exposure normalisation)
+    /// [default: on; off for 28x28]
     #[arg(long, value_enum, hide_short_help = true, help_heading = FRAMES)]
     pub exposure: Option<Switch>,
-    /// Contrast normalisation, to that of the training frames [default: on; off for 28x28]
+    /// Bring each frame's local contrast to that of the training frames (contrast normalisation)
+    /// [default: on; off for 28x28]
     #[arg(long, value_enum, hide_short_help = true, help_heading = FRAMES)]
     pub contrast: Option<Switch>,
 
-    /// Score that decides; auto selects what separates synthetic defects from held-out normal
-    /// frames best [default: auto]
+    /// Score that decides; auto selects the one that separates synthetic (drawn) defects best from
+    /// normal frames that trained nothing [default: auto]
     #[arg(long, value_enum, hide_short_help = true, help_heading = DECISION)]
     pub score: Option<Score>,
     /// Frames that the threshold comes from [default: auto]
     #[arg(long, value_enum, hide_short_help = true, help_heading = DECISION)]
     pub calibration: Option<CalibrationChoice>,
-    /// Feature extractor: pretrained, own, or an ONNX file
-    /// [default: pretrained; own for 28x28]
+    /// Network that turns a frame into features, numbers for each place (feature extractor):
+    /// pretrained, own, or an ONNX file [default: pretrained; own for 28x28]
     ///
-    /// pretrained is the EfficientNet-Lite0 that comes with this program; own the encoder that is
-    /// trained; a file has one input N×C×H×W of the input resolution and maps N×c×h×w among its
-    /// outputs, of which those called `detail…` only say where a defect is.
+    /// pretrained is the EfficientNet-Lite0 that comes with this program; own is the encoder that
+    /// is trained here. A file has one input N×C×H×W (frames, channels, height, width) of the input
+    /// resolution, and maps N×c×h×w among its outputs; maps called `detail…` only say where a
+    /// defect is.
     #[arg(long, value_name = "pretrained|own|ONNX", value_parser = features,
           hide_short_help = true, help_heading = DECISION)]
     pub features: Option<Features>,
-    /// Outputs of the ONNX file of --features to use [default: all maps]
+    /// Outputs of the ONNX file of --features to use, by name [default: all maps]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "features",
           hide_short_help = true, help_heading = DECISION)]
     pub feature_maps: Option<Vec<String>>,
-    /// Input normalisation that this file was trained with; none for values in [0, 1]
+    /// How pixel values were scaled where this file was trained; none for values in [0, 1]
     /// [default: imagenet]
     #[arg(long, value_enum, requires = "features", hide_short_help = true,
           help_heading = DECISION)]
@@ -136,35 +140,38 @@ pub struct FitOverrides {
     #[arg(long, group = "budget", value_parser = positive, hide_short_help = true,
           help_heading = LENGTH)]
     pub epochs: Option<f64>,
-    /// Stop after this many optimiser steps
+    /// Stop after this many steps; each step changes the network once
     #[arg(long, group = "budget", value_parser = clap::value_parser!(u64).range(1..),
           hide_short_help = true, help_heading = LENGTH)]
     pub steps: Option<u64>,
-    /// Validations without improvement after which training stops early [default: 12]
+    /// Stop early after this many checks on validation frames in a row without improvement
+    /// [default: 12]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..),
           hide_short_help = true, help_heading = LENGTH)]
     pub patience: Option<u64>,
 
-    /// Latent: vector:LENGTH or map:CHANNELS [default: map:16; vector:512 for 28x28]
+    /// Code between the VAE's encoder and decoder (latent): one vector:LENGTH for the frame, or a
+    /// map:CHANNELS with values for each place [default: map:16; vector:512 for 28x28]
     #[arg(long, value_name = "KIND:SIZE", value_parser = latent, hide_short_help = true,
           help_heading = NETWORK)]
     pub latent: Option<LatentChoice>,
-    /// Observation model p(x|z) [default: gaussian]
+    /// How pixels spread about what the decoder draws: p(x|z) [default: gaussian]
     ///
-    /// gaussian learns a variance for each pixel, gaussian:SIGMA fixes the deviation in units of
-    /// the normalised input, bernoulli is for binary pictures.
+    /// gaussian learns a variance for each pixel, gaussian:SIGMA fixes the standard deviation in
+    /// units of the normalised input, bernoulli is for pictures of black and white only.
     #[arg(long, value_name = "MODEL", value_parser = likelihood, hide_short_help = true,
           help_heading = NETWORK)]
     pub likelihood: Option<Likelihood>,
-    /// Head that is trained on synthetic defects [default: on; off for 28x28]
+    /// Train a further network, the head, to find synthetic defects [default: on; off for 28x28]
     #[arg(long, value_enum, hide_short_help = true, help_heading = NETWORK)]
     pub head: Option<Switch>,
-    /// Weight of the negative ELBO per pixel beside the head's losses [default: 0.15]
+    /// Weight of the VAE's own goal, the negative ELBO per pixel, beside the head's goals
+    /// [default: 0.15]
     #[arg(long, value_name = "WEIGHT", value_parser = non_negative, hide_short_help = true,
           help_heading = NETWORK)]
     pub elbo_weight: Option<f64>,
-    /// Weights of the head's losses: focal, soft Dice, image-level cross-entropy
-    /// [default: 20,0.3,0.2]
+    /// Weights of the head's goals (losses): single pixels (focal), defect areas (soft Dice), whole
+    /// frames (cross-entropy) [default: 20,0.3,0.2]
     #[arg(long, value_name = "F,D,I", value_parser = head_weights, hide_short_help = true,
           help_heading = NETWORK)]
     pub head_weights: Option<HeadWeights>,
@@ -179,12 +186,13 @@ pub struct FitOverrides {
     #[arg(long, value_name = "SHARE", value_parser = share, hide_short_help = true,
           help_heading = NETWORK)]
     pub kl_warm_up: Option<f64>,
-    /// Nats of KL divergence that each latent channel may spend for free [default: 0]
+    /// KL divergence of each latent channel, in nats, up to which it costs no more (free bits)
+    /// [default: 0]
     #[arg(long, value_name = "NATS", value_parser = non_negative, hide_short_help = true,
           help_heading = NETWORK)]
     pub free_bits: Option<f64>,
-    /// Samples of the importance-weighted bound (IWAE) that replaces the ELBO at the end of the run
-    /// [default: 5 for 28x28 with a Bernoulli likelihood, else 1]
+    /// Samples a frame of the importance-weighted bound (IWAE), which takes the place of the ELBO
+    /// at the end of the run [default: 5 for 28x28 with --likelihood bernoulli, else 1]
     ///
     /// Takes --beta 1, --free-bits 0 and a budget of epochs or steps.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..=1000),
@@ -199,19 +207,21 @@ pub struct FitOverrides {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65536), hide_short_help = true,
           help_heading = OPTIMISER)]
     pub batch: Option<u64>,
-    /// Peak learning rate of AdamW [default: 0.002]
+    /// Largest step size (peak learning rate) of the optimiser AdamW [default: 0.002]
     #[arg(long, value_name = "RATE", value_parser = positive, hide_short_help = true,
           help_heading = OPTIMISER)]
     pub learning_rate: Option<f64>,
-    /// Decoupled weight decay [default: 0.0001]
+    /// Pull of the network's weights towards 0 at each step (decoupled weight decay)
+    /// [default: 0.0001]
     #[arg(long, value_name = "DECAY", value_parser = non_negative, hide_short_help = true,
           help_heading = OPTIMISER)]
     pub weight_decay: Option<f64>,
-    /// Largest norm of the gradient [default: 1]
+    /// Gradients that are longer (norm) are shortened to this [default: 1]
     #[arg(long, value_name = "NORM", value_parser = positive, hide_short_help = true,
           help_heading = OPTIMISER)]
     pub clip: Option<f64>,
-    /// Decay of the exponential moving average of the weights [default: 0.995; 0.999 for 28x28]
+    /// Share of the moving average of the network's weights that a step keeps (its decay)
+    /// [default: 0.995; 0.999 for 28x28]
     #[arg(long, value_name = "DECAY", value_parser = share, hide_short_help = true,
           help_heading = OPTIMISER)]
     pub average: Option<f64>,
@@ -223,7 +233,7 @@ pub struct FitOverrides {
     #[arg(long, value_name = "SHARE", value_parser = share, hide_short_help = true,
           help_heading = AUGMENTATION)]
     pub shift: Option<f64>,
-    /// Largest random enlargement, less one [default: 0.12; 0 for 28x28]
+    /// Largest random enlargement: 0.12 for up to 1.12 times [default: 0.12; 0 for 28x28]
     #[arg(long, value_name = "SHARE", value_parser = share, hide_short_help = true,
           help_heading = AUGMENTATION)]
     pub zoom: Option<f64>,
@@ -235,7 +245,7 @@ pub struct FitOverrides {
     #[arg(long, value_name = "SHARE", value_parser = share, hide_short_help = true,
           help_heading = AUGMENTATION)]
     pub brightness: Option<f64>,
-    /// Largest random gamma, as a power of two [default: 0.3; 0 for 28x28]
+    /// Largest random change of gamma: G for gammas from 2^-G to 2^G [default: 0.3; 0 for 28x28]
     #[arg(long, value_name = "EXPONENT", value_parser = non_negative, hide_short_help = true,
           help_heading = AUGMENTATION)]
     pub gamma: Option<f64>,
