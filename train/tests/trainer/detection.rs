@@ -386,7 +386,9 @@ fn groups_are_never_divided_and_limit_the_guarantee() {
     let said = stderr(&run);
     assert!(run.status.success(), "{said}");
     assert!(
-        said.contains("1 of 4 groups, held out, can guarantee a false-alarm rate of 50 %, not 1 %"),
+        said.contains(
+            "1 of 4 groups, held out, can guarantee a false-alarm rate of 50 %, not 1.0 %"
+        ),
         "{said}"
     );
     assert!(

@@ -92,7 +92,7 @@ fn long_frames_keep_their_proportions_all_the_way() {
 
     let options = DetectorOptions::default();
     let mut detector = Detector::open(&scratch.path("model"), &options).expect("a detector");
-    let normal = Frame::open(&scratch.path("strips/test/good/030.png")).expect("a frame");
+    let normal = Frame::open(&scratch.path("strips/test/good/000.png")).expect("a frame");
     let score = |detector: &mut Detector, frame| detector.score(frame).expect("one").verdict.score;
     let usual = score(&mut detector, &normal);
     for place in [[20, 60], [100, 40], [170, 15]] {
