@@ -316,14 +316,14 @@ fn number(value: &Value) -> String {
 
 fn threshold(record: &Value) -> String {
     format!(
-        "threshold {} ({}; false-alarm rate {}; calibrated {})",
+        "threshold {} ({}; false-alarm rate {:.2} %; calibrated {})",
         number(&record["threshold"]),
         match record["origin"].as_str() {
             Some("rate") => "by command, of a rate",
             Some("value") => "by command",
             _ => "of the calibration",
         },
-        record["false_alarm_rate"].as_f64().unwrap_or(f64::NAN),
+        100.0 * record["false_alarm_rate"].as_f64().unwrap_or(f64::NAN),
         number(&record["calibrated"]),
     )
 }

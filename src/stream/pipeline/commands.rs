@@ -152,8 +152,10 @@ impl Pipeline {
                 .threshold_at(rate)
                 .map(|threshold| (threshold, ThresholdOrigin::Rate))
                 .map_err(|error| match calibration.least_rate() {
+                    // Rounded up, so that it can be asked for.
                     least if rate > 0.0 && rate < least => format!(
-                        "{error}; the smallest rate that this calibration can guarantee is {least}"
+                        "{error}; the smallest rate that this calibration can guarantee is {}",
+                        (1e6 * least).ceil() / 1e6
                     ),
                     _ => error.to_string(),
                 }),
