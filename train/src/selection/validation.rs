@@ -37,8 +37,11 @@ struct ValidationParams {
     /// Most values of all samples together: canvases of tiles are large, and the maps of all
     /// candidates are kept beside them.
     most_values: usize,
-    /// Drawings of which every second defect is the one where most is to be seen: of a part before
-    /// a plain background most drawings would miss it.
+    /// Rounds of the frames of which one has defects anywhere. In the others a defect is the one of
+    /// some drawings where most is to be seen: of a part before a plain background most drawings
+    /// would miss it, and what is found on the background says nothing of the part.
+    rounds: usize,
+    /// The drawings.
     drawings: usize,
     /// Standard deviation, as a share of the equivalent side of a tensor, of what is looked away
     /// from
@@ -60,7 +63,8 @@ const PARAMS: ValidationParams = ValidationParams {
     whole: 32,
     visible_shapes: 1.0 / 3.0,
     most_values: 160 << 20,
-    drawings: 6,
+    rounds: 4,
+    drawings: 12,
     coarse: 1.0 / 16.0,
     surroundings: 1.0 / 32.0,
     drawn_side: 128.0,
@@ -80,6 +84,15 @@ pub struct SyntheticSample {
     pub label: Label,
     /// Mean absolute change of the values that a defect covers, 0–1; 0 where there is none.
     pub contrast: f32,
+}
+
+/// How strong defects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contrasts {
+    /// As they are drawn: what a size loses of small ones is to be seen, not what is faint.
+    AsDrawn,
+    /// Log-uniform from the faintest to what is drawn.
+    FromFaintest,
 }
 
 /// What is wrong with a sample.
@@ -122,7 +135,7 @@ pub(super) fn most(held_out: usize) -> usize {
 /// # Errors
 /// A frame that can no longer be read.
 pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
-    prepare(draw(data, folds)?, data)
+    prepare(draw(data, folds, Contrasts::FromFaintest)?, data)
 }
 
 /// Draws those of [`make`] that have a defect in some place, and prepares them.
@@ -130,7 +143,7 @@ pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
 /// # Errors
 /// A frame that can no longer be read.
 pub fn make_defects(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
-    let mut drawn = draw_groups(data, folds, ANOMALOUS..=ANOMALOUS)?;
+    let mut drawn = draw_groups(data, folds, Contrasts::FromFaintest, ANOMALOUS..=ANOMALOUS)?;
     drawn.retain(|sample| sample.label.is_defect());
     prepare(drawn, data)
 }
@@ -140,7 +153,10 @@ pub fn make_defects(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>
 /// # Errors
 /// A frame that can no longer be read.
 pub fn make_normal(data: &FitData) -> Result<Vec<SyntheticSample>> {
-    prepare(draw_groups(data, 1, NORMAL..=NORMAL)?, data)
+    prepare(
+        draw_groups(data, 1, Contrasts::FromFaintest, NORMAL..=NORMAL)?,
+        data,
+    )
 }
 
 fn prepare(drawn: Vec<SyntheticSample>, data: &FitData) -> Result<Vec<SyntheticSample>> {
@@ -160,8 +176,12 @@ fn prepare(drawn: Vec<SyntheticSample>, data: &FitData) -> Result<Vec<SyntheticS
 ///
 /// # Errors
 /// A frame that can no longer be read.
-pub(super) fn draw(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
-    let mut made = draw_groups(data, folds, NORMAL..=ANOMALOUS)?;
+pub(super) fn draw(
+    data: &FitData,
+    folds: usize,
+    contrasts: Contrasts,
+) -> Result<Vec<SyntheticSample>> {
+    let mut made = draw_groups(data, folds, contrasts, NORMAL..=ANOMALOUS)?;
     let count = |is: fn(&Label) -> bool| made.iter().filter(|s| is(&s.label)).count() as f64;
     if count(Label::is_shape) < PARAMS.visible_shapes * count(Label::is_defect) {
         made.retain(|sample| !sample.label.is_shape());
@@ -173,6 +193,7 @@ pub(super) fn draw(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>>
 fn draw_groups(
     data: &FitData,
     folds: usize,
+    contrasts: Contrasts,
     groups: RangeInclusive<usize>,
 ) -> Result<Vec<SyntheticSample>> {
     let [mut plain, _] = preprocessors(data)?;
@@ -208,6 +229,7 @@ fn draw_groups(
         side,
         shows_one_thing,
         interior: interior.as_ref().map(Interior::cells),
+        contrasts,
     };
     let mut made = Vec::new();
     for group in groups {
@@ -242,6 +264,7 @@ struct Maker<'a> {
     shows_one_thing: bool,
     /// Pixels that count, where not all do.
     interior: Option<&'a [bool]>,
+    contrasts: Contrasts,
 }
 
 impl Maker<'_> {
@@ -281,7 +304,7 @@ impl Maker<'_> {
         let values = self
             .augmentation
             .apply(self.frame(place), &SMALL_JITTER, random)?;
-        let drawn = if place / self.frames.len() % 2 == 1 {
+        let drawn = if place / self.frames.len() % PARAMS.rounds != 0 {
             let busy = busy(&values, self.shape, self.side)?;
             (0..PARAMS.drawings)
                 .filter_map(|_| self.draw(&values, random))
@@ -309,7 +332,9 @@ impl Maker<'_> {
             cells.for_each(|(defect, inside)| *defect &= inside);
         }
         let visible = !drawn.kinds.is_empty() && drawn.mask.contains(&true);
-        fade(&mut drawn.values, picture, &drawn.mask, random.random());
+        if self.contrasts == Contrasts::FromFaintest {
+            fade(&mut drawn.values, picture, &drawn.mask, random.random());
+        }
         visible.then_some((drawn.values, drawn.mask))
     }
 }
