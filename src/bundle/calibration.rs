@@ -34,7 +34,7 @@ pub struct CalibrationEntry {
     /// In how many folds the model was fitted to the calibration frames too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<u32>,
-    /// Whether nothing is guaranteed: the scores are of changed copies of frames that the model
+    /// Whether nothing is guaranteed: the scores are of augmented samples of frames that the model
     /// knows. Absent where a rate is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unguaranteed: bool,

@@ -78,8 +78,8 @@ impl Calibration {
                 "no guarantee: the threshold is the largest score of {} of what the model was \
                  trained on, and nothing is known of false alarms; {} takes {}",
                 match frames {
-                    1 => "a changed copy".to_owned(),
-                    _ => format!("{frames} changed copies"),
+                    1 => "a augmented sample".to_owned(),
+                    _ => format!("{frames} augmented samples"),
                 },
                 percent_up(self.false_alarm_rate),
                 match Self::needed(self.false_alarm_rate) {

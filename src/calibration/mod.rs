@@ -80,8 +80,8 @@ pub struct Calibration {
     /// Where the model was fitted to the calibration frames too: in how many folds, each scored by
     /// a model of the others, at least 2. Absent where the frames were held out.
     pub folds: Option<u32>,
-    /// Whether nothing is guaranteed, the scores being those of changed copies of frames that the
-    /// model knows ([`Calibration::without_guarantee`]).
+    /// Whether nothing is guaranteed, the scores being those of augmented samples of frames that
+    /// the model knows ([`Calibration::without_guarantee`]).
     pub unguaranteed: bool,
     /// What the calibration frames looked like: what tells that camera or light have changed.
     /// Absent where only scores were calibrated on.

@@ -17,7 +17,7 @@ pub struct Percentile {
     pub below: usize,
     /// All calibration frames.
     pub frames: usize,
-    /// Whether these are changed copies of known frames ([`Calibration::unguaranteed`]).
+    /// Whether these are augmented samples of known frames ([`Calibration::unguaranteed`]).
     pub copies: bool,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Percentile {
         let below = with_commas(self.below);
         let frames = with_commas(self.frames);
         let (one, many) = match self.copies {
-            true => ("changed copy", "changed copies"),
+            true => ("augmented sample", "augmented samples"),
             false => ("normal frame", "normal frames"),
         };
         let tenths = self.below * 1000 / self.frames.max(1);

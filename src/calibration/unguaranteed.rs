@@ -4,7 +4,7 @@ use super::{Calibration, CalibrationError, check_rate};
 
 impl Calibration {
     /// What is left where all frames are known to the model: the threshold is the largest score of
-    /// changed copies of them, the maxima of whose anomaly maps are `map_maxima`. No false-alarm
+    /// augmented samples of them, the maxima of whose anomaly maps are `map_maxima`. No false-alarm
     /// rate is guaranteed, also not the target `rate`: frames differ in more than copies of one do.
     /// The copies count as one group, so that no p-value is below 1/2.
     ///

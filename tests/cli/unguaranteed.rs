@@ -13,7 +13,7 @@ fn dir() -> TestDir {
     TestDir::with_model(writer)
 }
 
-const SAID: &str = "no guarantee: the threshold is the largest score of 3 changed copies";
+const SAID: &str = "no guarantee: the threshold is the largest score of 3 augmented samples";
 
 #[test]
 fn info_and_score_say_that_there_is_no_guarantee() {
@@ -44,7 +44,10 @@ fn info_and_score_say_that_there_is_no_guarantee() {
     assert!(ran.stderr.contains(SAID), "{}", ran.stderr);
     let text = dir.verb("score", &["bad.png"]);
     let text = &text.stdout;
-    assert!(text.contains("higher than all 3 changed copies"), "{text}");
+    assert!(
+        text.contains("higher than all 3 augmented samples"),
+        "{text}"
+    );
     let lines = ran.json();
     assert_eq!(lines[0]["pred_label"], "normal");
     assert_eq!(lines[1]["pred_label"], "anomalous");

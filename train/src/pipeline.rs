@@ -29,7 +29,7 @@ use crate::{
     vae::{self, Checkpoint, Network, Start, State, Trained, Training},
 };
 use bundle::Finished;
-pub use detector::Compared;
+pub use detector::ScoreComparison;
 pub use report::FitReport;
 
 /// One call of `fit`.
@@ -73,7 +73,7 @@ pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
 ///
 /// # Errors
 /// As [`fit`].
-pub fn compare(job: &Job) -> Result<Vec<Compared>> {
+pub fn compare(job: &Job) -> Result<Vec<ScoreComparison>> {
     train_and(job, |finished, test| finished.compare(test))
 }
 

@@ -49,7 +49,7 @@ fn where_a_score_stands_in_words() {
     };
     let of = |below, frames| percentile(below, frames, false).to_string();
     let of_copies = percentile(6, 6, true).to_string();
-    assert_eq!(of_copies, "higher than all 6 changed copies");
+    assert_eq!(of_copies, "higher than all 6 augmented samples");
     assert_eq!(of(1197, 1200), "higher than 99.7 % of 1,200 normal frames");
     assert_eq!(of(1199, 1200), "higher than 99.9 % of 1,200 normal frames");
     assert_eq!(of(1200, 1200), "higher than all 1,200 normal frames");
@@ -87,7 +87,7 @@ fn copies_of_known_frames_guarantee_nothing() {
     assert!(calibration.threshold_at(0.9).is_err());
     assert_eq!(
         calibration.statement(),
-        "no guarantee: the threshold is the largest score of 3 changed copies of what the model \
+        "no guarantee: the threshold is the largest score of 3 augmented samples of what the model \
          was trained on, and nothing is known of false alarms; 1.0 % takes 99 normal frames"
     );
     let table = OperatingTable::of(&calibration, None);

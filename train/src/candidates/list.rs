@@ -6,7 +6,7 @@ use super::{Candidate, MapSource, Variant};
 use crate::{
     features::{
         FeatureDensity, Features, SamplingParams,
-        density::{DensityKind, Directions},
+        density::{ComponentSubset, DensityKind},
     },
     options::Score,
 };
@@ -81,7 +81,7 @@ const fn over(
     })
 }
 
-const MIXTURE: DensityKind = DensityKind::Mixture(Directions::All);
+const MIXTURE: DensityKind = DensityKind::Mixture(ComponentSubset::All);
 
 /// A density over patch features.
 const fn patch(name: &'static str, kind: DensityKind) -> Candidate {
@@ -120,31 +120,31 @@ const fn prototypes(name: &'static str, smoothing: f32) -> Candidate {
 pub static CANDIDATES: [Candidate; 19] = [
     patch(
         "patch features, per-location Gaussian",
-        DensityKind::PerLocation(Directions::All),
+        DensityKind::PerLocation(ComponentSubset::All),
     ),
     patch(
         "patch features, per-location Gaussian, leading components",
-        DensityKind::PerLocation(Directions::Leading),
+        DensityKind::PerLocation(ComponentSubset::Leading),
     ),
     patch(
         "patch features, per-location Gaussian, least-varying components",
-        DensityKind::PerLocation(Directions::LeastVarying),
+        DensityKind::PerLocation(ComponentSubset::LeastVarying),
     ),
     patch(
         "patch features, local-neighbourhood minimum",
-        DensityKind::LocalNeighbourhood(Directions::All),
+        DensityKind::LocalNeighbourhood(ComponentSubset::All),
     ),
     patch(
         "patch features, local-neighbourhood minimum, least-varying components",
-        DensityKind::LocalNeighbourhood(Directions::LeastVarying),
+        DensityKind::LocalNeighbourhood(ComponentSubset::LeastVarying),
     ),
     fine(
         "fine-scale features, per-location Gaussian",
-        DensityKind::PerLocation(Directions::All),
+        DensityKind::PerLocation(ComponentSubset::All),
     ),
     fine(
         "fine-scale features, per-location Gaussian, least-varying components",
-        DensityKind::PerLocation(Directions::LeastVarying),
+        DensityKind::PerLocation(ComponentSubset::LeastVarying),
     ),
     Candidate {
         of_tiles: true,
@@ -171,7 +171,7 @@ pub static CANDIDATES: [Candidate; 19] = [
         source: MapSource::RESIDUAL_FEATURES,
         density: over(
             Features::Residual,
-            DensityKind::PerLocation(Directions::All),
+            DensityKind::PerLocation(ComponentSubset::All),
             &SamplingParams::RESIDUAL,
         ),
         beside_backbone: false,

@@ -15,7 +15,7 @@ use edge_vae::{
 };
 
 use super::{
-    detector::{Compared, FittedDetector, Fitting, RESIDUAL, graphs_of},
+    detector::{FittedDetector, Fitting, RESIDUAL, ScoreComparison, graphs_of},
     models::{Graph, HEAD, Models},
     report::Written,
 };
@@ -132,7 +132,7 @@ impl Finished<'_> {
     }
 
     /// What every candidate makes of the synthetic validation set and of `test`.
-    pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<Compared>> {
+    pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<ScoreComparison>> {
         let name = self.dataset;
         let network = NetworkGraphs::export(self.network, self.values, name)?;
         self.fitting(&self.models(&network), name, |fitting| {

@@ -23,7 +23,7 @@ use crate::{
     selection::{self, CandidateMaps, Canvas, Fold, MapStatistics, Selection, SelectionParams},
 };
 
-pub use crate::selection::Compared;
+pub use crate::selection::ScoreComparison;
 
 /// File of the bundle with the graph of the residual features ([`crate::export::residual`]).
 pub(super) const RESIDUAL: &str = "residual.onnx";
@@ -103,7 +103,7 @@ impl Fitting<'_> {
     ///
     /// # Errors
     /// As [`Self::fit`], and a test frame that can't be read.
-    pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<Compared>> {
+    pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<ScoreComparison>> {
         let splits = self.cross_validation();
         let (fitted, synthetic) = self.fit_candidates(&splits)?;
         let members = fitted.first().context("no split to fit candidates on")?;

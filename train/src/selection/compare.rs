@@ -9,7 +9,7 @@ use crate::features::{FitData, preprocessors};
 
 /// An image score by both.
 #[derive(Clone, Debug, Serialize)]
-pub struct Compared {
+pub struct ScoreComparison {
     /// Of candidate and image score.
     pub name: String,
     /// Of the synthetic validation set.
@@ -49,7 +49,7 @@ pub fn compare(
     synthetic: &[Fold],
     real: &[Fold],
     params: &SelectionParams,
-) -> Result<Vec<Compared>> {
+) -> Result<Vec<ScoreComparison>> {
     let (rows, _) = image::select(synthetic, params)?;
     let scores = |folds| image::scores(&rows, folds, params);
     let [of_synthetic, of_real] = [scores(synthetic)?, scores(real)?];
@@ -57,13 +57,13 @@ pub fn compare(
         let labels = samples(folds).map(|sample| &sample.label);
         image::separation(scores, labels, Label::is_anomalous, params)
     };
-    let alone = rows.iter().enumerate().map(|(place, row)| Compared {
+    let alone = rows.iter().enumerate().map(|(place, row)| ScoreComparison {
         name: row.name.clone(),
         synthetic: row.all,
         real: separation(&of_real[place], real),
         selected: row.selected,
     });
-    let mut all: Vec<Compared> = alone.collect();
+    let mut all: Vec<ScoreComparison> = alone.collect();
     for (first, second) in (0..rows.len()).flat_map(|i| (0..i).map(move |j| (j, i))) {
         if rows[first].candidate == rows[second].candidate {
             continue;
@@ -75,7 +75,7 @@ pub fn compare(
                 .map(|(a, b)| units[0].apply(*a) + units[1].apply(*b))
                 .collect()
         };
-        all.push(Compared {
+        all.push(ScoreComparison {
             name: format!("{} + {}", rows[first].name, rows[second].name),
             synthetic: separation(&fused(&of_synthetic), synthetic),
             real: separation(&fused(&of_real), real),

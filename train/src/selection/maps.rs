@@ -67,7 +67,7 @@ impl<'a> CandidateMaps<'a> {
     }
 
     /// Statistics of each candidate over the training frames of `data`; where these show one
-    /// picture only, over changed copies of it too.
+    /// picture only, over augmented samples of it too.
     ///
     /// # Errors
     /// Ctrl-C, values that are not finite, a frame that can no longer be read.
@@ -75,21 +75,21 @@ impl<'a> CandidateMaps<'a> {
         let train = &self.data.split.train;
         let stride = train.len().div_ceil(params.statistics_frames).max(1);
         let train: Vec<usize> = train.iter().step_by(stride).copied().collect();
-        let copies = match self.data.is_one_picture(&train) {
+        let augmented = match self.data.is_one_picture(&train) {
             true => validation::make_normal(&FitData {
                 split: &Split {
                     validation: train.clone(),
                     ..self.data.split.clone()
                 },
-                // Other copies than those that select or calibrate.
+                // Other samples than those that select or calibrate.
                 seed: self.data.seed.wrapping_add(1),
                 ..*self.data
             })?,
             false => Vec::new(),
         };
-        let copies = copies.iter().map(|copy| &copy.canvas[..]);
+        let augmented = augmented.iter().map(|sample| &sample.canvas[..]);
         let canvases = train.iter().map(|&frame| self.data.frames.get(frame));
-        let canvases: Vec<&[f32]> = canvases.chain(copies).collect();
+        let canvases: Vec<&[f32]> = canvases.chain(augmented).collect();
         let mut statistics = self.empty_statistics()?;
         let mut bar = self
             .data

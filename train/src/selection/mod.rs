@@ -17,7 +17,7 @@ mod validation;
 use anyhow::Result;
 use edge_vae::scoring::{ImageScore, MapScore};
 
-pub use compare::{Compared, compare, real_samples};
+pub use compare::{ScoreComparison, compare, real_samples};
 pub use image::{ImageRow, Separation};
 pub use input_size::{INPUT_SIZE, InputSize, InputSizeParams, select_input_size};
 pub use map::{MapRow, PixelMetrics};

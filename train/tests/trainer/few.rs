@@ -72,7 +72,7 @@ fn one_frame_ranks_and_guarantees_nothing() {
     assert!(calibration.unguaranteed);
     assert_eq!(calibration.false_alarm_rate, 0.01);
     assert_eq!(Some(&calibration.threshold), calibration.scores.last());
-    assert!(calibration.scores.len() > 1, "changed copies");
+    assert!(calibration.scores.len() > 1, "augmented samples");
     assert!(calibration.p_value(f64::MAX) >= 0.5);
     let manifest = fs::read_to_string(scratch.path("one-model/manifest.toml"));
     let manifest = manifest.expect("the manifest");

@@ -7,10 +7,10 @@ use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
 use super::{
-    DensityKind, Directions, FeatureSource, FitOptions,
+    ComponentSubset, DensityKind, FeatureSource, FitOptions,
+    component_subset::CellComponents,
     components::{ChannelStatistics, Projection},
     covariate::Covariate,
-    directions::Part,
     grid::Grid,
     model::{Density, Fitted},
     per_location::{CellSums, PARAMS},
@@ -20,7 +20,7 @@ use super::{
 
 /// Sums over the frames, in the components that any of the densities asks for.
 pub(super) struct Cells {
-    parts: Vec<(Directions, Part)>,
+    parts: Vec<(ComponentSubset, CellComponents)>,
     /// Onto the components, each in units of its deviation.
     projection: Projection,
     /// The first of them.
@@ -47,11 +47,11 @@ impl Cells {
         options: &FitOptions,
     ) -> Option<Self> {
         let originals = train.originals();
-        let mut parts: Vec<(Directions, Part)> = Vec::new();
-        for directions in kinds.iter().filter_map(|kind| kind.directions_of_cells()) {
-            let part = Part::of_cells(directions, grid, originals, options);
-            if !parts.iter().any(|(of, _)| *of == directions) {
-                parts.push((directions, part));
+        let mut parts: Vec<(ComponentSubset, CellComponents)> = Vec::new();
+        for subset in kinds.iter().filter_map(|kind| kind.subset_of_cells()) {
+            let part = CellComponents::of_cells(subset, grid, originals, options);
+            if !parts.iter().any(|(of, _)| *of == subset) {
+                parts.push((subset, part));
             }
         }
         let first = parts.iter().map(|(_, part)| part.components.start).min()?;
@@ -99,17 +99,17 @@ impl Cells {
         }
     }
 
-    /// The Gaussians in each of the directions.
+    /// The Gaussians in each of the subsets.
     ///
     /// # Errors
     /// No frame; covariances that are not positive definite.
     pub(super) fn fit(self) -> Result<Vec<Fitted>> {
         let sums = self.sums.as_ref();
         let sums = sums.context("the source of feature maps gave no frame")?;
-        let each = self.parts.iter().map(|(directions, part)| {
+        let each = self.parts.iter().map(|(subset, part)| {
             let own = part.components.start - self.first..part.components.end - self.first;
             let density = self.fit_part(sums, own.clone(), part.covariate)?;
-            Ok((*directions, Arc::new(self.projection.rows(own)), density))
+            Ok((*subset, Arc::new(self.projection.rows(own)), density))
         });
         each.collect()
     }

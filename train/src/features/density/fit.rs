@@ -8,7 +8,7 @@ use rand::seq::index;
 use rayon::prelude::*;
 
 use super::{
-    DensityKind, Directions, FeatureSource, FitOptions, FittedDensity,
+    ComponentSubset, DensityKind, FeatureSource, FitOptions, FittedDensity,
     cells::Cells,
     components::{ChannelStatistics, ChannelSums, Projection},
     feature_vae::{self, FeatureVae, TrainingFrames},
@@ -117,21 +117,19 @@ pub fn fit(
     let mut step = |done| train.step(done, options.steps);
     let whole = whole.map(|whole| whole.fit(&grid, options, &mut step));
     let whole = whole.transpose()?;
-    let of = |fitted: &[Fitted], wanted: Directions| {
+    let of = |fitted: &[Fitted], wanted: ComponentSubset| {
         let mut fitted = fitted.iter();
-        fitted
-            .find(|(directions, ..)| *directions == wanted)
-            .cloned()
+        fitted.find(|(subset, ..)| *subset == wanted).cloned()
     };
     let model = |kind: &DensityKind| {
-        let (directions, projection, density) = match *kind {
-            DensityKind::Mixture(directions) => of(&mixtures, directions)?,
-            DensityKind::PerLocation(directions) | DensityKind::LocalNeighbourhood(directions) => {
-                of(&cells, directions)?
+        let (subset, projection, density) = match *kind {
+            DensityKind::Mixture(subset) => of(&mixtures, subset)?,
+            DensityKind::PerLocation(subset) | DensityKind::LocalNeighbourhood(subset) => {
+                of(&cells, subset)?
             }
             DensityKind::Vae => {
                 let (projection, density) = whole.clone()?;
-                (Directions::All, projection, density)
+                (ComponentSubset::All, projection, density)
             }
             DensityKind::Prototypes { .. } => return None,
         };
@@ -150,7 +148,7 @@ pub fn fit(
         };
         Some(FittedDensity {
             grid: grid.clone(),
-            directions,
+            subset,
             projection,
             density,
         })

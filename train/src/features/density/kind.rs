@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-use super::Directions;
+use super::ComponentSubset;
 
 /// What a feature vector is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum DensityKind {
     /// The Gaussian of its own cell (PaDiM): registered objects, and textures in place.
-    PerLocation(Directions),
+    PerLocation(ComponentSubset),
     /// The nearest of the Gaussians of its own and of the neighbouring cells: objects that are not
     /// always quite in place.
-    LocalNeighbourhood(Directions),
+    LocalNeighbourhood(ComponentSubset),
     /// The nearest component of a mixture that all cells share: anything anywhere.
-    Mixture(Directions),
+    Mixture(ComponentSubset),
     /// The likelihood of a VAE over the vectors of all cells: surfaces that never lie the same, and
     /// what depends on its neighbours. Only for grids whose sides are multiples of 4, and 8 or
     /// more.
@@ -39,24 +39,22 @@ impl DensityKind {
 
     /// Whether it is made of Gaussians, so that its score is a Mahalanobis distance.
     pub fn is_gaussian(self) -> bool {
-        self.directions().is_some()
+        self.subset().is_some()
     }
 
     /// The components that its Gaussians are over, where it has Gaussians.
-    fn directions(self) -> Option<Directions> {
+    fn subset(self) -> Option<ComponentSubset> {
         let of_mixture = match self {
-            Self::Mixture(directions) => Some(directions),
+            Self::Mixture(subset) => Some(subset),
             _ => None,
         };
-        self.directions_of_cells().or(of_mixture)
+        self.subset_of_cells().or(of_mixture)
     }
 
     /// The same, where it has a Gaussian for each cell.
-    pub(super) fn directions_of_cells(self) -> Option<Directions> {
+    pub(super) fn subset_of_cells(self) -> Option<ComponentSubset> {
         match self {
-            Self::PerLocation(directions) | Self::LocalNeighbourhood(directions) => {
-                Some(directions)
-            }
+            Self::PerLocation(subset) | Self::LocalNeighbourhood(subset) => Some(subset),
             _ => None,
         }
     }
@@ -64,7 +62,7 @@ impl DensityKind {
 
 impl fmt::Display for DensityKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let directions = self.directions().map_or("", Directions::name);
-        f.pad(&format!("{}{directions}", self.name()))
+        let subset = self.subset().map_or("", ComponentSubset::name);
+        f.pad(&format!("{}{subset}", self.name()))
     }
 }

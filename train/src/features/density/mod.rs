@@ -9,7 +9,7 @@
 //!    and frames, are the feature vector f.
 //! 2. f is expressed in principal components: of the variation *within* the cells (per-location
 //!    Gaussians) or of all variation (mixture). A density is over all of them, over the leading
-//!    ones, or over the half that varies least ([`Directions`]).
+//!    ones, or over the half that varies least ([`ComponentSubset`]).
 //! 3. The score of a cell is the Mahalanobis distance to a Gaussian: of the cell (PaDiM, Defard et
 //!    al. 2021), of the nearest neighbouring cell, or of the nearest component of a mixture.
 //! 4. Gaussians of cells are conditional on an image-level covariate: the mean of the frame's
@@ -21,9 +21,9 @@
 //! A network without feature maps has prototypes of whole frames in their place.
 
 mod cells;
+mod component_subset;
 mod components;
 mod covariate;
-mod directions;
 mod feature_vae;
 mod fit;
 mod graph;
@@ -43,7 +43,7 @@ mod triangle;
 mod vae_graph;
 mod vectors;
 
-pub use directions::Directions;
+pub use component_subset::ComponentSubset;
 pub use fit::fit;
 pub use grid::MapShape;
 pub use kept::{Kept, Part};

@@ -8,7 +8,7 @@ use nalgebra::DMatrix;
 use serde::Serialize;
 
 use super::{
-    DensityKind, Directions, FeatureMap, FitOptions, MapShape, Prototypes,
+    ComponentSubset, DensityKind, FeatureMap, FitOptions, MapShape, Prototypes,
     components::Projection,
     covariate,
     feature_vae::FeatureVae,
@@ -22,7 +22,7 @@ use super::{
 pub struct FittedDensity {
     pub(super) grid: Grid,
     /// Which of the components it is over; of no meaning where there are no Gaussians.
-    pub(super) directions: Directions,
+    pub(super) subset: ComponentSubset,
     pub(super) projection: Arc<Projection>,
     pub(super) density: Density,
 }
@@ -46,8 +46,8 @@ pub(super) enum Density {
     },
 }
 
-/// A density in some directions.
-pub(super) type Fitted = (Directions, Arc<Projection>, Density);
+/// A density over a subset of the components.
+pub(super) type Fitted = (ComponentSubset, Arc<Projection>, Density);
 
 /// What a model is made of, for reports.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -76,9 +76,9 @@ impl FittedDensity {
     /// The kind.
     pub fn kind(&self) -> DensityKind {
         match &self.density {
-            Density::Cells { reach: 0, .. } => DensityKind::PerLocation(self.directions),
-            Density::Cells { .. } => DensityKind::LocalNeighbourhood(self.directions),
-            Density::Mixture(_) => DensityKind::Mixture(self.directions),
+            Density::Cells { reach: 0, .. } => DensityKind::PerLocation(self.subset),
+            Density::Cells { .. } => DensityKind::LocalNeighbourhood(self.subset),
+            Density::Mixture(_) => DensityKind::Mixture(self.subset),
             Density::Vae(_) => DensityKind::Vae,
             &Density::Prototypes { smoothing, .. } => DensityKind::Prototypes { smoothing },
         }
@@ -110,7 +110,7 @@ impl FittedDensity {
                 }],
                 size: [1, 1],
             },
-            directions: Directions::All,
+            subset: ComponentSubset::All,
             projection: Arc::new(Projection::none()),
             density: Density::Prototypes {
                 prototypes: Arc::new(prototypes),

@@ -12,14 +12,14 @@ use rand_pcg::Pcg64;
 
 use super::{grid::Grid, model::Density, *};
 
-const PER_LOCATION: DensityKind = DensityKind::PerLocation(Directions::All);
-const LOCAL_NEIGHBOURHOOD: DensityKind = DensityKind::LocalNeighbourhood(Directions::All);
+const PER_LOCATION: DensityKind = DensityKind::PerLocation(ComponentSubset::All);
+const LOCAL_NEIGHBOURHOOD: DensityKind = DensityKind::LocalNeighbourhood(ComponentSubset::All);
 
 /// Every kind of Gaussians.
 const GAUSSIANS: [DensityKind; 3] = [
     PER_LOCATION,
     LOCAL_NEIGHBOURHOOD,
-    DensityKind::Mixture(Directions::All),
+    DensityKind::Mixture(ComponentSubset::All),
 ];
 
 /// Frames held in memory: maps of these names and shapes.

@@ -6,9 +6,9 @@ use anyhow::Result;
 use nalgebra::DMatrix;
 
 use super::{
-    DensityKind, Directions, FitOptions,
+    ComponentSubset, DensityKind, FitOptions,
+    component_subset::CellComponents,
     components::{ChannelStatistics, Projection},
-    directions::Part,
     grid::Grid,
     mixture::Mixture,
     model::{Density, Fitted},
@@ -16,7 +16,7 @@ use super::{
 
 /// Vectors in the components that any of the mixtures asks for.
 pub(super) struct Vectors {
-    parts: Vec<(Directions, Range<usize>)>,
+    parts: Vec<(ComponentSubset, Range<usize>)>,
     projection: Projection,
     /// The first of the components.
     first: usize,
@@ -32,8 +32,8 @@ impl Vectors {
         options: &FitOptions,
     ) -> Option<Self> {
         let parts = kinds.iter().filter_map(|kind| match *kind {
-            DensityKind::Mixture(directions) => {
-                Some((directions, Part::of_mixture(directions, grid, options)))
+            DensityKind::Mixture(subset) => {
+                Some((subset, CellComponents::of_mixture(subset, grid, options)))
             }
             _ => None,
         });
@@ -71,16 +71,16 @@ impl Vectors {
         DMatrix::from_iterator(own.len(), count, values)
     }
 
-    /// A mixture in each of the directions, chosen by the vectors `held_out`.
+    /// A mixture in each of the subsets, chosen by the vectors `held_out`.
     ///
     /// # Errors
     /// Covariances that can't be made positive definite; no vectors.
     pub(super) fn fit(self, held_out: &Self, options: &FitOptions) -> Result<Vec<Fitted>> {
-        let each = self.parts.iter().map(|(directions, part)| {
+        let each = self.parts.iter().map(|(subset, part)| {
             let own = part.start - self.first..part.end - self.first;
             let mixture = Mixture::fit(&self.matrix(&own), &held_out.matrix(&own), options)?;
             let projection = Arc::new(self.projection.rows(own));
-            Ok((*directions, projection, Density::Mixture(mixture)))
+            Ok((*subset, projection, Density::Mixture(mixture)))
         });
         each.collect()
     }

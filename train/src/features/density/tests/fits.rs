@@ -81,7 +81,7 @@ fn mixtures_by_brute_force() {
     let models = fit(
         &mut train,
         &mut held_out,
-        &[DensityKind::Mixture(Directions::All)],
+        &[DensityKind::Mixture(ComponentSubset::All)],
         &options,
     )
     .unwrap();

@@ -252,7 +252,7 @@ pub(super) fn made_up(
     };
     FittedDensity {
         grid,
-        directions: Directions::All,
+        subset: ComponentSubset::All,
         projection: Arc::new(projection),
         density: Density::Cells {
             widened: Arc::new(stored.widen()),

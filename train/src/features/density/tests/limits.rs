@@ -1,4 +1,4 @@
-use super::{directions::Part, graphs::made_up, *};
+use super::{component_subset::CellComponents, graphs::made_up, *};
 
 #[test]
 fn bits_do_not_depend_on_threads() {
@@ -120,12 +120,12 @@ fn default_sizes_keep_the_budget() {
         });
         let grid = Grid::choose(&maps, Some([side, side])).unwrap();
         let each = [
-            Directions::All,
-            Directions::Leading,
-            Directions::LeastVarying,
+            ComponentSubset::All,
+            ComponentSubset::Leading,
+            ComponentSubset::LeastVarying,
         ];
         let options = FitOptions::default();
-        let parts = each.map(|of| Part::of_cells(of, &grid, originals, &options));
+        let parts = each.map(|of| CellComponents::of_cells(of, &grid, originals, &options));
         assert_eq!(parts.clone().map(|part| part.components.len()), expected);
         assert_eq!(parts[2].components.end, count);
         for part in parts {

@@ -17,7 +17,7 @@ const LEAST_COVARIATE: usize = 24;
 /// hardly vary (Rippel et al. 2020, "Modeling the distribution of normal data in pre-trained deep
 /// features for anomaly detection").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Directions {
+pub enum ComponentSubset {
     /// All of them.
     All,
     /// Those of the largest variance.
@@ -26,7 +26,7 @@ pub enum Directions {
     LeastVarying,
 }
 
-impl Directions {
+impl ComponentSubset {
     /// The name used in output; empty for all.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -57,17 +57,17 @@ impl Directions {
 
 /// What a density of cells is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct CellComponents {
     /// Places among the components.
     pub(super) components: Range<usize>,
     /// Dimensions of the covariate.
     pub(super) covariate: usize,
 }
 
-impl Part {
+impl CellComponents {
     /// Of Gaussians of the cells that are fitted to so many frames that are no augmented samples.
     pub(super) fn of_cells(
-        directions: Directions,
+        subset: ComponentSubset,
         grid: &Grid,
         originals: usize,
         options: &FitOptions,
@@ -82,29 +82,29 @@ impl Part {
             grid.cells() * cell + 4 * components * components + 4 * covariate * channels
         };
         let least = most.min(LEAST_COVARIATE);
-        let allowed = directions.most(channels, options.most_components);
+        let allowed = subset.most(channels, options.most_components);
         let count = choose(channels, allowed, options, |count| bytes(count, least));
         let room = |covariate: &usize| {
             bytes(count, *covariate) + of_graph(channels, count) <= options.bytes
         };
         Self {
-            components: directions.range(count, channels),
+            components: subset.range(count, channels),
             covariate: (least..=most).rev().find(room).unwrap_or(least),
         }
     }
 
     /// Components of a mixture.
     pub(super) fn of_mixture(
-        directions: Directions,
+        subset: ComponentSubset,
         grid: &Grid,
         options: &FitOptions,
     ) -> Range<usize> {
         let channels = grid.channels();
         let gaussians = options.gaussians.iter().copied().max().unwrap_or(1);
         let bytes = |count| gaussians * (2 * triangle::length(count) + 4 * count);
-        let allowed = directions.most(channels, options.most_components);
+        let allowed = subset.most(channels, options.most_components);
         let count = choose(channels, allowed, options, bytes);
-        directions.range(count, channels)
+        subset.range(count, channels)
     }
 }
 
