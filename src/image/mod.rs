@@ -8,6 +8,6 @@ mod upsample;
 
 pub(crate) use dilation::dilated;
 pub use error::ImageError;
-pub(crate) use resample::{Filter, PlaneSize, Resampler};
+pub use resample::{Filter, PlaneSize, Resampler};
 pub use smoothing::GaussianSmoothing;
 pub(crate) use upsample::Upsample;

@@ -10,9 +10,11 @@ use super::ImageError;
 
 /// Width and height of a plane, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PlaneSize {
-    pub(crate) width: usize,
-    pub(crate) height: usize,
+pub struct PlaneSize {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
 }
 
 impl PlaneSize {
@@ -28,7 +30,7 @@ impl PlaneSize {
 /// Resampling filter. Each widens its support when shrinking, so that every pixel counts; weights
 /// are those of Pillow's `resize`, in floating point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Filter {
+pub enum Filter {
     /// The mean of the pixels whose centres lie in the area; when enlarging, the nearest pixel.
     Area,
     /// Triangle: linear interpolation between the centres of pixels, level beyond the outermost.
@@ -41,13 +43,14 @@ pub(crate) enum Filter {
 
 /// Resamples planes; keeps its buffers.
 #[derive(Debug)]
-pub(crate) struct Resampler {
+pub struct Resampler {
     resizer: Resizer,
     options: ResizeOptions,
 }
 
 impl Resampler {
-    pub(crate) fn new(filter: Filter) -> Self {
+    /// With this filter.
+    pub fn new(filter: Filter) -> Self {
         let filter = match filter {
             Filter::Area => FilterType::Box,
             Filter::Bilinear => FilterType::Bilinear,
@@ -64,7 +67,7 @@ impl Resampler {
     ///
     /// # Errors
     /// Buffers that don't have these sizes, and sides beyond `u32`.
-    pub(crate) fn run(
+    pub fn run(
         &mut self,
         source: &[f32],
         from: PlaneSize,

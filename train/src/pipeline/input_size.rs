@@ -24,6 +24,10 @@ const LEAST: usize = 24;
 /// Minutes of a budget from which on one of them is spent on the choice.
 const LEAST_MINUTES: f64 = 10.0;
 
+/// Pixels of the canvas on which defects are drawn, of those of a tensor: memory of the frames that
+/// the choice looks at.
+const MOST_DRAWN: f64 = 2.5;
+
 /// What was selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
@@ -34,10 +38,10 @@ pub(super) struct Chosen {
 }
 
 /// The input resolution at which some of the frames separate synthetic defects best: that of the
-/// rule for frames as large as these, or the preset's usual one; of frames that the rule cuts into
-/// tiles, whether they are better left whole. None, which leaves it to the rule, where there is one
-/// way only, where frames are few, where there is hardly time, and where a network decides that
-/// takes one size only or is not trained yet.
+/// rule for frames as large as these, the preset's usual one, or a square where frames are long; of
+/// frames that the rule cuts into tiles, whether they are better left whole. None, which leaves
+/// it to the rule, where there is one way only, where frames are few, where there is hardly time,
+/// and where a network decides that takes one size only or is not trained yet.
 ///
 /// # Errors
 /// Those of [`data::input`] and [`selection::select_input_size`].
@@ -64,17 +68,39 @@ pub(super) fn choose(
     } = data::input(dataset, options, mask)?;
     let can_shrink = spec.height * spec.width > usual * usual && settings.tiles.is_none();
     let can_be_whole = settings.tiles.is_some() && options.tiles == TileChoice::Auto;
-    if !(can_shrink || can_be_whole)
+    let square = square_of(size, [spec.height, spec.width]).filter(|_| settings.tiles.is_none());
+    let mut others = Vec::new();
+    if can_be_whole {
+        others.push(Chosen {
+            size: Size::Auto,
+            tiles: TileChoice::Off,
+        });
+    }
+    let sizes = [can_shrink.then_some(Size::Budget(usual)), square];
+    others.extend(sizes.into_iter().flatten().map(|size| Chosen {
+        size,
+        tiles: options.tiles,
+    }));
+    if others.is_empty()
         || !candidates::reads(options.score, Features::Patch, true)
         // The crop of a drawn picture, which is one already, would leave the mask where it was.
         || (options.crop.is_some() && mask.is_some())
     {
         return Ok(None);
     }
+    let [height, width] = match square {
+        Some(_) => drawn_at([spec.height, spec.width]),
+        None => [spec.height, spec.width],
+    };
+    let drawn = PreprocessSettings {
+        width,
+        height,
+        ..settings.clone()
+    };
     let plain = PreprocessSettings {
         exposure: None,
         contrast: None,
-        ..settings.clone()
+        ..drawn.clone()
     };
     let mut preprocessor = Preprocessor::with_mask(plain, mask)?;
     let mut samples: Vec<&Sample> = Vec::new();
@@ -112,36 +138,44 @@ pub(super) fn choose(
         validation,
         calibration: Vec::new(),
     };
-    let frames = Frames::new(settings.canvas_shape(), values);
-    let other = FitOptions {
-        tiles: match can_be_whole {
-            true => TileChoice::Off,
-            false => options.tiles,
-        },
-        size: match can_shrink {
-            true => Size::Budget(usual),
-            false => Size::Auto,
-        },
-        ..options.clone()
-    };
-    let of_other = data::input(dataset, &other, mask)?;
-    // What it is given was cropped and freed of noise.
-    let of_drawn = PreprocessSettings {
+    let frames = Frames::new(drawn.canvas_shape(), values);
+    let mut chosen = vec![Chosen {
+        size,
+        tiles: options.tiles,
+    }];
+    // What they are given was cropped and freed of noise.
+    let of_drawn = |preprocess| PreprocessSettings {
         crop: None,
         denoise: None,
-        ..of_other.preprocess
+        ..preprocess
     };
+    let mut prepared = vec![of_drawn(settings)];
+    for other in others {
+        let Input {
+            preprocess, size, ..
+        } = data::input(
+            dataset,
+            &FitOptions {
+                size: other.size,
+                tiles: other.tiles,
+                ..options.clone()
+            },
+            mask,
+        )?;
+        chosen.push(Chosen { size, ..other });
+        prepared.push(of_drawn(preprocess));
+    }
     let engine = Engine::open(&EngineOptions {
         backend: Some(BackendKind::Tract),
         ..EngineOptions::default()
     })?;
-    let both = [&settings, &of_drawn];
-    let backbones =
-        both.map(|settings| PretrainedBackbone::read(backbone, settings.shape(), &engine));
-    let backbones = backbones.into_iter().collect::<Result<Vec<_>>>()?;
-    let sizes = both.iter().zip(&backbones);
+    let backbones = prepared
+        .iter()
+        .map(|settings| PretrainedBackbone::read(backbone, settings.shape(), &engine))
+        .collect::<Result<Vec<_>>>()?;
+    let sizes = prepared.iter().zip(&backbones);
     let sizes: Vec<InputSize> = sizes
-        .map(|(&preprocess, backbone)| InputSize {
+        .map(|(preprocess, backbone)| InputSize {
             preprocess,
             backbone,
         })
@@ -150,7 +184,7 @@ pub(super) fn choose(
         frames: &frames,
         layout: preprocessor.canvas_layout(),
         samples: &samples,
-        preprocess: &settings,
+        preprocess: &drawn,
         mask,
         split: &split,
         groups: groups.numbers(),
@@ -159,17 +193,29 @@ pub(super) fn choose(
         interrupted,
         reporter,
     };
-    let chosen = selection::select_input_size(&data, &sizes, &engine)?;
-    Ok(Some(match chosen {
-        1 => Chosen {
-            size: of_other.size,
-            tiles: other.tiles,
-        },
-        _ => Chosen {
-            size,
-            tiles: options.tiles,
-        },
-    }))
+    let best = selection::select_input_size(&data, &sizes, &engine)?;
+    Ok(chosen.get(best).copied())
+}
+
+/// Height and width of a canvas on which neither a tensor of `sides` nor a square of as many pixels
+/// lacks what the other shows: in the tensor's proportions, its short side as long as the square's,
+/// but with at most [`MOST_DRAWN`] times the pixels.
+fn drawn_at(sides: [usize; 2]) -> [usize; 2] {
+    let [height, width] = sides.map(|side| side as f64);
+    let factor = (height.max(width) / height.min(width)).min(MOST_DRAWN);
+    sides.map(|side| (side as f64 * factor.sqrt()).round() as usize)
+}
+
+/// A square of as many pixels as the budget `size`, where its tensor of this height and width is
+/// none: of a long frame it shows the short side at a higher resolution.
+fn square_of(size: Size, [height, width]: [usize; 2]) -> Option<Size> {
+    match size {
+        Size::Budget(side) if height != width => Some(Size::Exact {
+            width: side,
+            height: side,
+        }),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +230,19 @@ mod tests {
             budget: Budget::Minutes(LEAST_MINUTES),
             ..FitOptions::defaults(Preset::Edge)
         }
+    }
+
+    #[test]
+    fn long_frames_may_become_squares() {
+        let square = Size::Exact {
+            width: 256,
+            height: 256,
+        };
+        assert_eq!(square_of(Size::Budget(256), [160, 400]), Some(square));
+        assert_eq!(square_of(Size::Budget(256), [256, 256]), None);
+        assert_eq!(square_of(square, [256, 256]), None);
+        assert_eq!(drawn_at([192, 336]), [254, 444]);
+        assert_eq!(drawn_at([576, 96]), [911, 152]);
     }
 
     #[test]

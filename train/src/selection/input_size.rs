@@ -1,8 +1,8 @@
 //! The input size: at how many pixels frames are scored, and whether in tiles, as the pretrained
 //! backbone's features separate synthetic defects best.
 //!
-//! All sizes see the same pictures: frames and defects are drawn at the first one's canvas, the
-//! largest, and prepared for the others as photographs of that size would be, so that a defect of a
+//! All sizes see the same pictures: frames and defects are drawn on a canvas that shows what any of
+//! them shows, and prepared for each as photographs of that size would be, so that a defect of a
 //! few pixels is as small in the frame for all of them.
 
 use std::thread::available_parallelism;
@@ -83,7 +83,7 @@ impl InputSize<'_> {
 
 /// The place of the best of `sizes`, the largest canvas first. Of `data` densities are fitted to
 /// the training frames, synthetic samples made of the validation frames; its frames are those of
-/// the first size's canvas in [0, 1], nothing of them normalised. Reports what was selected.
+/// the canvas to draw on, in [0, 1], nothing of them normalised. Reports what was selected.
 ///
 /// # Errors
 /// Ctrl-C, frames that can no longer be read, values that are not finite.
@@ -97,7 +97,7 @@ pub fn select_input_size(data: &FitData, sizes: &[InputSize], engine: &Engine) -
     let defects = defects.count();
     data.reporter.line(format_args!(
         "input size: AUROC of {defects} synthetic defects against {} held-out normal frames, drawn \
-         at the largest:",
+         in full detail:",
         samples.len() - defects
     ));
     for (place, (size, auroc)) in sizes.iter().zip(found).enumerate() {
@@ -150,7 +150,7 @@ fn preferred(found: &[f64]) -> Option<usize> {
         .position(|&auroc| auroc >= top - INPUT_SIZE.better)
 }
 
-/// The training frames and their augmented samples, at the first size's canvas.
+/// The training frames and their augmented samples, on the canvas to draw on.
 fn augmented(data: &FitData) -> Result<Vec<Vec<f32>>> {
     let augmentation = FrameAugmentation::to_fit(data.preprocess, data.split.train.len());
     let each = data.split.train.par_iter().map(|&frame| {
@@ -175,7 +175,7 @@ struct Extraction<'a> {
 }
 
 impl Extraction<'_> {
-    /// Feature maps of `pictures` of the first size's canvas, those of each tile, on all
+    /// Feature maps of `pictures` of the canvas to draw on, those of each tile, on all
     /// processors.
     fn all(&self, pictures: &[&[f32]]) -> Result<Vec<Vec<Maps>>> {
         let processors = available_parallelism().map_or(1, usize::from);

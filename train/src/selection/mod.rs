@@ -7,6 +7,7 @@ mod input_size;
 mod map;
 mod maps;
 mod params;
+mod proportions;
 mod report;
 mod scoring;
 mod splits;

@@ -12,6 +12,7 @@ use edge_vae::{image::GaussianSmoothing, preprocess::Interior};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
+use super::proportions::Proportions;
 use crate::{
     data::equivalent_side,
     defects::{self, DefectOptions, changed_shape},
@@ -218,10 +219,13 @@ fn draw_groups(
     let frames = held_out[..most]
         .iter()
         .map(|&index| {
-            plain.prepare_canvas(&data.samples[index].frame()?)?;
-            Ok(plain.canvas().to_vec())
+            let frame = data.samples[index].frame()?;
+            plain.prepare_canvas(&frame)?;
+            let size = [frame.height(), frame.width()].map(f64::from);
+            let proportions = Proportions::of(size, data.preprocess.crop, shape);
+            Ok((plain.canvas().to_vec(), proportions))
         })
-        .collect::<Result<Vec<Vec<f32>>>>()?;
+        .collect::<Result<Vec<_>>>()?;
     let maker = Maker {
         augmentation: FrameAugmentation::to_score(data.preprocess),
         frames: &frames,
@@ -255,8 +259,9 @@ fn draw_groups(
 /// Makes samples of held-out frames.
 struct Maker<'a> {
     augmentation: FrameAugmentation,
-    /// Held-out frames, nothing of them normalised.
-    frames: &'a [Vec<f32>],
+    /// Held-out frames, nothing of them normalised, and their proportions where the canvas has
+    /// others.
+    frames: &'a [(Vec<f32>, Option<Proportions>)],
     /// C×H×W of the canvas.
     shape: [usize; 3],
     /// [`equivalent_side`] of a tensor.
@@ -269,11 +274,11 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn frame(&self, place: usize) -> &[f32] {
-        &self.frames[place % self.frames.len()]
+        &self.frames[place % self.frames.len()].0
     }
 
     fn donor(&self, random: &mut impl Rng) -> &[f32] {
-        &self.frames[random.random_range(0..self.frames.len())]
+        &self.frames[random.random_range(0..self.frames.len())].0
     }
 
     fn normal(&self, place: usize, random: &mut impl Rng) -> Result<SyntheticSample> {
@@ -307,10 +312,10 @@ impl Maker<'_> {
         let drawn = if place / self.frames.len() % PARAMS.rounds != 0 {
             let busy = busy(&values, self.shape, self.side)?;
             (0..PARAMS.drawings)
-                .filter_map(|_| self.draw(&values, random))
+                .filter_map(|_| self.draw(place, &values, random))
                 .max_by(|(_, a), (_, b)| mean_inside(&busy, a).total_cmp(&mean_inside(&busy, b)))
         } else {
-            self.draw(&values, random)
+            self.draw(place, &values, random)
         };
         Ok(drawn.map(|(canvas, mask)| SyntheticSample {
             contrast: contrast(&values, &canvas, &mask),
@@ -319,14 +324,24 @@ impl Maker<'_> {
         }))
     }
 
-    /// `picture` with a defect, and where it is.
-    fn draw(&self, picture: &[f32], random: &mut impl Rng) -> Option<(Vec<f32>, Vec<bool>)> {
+    /// `picture`, of the frame at `place`, with a defect, and where it is.
+    fn draw(
+        &self,
+        place: usize,
+        picture: &[f32],
+        random: &mut impl Rng,
+    ) -> Option<(Vec<f32>, Vec<bool>)> {
         let donor = self.donor(random);
         let options = DefectOptions {
             scale: scale(self.side, random),
             ..DefectOptions::default()
         };
-        let mut drawn = defects::defective(random, &options, picture, self.shape, donor);
+        let mut drawn = match &self.frames[place % self.frames.len()].1 {
+            None => defects::defective(random, &options, picture, self.shape, donor),
+            Some(own) => own.draw(picture, donor, |picture, shape, donor| {
+                defects::defective(random, &options, picture, shape, donor)
+            }),
+        };
         if let Some(interior) = self.interior {
             let cells = drawn.mask.iter_mut().zip(interior);
             cells.for_each(|(defect, inside)| *defect &= inside);
