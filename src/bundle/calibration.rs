@@ -38,6 +38,9 @@ pub struct CalibrationEntry {
     /// knows. Absent where a rate is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unguaranteed: bool,
+    /// Training frames that were left out because they looked least normal; absent where none was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub trimmed: u32,
     /// Width and height of the calibration frames in pixels, where all had one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_size: Option<[u32; 2]>,
@@ -49,6 +52,11 @@ pub struct CalibrationEntry {
 /// Begin and end of the names of calibration files, between which are digits of their digest: while
 /// a calibration is replaced, the old file stays beside the new one.
 const FILE: [&str; 2] = ["calibration-", ".npz"];
+
+/// Whether there is nothing to say.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
 
 /// Whether a file of this name holds a calibration.
 pub(super) fn is_calibration_file(name: &str) -> bool {
@@ -91,6 +99,7 @@ impl CalibrationEntry {
             date: calibration.date.clone(),
             folds: calibration.folds,
             unguaranteed: calibration.unguaranteed,
+            trimmed: calibration.trimmed,
             frame_size: reference.and_then(ReferenceStatistics::size),
         };
         Ok((entry, bytes))
@@ -143,6 +152,7 @@ impl CalibrationEntry {
             group_sizes,
             folds: self.folds,
             unguaranteed: self.unguaranteed,
+            trimmed: self.trimmed,
             reference,
         };
         calibration.validate().map_err(|error| error.to_string())?;

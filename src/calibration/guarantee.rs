@@ -72,13 +72,28 @@ impl Calibration {
 
     /// What the calibration guarantees, in words for people.
     pub fn statement(&self) -> String {
+        let statement = self.of_these_frames();
+        if self.trimmed == 0 {
+            return statement;
+        }
+        let all = f64::from(self.trimmed) + self.scores.len() as f64;
+        format!(
+            "{statement}. {} that looked least normal had been left out: if they were normal, up \
+             to {} more are called anomalous",
+            counted(self.trimmed as usize, "training frame"),
+            percent_up(f64::from(self.trimmed) / all),
+        )
+    }
+
+    /// What it guarantees of frames like those that it is made of.
+    fn of_these_frames(&self) -> String {
         let frames = self.scores.len();
         if self.unguaranteed {
             return format!(
                 "no guarantee: the threshold is the largest score of {} of what the model was \
                  trained on, and nothing is known of false alarms; {} takes {}",
                 match frames {
-                    1 => "a augmented sample".to_owned(),
+                    1 => "an augmented sample".to_owned(),
                     _ => format!("{frames} augmented samples"),
                 },
                 percent_up(self.false_alarm_rate),

@@ -83,6 +83,9 @@ pub struct Calibration {
     /// Whether nothing is guaranteed, the scores being those of augmented samples of frames that
     /// the model knows ([`Calibration::without_guarantee`]).
     pub unguaranteed: bool,
+    /// Training frames that were left out because they looked least normal; 0 where none was. Had
+    /// they been normal, the rate of false alarms is higher by up to their share.
+    pub trimmed: u32,
     /// What the calibration frames looked like: what tells that camera or light have changed.
     /// Absent where only scores were calibrated on.
     pub reference: Option<ReferenceStatistics>,
@@ -146,6 +149,7 @@ impl Calibration {
             group_sizes: sizes.map(|_| score_sizes),
             folds: None,
             unguaranteed: false,
+            trimmed: 0,
             reference: None,
         })
     }

@@ -20,6 +20,7 @@ impl Calibration {
         Ok(Self {
             false_alarm_rate: rate,
             unguaranteed: true,
+            trimmed: 0,
             ..Self::fit_grouped(scores, map_maxima, &one, 0.5)?
         })
     }

@@ -62,8 +62,12 @@ pub(crate) fn rows(
                 match calibration.unguaranteed {
                     true => format!("{when}, without a guarantee"),
                     false => format!(
-                        "{when}, on {} frames{of_groups}, for a false-alarm rate of {}",
+                        "{when}, on {} frames{of_groups}{}, for a false-alarm rate of {}",
                         calibration.scores.len(),
+                        match calibration.trimmed {
+                            0 => String::new(),
+                            trimmed => format!(" without the {trimmed} that looked least normal"),
+                        },
                         calibration.false_alarm_rate
                     ),
                 },

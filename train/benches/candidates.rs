@@ -36,6 +36,7 @@ fn main() -> Result<()> {
         out: folder.path().join("model"),
         resume: false,
         overrides: arguments.overrides,
+        trim: None,
         golden: None,
         device: candle_core::Device::Cpu,
         interrupted: &AtomicBool::new(false),

@@ -6,6 +6,7 @@ mod input_size;
 mod models;
 mod report;
 mod resume;
+mod trim;
 
 use std::{collections::BTreeSet, path::PathBuf, sync::atomic::AtomicBool, time::Instant};
 
@@ -43,6 +44,8 @@ pub struct Job<'a> {
     pub resume: bool,
     /// What the user asks for.
     pub overrides: FitOverrides,
+    /// Share of the training frames, those that look least normal, to leave out.
+    pub trim: Option<f64>,
     /// The golden frame; without it the checkpoint's, or one of the calibration frames.
     pub golden: Option<Golden>,
     /// Where to train.
@@ -53,6 +56,20 @@ pub struct Job<'a> {
     pub reporter: &'a Reporter,
 }
 
+impl Job<'_> {
+    /// The same with another bundle and other options.
+    fn with(&self, out: PathBuf, overrides: FitOverrides) -> Self {
+        Self {
+            dataset: self.dataset.clone(),
+            out,
+            overrides,
+            golden: self.golden.clone(),
+            device: self.device.clone(),
+            ..*self
+        }
+    }
+}
+
 /// Trains on normal frames, exports, calibrates, and writes the bundle; where there is a
 /// `review_rate`, with the threshold for it.
 ///
@@ -60,7 +77,13 @@ pub struct Job<'a> {
 /// Frames, checkpoints or folders that can't be used, Ctrl-C, and an export that disagrees with
 /// what was trained.
 pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
-    train_and(job, |finished, _| {
+    let began = Instant::now();
+    let overrides = match job.trim {
+        Some(share) => trim::overrides(job, share)?,
+        None => job.overrides.clone(),
+    };
+    let job = &job.with(job.out.clone(), overrides);
+    train_and(job, began, |finished, _| {
         let written = finished.write(&job.out, review_rate);
         let written =
             written.context("training is finished and kept, `--resume` exports it again")?;
@@ -74,12 +97,16 @@ pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
 /// # Errors
 /// As [`fit`].
 pub fn compare(job: &Job) -> Result<Vec<ScoreComparison>> {
-    train_and(job, |finished, test| finished.compare(test))
+    train_and(job, Instant::now(), |finished, test| finished.compare(test))
 }
 
-/// Trains the network, and does `then` with it and with the test frames.
-fn train_and<T>(job: &Job, then: impl FnOnce(&Finished, &[Sample]) -> Result<T>) -> Result<T> {
-    let began = Instant::now();
+/// Trains the network, and does `then` with it and with the test frames. The minutes of a budget
+/// count from `began`.
+fn train_and<T>(
+    job: &Job,
+    began: Instant,
+    then: impl FnOnce(&Finished, &[Sample]) -> Result<T>,
+) -> Result<T> {
     let engine = Engine::open(&EngineOptions {
         backend: Some(BackendKind::Tract),
         ..EngineOptions::default()
@@ -157,6 +184,7 @@ fn train_and<T>(job: &Job, then: impl FnOnce(&Finished, &[Sample]) -> Result<T>)
         backbone: backbone.as_ref(),
         engine: &engine,
         device: &job.device,
+        trimmed: trim::trimmed(plan.options.exclude.as_deref(), &plan.folder)?,
     };
     then(&finished, &plan.dataset.test)
 }

@@ -49,6 +49,13 @@ pub(super) struct FitArgs {
     /// must reproduce: a PNG file, or glyph for a drawn digit [default: a calibration frame]
     #[arg(long, value_name = "FILE|glyph", hide_short_help = true)]
     golden: Option<String>,
+    /// Leave out this share of the training frames, those that look least normal: for sets with
+    /// some defective frames among the good ones
+    ///
+    /// A first fit ranks them, so it takes longer. Is the share larger than that of the defective
+    /// frames, normal ones are left out too, and there may be as many more false alarms.
+    #[arg(long, value_name = "SHARE", value_parser = trimmed_share, hide_short_help = true)]
+    trim: Option<f64>,
     /// A second, larger rate of false alarms: normal frames above its threshold are for review
     #[arg(long, value_name = "RATE", hide_short_help = true)]
     review_rate: Option<f64>,
@@ -79,6 +86,7 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
         out: args.out.clone(),
         resume: args.resume,
         overrides: args.overrides.clone(),
+        trim: args.trim,
         golden: args.golden.as_deref().map(|golden| match golden {
             "glyph" => Golden::Glyph,
             path => Golden::File(path.into()),
@@ -93,6 +101,13 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
         writeln!(std::io::stdout(), "{text}").context("standard output: cannot write")?;
     }
     Ok(())
+}
+
+fn trimmed_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 0.5 => Ok(share),
+        _ => Err("expected a number above 0 and below 0.5".to_owned()),
+    }
 }
 
 fn device(device: TrainDevice) -> Result<candle_core::Device> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use edge_vae::{
     backend::Engine,
@@ -53,6 +53,8 @@ pub(super) struct Finished<'a> {
     pub engine: &'a Engine,
     /// Where the network was trained.
     pub device: &'a Device,
+    /// Frames that looked least normal and were left out.
+    pub trimmed: u32,
 }
 
 /// Frames on which graphs and network are compared.
@@ -74,6 +76,7 @@ impl Finished<'_> {
         let worst = self.verify_graphs(&models)?;
         let detector = self.fitting(&models, &name, |fitting| fitting.fit())?;
         let (mut calibration, scored) = self.calibrate(&models, &detector)?;
+        calibration.trimmed = self.trimmed;
         if let Err(error) = calibration.set_review_rate(review_rate) {
             // So few frames that their rate reaches it are no reason to lose the training.
             self.data
@@ -104,6 +107,23 @@ impl Finished<'_> {
             calibration,
             scored,
         })
+    }
+
+    /// The scores of the normal frames, each by a density that did not know it.
+    ///
+    /// # Errors
+    /// As [`Self::write`], and frames of which only some could be scored so.
+    pub(super) fn out_of_fold_scores(&self) -> Result<Vec<ScoredFrame>> {
+        let network = NetworkGraphs::export(self.network, self.values, self.dataset)?;
+        let models = self.models(&network);
+        let detector = self.fitting(&models, self.dataset, |fitting| fitting.fit())?;
+        ensure!(
+            detector.folds.is_some(),
+            "--trim ranks all frames by densities of the others, and what was selected here is not \
+             fitted again: look at the frames with `edge-vae-train review`, and leave out with \
+             --exclude what is no good part"
+        );
+        Ok(self.calibrate(&models, &detector)?.1)
     }
 
     /// The largest difference between the exported graphs and the trained network.

@@ -88,6 +88,55 @@ fn odd_frames_are_ranked_shown_and_reviewed() {
     review(&scratch, highest[0]);
 }
 
+#[test]
+fn frames_that_look_least_normal_are_trimmed_and_told() {
+    let scratch = Scratch::new();
+    let planted = contaminate(&scratch);
+    fs::write(scratch.path("exclude.txt"), "train/good/000.png\n").expect("a list");
+    let flags = |more: &[&'static str]| {
+        let usual = [
+            "fit", "frames", "--out", "model", "--size", "128", "--batch", "2", "--steps", "1",
+            "--json",
+        ];
+        [&usual[..], more].concat()
+    };
+    let trim = [
+        "--score",
+        "features",
+        "--trim",
+        "0.05",
+        "--exclude",
+        "exclude.txt",
+    ];
+    let run = scratch.train(&flags(&trim));
+    let said = stderr(&run);
+    assert!(run.status.success(), "{said}");
+    let record: Value = serde_json::from_slice(&run.stdout).expect("one JSON object");
+    // 42 but for the excluded one and a twentieth of the rest.
+    assert_eq!(record["training_frames"], 39);
+    let statement = record["statement"].as_str().expect("a statement");
+    let told = "2 training frames that looked least normal had been left out: if they were normal, \
+                up to 4.9 % more are called anomalous";
+    assert!(statement.ends_with(told), "{statement}");
+    let list = fs::read_to_string(scratch.path("model.training/trimmed.txt")).expect("a list");
+    assert!(list.starts_with("train/good/000.png\n# "), "{list}");
+    assert_eq!(list.lines().count(), 4);
+    assert!(planted.iter().any(|name| list.contains(name)), "{list}");
+
+    // The bundle says it too, also after the run was continued.
+    let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
+    assert_eq!(bundle.calibration().expect("a calibration").trimmed, 2);
+    let again = scratch.train(&flags(&["--resume"]));
+    let record: Value = serde_json::from_slice(&again.stdout).expect("one JSON object");
+    assert_eq!(record["statement"], statement);
+
+    let run = scratch.train(&flags(&[
+        "--score", "residual", "--trim", "0.05", "--out", "other",
+    ]));
+    assert_fails(&run, &["--trim ranks all frames", "edge-vae-train review"]);
+    assert!(!scratch.path("other").exists());
+}
+
 /// The page of the ranked frames, anew and with an earlier list.
 fn review(scratch: &Scratch, highest: &str) {
     let flags = [
