@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::{
     SyntheticSample,
-    validation::{self, Contrasts},
+    validation::{self, AS_DRAWN},
 };
 use crate::{
     features::{
@@ -88,7 +88,7 @@ impl InputSize<'_> {
 /// # Errors
 /// Ctrl-C, frames that can no longer be read, values that are not finite.
 pub fn select_input_size(data: &FitData, sizes: &[InputSize], engine: &Engine) -> Result<usize> {
-    let samples = validation::draw(data, 1, Contrasts::AsDrawn)?;
+    let samples = validation::draw(data, 1, AS_DRAWN)?;
     let step = samples.len().div_ceil(INPUT_SIZE.validation).max(1);
     let samples: Vec<SyntheticSample> = samples.into_iter().step_by(step).collect();
     let found = measure(data, sizes, &samples, engine)?;
@@ -401,7 +401,7 @@ mod tests {
             .collect();
         assert_eq!(sizes[0].name(), "128×128 pixels");
         assert_eq!(sizes[1].name(), "128×128 pixels in tiles of 64×64");
-        let samples: Vec<_> = validation::draw(&data, 1, Contrasts::AsDrawn)
+        let samples: Vec<_> = validation::draw(&data, 1, AS_DRAWN)
             .unwrap()
             .into_iter()
             .step_by(2)

@@ -38,12 +38,6 @@ struct ValidationParams {
     /// Most values of all samples together: canvases of tiles are large, and the maps of all
     /// candidates are kept beside them.
     most_values: usize,
-    /// Rounds of the frames of which one has defects anywhere. In the others a defect is the one of
-    /// some drawings where most is to be seen: of a part before a plain background most drawings
-    /// would miss it, and what is found on the background says nothing of the part.
-    rounds: usize,
-    /// The drawings.
-    drawings: usize,
     /// Standard deviation, as a share of the equivalent side of a tensor, of what is looked away
     /// from
     /// where the busy places of a frame are found.
@@ -52,9 +46,6 @@ struct ValidationParams {
     surroundings: f32,
     /// Side of the tensors in which defects have the sizes that they are drawn in, in pixels.
     drawn_side: f32,
-    /// Mean change of the values that the faintest defects cover. Contrasts are log-uniform from
-    /// there to what is drawn: a defect that every score finds tells nothing of them.
-    faintest: f32,
 }
 
 const PARAMS: ValidationParams = ValidationParams {
@@ -64,12 +55,9 @@ const PARAMS: ValidationParams = ValidationParams {
     whole: 32,
     visible_shapes: 1.0 / 3.0,
     most_values: 160 << 20,
-    rounds: 4,
-    drawings: 12,
     coarse: 1.0 / 16.0,
     surroundings: 1.0 / 32.0,
     drawn_side: 128.0,
-    faintest: 0.03,
 };
 
 /// The groups of samples.
@@ -87,14 +75,34 @@ pub struct SyntheticSample {
     pub contrast: f32,
 }
 
-/// How strong defects are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Contrasts {
-    /// As they are drawn: what a size loses of small ones is to be seen, not what is faint.
-    AsDrawn,
-    /// Log-uniform from the faintest to what is drawn.
-    FromFaintest,
+/// Which defects there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Defects {
+    /// Rounds of the frames of which one has defects anywhere. In the others a defect is the one of
+    /// some drawings where most is to be seen: of a part before a plain background most drawings
+    /// would miss it, and what is found on the background says nothing of the part.
+    rounds: usize,
+    /// The drawings.
+    drawings: usize,
+    /// Mean change of the values that the faintest defects cover; contrasts are log-uniform from
+    /// there to what is drawn. `None` where they stay as they are drawn.
+    faintest: Option<f32>,
 }
+
+/// What input sizes are compared by: a size loses what is small, not what is faint.
+pub(super) const AS_DRAWN: Defects = Defects {
+    rounds: 2,
+    drawings: 6,
+    faintest: None,
+};
+
+/// What scores are compared by: a defect that every score finds tells nothing of them, and on the
+/// part they differ.
+const TELLING: Defects = Defects {
+    rounds: 4,
+    drawings: 12,
+    faintest: Some(0.03),
+};
 
 /// What is wrong with a sample.
 #[derive(Clone, Debug)]
@@ -136,7 +144,7 @@ pub(super) fn most(held_out: usize) -> usize {
 /// # Errors
 /// A frame that can no longer be read.
 pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
-    prepare(draw(data, folds, Contrasts::FromFaintest)?, data)
+    prepare(draw(data, folds, TELLING)?, data)
 }
 
 /// Draws those of [`make`] that have a defect in some place, and prepares them.
@@ -144,7 +152,7 @@ pub fn make(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
 /// # Errors
 /// A frame that can no longer be read.
 pub fn make_defects(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>> {
-    let mut drawn = draw_groups(data, folds, Contrasts::FromFaintest, ANOMALOUS..=ANOMALOUS)?;
+    let mut drawn = draw_groups(data, folds, TELLING, ANOMALOUS..=ANOMALOUS)?;
     drawn.retain(|sample| sample.label.is_defect());
     prepare(drawn, data)
 }
@@ -154,10 +162,7 @@ pub fn make_defects(data: &FitData, folds: usize) -> Result<Vec<SyntheticSample>
 /// # Errors
 /// A frame that can no longer be read.
 pub fn make_normal(data: &FitData) -> Result<Vec<SyntheticSample>> {
-    prepare(
-        draw_groups(data, 1, Contrasts::FromFaintest, NORMAL..=NORMAL)?,
-        data,
-    )
+    prepare(draw_groups(data, 1, TELLING, NORMAL..=NORMAL)?, data)
 }
 
 fn prepare(drawn: Vec<SyntheticSample>, data: &FitData) -> Result<Vec<SyntheticSample>> {
@@ -177,12 +182,8 @@ fn prepare(drawn: Vec<SyntheticSample>, data: &FitData) -> Result<Vec<SyntheticS
 ///
 /// # Errors
 /// A frame that can no longer be read.
-pub(super) fn draw(
-    data: &FitData,
-    folds: usize,
-    contrasts: Contrasts,
-) -> Result<Vec<SyntheticSample>> {
-    let mut made = draw_groups(data, folds, contrasts, NORMAL..=ANOMALOUS)?;
+pub(super) fn draw(data: &FitData, folds: usize, defects: Defects) -> Result<Vec<SyntheticSample>> {
+    let mut made = draw_groups(data, folds, defects, NORMAL..=ANOMALOUS)?;
     let count = |is: fn(&Label) -> bool| made.iter().filter(|s| is(&s.label)).count() as f64;
     if count(Label::is_shape) < PARAMS.visible_shapes * count(Label::is_defect) {
         made.retain(|sample| !sample.label.is_shape());
@@ -194,7 +195,7 @@ pub(super) fn draw(
 fn draw_groups(
     data: &FitData,
     folds: usize,
-    contrasts: Contrasts,
+    defects: Defects,
     groups: RangeInclusive<usize>,
 ) -> Result<Vec<SyntheticSample>> {
     let [mut plain, _] = preprocessors(data)?;
@@ -233,7 +234,7 @@ fn draw_groups(
         side,
         shows_one_thing,
         interior: interior.as_ref().map(Interior::cells),
-        contrasts,
+        defects,
     };
     let mut made = Vec::new();
     for group in groups {
@@ -269,7 +270,7 @@ struct Maker<'a> {
     shows_one_thing: bool,
     /// Pixels that count, where not all do.
     interior: Option<&'a [bool]>,
-    contrasts: Contrasts,
+    defects: Defects,
 }
 
 impl Maker<'_> {
@@ -309,9 +310,9 @@ impl Maker<'_> {
         let values = self
             .augmentation
             .apply(self.frame(place), &SMALL_JITTER, random)?;
-        let drawn = if place / self.frames.len() % PARAMS.rounds != 0 {
+        let drawn = if place / self.frames.len() % self.defects.rounds != 0 {
             let busy = busy(&values, self.shape, self.side)?;
-            (0..PARAMS.drawings)
+            (0..self.defects.drawings)
                 .filter_map(|_| self.draw(place, &values, random))
                 .max_by(|(_, a), (_, b)| mean_inside(&busy, a).total_cmp(&mean_inside(&busy, b)))
         } else {
@@ -347,8 +348,9 @@ impl Maker<'_> {
             cells.for_each(|(defect, inside)| *defect &= inside);
         }
         let visible = !drawn.kinds.is_empty() && drawn.mask.contains(&true);
-        if self.contrasts == Contrasts::FromFaintest {
-            fade(&mut drawn.values, picture, &drawn.mask, random.random());
+        if let Some(faintest) = self.defects.faintest {
+            let share = random.random();
+            fade(&mut drawn.values, picture, &drawn.mask, [faintest, share]);
         }
         visible.then_some((drawn.values, drawn.mask))
     }
@@ -361,9 +363,9 @@ fn scale(side: f32, random: &mut impl Rng) -> f32 {
     largest.powf(random.random())
 }
 
-/// Fades a defect to a contrast between the faintest and its own, which is `share` of the way on a
+/// Fades a defect to a contrast between `faintest` and its own, which is `share` of the way on a
 /// logarithmic scale.
-fn fade(values: &mut [f32], picture: &[f32], mask: &[bool], share: f32) {
+fn fade(values: &mut [f32], picture: &[f32], mask: &[bool], [faintest, share]: [f32; 2]) {
     let covered = mask.iter().cycle();
     let changes = values.iter().zip(picture).zip(covered);
     let changes = changes.filter(|(_, covered)| **covered);
@@ -371,10 +373,10 @@ fn fade(values: &mut [f32], picture: &[f32], mask: &[bool], share: f32) {
         (sum + (value - was).abs(), count + 1)
     });
     let contrast = sum / count.max(1) as f32;
-    if contrast <= PARAMS.faintest {
+    if contrast <= faintest {
         return;
     }
-    let factor = (PARAMS.faintest / contrast).powf(1.0 - share);
+    let factor = (faintest / contrast).powf(1.0 - share);
     for (value, was) in values.iter_mut().zip(picture) {
         *value = was + factor * (*value - was);
     }
@@ -452,7 +454,7 @@ mod tests {
         let drawn = [0.8, 0.8, 0.5, 0.5, 0.2, 0.2, 0.5, 0.5];
         let faded = |share: f32| {
             let mut values = drawn.to_vec();
-            fade(&mut values, &picture, &mask, share);
+            fade(&mut values, &picture, &mask, [0.03, share]);
             (values[0] - 0.5, values[4] - 0.5, values[2])
         };
         let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} {b}");
