@@ -181,6 +181,33 @@ fn one_bad_frame_among_many_is_named_and_the_rest_is_scored() {
     assert_eq!(ran.stdout.lines().count(), 2);
 }
 
+/// Verdicts, their order, files and what failed are those of one frame after the other.
+#[test]
+fn frames_side_by_side_come_out_in_order() {
+    let dir = TestDir::new();
+    dir.write("torn.png", &tiny::png(&tiny::frame(4, None))[..60]);
+    let frames: Vec<&str> = ["good.png", "bad.png", "torn.png"].repeat(7);
+    let of = |jobs: &'static str| {
+        let seen = format!("seen-{jobs}");
+        let flags = ["--json", "--jobs", jobs, "--overlay", &seen];
+        let ran = dir.verb("score", &[&flags, &frames[..]].concat());
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert_eq!(ran.stderr.matches("torn.png").count(), 7, "{}", ran.stderr);
+        let lines = ran.stdout.lines().map(|line| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            let fields = record.as_object_mut().unwrap();
+            fields.remove("latency_ms").unwrap();
+            let overlay = fields.remove("overlay").unwrap();
+            assert!(dir.at(overlay.as_str().unwrap()).exists());
+            record
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let one_after_the_other = of("1");
+    assert_eq!(one_after_the_other.len(), 14);
+    assert_eq!(of("3"), one_after_the_other);
+}
+
 #[test]
 fn the_summary_counts_everything() {
     let dir = TestDir::new();
