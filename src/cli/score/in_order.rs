@@ -17,8 +17,8 @@ use anyhow::anyhow;
 const AHEAD: usize = 4;
 
 /// Lets `workers` do `work` for each of the places from 0 to `count`, and `take` the results in
-/// that order, on this thread, until it says `false`. One of the workers is `first`; the others open
-/// themselves. A single one works on this thread. Says how many results were taken.
+/// that order, on this thread, until it says `false`. One of the workers is `first`; the others
+/// open themselves. A single one works on this thread. Says how many results were taken.
 ///
 /// # Errors
 /// What `take` fails with, and a worker that can't be opened.
