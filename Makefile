@@ -1,6 +1,6 @@
 # What CI runs, by hand. `--workspace` everywhere: another set of packages would be another set of
 # features, and tract and candle would be compiled once more.
-.PHONY: check format lint slim test docs structure deny dist bench
+.PHONY: check format lint slim test docs structure deny arm64 dist dist-test bench
 
 check: format structure lint docs test
 
@@ -33,11 +33,23 @@ test:
 deny:
 	cargo deny --locked check bans licenses sources
 
-# The programs that are given away: smaller, faster, and slow to build.
+# The programs for arm64, held against this machine's under qemu-aarch64.
+arm64:
+	packaging/arm64.sh
+
+# All that is given away: packages of Debian, tarballs, wheels, sums. Slow to build.
 dist:
-	cargo build --locked --profile dist
+	packaging/dist.sh
+
+# What `make dist` made, installed and run. The last two need root and debootstrap.
+dist-test:
+	packaging/test/wheel.sh
+	packaging/test/tarball.sh
+	packaging/test/chroot.sh bookworm --boot
+	packaging/test/chroot.sh jammy --boot
 
 # Each part of a verdict, then a whole process. Nothing else should run on the machine.
-bench: dist
+bench:
+	cargo build --locked --profile dist
 	cargo bench --locked --workspace --profile dist --bench parts
 	benches/start_to_verdict.sh

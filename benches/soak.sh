@@ -5,13 +5,13 @@
 #
 #   benches/soak.sh [FRAMES] [MODEL]        1000000 models/digits28
 #
-# EDGE_VAE names the program (default: what `make dist` builds).
+# EDGE_VAE names the program (default: that of the profile `dist`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 frames=${1:-1000000}
 model=${2:-models/digits28}
 program=${EDGE_VAE:-target/dist/edge-vae}
-[ -x "$program" ] || make dist
+[ -x "$program" ] || cargo build --locked --profile dist
 
 room=$(mktemp -d)
 port=$((20000 + RANDOM % 20000))

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From process start to the verdict on one 256×256 frame, and peak memory: what `make dist` builds, a
+# From process start to the verdict on one 256×256 frame, and peak memory: the profile `dist`, a
 # fresh process each time. Prints medians; nothing else should run on the machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-21}
 frame=$(ls examples/frames/*.png | head -n 1)
 binary=target/dist/edge-vae
-[ -x "$binary" ] || make dist
+[ -x "$binary" ] || cargo build --locked --profile dist
 
 measure() {
     python3 - "$runs" "$@" <<'PY'

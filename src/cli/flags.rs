@@ -1,6 +1,7 @@
 //! Flags of every verb that runs a model, and what they are resolved into.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -166,7 +167,8 @@ impl ModelOptions {
     }
 }
 
-/// The bundle of `--model`, else the one that [`MODEL_VARIABLE`] names, else [`DEFAULT_MODEL`].
+/// The bundle of `--model`, else the one that [`MODEL_VARIABLE`] names, else [`DEFAULT_MODEL`], here
+/// or where a package installs it.
 pub(crate) fn find_bundle(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
         return Ok(path);
@@ -178,8 +180,20 @@ pub(crate) fn find_bundle(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if default.is_dir() {
         return Ok(default.to_owned());
     }
+    if let Some(installed) = installed_model() {
+        return Ok(installed);
+    }
     bail!(
         "no model: {MODEL_VARIABLE} is not set and there is no {DEFAULT_MODEL} here; name one \
          with --model DIR"
     )
+}
+
+/// [`DEFAULT_MODEL`] beside a program that a package installed: `PREFIX/bin/edge-vae` has its models
+/// in `PREFIX/share/edge-vae`.
+fn installed_model() -> Option<PathBuf> {
+    let program = std::env::current_exe().and_then(fs::canonicalize).ok()?;
+    let prefix = program.parent()?.parent()?;
+    let model = prefix.join("share/edge-vae").join(DEFAULT_MODEL);
+    model.is_dir().then_some(model)
 }

@@ -92,6 +92,32 @@ fn the_model_of_the_folder_or_the_variable_is_taken() {
     crate::test_dir::Ran::of(ran).fails_at_once(&["nowhere", "no such folder"]);
 }
 
+/// As a package lays it out: `PREFIX/bin/edge-vae`, also by a link, and `PREFIX/share/edge-vae`.
+#[cfg(unix)]
+#[test]
+fn the_model_of_the_package_is_taken() {
+    let dir = TestDir::new();
+    for folder in ["usr/bin", "usr/share/edge-vae/models", "local"] {
+        fs::create_dir_all(dir.at(folder)).unwrap();
+    }
+    fs::rename(
+        dir.at("model"),
+        dir.at("usr/share/edge-vae/models/surface"),
+    )
+    .unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_edge-vae"), dir.at("usr/bin/edge-vae")).unwrap();
+    std::os::unix::fs::symlink("../usr/bin/edge-vae", dir.at("local/edge-vae")).unwrap();
+    for program in ["usr/bin/edge-vae", "local/edge-vae"] {
+        let ran = std::process::Command::new(dir.at(program))
+            .args(["score", "good.png", "--quiet"])
+            .current_dir(dir.at("."))
+            .env_remove("EDGE_VAE_MODEL")
+            .output()
+            .unwrap();
+        crate::test_dir::Ran::of(ran).is_fine();
+    }
+}
+
 #[test]
 fn a_missing_graph() {
     let dir = TestDir::new();
