@@ -167,8 +167,8 @@ impl ModelOptions {
     }
 }
 
-/// The bundle of `--model`, else the one that [`MODEL_VARIABLE`] names, else [`DEFAULT_MODEL`], here
-/// or where a package installs it.
+/// The bundle of `--model`, else the one that [`MODEL_VARIABLE`] names, else [`DEFAULT_MODEL`],
+/// here or where a package installs it.
 pub(crate) fn find_bundle(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
         return Ok(path);
@@ -189,8 +189,8 @@ pub(crate) fn find_bundle(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     )
 }
 
-/// [`DEFAULT_MODEL`] beside a program that a package installed: `PREFIX/bin/edge-vae` has its models
-/// in `PREFIX/share/edge-vae`.
+/// [`DEFAULT_MODEL`] beside a program that a package installed: `PREFIX/bin/edge-vae` has its
+/// models in `PREFIX/share/edge-vae`.
 fn installed_model() -> Option<PathBuf> {
     let program = std::env::current_exe().and_then(fs::canonicalize).ok()?;
     let prefix = program.parent()?.parent()?;
