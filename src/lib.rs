@@ -80,6 +80,8 @@ pub mod synth;
 #[cfg(all(feature = "watch", unix))]
 pub mod stream;
 
+#[cfg(all(feature = "cli", feature = "watch", unix))]
+pub mod doctor;
 mod error;
 #[cfg(all(any(test, fuzzing), feature = "watch", unix))]
 #[doc(hidden)]

@@ -3,29 +3,10 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use super::BackendError;
-
-/// The variable that names the library, as other programs on ONNX Runtime use it.
-const VARIABLE: &str = "ORT_DYLIB_PATH";
-
-/// Folders of distributions, of JetPack and of `pip install` for all users.
-const FOLDERS: &[&str] = &[
-    "/usr/lib",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib64",
-    "/usr/local/lib",
-    "/usr/local/lib64",
-    "/opt/onnxruntime/lib",
-];
-
-/// Folders that hold `python3*/<packages>/onnxruntime/capi`, and their name for `<packages>`.
-const PYTHONS: &[(&str, &str)] = &[
-    ("/usr/lib", "dist-packages"),
-    ("/usr/lib", "site-packages"),
-    ("/usr/local/lib", "dist-packages"),
-    ("/usr/local/lib", "site-packages"),
-];
+use super::{
+    BackendError,
+    library_folders::{self, VARIABLE, library_among, version},
+};
 
 /// ONNX Runtime's library, if there is one: `ORT_DYLIB_PATH`, beside the executable, an active
 /// Python environment, the usual folders of distributions and of JetPack, Python packages. It is
@@ -76,73 +57,15 @@ pub(super) fn locate(explicit: Option<&Path>) -> Result<PathBuf, BackendError> {
 }
 
 fn usual_folders() -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    if let Some(folder) = env::current_exe().ok().as_deref().and_then(Path::parent) {
-        folders.push(folder.to_owned());
-        folders.push(folder.join("lib"));
-    }
-    for environment in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
-        if let Some(folder) = env::var_os(environment).filter(|folder| !folder.is_empty()) {
-            let lib = PathBuf::from(folder).join("lib");
-            folders.extend(python_packages(&lib, "site-packages"));
-            // Where Conda puts the library without Python.
-            folders.push(lib);
-        }
-    }
-    folders.extend(FOLDERS.iter().map(PathBuf::from));
-    if let Some(home) = env::var_os("HOME") {
-        // `pip install --user`, the usual way on a Jetson.
-        let lib = PathBuf::from(home).join(".local/lib");
-        folders.extend(python_packages(&lib, "site-packages"));
-    }
-    for (lib, packages) in PYTHONS {
-        folders.extend(python_packages(Path::new(lib), packages));
-    }
-    folders
+    let program = env::current_exe().ok();
+    library_folders::usual_folders(program.as_deref(), &|name| env::var_os(name), &names)
 }
 
-/// `<lib>/python3*/<packages>/onnxruntime/capi`, the newest Python first.
-fn python_packages(lib: &Path, packages: &str) -> Vec<PathBuf> {
-    let mut pythons: Vec<(u32, PathBuf)> = entries(lib)
-        .filter_map(|(name, path)| {
-            let minor = name.strip_prefix("python3")?.trim_start_matches('.');
-            Some((
-                if minor.is_empty() {
-                    0
-                } else {
-                    minor.parse().ok()?
-                },
-                path,
-            ))
-        })
-        .collect();
-    pythons.sort_by(|a, b| b.cmp(a));
-    pythons
-        .into_iter()
-        .map(|(_, path)| path.join(packages).join("onnxruntime/capi"))
-        .collect()
-}
-
-/// `libonnxruntime.so` in `folder`, else the newest `libonnxruntime.so.1*`.
+/// The library in `folder`, if there is one.
 fn library_in(folder: &Path) -> Option<PathBuf> {
-    let plain = folder.join("libonnxruntime.so");
-    if plain.is_file() {
-        return Some(plain);
-    }
-    entries(folder)
-        .filter_map(|(name, path)| Some((version(&name)?, path)))
-        .filter(|(version, path)| version.first() == Some(&1) && path.is_file())
-        .max()
-        .map(|(_, path)| path)
-}
-
-/// The numbers at the end of `libonnxruntime.so.1.31.1`.
-fn version(file_name: &str) -> Option<Vec<u32>> {
-    let numbers = file_name.strip_prefix("libonnxruntime.so.")?;
-    numbers
-        .split('.')
-        .map(|number| number.parse().ok())
-        .collect()
+    let files = names(folder);
+    let files = files.into_iter().filter(|name| folder.join(name).is_file());
+    library_among(files).map(|name| folder.join(name))
 }
 
 /// The version of the library at `path`, of which `minor` is known: the file name of wheels and
@@ -164,13 +87,11 @@ pub(super) fn has_provider_file(library: &Path, provider: &str) -> bool {
         .is_file()
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = (String, PathBuf)> {
-    folder
-        .read_dir()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+fn names(folder: &Path) -> Vec<String> {
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -185,38 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_name_comes_first_then_the_newest() {
+    fn a_folder_of_the_name_is_no_library() {
         let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("libonnxruntime.so")).unwrap();
         assert_eq!(library_in(folder.path()), None);
-        for name in [
-            "libonnxruntime.so.1.9.0",
-            "libonnxruntime.so.1.31.1",
-            "libonnxruntime.so.2",
-            "libonnxruntime.so.x",
-        ] {
-            touch(&folder.path().join(name));
-        }
-        assert_eq!(
-            library_in(folder.path()),
-            Some(folder.path().join("libonnxruntime.so.1.31.1"))
-        );
-        touch(&folder.path().join("libonnxruntime.so"));
-        assert_eq!(
-            library_in(folder.path()),
-            Some(folder.path().join("libonnxruntime.so"))
-        );
-    }
-
-    #[test]
-    fn python_packages_are_found_newest_first() {
-        let lib = tempfile::tempdir().unwrap();
-        for python in ["python3.9", "python3.12", "python2.7", "python3"] {
-            fs::create_dir(lib.path().join(python)).unwrap();
-        }
-        let found = python_packages(lib.path(), "site-packages");
-        let expected = ["python3.12", "python3.9", "python3"]
-            .map(|p| lib.path().join(p).join("site-packages/onnxruntime/capi"));
-        assert_eq!(found, expected);
+        let library = folder.path().join("libonnxruntime.so.1.31.1");
+        touch(&library);
+        assert_eq!(library_in(folder.path()), Some(library));
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod engine;
 mod error;
 #[cfg(feature = "ort")]
 mod library;
+#[cfg(any(feature = "ort", all(feature = "cli", feature = "watch", unix)))]
+pub(crate) mod library_folders;
 pub(crate) mod model_file;
 pub mod onnx;
 #[cfg(feature = "ort")]

@@ -7,6 +7,8 @@ mod completions;
 #[cfg(all(feature = "watch", unix))]
 mod ctl;
 mod decode;
+#[cfg(all(feature = "watch", unix))]
+mod doctor;
 mod encode;
 mod evaluate;
 mod flags;
@@ -54,7 +56,7 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success
-  1  with `score --exit-code`: a frame is anomalous or invalid
+  1  with `score --exit-code`: a frame is anomalous or invalid; `doctor`: it can't run here
   2  something failed; standard error says what";
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +66,8 @@ enum Verb {
     Watch(Box<watch::WatchFlags>),
     #[cfg(all(feature = "watch", unix))]
     Ctl(ctl::CtlFlags),
+    #[cfg(all(feature = "watch", unix))]
+    Doctor(doctor::DoctorFlags),
     Calibrate(Box<calibrate::CalibrateFlags>),
     Adapt(Box<adapt::AdaptFlags>),
     Evaluate(Box<evaluate::EvaluateFlags>),
@@ -85,6 +89,9 @@ pub(crate) enum Outcome {
     Done,
     /// A frame is anomalous or invalid, and the exit code is to say so.
     NotNormal,
+    /// This machine can't run what it was asked about.
+    #[cfg(all(feature = "watch", unix))]
+    CannotRun,
     /// Something failed, which was reported.
     Failed,
 }
@@ -106,6 +113,8 @@ pub(crate) fn main() -> ExitCode {
     match run(cli.verb, reporter) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NotNormal) => ExitCode::from(1),
+        #[cfg(all(feature = "watch", unix))]
+        Ok(Outcome::CannotRun) => ExitCode::from(1),
         Ok(Outcome::Failed) => ExitCode::from(2),
         Err(error) => {
             if !error.is::<Reported>() {
@@ -123,6 +132,8 @@ fn run(verb: Verb, reporter: Reporter) -> anyhow::Result<Outcome> {
         Verb::Watch(flags) => watch::run(*flags, reporter),
         #[cfg(all(feature = "watch", unix))]
         Verb::Ctl(flags) => ctl::run(flags),
+        #[cfg(all(feature = "watch", unix))]
+        Verb::Doctor(flags) => doctor::run(&flags),
         Verb::Calibrate(flags) => calibrate::run(&(*flags).resolve()?, reporter),
         Verb::Adapt(flags) => adapt::run(&(*flags).resolve()?, reporter),
         Verb::Evaluate(flags) => evaluate::run(&(*flags).resolve()?, reporter),

@@ -24,7 +24,7 @@ use super::{
     quantity,
     sink::{
         GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
-        ScreenSettings, SinkError, SinkSettings, WebhookSettings,
+        ScreenSettings, SinkError, SinkNeeds, SinkSettings, WebhookSettings,
     },
     source::{self, SourceError, SourceSettings, SourceUri},
 };
@@ -395,6 +395,15 @@ impl Configuration {
         let mut names = Vec::new();
         for_each_sink!(self.iter(), sink => names.push(sink.describe()));
         names
+    }
+
+    /// The sinks in words, and what each needs of the machine; or why its settings can't work.
+    pub fn sink_needs(&self) -> Vec<(String, Result<SinkNeeds, SinkError>)> {
+        let mut needs = Vec::new();
+        for_each_sink!(self.iter(), sink => {
+            needs.push((sink.describe(), sink.check().map(|()| sink.needs())));
+        });
+        needs
     }
 
     /// Checks the settings of the sinks without opening them.

@@ -7,9 +7,12 @@ mod tiny;
 
 mod adapt;
 mod calibrate;
+#[cfg(all(feature = "watch", unix))]
+mod doctor;
 mod evaluate;
 mod flags;
 mod frames;
+mod guides;
 mod interruption;
 mod latents;
 mod likelihood;

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
+use super::{Message, Sink, SinkError, SinkNeeds, SinkSettings, SinkStatus, Wants, quantity};
 use crate::{
     runtime::Label,
     stream::record::{EventClass, EventPhase},
@@ -99,6 +99,17 @@ impl GpioSettings {
 impl SinkSettings for GpioSettings {
     fn describe(&self) -> String {
         format!("gpio {}", self.line)
+    }
+
+    fn needs(&self) -> SinkNeeds {
+        let chip = self
+            .line
+            .rsplit_once(':')
+            .map_or(&*self.line, |(chip, _)| chip);
+        SinkNeeds {
+            devices: vec![chip.into()],
+            ..SinkNeeds::default()
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {

@@ -10,7 +10,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventFilter, Message, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity};
+use super::{
+    EventFilter, Message, Sink, SinkError, SinkNeeds, SinkSettings, SinkStatus, Wants, quantity,
+};
 
 /// Events that are held while the disk takes nothing; of more, the oldest are lost.
 const MOST_HELD: usize = 10_000;
@@ -70,6 +72,13 @@ impl SinkSettings for LogSettings {
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         vec![&mut self.path]
+    }
+
+    fn needs(&self) -> SinkNeeds {
+        SinkNeeds {
+            folders: self.path.parent().map(Path::to_owned).into_iter().collect(),
+            ..SinkNeeds::default()
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {

@@ -135,6 +135,19 @@ pub struct SinkStatus {
     pub peer: Option<PeerTally>,
 }
 
+/// What a sink needs of the machine and the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkNeeds {
+    /// Folders that it writes into; it makes those that are missing.
+    pub folders: Vec<PathBuf>,
+    /// Devices that it opens.
+    pub devices: Vec<PathBuf>,
+    /// Host and port that it connects to.
+    pub peer: Option<(String, u16)>,
+    /// Where it listens.
+    pub listens: Option<ListenAddress>,
+}
+
 /// What the configuration says of one sink. A new kind of sink is a module with its settings and
 /// its [`Sink`], and a table in [`Configuration`](super::Configuration).
 pub trait SinkSettings: Clone + Serialize + Send + 'static {
@@ -152,6 +165,11 @@ pub trait SinkSettings: Clone + Serialize + Send + 'static {
     /// [`SinkError::Setting`] for settings that can't work.
     fn check(&self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    /// What it needs of the machine and the network, where its settings are sound.
+    fn needs(&self) -> SinkNeeds {
+        SinkNeeds::default()
     }
 
     /// Opens it.

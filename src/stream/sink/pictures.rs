@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use super::{
-    EventFilter, Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants, quantity,
+    EventFilter, Message, ScoredFrame, Sink, SinkError, SinkNeeds, SinkSettings, SinkStatus, Wants,
+    quantity,
 };
 use crate::{
     render::{MapPicture, judged_overlay, png},
@@ -109,6 +110,13 @@ impl SinkSettings for PicturesSettings {
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         vec![&mut self.folder]
+    }
+
+    fn needs(&self) -> SinkNeeds {
+        SinkNeeds {
+            folders: vec![self.folder.clone()],
+            ..SinkNeeds::default()
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use super::{Message, Sink, SinkError, SinkSettings, Wants, quantity};
+use super::{Message, Sink, SinkError, SinkNeeds, SinkSettings, Wants, quantity};
 use crate::stream::record::{SinkTally, SourceTally, Tally};
 
 /// Where a server listens: `127.0.0.1:9184`, `[::1]:9184`, `localhost:9184`, or `:9184` for every
@@ -29,7 +29,7 @@ pub struct ListenAddress {
 impl ListenAddress {
     /// # Errors
     /// A name that nobody knows; a port that is not free.
-    fn bind(&self) -> io::Result<TcpListener> {
+    pub(crate) fn bind(&self) -> io::Result<TcpListener> {
         if self.host.is_empty() {
             // On most systems it takes IPv4 too.
             return TcpListener::bind((Ipv6Addr::UNSPECIFIED, self.port))
@@ -117,6 +117,13 @@ impl Default for PrometheusSettings {
 impl SinkSettings for PrometheusSettings {
     fn describe(&self) -> String {
         format!("prometheus http://{}", self.address)
+    }
+
+    fn needs(&self) -> SinkNeeds {
+        SinkNeeds {
+            listens: Some(self.address.clone()),
+            ..SinkNeeds::default()
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {

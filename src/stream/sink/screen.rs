@@ -8,7 +8,7 @@ mod framebuffer;
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(target_os = "linux")]
 use self::framebuffer::FramebufferDevice;
-use super::{EventFilter, Message, ScoredFrame, Sink, SinkError, SinkSettings, SinkStatus, Wants};
+use super::{
+    EventFilter, Message, ScoredFrame, Sink, SinkError, SinkNeeds, SinkSettings, SinkStatus, Wants,
+};
 use crate::{
     render::{Canvas, HudTile, HudView, LabelView, MapScale, Past, RegionView, draw_hud, png},
     replace_file_unflushed,
@@ -81,6 +83,20 @@ impl SinkSettings for ScreenSettings {
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         vec![&mut self.target]
+    }
+
+    fn needs(&self) -> SinkNeeds {
+        let is_file = self.target.extension().is_some_and(|end| end == "png");
+        let parent = self.target.parent().map(Path::to_owned);
+        SinkNeeds {
+            devices: if is_file {
+                vec![]
+            } else {
+                vec![self.target.clone()]
+            },
+            folders: parent.filter(|_| is_file).into_iter().collect(),
+            ..SinkNeeds::default()
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {

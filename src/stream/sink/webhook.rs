@@ -28,8 +28,8 @@ use super::{
         address::{check_login, without_password},
         web::{self, Login},
     },
-    EventFilter, Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkSettings,
-    SinkStatus, Wants,
+    EventFilter, Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkNeeds,
+    SinkSettings, SinkStatus, Wants,
     delivery::{Delivery, LONGEST_WAIT, attempts},
     quantity, secret,
 };
@@ -95,6 +95,19 @@ impl SinkSettings for WebhookSettings {
 
     fn check(&self) -> Result<(), SinkError> {
         resolve(self).map(drop)
+    }
+
+    fn needs(&self) -> SinkNeeds {
+        let folder = resolve(self).ok().map(|found| found.folder);
+        let peer = Url::parse(&self.url).ok().and_then(|url| {
+            let host = url.host_str()?.to_owned();
+            Some((host, url.port_or_known_default()?))
+        });
+        SinkNeeds {
+            folders: folder.into_iter().collect(),
+            peer,
+            ..SinkNeeds::default()
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {

@@ -135,11 +135,7 @@ fn open_resolved(
         #[cfg(target_os = "linux")]
         Address::Camera(path) => Box::new(v4l2::Camera::open(&name, path, settings)?),
         #[cfg(not(target_os = "linux"))]
-        Address::Camera(_) => {
-            return Err(impossible(
-                "such cameras are read on Linux alone".to_owned(),
-            ));
-        }
+        Address::Camera(_) => return Err(no_cameras(&name)),
         Address::Surface => Box::new(synth::Surface::open(&name, settings)?),
         Address::Folder(path) => Box::new(Folder::open(&name, path, settings, seen)?),
         Address::Stdin => {
@@ -246,6 +242,39 @@ pub fn pipeline(uri: &SourceUri, settings: &SourceSettings) -> Result<Option<Str
             problem,
         })?;
     Ok(command.map(|command| command.to_string()))
+}
+
+/// What a camera of the kernel offers, of what is read: each format with its largest size.
+///
+/// # Errors
+/// Those of [`open`]; the camera is not started.
+pub fn camera_formats(path: &Path) -> Result<Vec<String>, SourceError> {
+    #[cfg(target_os = "linux")]
+    return v4l2::formats(path);
+    #[cfg(not(target_os = "linux"))]
+    Err(no_cameras(&path.display().to_string()))
+}
+
+/// Whether a camera of the kernel can do what the settings ask for.
+///
+/// # Errors
+/// Those of [`open`]; the camera is not started.
+pub fn check_camera(path: &Path, settings: &SourceSettings) -> Result<(), SourceError> {
+    #[cfg(target_os = "linux")]
+    return v4l2::check(path, settings);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = settings;
+        Err(no_cameras(&path.display().to_string()))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_cameras(name: &str) -> SourceError {
+    SourceError::Impossible {
+        source_name: name.to_owned(),
+        problem: "such cameras are read on Linux alone".to_owned(),
+    }
 }
 
 /// Whether a file is a picture rather than a video, by its first bytes.

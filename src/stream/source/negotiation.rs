@@ -226,6 +226,31 @@ fn offers(what: &str, found: impl Iterator<Item = String>) -> String {
     )
 }
 
+/// `mjpeg 1920×1080 at 30 fps`: of each format the largest size, with its rate where it is told.
+pub(super) fn largest_of_each_format(modes: &[Mode]) -> Vec<String> {
+    let largest = |mode: &Mode| match mode.sizes {
+        Sizes::Exactly(size) => size,
+        Sizes::Range { most, .. } => most,
+    };
+    let pixels = |mode: &Mode| largest(mode).map(u64::from).iter().product::<u64>();
+    let mut best: Vec<&Mode> = Vec::new();
+    for mode in modes {
+        match best.iter_mut().find(|other| other.format == mode.format) {
+            Some(other) if pixels(mode) > pixels(other) => *other = mode,
+            Some(_) => {}
+            None => best.push(mode),
+        }
+    }
+    let shown = |mode: &&Mode| {
+        let [width, height] = largest(mode);
+        let rate = mode
+            .fastest
+            .map_or(String::new(), |rate| format!(" at {rate:.0} fps"));
+        format!("{} {width}×{height}{rate}", mode.format)
+    };
+    best.iter().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

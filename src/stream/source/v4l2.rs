@@ -14,7 +14,7 @@ use linuxvideo::{
 
 use super::{
     Arrival, PATIENCE, PictureFormat, Source, SourceError, SourceSettings,
-    negotiation::{Choice, Mode, Sizes, negotiate},
+    negotiation::{Choice, Mode, Sizes, largest_of_each_format, negotiate},
     picture_stream::{converter, decode, wait_for_input},
 };
 use crate::{
@@ -66,9 +66,7 @@ impl Camera {
                 _ => format!("{what}: {error}"),
             },
         };
-        let device = Device::open(path).map_err(|error| not_opened(name, error))?;
-        check_capabilities(&device).map_err(impossible)?;
-        let modes = modes(&device).map_err(|error| lost("cannot list its formats", error))?;
+        let (device, modes) = look_at(name, path)?;
         let choice = negotiate(&modes, settings).map_err(impossible)?;
         let format = PixFormat::new(
             choice.size[0],
@@ -193,6 +191,37 @@ fn pictures(
             }
         }
     })
+}
+
+/// Opens a camera without starting it; what it offers.
+fn look_at(name: &str, path: &Path) -> Result<(Device, Vec<Mode>), SourceError> {
+    let device = Device::open(path).map_err(|error| not_opened(name, error))?;
+    check_capabilities(&device).map_err(|problem| SourceError::Impossible {
+        source_name: name.to_owned(),
+        problem,
+    })?;
+    let modes = modes(&device).map_err(|error| SourceError::Lost {
+        source_name: name.to_owned(),
+        problem: format!("cannot list its formats: {error}"),
+    })?;
+    Ok((device, modes))
+}
+
+/// What a camera offers, of what is read: each format with its largest size.
+pub(super) fn formats(path: &Path) -> Result<Vec<String>, SourceError> {
+    let (_, modes) = look_at(&path.display().to_string(), path)?;
+    Ok(largest_of_each_format(&modes))
+}
+
+/// Whether a camera can do what is asked for.
+pub(super) fn check(path: &Path, settings: &SourceSettings) -> Result<(), SourceError> {
+    let name = path.display().to_string();
+    let (_, modes) = look_at(&name, path)?;
+    let choice = negotiate(&modes, settings).map_err(|problem| SourceError::Impossible {
+        source_name: name,
+        problem,
+    });
+    choice.map(drop)
 }
 
 fn not_opened(name: &str, error: io::Error) -> SourceError {

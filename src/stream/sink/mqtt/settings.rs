@@ -14,7 +14,7 @@ use super::{
             control::Verb,
             tls,
         },
-        EventFilter, OutboxSettings, Sink, SinkError, SinkSettings, quantity, secret,
+        EventFilter, OutboxSettings, Sink, SinkError, SinkNeeds, SinkSettings, quantity, secret,
     },
     Mqtt,
     wire::{ConnectOptions, Protocol},
@@ -119,6 +119,15 @@ impl SinkSettings for MqttSettings {
 
     fn check(&self) -> Result<(), SinkError> {
         resolve(self).map(drop)
+    }
+
+    fn needs(&self) -> SinkNeeds {
+        let resolved = resolve(self).ok();
+        SinkNeeds {
+            folders: resolved.iter().map(|found| found.folder.clone()).collect(),
+            peer: resolved.map(|found| (found.options.host, found.options.port)),
+            ..SinkNeeds::default()
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
