@@ -8,9 +8,9 @@ use super::{
     library_folders::{self, VARIABLE, library_among, version},
 };
 
-/// ONNX Runtime's library, if there is one: `ORT_DYLIB_PATH`, beside the executable, an active
-/// Python environment, the usual folders of distributions and of JetPack, Python packages. It is
-/// not opened, so it may be too old.
+/// ONNX Runtime's library, if there is one: `ORT_DYLIB_PATH`, beside the executable, its own Python
+/// environment and an active one, the usual folders of distributions and of JetPack, Python
+/// packages. It is not opened, so it may be too old.
 pub fn find_ort_library() -> Option<PathBuf> {
     locate(None).ok()
 }

@@ -36,8 +36,8 @@ const PYTHONS: &[(&str, &str)] = &[
 /// The names in a folder; none where it can't be read.
 pub(crate) type Names<'a> = &'a dyn Fn(&Path) -> Vec<String>;
 
-/// Folders in which the library is looked for, in this order: beside the program, an active Python
-/// environment, distributions and JetPack, Python packages.
+/// Folders in which the library is looked for, in this order: beside the program, the program's own
+/// Python environment, an active one, distributions and JetPack, Python packages.
 pub(crate) fn usual_folders(
     program: Option<&Path>,
     variable: &dyn Fn(&str) -> Option<OsString>,
@@ -47,6 +47,10 @@ pub(crate) fn usual_folders(
     if let Some(folder) = program.and_then(Path::parent) {
         folders.push(folder.to_owned());
         folders.push(folder.join("lib"));
+        // The environment that `pip install` put the program into, active or not.
+        if let Some(prefix) = folder.parent() {
+            folders.extend(python_packages(&prefix.join("lib"), "site-packages", names));
+        }
     }
     for environment in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
         if let Some(folder) = variable(environment).filter(|folder| !folder.is_empty()) {
@@ -128,6 +132,23 @@ mod tests {
         assert_eq!(among(&names).as_deref(), Some("libonnxruntime.so.1.31.1"));
         let plain = among(&["libonnxruntime.so.1.31.1", "libonnxruntime.so"]);
         assert_eq!(plain.as_deref(), Some("libonnxruntime.so"));
+    }
+
+    #[test]
+    fn the_environment_of_the_program_comes_before_the_active_one() {
+        let names = |folder: &Path| match folder.ends_with("lib") {
+            true => vec!["python3.12".to_owned()],
+            false => Vec::new(),
+        };
+        let variable = |name: &str| (name == "VIRTUAL_ENV").then(|| OsString::from("/active"));
+        let program = Path::new("/own/bin/edge-vae");
+        let found = usual_folders(Some(program), &variable, &names);
+        let place = |environment: &str| {
+            let capi = "lib/python3.12/site-packages/onnxruntime/capi";
+            let wanted = Path::new(environment).join(capi);
+            found.iter().position(|folder| *folder == wanted).unwrap()
+        };
+        assert!(place("/own") < place("/active"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Board, processor, system, JetPack.
 
 use super::{Finding, Machine};
+use crate::counted;
 
 /// JetPack by NVIDIA's release of Linux for Tegra, the newest first: prefix and name.
 /// Source: release notes, <https://developer.nvidia.com/embedded/jetpack-archive>.
@@ -20,6 +21,16 @@ const JETPACKS: [(&str, &str); 11] = [
 
 /// The oldest release of Linux for Tegra whose ONNX Runtime is new enough: JetPack 6.
 const OLDEST_L4T: u32 = 36;
+
+/// Cores of ARM by the number that `/proc/cpuinfo` calls their part.
+const ARM_CORES: [(&str, &str); 6] = [
+    ("0xd03", "Cortex-A53"),
+    ("0xd08", "Cortex-A72"),
+    ("0xd0b", "Cortex-A76"),
+    ("0xd0c", "Neoverse-N1"),
+    ("0xd42", "Cortex-A78AE"),
+    ("0xd83", "Neoverse-V3AE"),
+];
 
 pub(super) fn examine(machine: &dyn Machine) -> Vec<Finding> {
     let mut findings = vec![board(machine), processor(machine), system(machine)];
@@ -61,10 +72,16 @@ fn processor(machine: &dyn Machine) -> Finding {
     let processors = text.lines().filter(|line| line.starts_with("processor"));
     let cores = processors.count();
     let architecture = machine.architecture();
-    let name = value("model name").unwrap_or_else(|| architecture.to_owned());
+    let core = value("CPU part").and_then(|part| {
+        let known = ARM_CORES.iter().find(|(number, _)| *number == part)?;
+        Some(known.1.to_owned())
+    });
+    let name = core
+        .or_else(|| value("model name"))
+        .unwrap_or_else(|| "a processor without a name".to_owned());
     let flags = value("flags").unwrap_or_default();
     let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
-    let shown = format!("{name}, {cores} cores ({architecture})");
+    let shown = format!("{name}, {} ({architecture})", counted(cores, "core"));
     let finding = if architecture == "x86_64" && !flags.is_empty() && !(has("avx2") && has("fma")) {
         Finding::warning(
             "processor",

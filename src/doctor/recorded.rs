@@ -122,8 +122,8 @@ impl Machine for RecordedMachine {
 
     fn camera_formats(&self, path: &Path) -> Result<Vec<String>, String> {
         let shown = path.display().to_string();
-        self.cameras
-            .get(&shown)
+        let formats = self.cameras.get(&shown).filter(|_| self.exists(path));
+        formats
             .cloned()
             .ok_or_else(|| format!("{shown}: it gives no pictures here"))
     }

@@ -164,7 +164,7 @@ fn a_processor_without_vectors_is_told() {
         &RecordedMachine::pi5(),
         "processor",
         Ok,
-        &["4 cores", "aarch64"],
+        &["Cortex-A76", "4 cores", "aarch64"],
     );
 }
 

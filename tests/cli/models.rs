@@ -100,11 +100,7 @@ fn the_model_of_the_package_is_taken() {
     for folder in ["usr/bin", "usr/share/edge-vae/models", "local"] {
         fs::create_dir_all(dir.at(folder)).unwrap();
     }
-    fs::rename(
-        dir.at("model"),
-        dir.at("usr/share/edge-vae/models/surface"),
-    )
-    .unwrap();
+    fs::rename(dir.at("model"), dir.at("usr/share/edge-vae/models/surface")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_edge-vae"), dir.at("usr/bin/edge-vae")).unwrap();
     std::os::unix::fs::symlink("../usr/bin/edge-vae", dir.at("local/edge-vae")).unwrap();
     for program in ["usr/bin/edge-vae", "local/edge-vae"] {
