@@ -2,6 +2,7 @@
 //! a flag.
 
 mod adapt;
+mod bench;
 mod calibrate;
 mod completions;
 #[cfg(all(feature = "watch", unix))]
@@ -77,6 +78,7 @@ enum Verb {
     Sample(Box<sample::SampleFlags>),
     Interpolate(Box<interpolate::InterpolateFlags>),
     Likelihood(Box<likelihood::LikelihoodFlags>),
+    Bench(Box<bench::BenchFlags>),
     Model(model::ModelVerbs),
     Completions(completions::CompletionsFlags),
     Man(man::ManFlags),
@@ -143,6 +145,7 @@ fn run(verb: Verb, reporter: Reporter) -> anyhow::Result<Outcome> {
         Verb::Sample(flags) => sample::run(&(*flags).resolve()?, reporter),
         Verb::Interpolate(flags) => interpolate::run(&(*flags).resolve()?, reporter),
         Verb::Likelihood(flags) => likelihood::run(&(*flags).resolve()?, reporter),
+        Verb::Bench(flags) => bench::run(&flags, reporter),
         Verb::Model(verbs) => model::run(verbs, reporter),
         Verb::Completions(flags) => completions::run(flags, Cli::command()),
         Verb::Man(flags) => man::run(&flags, Cli::command()),

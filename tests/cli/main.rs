@@ -6,6 +6,7 @@
 mod tiny;
 
 mod adapt;
+mod bench;
 mod calibrate;
 #[cfg(all(feature = "watch", unix))]
 mod doctor;
