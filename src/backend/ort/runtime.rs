@@ -108,8 +108,9 @@ impl Runtime {
         placement: &Placement,
         engines: &Path,
     ) -> Result<SessionBuilder, ::ort::Error> {
-        let mut builder =
-            Session::builder(&self.environment)?.with_intra_threads(placement.threads)?;
+        let mut builder = Session::builder(&self.environment)?
+            .with_intra_threads(placement.threads)?
+            .with_intra_op_spinning(false)?;
         builder = match placement.device {
             Device::Auto | Device::Cpu => builder.with_execution_providers([ep::CPU::default()
                 .with_arena_allocator(true)
