@@ -13,11 +13,7 @@ rm -rf "$out"
 packaging/stage.sh "$@"
 packaging/deb.sh "$@"
 packaging/tarball.sh "$@"
-for arch in "$@"; do
-    for program in "${programs[@]}"; do
-        packaging/wheel.py "$work/stage/$arch/$program" "$arch" "$out"
-    done
-done
+packaging/wheel.sh "$@"
 say "in ${out#"$root/"}"
 cd "$out"
 sha256sum -- *.deb *.tar.xz *.whl | tee SHA256SUMS

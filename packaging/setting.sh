@@ -31,8 +31,9 @@ triple() {
     esac
 }
 
-# The folder of the programs of an architecture.
-built() { echo "$CARGO_TARGET_DIR/$(triple "$1")/$profile"; }
+# The folder of the programs of an architecture. BUILT names another one, to try the packaging on
+# programs that are there.
+built() { echo "${BUILT:-$CARGO_TARGET_DIR/$(triple "$1")/$profile}"; }
 
 # Zig links for an old glibc on any machine, and compiles the C of dependencies for another one.
 zig_tools() {

@@ -19,6 +19,8 @@ for arch in "$@"; do
         mkdir -p "$prefix/bin" "$share"/{man,bash-completion/completions,zsh/site-functions} \
             "$share"/{fish/vendor_completions.d,doc/"$program"}
         install -m 755 "$(built "$arch")/$program" "$prefix/bin/"
+        # The profile `dist` has none; this machine's tool knows its own architecture only.
+        [ "$arch" != "$(uname -m)" ] || strip "$prefix/bin/$program"
         "$own/$program" man --out "$share/man/man1" >/dev/null
         gzip -9n "$share"/man/man1/*
         "$own/$program" completions bash >"$share/bash-completion/completions/$program"

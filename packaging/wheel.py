@@ -2,7 +2,7 @@
 """Makes a Python wheel that carries a program and nothing of Python: `pip install` puts the
 program beside `python`, manual pages, completions and models below the same prefix.
 
-    packaging/wheel.py STAGED ARCH OUT
+    packaging/wheel.py STAGED ARCH OUT        (packaging/wheel.sh does it for both programs)
 
 STAGED is a folder of `packaging/stage.sh`, and so the program is that of the other packages, byte
 for byte. maturin can only build one of its own, with other features of the dependencies than the
@@ -66,14 +66,15 @@ def main():
         below = path.relative_to(staged)
         if not path.is_file() or below.parts[0] not in ("bin", "share"):
             continue
+        # In a wheel it is where tools look for it: PEP 770.
+        if path.name.endswith(".cdx.json"):
+            files[f"{info}/sboms/{path.name}"] = path.read_bytes()
+            continue
         # `scripts` goes beside python and is made executable, `data` goes below the prefix.
         to = f"scripts/{path.name}" if below.parts[0] == "bin" else f"data/{below}"
         files[f"{data}/{to}"] = path.read_bytes()
     for licence in ("LICENSE-APACHE", "LICENSE-MIT"):
         files[f"{info}/licenses/{licence}"] = (ROOT / licence).read_bytes()
-    bill = next(staged.glob("share/doc/*/*.cdx.json"))
-    # PEP 770: where tools look for it.
-    files[f"{info}/sboms/{bill.name}"] = bill.read_bytes()
     files[f"{info}/METADATA"] = metadata(name, version, summary).encode()
     files[f"{info}/WHEEL"] = (
         "Wheel-Version: 1.0\nGenerator: edge-vae packaging/wheel.py\n"

@@ -45,7 +45,7 @@ as_user() {
     chroot --userspec=edge-vae:edge-vae "$system" env -i PATH=/usr/bin:/bin HOME=/nonexistent "$@"
 }
 files() {
-    (cd "$system" && find . -xdev ! -path './proc/*' ! -path './var/lib/dpkg/*' \
+    (cd "$system" && find . -xdev ! -path './proc/*' ! -path './run/*' ! -path './var/lib/dpkg/*' \
         ! -path './var/log/*' ! -path './var/cache/*' ! -name '*-' | sort)
 }
 package=$(echo "$out"/edge-vae_*_"$architecture".deb)
