@@ -12,9 +12,11 @@ BATCH, SIDE, CHANNELS, LATENT = 16, 128, [1, 32, 64, 128, 256], 128
 FLAT = (SIDE // 16) ** 2 * CHANNELS[-1]
 
 
-def our_program() -> str:
+def our_program(device: str) -> str:
     """Builds the Rust side and gives the path of its program."""
     command = ["cargo", "bench", "--profile", "dev", "-p", "edge-vae-train", "--bench", "step"]
+    if device == "cuda":
+        command += ["--features", "cuda"]
     out = subprocess.run(
         command + ["--no-run", "--message-format", "json"],
         cwd=Path(__file__).resolve().parents[2],
@@ -28,9 +30,9 @@ def our_program() -> str:
 
 
 class Ours:
-    def __init__(self, program: str, threads: int):
+    def __init__(self, program: str, threads: int, device: str):
         self.child = subprocess.Popen(
-            [program, "--in-turn"],
+            [program, "--in-turn"] + ["--cuda"] * (device == "cuda"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -51,13 +53,15 @@ class Ours:
 
 
 class PyTorch:
-    def __init__(self, threads: int, channels_last: bool):
+    def __init__(self, threads: int, channels_last: bool, device: str):
         import torch
         from torch import nn
 
         torch.set_num_threads(threads)
         torch.manual_seed(1)
-        self.torch = torch
+        self.torch, self.device = torch, device
+        # As the other side: full 32-bit floats.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
         class Network(nn.Module):
             def __init__(self):
@@ -84,19 +88,21 @@ class PyTorch:
                 kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum()
                 return (nll + kl) / BATCH
 
-        self.network = Network()
-        self.x = torch.randn(BATCH, 1, SIDE, SIDE)
+        self.network = Network().to(device)
+        self.x = torch.randn(BATCH, 1, SIDE, SIDE, device=device)
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
             self.x = self.x.to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), 1e-3, fused=True)
 
     def step(self) -> tuple[float, float]:
-        noise = self.torch.randn(BATCH, LATENT)
+        noise = self.torch.randn(BATCH, LATENT, device=self.device)
         wall, cpu = time.perf_counter(), time.process_time()
         self.optimiser.zero_grad(set_to_none=True)
         self.network(self.x, noise).backward()
         self.optimiser.step()
+        if self.device == "cuda":
+            self.torch.cuda.synchronize()
         return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)
 
 
@@ -108,10 +114,13 @@ def main():
     parser.add_argument(
         "--channels-last", action="store_true", help="PyTorch in N×H×W×C, if faster on your CPU"
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
+    device = options.device
+    program = options.program or our_program(device)
     sides = {
-        "edge-vae-train": Ours(options.program or our_program(), options.threads),
-        "PyTorch": PyTorch(options.threads, options.channels_last),
+        "edge-vae-train": Ours(program, options.threads, device),
+        "PyTorch": PyTorch(options.threads, options.channels_last, device),
     }
     times = {name: [] for name in sides}
     for turn in range(options.steps + 2):
