@@ -79,6 +79,7 @@ fn main() -> anyhow::Result<()> {
     };
     let plan = Plan {
         detector: Detector::open(Path::new("models/surface"), &DetectorOptions::default())?,
+        successor: None,
         sources: configuration.sources()?,
         sinks: vec![SinkConfig {
             key: "hours".to_owned(),

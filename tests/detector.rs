@@ -61,7 +61,13 @@ fn a_bundle_on_disk_judges_frames() {
     let room = tempfile::tempdir().unwrap();
     let folder = room.path().join("tiny");
     tiny().save(&folder).unwrap();
-    let mut detector = Detector::open(&folder, &DetectorOptions::default()).unwrap();
+    let options = DetectorOptions {
+        engine: EngineOptions {
+            backend: Some(BackendKind::Tract),
+            ..EngineOptions::default()
+        },
+    };
+    let mut detector = Detector::open(&folder, &options).unwrap();
     assert!(detector.golden_check().agrees());
     assert!(detector.anomaly_map().is_none());
 

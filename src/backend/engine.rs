@@ -1,16 +1,18 @@
 //! Choice of back end and device.
 
-#[cfg(feature = "ort")]
-use std::{env, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::model_file::ModelFile;
 #[cfg(feature = "tract")]
 use super::tract::{self, TractGraph};
-use super::{BackendError, BackendKind, Device, EngineOptions, Graph};
+use super::{
+    BackendError, BackendKind, Device, EngineOptions, Graph, Ranges, TENSOR_RT_FOLDER,
+    TensorRtSettings,
+};
 #[cfg(feature = "ort")]
 use super::{
     library,
-    ort::{OrtGraph, Placement, Runtime},
+    ort::{self, OrtGraph, Placement, Runtime},
 };
 
 /// One back end on one device.
@@ -18,9 +20,11 @@ use super::{
 pub struct Engine {
     runner: Runner,
     notices: Vec<String>,
+    score_tolerance: Option<f64>,
+    ranges: Option<Ranges>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Runner {
     #[cfg(feature = "tract")]
     Tract,
@@ -34,12 +38,9 @@ enum Runner {
 impl Engine {
     /// Opens an engine.
     ///
-    /// [`Device::Auto`] is CUDA on ONNX Runtime where a library with that provider is found and a
-    /// small convolution runs on it, else the CPU: on `tract`, or on `ort` where that was asked
-    /// for. It costs no more than a look into some folders where there is no such library. To name
-    /// a library in the options without a back end is to ask for `ort`.
-    ///
-    /// Without the feature `tract`, `ort` is the engine where none was asked for.
+    /// [`Device::Auto`] is the CPU here, and without a back end `tract` is taken where it is built
+    /// in: what is fastest depends on the graphs, so that [`Engine::for_bundle`] chooses. To name a
+    /// library in the options without a back end is to ask for `ort`.
     ///
     /// # Errors
     /// A back end that this build lacks, a device that was asked for and can't run, ONNX Runtime
@@ -57,9 +58,8 @@ impl Engine {
                 Err(BackendError::DeviceUnsupported { backend, device })
             }
             (Some(BackendKind::Tract), Device::Auto | Device::Cpu) => Self::tract(options),
-            (None, Device::Cpu) if tract_by_default => Self::tract(options),
-            (None, Device::Auto) if tract_by_default => Self::cuda_or_tract(options),
-            (_, Device::Auto) => Self::cuda_or_cpu(options),
+            (None, Device::Auto | Device::Cpu) if tract_by_default => Self::tract(options),
+            (_, Device::Auto) => Self::ort(options, Device::Cpu),
             (_, device) => Self::ort(options, device),
         }
     }
@@ -82,6 +82,8 @@ impl Engine {
         Ok(Self {
             runner: Runner::Tract,
             notices,
+            score_tolerance: None,
+            ranges: None,
         })
     }
 
@@ -94,26 +96,27 @@ impl Engine {
 
     #[cfg(feature = "ort")]
     fn ort(options: &EngineOptions, device: Device) -> Result<Self, BackendError> {
-        let mut notices = Vec::new();
-        let mut cache = PathBuf::new();
-        if device == Device::TensorRt {
-            cache = engine_cache(options)?;
-            notices.push(format!(
-                "TensorRT builds an engine for each new graph, which can take minutes; \
-                 it keeps them in {}",
-                cache.display()
-            ));
-        }
-        let placement = Placement {
+        let mut placement = Placement {
             device,
             threads: options.threads,
-            cache,
+            cache: PathBuf::new(),
+            tensor_rt: options.tensor_rt,
+            identity: BTreeMap::new(),
         };
+        if device == Device::TensorRt {
+            options.tensor_rt.check()?;
+            placement.cache = options.cache_folder()?.join(TENSOR_RT_FOLDER);
+        }
         let runtime = Runtime::open(&library::locate(options.ort_library.as_deref())?)?;
         runtime.check(&placement)?;
+        if device == Device::TensorRt {
+            placement.identity = runtime.tensor_rt_identity();
+        }
         Ok(Self {
             runner: Runner::Ort { runtime, placement },
-            notices,
+            notices: Vec::new(),
+            score_tolerance: None,
+            ranges: None,
         })
     }
 
@@ -122,53 +125,6 @@ impl Engine {
         Err(BackendError::NotBuilt {
             backend: BackendKind::Ort,
         })
-    }
-
-    /// CUDA where a library with that provider is found and works, else `tract`.
-    fn cuda_or_tract(options: &EngineOptions) -> Result<Self, BackendError> {
-        let tract = Self::tract(options)?;
-        #[cfg(feature = "ort")]
-        let tract = tract.unless_cuda_works(options);
-        Ok(tract)
-    }
-
-    #[cfg(feature = "ort")]
-    fn unless_cuda_works(mut self, options: &EngineOptions) -> Self {
-        let named = library::is_named_by_variable();
-        match library::locate(None) {
-            Ok(library) if library::has_provider_file(&library, "cuda") => {
-                match Self::ort(options, Device::Cuda) {
-                    Ok(cuda) => return cuda,
-                    Err(error) => self.notices.push(format!("CUDA is not used: {error}")),
-                }
-            }
-            Ok(library) if named => self.notices.push(format!(
-                "{} (from ORT_DYLIB_PATH) has no CUDA provider, so tract is used; \
-                 back end `ort` would use it on the CPU",
-                library.display()
-            )),
-            Err(error) if named => {
-                self.notices
-                    .push(format!("ONNX Runtime is not used: {error}"));
-            }
-            Ok(_) | Err(_) => {}
-        }
-        self
-    }
-
-    /// ONNX Runtime on CUDA where that works, else on the CPU.
-    fn cuda_or_cpu(options: &EngineOptions) -> Result<Self, BackendError> {
-        let mut reason = None;
-        #[cfg(feature = "ort")]
-        if library::has_provider_file(&library::locate(options.ort_library.as_deref())?, "cuda") {
-            match Self::ort(options, Device::Cuda) {
-                Ok(engine) => return Ok(engine),
-                Err(error) => reason = Some(format!("CUDA is not used: {error}")),
-            }
-        }
-        let mut engine = Self::ort(options, Device::Cpu)?;
-        engine.notices.extend(reason.take());
-        Ok(engine)
     }
 
     /// Loads an ONNX file whose symbolic batch dimension becomes `batch`; `name` is its path or
@@ -186,6 +142,15 @@ impl Engine {
         name: &str,
         batch: usize,
     ) -> Result<Box<dyn Graph>, BackendError> {
+        if let Some(ranges) = self.ranges.clone() {
+            let unobserved = Self {
+                runner: self.runner.clone(),
+                notices: Vec::new(),
+                score_tolerance: None,
+                ranges: None,
+            };
+            return ranges.load(&unobserved, onnx, name, batch);
+        }
         let file = ModelFile::read(onnx, name, batch)?;
         Ok(match &self.runner {
             #[cfg(feature = "tract")]
@@ -224,33 +189,67 @@ impl Engine {
             Runner::Tract => format!("tract {} on cpu", tract::VERSION),
             #[cfg(feature = "ort")]
             Runner::Ort { runtime, placement } => {
-                format!("ONNX Runtime {} on {}", runtime.version(), placement.device)
+                let precision = match (placement.device, placement.tensor_rt) {
+                    (Device::TensorRt, reduced) if reduced != TensorRtSettings::default() => {
+                        format!(" ({reduced})")
+                    }
+                    _ => String::new(),
+                };
+                let device = placement.device;
+                format!("ONNX Runtime {} on {device}{precision}", runtime.version())
             }
         }
     }
 
-    /// What a user should know before graphs are loaded, a line each: why [`Device::Auto`] passed
-    /// over CUDA, that TensorRT takes its time, that threads are not used. Mostly empty.
+    /// What a user should know before graphs are loaded, a line each: which engine was chosen and
+    /// why, that TensorRT takes its time, that threads are not used. Mostly empty.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
-}
 
-#[cfg(feature = "ort")]
-fn engine_cache(options: &EngineOptions) -> Result<PathBuf, BackendError> {
-    let below = |variable: &str, folder: &str| {
-        let base = PathBuf::from(env::var_os(variable)?);
-        base.is_absolute().then(|| base.join(folder))
-    };
-    options
-        .cache
-        .clone()
-        .or_else(|| below("XDG_CACHE_HOME", "edge-vae/tensorrt"))
-        .or_else(|| below("HOME", ".cache/edge-vae/tensorrt"))
-        .ok_or_else(|| BackendError::Cache {
-            path: "~/.cache/edge-vae/tensorrt".into(),
-            message: "neither XDG_CACHE_HOME nor HOME is set; name a folder".into(),
-        })
+    /// On TensorRT: board, GPU, driver, and versions of TensorRT and ONNX Runtime; its engines run
+    /// where all of them are the same.
+    pub fn tensor_rt_identity(&self) -> Option<&BTreeMap<String, String>> {
+        match &self.runner {
+            #[cfg(feature = "ort")]
+            Runner::Ort { placement, .. } if placement.device == Device::TensorRt => {
+                Some(&placement.identity)
+            }
+            _ => None,
+        }
+    }
+
+    /// On TensorRT: the file of a graph's ranges, which an `int8` engine is built with.
+    pub(crate) fn ranges_file(&self, onnx: &[u8]) -> Option<PathBuf> {
+        match &self.runner {
+            #[cfg(feature = "ort")]
+            Runner::Ort { placement, .. } if placement.device == Device::TensorRt => {
+                Some(ort::engine_folder(placement, onnx).join(ort::RANGES))
+            }
+            _ => None,
+        }
+    }
+
+    /// By how much a score may differ from the trainer's, where the engine computes in a reduced
+    /// precision that was accepted on frames; `None` where the bundle's own tolerances hold.
+    pub(crate) fn score_tolerance(&self) -> Option<f64> {
+        self.score_tolerance
+    }
+
+    /// Sets [`Engine::score_tolerance`].
+    pub(crate) fn accept_scores_within(&mut self, tolerance: f64) {
+        self.score_tolerance = Some(tolerance);
+    }
+
+    /// Notes the magnitudes of the tensors of all graphs that are loaded from now on.
+    pub(crate) fn observe(&mut self) -> Ranges {
+        self.ranges.get_or_insert_default().clone()
+    }
+
+    /// Adds a line to [`Engine::notices`].
+    pub(crate) fn notice(&mut self, line: String) {
+        self.notices.push(line);
+    }
 }
 
 #[cfg(all(test, feature = "tract", feature = "ort"))]

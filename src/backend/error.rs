@@ -109,6 +109,10 @@ pub enum BackendError {
         device: Device,
     },
 
+    /// A DLA computes in smaller numbers only.
+    #[error("a DLA has no fp32: use precision fp16 or int8, or the GPU")]
+    DlaPrecision,
+
     /// ONNX Runtime is not where it was said to be, or nowhere.
     #[error(
         "ONNX Runtime not found: {looked}; install it with `pip install onnxruntime` \
@@ -187,8 +191,15 @@ pub enum BackendError {
         needs: &'static str,
     },
 
-    /// The folder for TensorRT's engines can't be used.
-    #[error("cannot keep TensorRT engines in {}: {message}", path.display())]
+    /// TensorRT would have to build an engine, and that was not asked for.
+    #[error("{message}")]
+    EngineNotBuilt {
+        /// What is missing, and what to do.
+        message: String,
+    },
+
+    /// The folder of what is kept between runs can't be used.
+    #[error("cannot keep engines in {}: {message}", path.display())]
     Cache {
         /// The folder.
         path: PathBuf,

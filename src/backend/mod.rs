@@ -2,19 +2,24 @@
 //! each a feature of the crate.
 //!
 //! An [`Engine`] is one back end on one device; it loads ONNX files into [`Graph`]s of a fixed
-//! batch size. A device that was asked for runs, or opening fails and says what is missing; only
-//! [`Device::Auto`] chooses, and [`Engine::description`] and [`Engine::notices`] say what it chose.
+//! batch size. A device that was asked for runs, or opening fails and says what is missing. What the
+//! options leave open is chosen by [`Engine::for_bundle`], and [`Engine::notices`] says so.
 
+mod cache_folder;
+mod candidates;
 mod engine;
 mod error;
 #[cfg(feature = "ort")]
 mod library;
 #[cfg(any(feature = "ort", all(feature = "cli", feature = "watch", unix)))]
 pub(crate) mod library_folders;
+mod machine;
 pub(crate) mod model_file;
 pub mod onnx;
 #[cfg(feature = "ort")]
 mod ort;
+mod ranges;
+mod tensor_rt;
 #[cfg(test)]
 pub(crate) mod test_graphs;
 #[cfg(feature = "tract")]
@@ -25,10 +30,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub(crate) use candidates::Candidates;
 pub use engine::Engine;
 pub use error::BackendError;
 #[cfg(feature = "ort")]
 pub use library::find_ort_library;
+pub use machine::Machine;
+pub(crate) use ranges::Ranges;
+pub use tensor_rt::{Precision, TensorRtSettings};
+pub(crate) use tensor_rt::{TENSOR_RT_FOLDER, graph_folder};
 
 /// A named, dense `f32` input or output of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +147,7 @@ impl FromStr for BackendKind {
 /// Where a graph runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// The best that is available; what was chosen is said.
+    /// The fastest that works; what was chosen is said.
     Auto,
     /// The processor.
     Cpu,
@@ -188,7 +198,7 @@ impl FromStr for Device {
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// The back end; without one: `ort` where the device needs it or its library is named
-    /// below, else `tract`.
+    /// below, else whichever is faster.
     pub backend: Option<BackendKind>,
     /// The device.
     pub device: Device,
@@ -196,9 +206,11 @@ pub struct EngineOptions {
     pub ort_library: Option<PathBuf>,
     /// Threads within a graph; 1 or more. `tract` always runs on one.
     pub threads: usize,
-    /// Folder in which TensorRT keeps the engines that it built; without it
-    /// `$XDG_CACHE_HOME/edge-vae/tensorrt`, else `~/.cache/edge-vae/tensorrt`.
+    /// Folder of what is kept between runs: times of engines, and the engines that TensorRT built.
+    /// Without it `$EDGE_VAE_CACHE`, else `$XDG_CACHE_HOME/edge-vae`, else `~/.cache/edge-vae`.
     pub cache: Option<PathBuf>,
+    /// What [`Device::TensorRt`] builds.
+    pub tensor_rt: TensorRtSettings,
 }
 
 impl Default for EngineOptions {
@@ -209,6 +221,7 @@ impl Default for EngineOptions {
             ort_library: None,
             threads: 1,
             cache: None,
+            tensor_rt: TensorRtSettings::default(),
         }
     }
 }

@@ -120,6 +120,20 @@ impl Bundle {
         &self.manifest.model_id
     }
 
+    /// Lower-case hexadecimal SHA-256 of the manifest, and with it of all files.
+    pub fn digest(&self) -> String {
+        let text = self.manifest.to_toml(&self.path.join(MANIFEST));
+        sha256([text.unwrap_or_default().as_bytes()])
+    }
+
+    /// Name and bytes of each ONNX file, in the order in which they run.
+    pub fn graphs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        [ENCODER, DECODER]
+            .into_iter()
+            .chain(self.manifest.graph_files())
+            .map(|name| (name, self.listed(name)))
+    }
+
     /// The bytes of a file that the manifest lists.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)

@@ -14,6 +14,7 @@ use clap::{
 use edge_vae::{
     backend::{BackendKind, Device, Engine, EngineOptions},
     bundle::Bundle,
+    runtime::EngineChoice,
 };
 
 use super::reporter::Reporter;
@@ -62,7 +63,7 @@ pub(crate) struct ModelFlags {
 #[command(next_help_heading = "Model and engine")]
 pub(crate) struct EngineFlags {
     /// The engine: `tract` is built in, `ort` is ONNX Runtime [default: `ort` where the device
-    /// needs it or --ort-library is given, else `tract`].
+    /// needs it or --ort-library is given, else the fastest].
     #[arg(
         long,
         value_name = "ENGINE",
@@ -73,7 +74,7 @@ pub(crate) struct EngineFlags {
     pub(crate) backend: Option<BackendKind>,
 
     /// Where the model runs: `auto`, `cpu`, `cuda` or `tensorrt` [default: auto]. `auto` takes the
-    /// best that works; each other runs or fails.
+    /// fastest on the model's golden frame; each other runs or fails.
     #[arg(
         long,
         value_name = "DEVICE",
@@ -93,8 +94,8 @@ pub(crate) struct EngineFlags {
 }
 
 impl EngineFlags {
-    pub(crate) fn resolve(self) -> EngineChoice {
-        EngineChoice {
+    pub(crate) fn resolve(self) -> EngineRequest {
+        EngineRequest {
             backend: self.backend,
             device: self.device.unwrap_or(Device::Auto),
             ort_library: self.ort_library,
@@ -105,7 +106,7 @@ impl EngineFlags {
 
 /// The requested engine.
 #[derive(Clone, Debug)]
-pub(crate) struct EngineChoice {
+pub(crate) struct EngineRequest {
     pub(crate) backend: Option<BackendKind>,
     pub(crate) device: Device,
     pub(crate) ort_library: Option<PathBuf>,
@@ -113,9 +114,14 @@ pub(crate) struct EngineChoice {
     pub(crate) threads: Option<usize>,
 }
 
-impl EngineChoice {
-    /// Opens the engine with `threads` threads, and reports its notices.
-    pub(crate) fn open(&self, threads: usize, reporter: Reporter) -> anyhow::Result<Engine> {
+impl EngineRequest {
+    /// Opens the engine for a bundle with `threads` threads, and reports its notices.
+    pub(crate) fn open(
+        &self,
+        bundle: &Bundle,
+        threads: usize,
+        reporter: Reporter,
+    ) -> anyhow::Result<Engine> {
         let options = EngineOptions {
             backend: self.backend,
             device: self.device,
@@ -123,27 +129,28 @@ impl EngineChoice {
             threads,
             ..EngineOptions::default()
         };
-        open_engine(&options, reporter)
+        Ok(choose_engine(bundle, &options, reporter)?.engine)
     }
 }
 
-/// Opens an engine, and reports its notices.
-pub(crate) fn open_engine(options: &EngineOptions, reporter: Reporter) -> anyhow::Result<Engine> {
-    let engine = Engine::open(options)?;
-    for notice in engine.notices() {
+/// Opens the engine for a bundle, and reports its notices.
+pub(crate) fn choose_engine(
+    bundle: &Bundle,
+    options: &EngineOptions,
+    reporter: Reporter,
+) -> anyhow::Result<EngineChoice> {
+    let choice = EngineChoice::open(bundle, options)?;
+    for notice in choice.engine.notices() {
         reporter.note(notice);
     }
-    if options.device == Device::Auto {
-        reporter.note(&format_args!("runs on {}", engine.description()));
-    }
-    Ok(engine)
+    Ok(choice)
 }
 
 /// The requested model, and the engine to run it.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelOptions {
     pub(crate) bundle: PathBuf,
-    pub(crate) engine: EngineChoice,
+    pub(crate) engine: EngineRequest,
 }
 
 impl ModelFlags {
@@ -160,9 +167,8 @@ impl ModelOptions {
     pub(crate) fn open(&self, reporter: Reporter) -> anyhow::Result<(Bundle, Engine)> {
         // The bundle first: of two mistakes, it is the likelier one.
         let bundle = Bundle::open(&self.bundle)?;
-        let engine = self
-            .engine
-            .open(self.engine.threads.unwrap_or(1), reporter)?;
+        let threads = self.engine.threads.unwrap_or(1);
+        let engine = self.engine.open(&bundle, threads, reporter)?;
         Ok((bundle, engine))
     }
 }

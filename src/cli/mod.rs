@@ -11,6 +11,7 @@ mod decode;
 #[cfg(all(feature = "watch", unix))]
 mod doctor;
 mod encode;
+mod engine;
 mod evaluate;
 mod flags;
 mod frames;
@@ -80,6 +81,7 @@ enum Verb {
     Likelihood(Box<likelihood::LikelihoodFlags>),
     Bench(Box<bench::BenchFlags>),
     Model(model::ModelVerbs),
+    Engine(engine::EngineVerbs),
     Completions(completions::CompletionsFlags),
     Man(man::ManFlags),
 }
@@ -147,6 +149,7 @@ fn run(verb: Verb, reporter: Reporter) -> anyhow::Result<Outcome> {
         Verb::Likelihood(flags) => likelihood::run(&(*flags).resolve()?, reporter),
         Verb::Bench(flags) => bench::run(&flags, reporter),
         Verb::Model(verbs) => model::run(verbs, reporter),
+        Verb::Engine(verbs) => engine::run(verbs, reporter),
         Verb::Completions(flags) => completions::run(flags, Cli::command()),
         Verb::Man(flags) => man::run(&flags, Cli::command()),
     }

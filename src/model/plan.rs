@@ -10,6 +10,12 @@ pub(crate) struct StageTimes {
     pub(crate) detect: Duration,
 }
 
+impl StageTimes {
+    pub(crate) fn total(&self) -> Duration {
+        self.encode + self.decode + self.detect
+    }
+}
+
 impl AddAssign for StageTimes {
     fn add_assign(&mut self, other: Self) {
         self.encode += other.encode;

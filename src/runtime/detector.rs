@@ -27,7 +27,7 @@ use crate::{
 /// How to open a [`Detector`].
 #[derive(Clone, Debug, Default)]
 pub struct DetectorOptions {
-    /// The engine and where it runs.
+    /// The engine and where it runs; what is left open is measured, see [`Engine::for_bundle`].
     pub engine: EngineOptions,
 }
 
@@ -120,10 +120,12 @@ impl Detector {
     /// what the trainer saw.
     ///
     /// # Errors
-    /// Those of [`Bundle::open`], [`Engine::open`] and [`GoldenCheck::verify`], and a bundle
+    /// Those of [`Bundle::open`], [`Engine::for_bundle`] and [`GoldenCheck::verify`], and a bundle
     /// without scoring or calibration, which can give no verdict.
     pub fn open(path: &Path, options: &DetectorOptions) -> Result<Self, Error> {
-        Self::new(&Bundle::open(path)?, &Engine::open(&options.engine)?)
+        let bundle = Bundle::open(path)?;
+        let engine = Engine::for_bundle(&bundle, &options.engine)?;
+        Self::new(&bundle, &engine)
     }
 
     /// [`Detector::open`] with a bundle and an engine that are open already. The bundle's files

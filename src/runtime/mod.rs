@@ -7,6 +7,7 @@
 #[cfg(feature = "adapt")]
 mod adaptation;
 mod detector;
+mod engine_choice;
 mod golden;
 mod golden_check;
 mod latency;
@@ -14,11 +15,13 @@ mod load;
 mod mask;
 mod regions;
 mod session;
+pub mod tensor_rt;
 mod verdict;
 
 #[cfg(feature = "adapt")]
 pub use adaptation::{AdaptationParams, AdaptationScore, Adapter, FoldModel};
 pub use detector::{Detection, Detector, DetectorOptions, Explain};
+pub use engine_choice::{EngineChoice, EngineTrial, MeasuredEngines};
 pub use golden::{GoldenTensor, GoldenValues};
 pub use golden_check::{Difference, GoldenCheck};
 pub use latency::Latency;

@@ -30,6 +30,7 @@ mod sink_worker;
 pub mod source;
 mod source_state;
 mod stages;
+mod successor;
 mod temperature;
 mod tls;
 mod web;
@@ -41,3 +42,4 @@ pub use pipeline::run;
 pub use plan::{
     Host, PipelineOptions, Plan, RunSummary, SinkConfig, SinkOpener, SourceConfig, StreamError,
 };
+pub use successor::Successor;

@@ -24,6 +24,7 @@ use super::{
     source::SourceError,
     source_state::{FrameOutcome, SourceState},
     stages::{Stages, milliseconds},
+    successor::Successor,
     temperature,
 };
 
@@ -49,6 +50,7 @@ pub fn run(plan: Plan, host: &mut dyn Host) -> Result<RunSummary, StreamError> {
 
 struct Pipeline {
     detector: Detector,
+    successor: Option<Successor>,
     options: PipelineOptions,
     sources: Vec<SourceState>,
     next_source: usize,
@@ -89,6 +91,7 @@ impl Pipeline {
             threshold: commands::calibrated(&plan.detector),
             calibrated_rate: plan.detector.calibration().false_alarm_rate,
             detector: plan.detector,
+            successor: plan.successor,
             sources: Vec::new(),
             next_source: 0,
             workers: Vec::new(),
@@ -180,6 +183,7 @@ impl Pipeline {
                 Some(Err(problem)) => self.answer_reload(|| Answer::Refused(problem.clone())),
                 None => {}
             }
+            self.take_successor(host);
             self.take_orders(host);
             self.take_reports(host);
             match self.take(PATIENCE) {

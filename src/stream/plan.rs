@@ -9,6 +9,7 @@ use super::{
     record::Tally,
     sink::{Sink, SinkError},
     source::{Opener, SourceError},
+    successor::Successor,
 };
 use crate::{Detector, calibration::CalibrationError};
 
@@ -44,6 +45,8 @@ pub struct SinkConfig {
 pub struct Plan {
     /// Judges the frames.
     pub detector: Detector,
+    /// Judges them as soon as it is made.
+    pub successor: Option<Successor>,
     /// The sources, at least one.
     pub sources: Vec<SourceConfig>,
     /// The sinks.

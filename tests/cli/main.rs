@@ -10,6 +10,8 @@ mod bench;
 mod calibrate;
 #[cfg(all(feature = "watch", unix))]
 mod doctor;
+mod engine;
+mod engine_choice;
 mod evaluate;
 mod flags;
 mod frames;

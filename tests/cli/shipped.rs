@@ -13,6 +13,7 @@ fn root() -> &'static Path {
 fn run(arguments: &[&str]) -> Output {
     Command::new(assert_cmd::cargo::cargo_bin!("edge-vae"))
         .current_dir(root())
+        .env("EDGE_VAE_CACHE", env!("CARGO_TARGET_TMPDIR"))
         .args(arguments)
         .output()
         .unwrap()

@@ -63,6 +63,7 @@ impl TestDir {
             .env_remove("ORT_DYLIB_PATH")
             .env_remove("VIRTUAL_ENV")
             .env_remove("CONDA_PREFIX")
+            .env("EDGE_VAE_CACHE", self.at("cache"))
             .env("HOME", self.0.path())
             .stdin(Stdio::null());
         command

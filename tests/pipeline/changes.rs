@@ -10,7 +10,7 @@ use std::{
 
 use edge_vae::stream::{
     Policy, RunSummary, SinkConfig, StreamError, run,
-    sink::{Message, Sink, SinkError, Wants},
+    sink::{SinkError, Wants},
     source::SourceError,
 };
 
@@ -97,29 +97,6 @@ fn an_event_is_kept_before_others_hear_of_it() {
 fn another_plan_takes_over_between_two_frames() {
     let notes = Notes::default();
     let seen = Arc::new(AtomicUsize::new(0));
-    // Counts what was judged, for the host; goes on when the plan changes.
-    struct Counter(Arc<AtomicUsize>);
-    impl Sink for Counter {
-        fn name(&self) -> &str {
-            "counter"
-        }
-        fn wants(&self) -> Wants {
-            ALL
-        }
-        fn take(&mut self, message: &Message) -> Result<(), SinkError> {
-            if matches!(message, Message::Frame(_)) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        }
-    }
-    let counter = |seen: &Arc<AtomicUsize>| {
-        let seen = Arc::clone(seen);
-        SinkConfig {
-            key: "counter".into(),
-            open: Box::new(move || Ok(Box::new(Counter(seen)) as Box<dyn Sink>)),
-        }
-    };
     let unopened = Arc::new(AtomicUsize::new(1_000_000));
     let second = plan(
         vec![camera("kept", 2000, &[]), camera("new", 40, &[])],

@@ -178,6 +178,35 @@ pub(crate) fn recorder(name: &str, notes: &Notes, wants: Wants) -> SinkConfig {
     }
 }
 
+/// Counts the frames that were judged.
+struct Counter(Arc<AtomicUsize>);
+
+impl Sink for Counter {
+    fn name(&self) -> &str {
+        "counter"
+    }
+
+    fn wants(&self) -> Wants {
+        ALL
+    }
+
+    fn take(&mut self, message: &Message) -> Result<(), SinkError> {
+        if matches!(message, Message::Frame(_)) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// A sink that counts the frames that were judged; it goes on when the plan changes.
+pub(crate) fn counter(seen: &Arc<AtomicUsize>) -> SinkConfig {
+    let seen = Arc::clone(seen);
+    SinkConfig {
+        key: "counter".into(),
+        open: Box::new(move || Ok(Box::new(Counter(seen)))),
+    }
+}
+
 pub(crate) const ALL: Wants = Wants {
     events: EventFilter::All,
     frames: true,
@@ -238,6 +267,7 @@ impl Host for TestHost {
 pub(crate) fn plan(sources: Vec<SourceConfig>, sinks: Vec<SinkConfig>) -> Plan {
     Plan {
         detector: detector(),
+        successor: None,
         sources,
         sinks,
         control: None,

@@ -6,3 +6,4 @@ mod tiny;
 mod changes;
 mod fakes;
 mod frames;
+mod successor;

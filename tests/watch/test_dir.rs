@@ -41,6 +41,8 @@ impl TestDir {
             .current_dir(self.folder.path())
             .env("EDGE_VAE_MODEL", self.path("model"))
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("EDGE_VAE_CACHE", self.path("cache"))
+            .env_remove("ORT_DYLIB_PATH")
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -144,12 +144,3 @@ fn ort_is_opened_once_and_says_its_version() {
             .unwrap();
     }
 }
-
-#[test]
-fn tensorrt_engines_have_a_folder() {
-    let named = EngineOptions {
-        cache: Some("/somewhere".into()),
-        ..EngineOptions::default()
-    };
-    assert_eq!(engine_cache(&named).unwrap(), PathBuf::from("/somewhere"));
-}

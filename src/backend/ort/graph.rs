@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ::ort::session::{Session, SessionInputValue};
 use ::ort::value::TensorRef;
-use sha2::{Digest, Sha256};
 
 use super::message::said;
-use super::{ENGINE, Placement, Runtime};
+use super::{ENGINE, Placement, Runtime, engine_folder};
 use crate::backend::model_file::ModelFile;
 use crate::backend::{BackendError, Device, Graph, Signature, TensorInfo};
 
@@ -27,7 +26,7 @@ impl OrtGraph {
         file: ModelFile,
     ) -> Result<Self, BackendError> {
         let engines = if placement.device == Device::TensorRt {
-            let folder = engine_folder(&placement.cache, onnx);
+            let folder = engine_folder(placement, onnx);
             fs::create_dir_all(&folder).map_err(|error| BackendError::Cache {
                 path: folder.clone(),
                 message: error.to_string(),
@@ -115,16 +114,4 @@ impl Graph for OrtGraph {
         }
         Ok(())
     }
-}
-
-/// The folder for the TensorRT engines of one graph. ONNX Runtime names an engine by the graph's
-/// structure and not by its weights, so two models of one architecture would share an engine and
-/// the second would run with the weights of the first.
-pub(super) fn engine_folder(cache: &Path, onnx: &[u8]) -> PathBuf {
-    let digest = Sha256::digest(onnx);
-    let name: String = digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    cache.join(name)
 }

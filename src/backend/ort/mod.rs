@@ -4,10 +4,12 @@ mod device_check;
 mod graph;
 mod message;
 mod runtime;
+mod tensor_rt;
 #[cfg(test)]
 mod tests;
 
 pub(super) use graph::OrtGraph;
 pub(super) use runtime::{Placement, Runtime};
+pub(super) use tensor_rt::{RANGES, engine_folder};
 
 const ENGINE: &str = "ONNX Runtime";

@@ -1,5 +1,6 @@
 //! The one library of a process, and sessions for its devices.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -10,8 +11,9 @@ use ::ort::session::Session;
 use ::ort::session::builder::SessionBuilder;
 
 use super::message::{lock, log, said};
+use super::tensor_rt;
 use crate::backend::error::one_line;
-use crate::backend::{BackendError, Device, library};
+use crate::backend::{BackendError, Device, TensorRtSettings, library};
 
 /// ONNX Runtime as this process opened it.
 #[derive(Clone, Debug)]
@@ -27,8 +29,11 @@ pub(in crate::backend) struct Placement {
     /// Never [`Device::Auto`].
     pub(in crate::backend) device: Device,
     pub(in crate::backend) threads: usize,
-    /// Folder for TensorRT's engines; used by that device alone.
+    /// Folder for TensorRT's engines; this and what follows is used by that device alone.
     pub(in crate::backend) cache: PathBuf,
+    pub(in crate::backend) tensor_rt: TensorRtSettings,
+    /// What its engines depend on beside graph and settings.
+    pub(in crate::backend) identity: BTreeMap<String, String>,
 }
 
 /// The one library of this process. It is kept for ever: `ort` can neither close it nor make a
@@ -120,19 +125,9 @@ impl Runtime {
             Device::Cuda => builder
                 .with_execution_providers([cuda()])?
                 .with_disable_cpu_fallback()?,
-            Device::TensorRt => {
-                let engines = engines.to_string_lossy();
-                let tensor_rt = ep::TensorRT::default()
-                    .with_engine_cache(true)
-                    .with_engine_cache_path(&engines)
-                    .with_timing_cache(true)
-                    .with_timing_cache_path(&engines)
-                    .build()
-                    .error_on_failure();
-                builder
-                    .with_execution_providers([tensor_rt, cuda()])?
-                    .with_disable_cpu_fallback()?
-            }
+            Device::TensorRt => builder
+                .with_execution_providers([tensor_rt::provider(placement, engines), cuda()])?
+                .with_disable_cpu_fallback()?,
         };
         Ok(builder)
     }

@@ -1,11 +1,12 @@
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ::ort::ep::{self, ExecutionProvider};
 use rand::{RngExt, SeedableRng};
 
-use super::graph::engine_folder;
 use super::message::without_location;
+use super::tensor_rt::library_version;
 use super::*;
 use crate::backend::model_file::ModelFile;
 use crate::backend::onnx::ModelProto;
@@ -13,7 +14,9 @@ use crate::backend::test_graphs::{
     absurd_size, bernoulli_decoder, encode, largest_difference, two_heads, unknown_operator, values,
 };
 use crate::backend::tract::TractGraph;
-use crate::backend::{BackendError, Device, Graph, TensorInfo, library};
+use crate::backend::{
+    BackendError, Device, Graph, Precision, TensorInfo, TensorRtSettings, library,
+};
 
 /// ONNX Runtime, or `None` said aloud.
 fn runtime() -> Option<Runtime> {
@@ -29,6 +32,8 @@ fn cpu(threads: usize) -> Placement {
         device: Device::Cpu,
         threads,
         cache: PathBuf::new(),
+        tensor_rt: TensorRtSettings::default(),
+        identity: BTreeMap::new(),
     }
 }
 
@@ -128,8 +133,8 @@ fn a_library_for_cpus_refuses_gpus() {
         let cache = tempfile::tempdir().unwrap();
         let placement = Placement {
             device,
-            threads: 1,
             cache: cache.path().to_owned(),
+            ..cpu(1)
         };
         let bytes = encode(&two_heads());
         let file = ModelFile::read(&bytes, "test.onnx", 1).unwrap();
@@ -202,14 +207,32 @@ fn source_locations_are_cut() {
 }
 
 #[test]
-fn engine_folders_differ_by_weights() {
+fn engine_folders_differ_by_weights_driver_and_precision() {
     let (a, b) = (two_heads(), {
         let mut proto = two_heads();
         proto.graph.as_mut().unwrap().initializer[0].raw_data[0] ^= 1;
         proto
     });
-    let folder = |proto: &ModelProto| engine_folder(Path::new("/c"), &encode(proto));
+    let here = Placement {
+        cache: "/c".into(),
+        ..cpu(1)
+    };
+    let folder = |proto: &ModelProto| engine_folder(&here, &encode(proto));
     assert_ne!(folder(&a), folder(&b));
     assert_eq!(folder(&a), folder(&two_heads()));
-    assert_eq!(folder(&a).parent(), Some(Path::new("/c")));
+    assert!(folder(&a).starts_with("/c/graphs"));
+    let mut changed = here.clone();
+    changed.identity.insert("driver".into(), "580".into());
+    assert_ne!(engine_folder(&changed, &encode(&a)), folder(&a));
+    changed = here.clone();
+    changed.tensor_rt.precision = Precision::Fp16;
+    assert_ne!(engine_folder(&changed, &encode(&a)), folder(&a));
+}
+
+#[test]
+fn the_version_of_an_open_library_is_read_from_its_name() {
+    let maps = "7f00-7f01 r-xp 00000000 08:01 42  /usr/lib/x86_64-linux-gnu/libnvinfer.so.10.3.0\n\
+                7f02-7f03 r-xp 00000000 08:01 43  /usr/lib/libnvinfer_plugin.so.10.3.0\n";
+    assert_eq!(library_version(maps, "libnvinfer.so."), "10.3.0");
+    assert_eq!(library_version("", "libnvinfer.so."), "");
 }

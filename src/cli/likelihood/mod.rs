@@ -157,7 +157,7 @@ pub(crate) fn run(options: &LikelihoodOptions, reporter: Reporter) -> anyhow::Re
     let source = source::find(&options.frames, options.split, reporter)?;
     let bundle = Bundle::open(&options.model.bundle)?;
     // Threads are workers here, each with a graph of its own.
-    let engine = options.model.engine.open(1, reporter)?;
+    let engine = options.model.engine.open(&bundle, 1, reporter)?;
     one_posterior(
         load_preprocessor(&bundle)?.layout(),
         bundle.model_id(),

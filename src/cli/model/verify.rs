@@ -10,7 +10,7 @@ use edge_vae::{
 use super::FolderFlags;
 use crate::cli::{
     Outcome,
-    flags::{EngineChoice, EngineFlags},
+    flags::{EngineFlags, EngineRequest},
     output::StandardOutput,
     reporter::{Reporter, one_line},
 };
@@ -51,7 +51,7 @@ pub(super) fn run(flags: VerifyFlags, reporter: Reporter) -> anyhow::Result<Outc
         let threads = choice.threads.unwrap_or(1);
         // With one engine its failure is the verb's; of several, each is reported.
         let check = choice
-            .open(threads, reporter)
+            .open(&bundle, threads, reporter)
             .and_then(|engine: Engine| Ok(GoldenCheck::run(&bundle, &engine)?));
         match check {
             Ok(check) => {
@@ -81,8 +81,8 @@ pub(super) fn run(flags: VerifyFlags, reporter: Reporter) -> anyhow::Result<Outc
     })
 }
 
-fn every_engine(choice: EngineChoice, reporter: Reporter) -> Vec<EngineChoice> {
-    let tract = EngineChoice {
+fn every_engine(choice: EngineRequest, reporter: Reporter) -> Vec<EngineRequest> {
+    let tract = EngineRequest {
         backend: Some(BackendKind::Tract),
         device: Device::Cpu,
         ort_library: None,
@@ -94,7 +94,7 @@ fn every_engine(choice: EngineChoice, reporter: Reporter) -> Vec<EngineChoice> {
         );
         return vec![tract];
     }
-    let ort = EngineChoice {
+    let ort = EngineRequest {
         backend: Some(BackendKind::Ort),
         ..choice
     };

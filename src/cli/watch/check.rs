@@ -16,7 +16,7 @@ pub(super) fn check(configuration: &Configuration, reporter: Reporter) -> anyhow
     if let Some(control) = &configuration.control {
         control.check()?;
     }
-    let detector = open_detector(configuration, reporter)?;
+    let (detector, _) = open_detector(configuration, reporter)?;
     let mut out = StandardOutput::new();
     out.line(format_args!(
         "model        {} on {}",

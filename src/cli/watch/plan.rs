@@ -2,19 +2,24 @@
 
 use std::{io, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use edge_vae::{
     Detector,
-    backend::{Device, EngineOptions},
+    backend::{Device, Engine, EngineOptions},
     bundle::Bundle,
+    runtime::tensor_rt::{self, Comparison, EngineStore},
     stream::{
-        Configuration, Plan, SinkConfig, SourceEntry, control::ControlSettings, sink::Terminal,
+        Configuration, Plan, SinkConfig, SourceEntry, Successor, control::ControlSettings,
+        sink::Terminal,
     },
 };
 use indicatif::ProgressDrawTarget;
 
 use super::{
-    super::{flags, reporter::Reporter},
+    super::{
+        flags,
+        reporter::{Reporter, one_line},
+    },
     DEFAULT_FILE, WatchFlags,
 };
 
@@ -56,33 +61,67 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
     Ok(configuration)
 }
 
-/// Opens the model that the configuration names, and proves it.
+/// Opens the model that the configuration names, and proves it. Where TensorRT has to compile it
+/// first, another engine judges until then.
 pub(super) fn open_detector(
     configuration: &Configuration,
     reporter: Reporter,
-) -> anyhow::Result<Detector> {
+) -> anyhow::Result<(Detector, Option<Successor>)> {
     // The bundle first: of two mistakes, it is the likelier one.
     let bundle = Bundle::open(&flags::find_bundle(configuration.model.clone())?)?;
-    let device = configuration.device.unwrap_or(Device::Auto);
-    let engine = flags::open_engine(
-        &EngineOptions {
-            backend: configuration.backend,
-            device,
-            ort_library: configuration.ort_library.clone(),
-            threads: configuration.threads.map_or(1, usize::from),
-            ..EngineOptions::default()
-        },
-        reporter,
-    )?;
+    let options = EngineOptions {
+        backend: configuration.backend,
+        device: configuration.device.unwrap_or(Device::Auto),
+        ort_library: configuration.ort_library.clone(),
+        threads: configuration.threads.map_or(1, usize::from),
+        ..EngineOptions::default()
+    };
+    let mut choice = flags::choose_engine(&bundle, &options, reporter)?;
+    let mut successor = None;
+    if choice.compiles {
+        let meanwhile = EngineOptions {
+            device: Device::Auto,
+            ..options.clone()
+        };
+        let stand_in = flags::choose_engine(&bundle, &meanwhile, reporter)?;
+        let tensor_rt = std::mem::replace(&mut choice, stand_in).engine;
+        let bundle = bundle.clone();
+        let compile =
+            move || compiled(&bundle, tensor_rt, &options).map_err(|error| one_line(&error));
+        successor = Some(Successor::start(compile)?);
+    }
     let name = || bundle.path().display().to_string();
-    let mut detector = Detector::new(&bundle, &engine).with_context(name)?;
+    let mut detector = Detector::new(&bundle, &choice.engine).with_context(name)?;
     if let Some(rate) = configuration.review_rate {
         detector
             .calibration_mut()
             .set_review_rate(Some(rate))
             .with_context(name)?;
     }
-    Ok(detector)
+    Ok((detector, successor))
+}
+
+/// The model on TensorRT, compiled and kept for the next start.
+fn compiled(
+    bundle: &Bundle,
+    mut tensor_rt: Engine,
+    options: &EngineOptions,
+) -> anyhow::Result<Detector> {
+    let built = tensor_rt::build(
+        bundle,
+        options.tensor_rt,
+        (
+            &mut tensor_rt,
+            &mut Engine::open(&EngineOptions::default())?,
+        ),
+        &Comparison::of_golden_frame(bundle)?,
+        &EngineStore::of(options)?,
+        &mut |_| (),
+    )?;
+    if let Some(why) = built.agreement.refused {
+        bail!("the TensorRT engine is not accepted: {why}");
+    }
+    Ok(Detector::new(bundle, &tensor_rt)?)
 }
 
 /// Everything that runs.
@@ -96,12 +135,13 @@ pub(super) fn plan(
     configuration.sources()?;
     let mut sinks = configuration.sinks();
     sinks.push(terminal(flags.json, reporter));
-    let detector = open_detector(configuration, reporter)?;
+    let (detector, successor) = open_detector(configuration, reporter)?;
     let mut configuration = configuration.clone();
     let of_model = detector.manifest().preprocess.max_pixels;
     configuration.max_pixels = configuration.max_pixels.or(of_model);
     Ok(Plan {
         detector,
+        successor,
         sources: configuration.sources()?,
         sinks,
         control: configuration.control,

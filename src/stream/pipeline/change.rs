@@ -7,15 +7,40 @@ use super::{
         record::ThresholdOrigin,
         sink_worker::SinkWorker,
         source_state::SourceState,
+        successor::Successor,
     },
     Pipeline, commands, finish_sink,
 };
 
 impl Pipeline {
+    /// Goes over to the detector that was made meanwhile; thresholds and events go on.
+    pub(super) fn take_successor(&mut self, host: &mut dyn Host) {
+        let Some(made) = self.successor.as_mut().and_then(Successor::take) else {
+            return;
+        };
+        self.successor = None;
+        let until_now = self.detector.description().to_owned();
+        match made {
+            Ok(mut detector) => {
+                // A command may have changed the threshold since.
+                detector
+                    .calibration_mut()
+                    .clone_from(self.detector.calibration());
+                let now = detector.description();
+                host.note(&format_args!(
+                    "runs on {now} from now on, on {until_now} before"
+                ));
+                self.detector = detector;
+            }
+            Err(problem) => host.note(&format_args!("goes on on {until_now}: {problem}")),
+        }
+    }
+
     /// Goes over to another plan. What can't be opened is logged and left out.
     pub(super) fn change(&mut self, plan: Plan, host: &mut dyn Host) {
         let mut problems = Vec::new();
         self.detector = plan.detector;
+        self.successor = plan.successor;
         self.options = plan.options;
         let set_by_command = self.threshold.origin != ThresholdOrigin::Calibration;
         self.threshold = commands::calibrated(&self.detector);

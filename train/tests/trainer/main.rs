@@ -16,6 +16,10 @@ use std::{
     process::{Command, Output},
 };
 
+use edge_vae::{
+    DetectorOptions,
+    backend::{BackendKind, EngineOptions},
+};
 use tempfile::TempDir;
 
 /// A scratch directory with a small procedural data set in `frames`.
@@ -52,12 +56,25 @@ impl Scratch {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edge-vae-train"));
-        command.current_dir(self.directory.path()).args(arguments);
+        command
+            .current_dir(self.directory.path())
+            .env("EDGE_VAE_CACHE", self.path("cache"))
+            .args(arguments);
         command
     }
 
     fn train(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the trainer runs")
+    }
+}
+
+/// The engine that is built in: what runs here keeps nothing in the user's cache.
+fn tract() -> DetectorOptions {
+    DetectorOptions {
+        engine: EngineOptions {
+            backend: Some(BackendKind::Tract),
+            ..EngineOptions::default()
+        },
     }
 }
 

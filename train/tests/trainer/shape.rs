@@ -1,14 +1,14 @@
 //! Long frames, whose proportions the tensor keeps.
 
 use edge_vae::{
-    Detector, DetectorOptions, Frame,
+    Detector, Frame,
     backend::{BackendKind, Engine, EngineOptions, find_ort_library},
     bundle::Bundle,
     frame::{PixelFormat, Samples},
     runtime::GoldenCheck,
 };
 
-use super::{Scratch, stderr};
+use super::{Scratch, stderr, tract};
 
 /// Width and height of the frames.
 const FRAME: [usize; 2] = [200, 80];
@@ -90,7 +90,7 @@ fn long_frames_keep_their_proportions_all_the_way() {
     assert!(run.status.success(), "{}", stderr(&run));
     assert!(stderr(&run).contains("[1, 80, 192]"), "{}", stderr(&run));
 
-    let options = DetectorOptions::default();
+    let options = tract();
     let mut detector = Detector::open(&scratch.path("model"), &options).expect("a detector");
     let normal = Frame::open(&scratch.path("strips/test/good/000.png")).expect("a frame");
     let score = |detector: &mut Detector, frame| detector.score(frame).expect("one").verdict.score;

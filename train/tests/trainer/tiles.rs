@@ -3,12 +3,12 @@
 use std::fs;
 
 use edge_vae::{
-    Detector, DetectorOptions, Frame,
+    Detector, Frame,
     dataset::{Dataset, DatasetOptions},
     frame::{PixelFormat, Samples},
 };
 
-use super::{Scratch, assert_fails, stderr};
+use super::{Scratch, assert_fails, stderr, tract};
 
 fn fit<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec![
@@ -45,7 +45,7 @@ fn tiles_and_a_mask_go_the_whole_way() {
     assert!(text.contains("patch features, global mixture"), "{text}");
     assert!(!text.contains("per-location"), "{text}");
 
-    let options = DetectorOptions::default();
+    let options = tract();
     let mut detector = Detector::open(&scratch.path("model"), &options).expect("a detector");
     let settings = &detector.manifest().preprocess;
     assert_eq!(settings.canvas_shape()[1..], [128, 176]);
