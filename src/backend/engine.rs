@@ -24,7 +24,7 @@ pub struct Engine {
     ranges: Option<Ranges>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Runner {
     #[cfg(feature = "tract")]
     Tract,
@@ -110,7 +110,7 @@ impl Engine {
         let runtime = Runtime::open(&library::locate(options.ort_library.as_deref())?)?;
         runtime.check(&placement)?;
         if device == Device::TensorRt {
-            placement.identity = runtime.tensor_rt_identity();
+            placement.identity = ort::tensor_rt_identity(runtime.version());
         }
         Ok(Self {
             runner: Runner::Ort { runtime, placement },
@@ -142,15 +142,18 @@ impl Engine {
         name: &str,
         batch: usize,
     ) -> Result<Box<dyn Graph>, BackendError> {
-        if let Some(ranges) = self.ranges.clone() {
-            let unobserved = Self {
-                runner: self.runner.clone(),
-                notices: Vec::new(),
-                score_tolerance: None,
-                ranges: None,
-            };
-            return ranges.load(&unobserved, onnx, name, batch);
+        match &self.ranges {
+            Some(ranges) => ranges.load(onnx, name, |onnx| self.load_plain(onnx, name, batch)),
+            None => self.load_plain(onnx, name, batch),
         }
+    }
+
+    fn load_plain(
+        &self,
+        onnx: &[u8],
+        name: &str,
+        batch: usize,
+    ) -> Result<Box<dyn Graph>, BackendError> {
         let file = ModelFile::read(onnx, name, batch)?;
         Ok(match &self.runner {
             #[cfg(feature = "tract")]

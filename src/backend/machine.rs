@@ -114,7 +114,7 @@ mod tests {
         let root = tree(&[
             (
                 "proc/cpuinfo",
-                "processor\t: 0\nmodel name\t: AMD EPYC 9B14\n\nprocessor\t: 1\nmodel name\t: other\n",
+                "processor\t: 0\nmodel name\t: AMD EPYC 9B14\n\nmodel name\t: other\n",
             ),
             (
                 "proc/driver/nvidia/version",

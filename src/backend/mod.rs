@@ -2,8 +2,8 @@
 //! each a feature of the crate.
 //!
 //! An [`Engine`] is one back end on one device; it loads ONNX files into [`Graph`]s of a fixed
-//! batch size. A device that was asked for runs, or opening fails and says what is missing. What the
-//! options leave open is chosen by [`Engine::for_bundle`], and [`Engine::notices`] says so.
+//! batch size. A device that was asked for runs, or opening fails and says what is missing. What
+//! the options leave open is chosen by [`Engine::for_bundle`], and [`Engine::notices`] says so.
 
 mod cache_folder;
 mod candidates;

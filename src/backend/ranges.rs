@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    BackendError, Engine, Graph, Signature, TensorInfo,
+    BackendError, Graph, Signature, TensorInfo,
     onnx::{Dim, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto},
     tensor_rt::digest,
 };
@@ -40,17 +40,16 @@ impl Ranges {
     /// Loads a graph that does what it would do, and notes the magnitudes of its tensors here.
     pub(super) fn load(
         &self,
-        engine: &Engine,
         onnx: &[u8],
         name: &str,
-        batch: usize,
+        load: impl Fn(&[u8]) -> Result<Box<dyn Graph>, BackendError>,
     ) -> Result<Box<dyn Graph>, BackendError> {
-        let signature = engine.load(onnx, name, batch)?.signature().clone();
+        let signature = load(onnx)?.signature().clone();
         let (instrumented, tensors) = instrument(onnx).ok_or_else(|| BackendError::Model {
             graph: name.to_owned(),
             message: "it is no ONNX graph".to_owned(),
         })?;
-        let inner = engine.load(&instrumented, name, batch)?;
+        let inner = load(&instrumented)?;
         Ok(Box::new(ObservedGraph {
             magnitudes: vec![0.0; tensors.len()],
             inner,
@@ -153,7 +152,7 @@ fn instrument(onnx: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
 mod tests {
     use super::*;
     use crate::backend::{
-        EngineOptions,
+        Engine, EngineOptions,
         test_graphs::{encode, two_heads, values},
     };
 
@@ -162,7 +161,8 @@ mod tests {
         let engine = Engine::open(&EngineOptions::default()).unwrap();
         let onnx = encode(&two_heads());
         let ranges = Ranges::default();
-        let mut observed = ranges.load(&engine, &onnx, "two heads", 1).unwrap();
+        let load = |onnx: &[u8]| engine.load(onnx, "two heads", 1);
+        let mut observed = ranges.load(&onnx, "two heads", load).unwrap();
         let mut plain = engine.load(&onnx, "two heads", 1).unwrap();
         assert_eq!(observed.outputs(), plain.outputs());
         let mut largest = [0.0f32; 2];

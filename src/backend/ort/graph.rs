@@ -8,8 +8,9 @@ use ::ort::session::{Session, SessionInputValue};
 use ::ort::value::TensorRef;
 
 use super::message::said;
-use super::{ENGINE, Placement, Runtime, engine_folder};
+use super::{ENGINE, Placement, Runtime};
 use crate::backend::model_file::ModelFile;
+use crate::backend::tensor_rt::{digest, graph_folder};
 use crate::backend::{BackendError, Device, Graph, Signature, TensorInfo};
 
 /// A graph in ONNX Runtime.
@@ -114,4 +115,12 @@ impl Graph for OrtGraph {
         }
         Ok(())
     }
+}
+
+/// The folder for the TensorRT engines of one graph. ONNX Runtime names an engine by the graph's
+/// structure and not by its weights, so two models of one architecture would share an engine and
+/// the second would run with the weights of the first. Nor does it look at driver and precision.
+pub(in crate::backend) fn engine_folder(placement: &Placement, onnx: &[u8]) -> PathBuf {
+    let key = format!("{:?} {}", placement.identity, placement.tensor_rt);
+    graph_folder(&placement.cache, onnx).join(digest(key.as_bytes()))
 }

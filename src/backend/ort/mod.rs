@@ -8,8 +8,8 @@ mod tensor_rt;
 #[cfg(test)]
 mod tests;
 
-pub(super) use graph::OrtGraph;
+pub(super) use graph::{OrtGraph, engine_folder};
 pub(super) use runtime::{Placement, Runtime};
-pub(super) use tensor_rt::{RANGES, engine_folder};
+pub(super) use tensor_rt::{RANGES, tensor_rt_identity};
 
 const ENGINE: &str = "ONNX Runtime";

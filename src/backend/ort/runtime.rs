@@ -125,9 +125,13 @@ impl Runtime {
             Device::Cuda => builder
                 .with_execution_providers([cuda()])?
                 .with_disable_cpu_fallback()?,
-            Device::TensorRt => builder
-                .with_execution_providers([tensor_rt::provider(placement, engines), cuda()])?
-                .with_disable_cpu_fallback()?,
+            Device::TensorRt => {
+                let timing = placement.cache.join("timing");
+                let tensor_rt = tensor_rt::provider(placement.tensor_rt, engines, &timing);
+                builder
+                    .with_execution_providers([tensor_rt, cuda()])?
+                    .with_disable_cpu_fallback()?
+            }
         };
         Ok(builder)
     }

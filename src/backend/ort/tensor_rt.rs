@@ -2,33 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::ort::ep::{self, ExecutionProviderDispatch};
 
-use super::{Placement, Runtime};
-use crate::backend::tensor_rt::{digest, graph_folder};
-use crate::backend::{Machine, Precision};
+use crate::backend::{Machine, Precision, TensorRtSettings};
 
 /// File of an `int8` engine's ranges, beside the engine.
 pub(in crate::backend) const RANGES: &str = "ranges.table";
 
-impl Runtime {
-    /// What engines of TensorRT depend on beside graph and precision. Its version is known once its
-    /// provider was registered.
-    pub(in crate::backend) fn tensor_rt_identity(&self) -> BTreeMap<String, String> {
-        let machine = Machine::here();
-        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        [
-            ("board", machine.board),
-            ("gpu", machine.gpu),
-            ("driver", machine.driver),
-            ("tensorrt", library_version(&maps, "libnvinfer.so.")),
-            ("onnxruntime", self.version.clone()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
-    }
+/// What engines of TensorRT depend on beside graph and precision, of this version of ONNX Runtime.
+/// TensorRT's is known once its provider was registered.
+pub(in crate::backend) fn tensor_rt_identity(onnx_runtime: &str) -> BTreeMap<String, String> {
+    let machine = Machine::here();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    [
+        ("board", machine.board),
+        ("gpu", machine.gpu),
+        ("driver", machine.driver),
+        ("tensorrt", library_version(&maps, "libnvinfer.so.")),
+        ("onnxruntime", onnx_runtime.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 /// The numbers behind `name` of a library that is open, as in `libnvinfer.so.10.3.0`.
@@ -43,13 +39,16 @@ pub(super) fn library_version(maps: &str, name: &str) -> String {
 
 /// The provider, with the folder of the graph's engines and that of the timing cache, which all
 /// graphs share: tactics that were timed for one are known for the next.
-pub(super) fn provider(placement: &Placement, engines: &Path) -> ExecutionProviderDispatch {
-    let settings = placement.tensor_rt;
+pub(super) fn provider(
+    settings: TensorRtSettings,
+    engines: &Path,
+    timing: &Path,
+) -> ExecutionProviderDispatch {
     let mut provider = ep::TensorRT::default()
         .with_engine_cache(true)
         .with_engine_cache_path(engines.to_string_lossy())
         .with_timing_cache(true)
-        .with_timing_cache_path(placement.cache.join("timing").to_string_lossy());
+        .with_timing_cache_path(timing.to_string_lossy());
     provider = match settings.precision {
         Precision::Fp32 => provider,
         Precision::Fp16 => provider.with_fp16(true),
@@ -63,12 +62,4 @@ pub(super) fn provider(placement: &Placement, engines: &Path) -> ExecutionProvid
         provider = provider.with_dla(true).with_dla_core(core);
     }
     provider.build().error_on_failure()
-}
-
-/// The folder for the TensorRT engines of one graph. ONNX Runtime names an engine by the graph's
-/// structure and not by its weights, so two models of one architecture would share an engine and
-/// the second would run with the weights of the first. Nor does it look at driver and precision.
-pub(in crate::backend) fn engine_folder(placement: &Placement, onnx: &[u8]) -> PathBuf {
-    let key = format!("{:?} {}", placement.identity, placement.tensor_rt);
-    graph_folder(&placement.cache, onnx).join(digest(key.as_bytes()))
 }

@@ -66,7 +66,7 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
 pub(super) fn open_detector(
     configuration: &Configuration,
     reporter: Reporter,
-) -> anyhow::Result<(Detector, Option<Successor>)> {
+) -> anyhow::Result<(Detector, Option<Compilation>)> {
     // The bundle first: of two mistakes, it is the likelier one.
     let bundle = Bundle::open(&flags::find_bundle(configuration.model.clone())?)?;
     let options = EngineOptions {
@@ -77,18 +77,18 @@ pub(super) fn open_detector(
         ..EngineOptions::default()
     };
     let mut choice = flags::choose_engine(&bundle, &options, reporter)?;
-    let mut successor = None;
+    let mut compilation = None;
     if choice.compiles {
         let meanwhile = EngineOptions {
             device: Device::Auto,
             ..options.clone()
         };
         let stand_in = flags::choose_engine(&bundle, &meanwhile, reporter)?;
-        let tensor_rt = std::mem::replace(&mut choice, stand_in).engine;
-        let bundle = bundle.clone();
-        let compile =
-            move || compiled(&bundle, tensor_rt, &options).map_err(|error| one_line(&error));
-        successor = Some(Successor::start(compile)?);
+        compilation = Some(Compilation {
+            tensor_rt: std::mem::replace(&mut choice, stand_in).engine,
+            bundle: bundle.clone(),
+            options,
+        });
     }
     let name = || bundle.path().display().to_string();
     let mut detector = Detector::new(&bundle, &choice.engine).with_context(name)?;
@@ -98,30 +98,39 @@ pub(super) fn open_detector(
             .set_review_rate(Some(rate))
             .with_context(name)?;
     }
-    Ok((detector, successor))
+    Ok((detector, compilation))
 }
 
-/// The model on TensorRT, compiled and kept for the next start.
-fn compiled(
-    bundle: &Bundle,
-    mut tensor_rt: Engine,
-    options: &EngineOptions,
-) -> anyhow::Result<Detector> {
-    let built = tensor_rt::build(
-        bundle,
-        options.tensor_rt,
-        (
-            &mut tensor_rt,
-            &mut Engine::open(&EngineOptions::default())?,
-        ),
-        &Comparison::of_golden_frame(bundle)?,
-        &EngineStore::of(options)?,
-        &mut |_| (),
-    )?;
-    if let Some(why) = built.agreement.refused {
-        bail!("the TensorRT engine is not accepted: {why}");
+/// What TensorRT has yet to compile.
+pub(super) struct Compilation {
+    bundle: Bundle,
+    tensor_rt: Engine,
+    options: EngineOptions,
+}
+
+impl Compilation {
+    /// Compiles in a thread of its own, and keeps the engine for the next start.
+    fn start(self) -> io::Result<Successor> {
+        Successor::start(move || self.compiled().map_err(|error| one_line(&error)))
     }
-    Ok(Detector::new(bundle, &tensor_rt)?)
+
+    fn compiled(mut self) -> anyhow::Result<Detector> {
+        let built = tensor_rt::build(
+            &self.bundle,
+            self.options.tensor_rt,
+            (
+                &mut self.tensor_rt,
+                &mut Engine::open(&EngineOptions::default())?,
+            ),
+            &Comparison::of_golden_frame(&self.bundle)?,
+            &EngineStore::of(&self.options)?,
+            &mut |_| (),
+        )?;
+        if let Some(why) = built.agreement.refused {
+            bail!("the TensorRT engine is not accepted: {why}");
+        }
+        Ok(Detector::new(&self.bundle, &self.tensor_rt)?)
+    }
 }
 
 /// Everything that runs.
@@ -135,13 +144,13 @@ pub(super) fn plan(
     configuration.sources()?;
     let mut sinks = configuration.sinks();
     sinks.push(terminal(flags.json, reporter));
-    let (detector, successor) = open_detector(configuration, reporter)?;
+    let (detector, compilation) = open_detector(configuration, reporter)?;
     let mut configuration = configuration.clone();
     let of_model = detector.manifest().preprocess.max_pixels;
     configuration.max_pixels = configuration.max_pixels.or(of_model);
     Ok(Plan {
         detector,
-        successor,
+        successor: compilation.map(Compilation::start).transpose()?,
         sources: configuration.sources()?,
         sinks,
         control: configuration.control,

@@ -86,7 +86,7 @@ pub struct EngineChoice {
     pub engine: Engine,
     /// What was measured, now or before; a single engine is not.
     pub trials: Vec<EngineTrial>,
-    /// Whether TensorRT was asked for and has yet to compile the graphs: loading them takes minutes.
+    /// Whether TensorRT was asked for and has yet to compile the graphs, which takes minutes.
     pub compiles: bool,
 }
 

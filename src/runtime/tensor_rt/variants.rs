@@ -26,8 +26,8 @@ const SQUARES: [(i64, i64, i64, f32); 8] = [
     (45, 50, 15, 0.8),
 ];
 
-/// The golden frame of a bundle and 18 variants of it: lighter and darker, shifted, noisy, mirrored,
-/// and with dark and bright squares, of which a good model calls some anomalous. They stand in for
+/// The golden frame of a bundle and 18 variants: lighter and darker, shifted, noisy, mirrored, and
+/// with dark and bright squares, of which a good model calls some anomalous. They stand in for
 /// the calibration's frames, which a bundle does not hold: of those it has the scores alone.
 ///
 /// # Errors
