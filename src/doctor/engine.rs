@@ -4,16 +4,27 @@ use std::path::Path;
 
 use super::Finding;
 use crate::{
-    Detector,
+    Detector, Error,
     backend::{Device, Engine, EngineOptions},
     bundle::Bundle,
     error::one_line,
 };
 
 /// Opens the engine as every verb does, and proves a model on it by its golden frame; `model` is
-/// its folder, or why there is none.
+/// its folder, or why there is none. What the options leave open is measured on the model.
 pub fn engine(options: &EngineOptions, model: Result<&Path, &str>) -> Vec<Finding> {
-    let engine = match Engine::open(options) {
+    let bundle = match model {
+        Ok(path) => Bundle::open(path).map_err(|error| {
+            let remedy = "copy the whole folder from where it was trained";
+            failed(path, &error, remedy)
+        }),
+        Err(why) => Err(Finding::note("model", why)),
+    };
+    let engine = match &bundle {
+        Ok(bundle) => Engine::for_bundle(bundle, options),
+        Err(_) => Engine::open(options).map_err(Error::from),
+    };
+    let engine = match engine {
         Ok(engine) => engine,
         Err(error) => {
             return vec![Finding::error(
@@ -24,8 +35,9 @@ pub fn engine(options: &EngineOptions, model: Result<&Path, &str>) -> Vec<Findin
         }
     };
     let description = engine.description();
-    let chosen = match options.device {
-        Device::Auto => "chosen by `auto`",
+    let chosen = match (options.device, &bundle) {
+        (Device::Auto, Ok(_)) => "chosen by `auto`",
+        (Device::Auto, Err(_)) => "as long as there is no model to measure engines on",
         _ => "as it was asked for",
     };
     let mut findings = vec![
@@ -36,29 +48,27 @@ pub fn engine(options: &EngineOptions, model: Result<&Path, &str>) -> Vec<Findin
     ];
     let reasons = engine.notices().iter();
     findings.extend(reasons.map(|reason| Finding::note("engine", reason)));
-    findings.push(match model {
-        Ok(path) => prove(&engine, path),
-        Err(why) => Finding::note("model", why),
+    findings.push(match bundle {
+        Ok(bundle) => prove(&engine, &bundle),
+        Err(finding) => finding,
     });
     findings
 }
 
-fn prove(engine: &Engine, path: &Path) -> Finding {
-    let failed = |error: &(dyn std::error::Error + 'static), remedy: &str| {
-        let shown = path.display().to_string();
-        let said = one_line(error);
-        let text = if said.contains(&shown) {
-            said
-        } else {
-            format!("{shown}: {said}")
-        };
-        Finding::error("model", text, remedy)
+fn failed(path: &Path, error: &(dyn std::error::Error + 'static), remedy: &str) -> Finding {
+    let shown = path.display().to_string();
+    let said = one_line(error);
+    let text = if said.contains(&shown) {
+        said
+    } else {
+        format!("{shown}: {said}")
     };
-    let bundle = match Bundle::open(path) {
-        Ok(bundle) => bundle,
-        Err(error) => return failed(&error, "copy the whole folder from where it was trained"),
-    };
-    match Detector::new(&bundle, engine) {
+    Finding::error("model", text, remedy)
+}
+
+fn prove(engine: &Engine, bundle: &Bundle) -> Finding {
+    let path = bundle.path();
+    match Detector::new(bundle, engine) {
         Ok(_) => Finding::ok(
             "model",
             format!(
@@ -70,6 +80,6 @@ fn prove(engine: &Engine, path: &Path) -> Finding {
         )
         .with("path", path.display().to_string())
         .with("model_id", bundle.model_id()),
-        Err(error) => failed(&error, "try another `backend` or `device`"),
+        Err(error) => failed(path, &error, "try another `backend` or `device`"),
     }
 }
