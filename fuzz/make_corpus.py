@@ -4,6 +4,7 @@
 Needs numpy, pillow and onnx. A finding that was mended is added to a corpus by hand.
 """
 
+import base64
 import hashlib
 import io
 import json
@@ -182,6 +183,40 @@ def score_lines():
         seed("score_line", name, json.dumps(line | values))
 
 
+def signatures():
+    digest = hashlib.sha256(b"a").hexdigest()
+    root = hashlib.sha256(bytes.fromhex(digest)).hexdigest()
+    annotation = {"edge-vae": {"version": 3, "expires": "2027-12-31T00:00:00Z"}}
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "part", "digest": {"sha256": root}, "annotations": annotation}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "resources": [{"name": "manifest.toml", "algorithm": "sha256", "digest": digest}],
+            "serialization": {
+                "method": "files",
+                "hash_type": "sha256",
+                "allow_symlinks": False,
+                "ignore_paths": ["calibration", "model.sig"],
+            },
+        },
+    }
+    seed("signature", "statement", json.dumps(statement))
+    plain = statement | {"subject": [{"name": "part", "digest": {"sha256": root}}]}
+    seed("signature", "plain-statement", json.dumps(plain))
+    payload = base64.b64encode(json.dumps(statement).encode()).decode()
+    bundle = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": root}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": payload,
+            "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"sig": base64.b64encode(bytes(70)).decode(), "keyid": ""}],
+        },
+    }
+    seed("signature", "bundle", json.dumps(bundle))
+
+
 def outbox_messages():
     for name, address, body in [
         ("event", "edge-vae/line/events", b'{"event":"opened"}'),
@@ -203,4 +238,5 @@ if __name__ == "__main__":
     configurations()
     manifests()
     score_lines()
+    signatures()
     outbox_messages()

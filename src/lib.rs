@@ -66,6 +66,12 @@ pub mod bundle;
 pub mod npy;
 pub mod runtime;
 
+// What a box believes, and what it can show afterwards.
+#[cfg(feature = "trust")]
+pub mod evidence;
+#[cfg(feature = "trust")]
+pub mod trust;
+
 // Beside the way: data sets, metrics, pictures.
 #[cfg(feature = "dataset")]
 pub mod dataset;
@@ -87,6 +93,8 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod replace;
+#[cfg(any(feature = "trust", all(feature = "watch", unix)))]
+mod state_folder;
 mod text;
 pub mod value;
 
@@ -95,4 +103,6 @@ pub use frame::Frame;
 pub use model::Model;
 pub use replace::{replace_file, replace_file_unflushed};
 pub use runtime::{Detection, Detector, DetectorOptions, Explain, InferenceSession, Latency};
+#[cfg(any(feature = "trust", all(feature = "watch", unix)))]
+use state_folder::state_folder;
 pub use text::{aligned, counted, timestamp};

@@ -1,4 +1,4 @@
-//! A calibration on disk: its numbers in the manifest, its arrays in a file beside it.
+//! A calibration on disk: its numbers in `calibration.toml`, its arrays in a file beside it.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::{
     npy::Npz,
 };
 
-/// What the manifest says of a [`Calibration`].
+/// What `calibration.toml` says of a [`Calibration`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CalibrationEntry {
@@ -44,31 +44,31 @@ pub struct CalibrationEntry {
     /// Width and height of the calibration frames in pixels, where all had one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_size: Option<[u32; 2]>,
+    /// Id of the model that it is of.
+    pub model_id: String,
     /// NPZ of lists of f64: `scores`; `group_sizes` where frames have groups; `brightness`,
     /// `contrast`, `focus` and `divergence` where it has reference statistics.
     pub file: String,
+    /// Size of that file in bytes.
+    pub bytes: u64,
+    /// Lower-case hexadecimal SHA-256 of that file.
+    pub sha256: String,
 }
-
-/// Begin and end of the names of calibration files, between which are digits of their digest: while
-/// a calibration is replaced, the old file stays beside the new one.
-const FILE: [&str; 2] = ["calibration-", ".npz"];
 
 /// Whether there is nothing to say.
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// Whether a file of this name holds a calibration.
-pub(super) fn is_calibration_file(name: &str) -> bool {
-    name.starts_with(FILE[0]) && name.ends_with(FILE[1])
-}
-
 impl CalibrationEntry {
-    /// Of a calibration, with the bytes of its file.
+    /// Of a calibration for a model, with the bytes of its file.
     ///
     /// # Errors
     /// None that a caller can cause.
-    pub(super) fn of(calibration: &Calibration) -> Result<(Self, Vec<u8>), BundleError> {
+    pub(super) fn of(
+        calibration: &Calibration,
+        model_id: &str,
+    ) -> Result<(Self, Vec<u8>), BundleError> {
         let group_sizes = calibration.group_sizes.as_ref();
         let group_sizes: Option<Vec<f64>> =
             group_sizes.map(|sizes| sizes.iter().copied().map(f64::from).collect());
@@ -90,7 +90,10 @@ impl CalibrationEntry {
         let bytes = write_npz(&arrays)?;
         let digest = sha256([bytes.as_slice()]);
         let entry = Self {
-            file: format!("{}{}{}", FILE[0], &digest[..8], FILE[1]),
+            model_id: model_id.to_owned(),
+            file: format!("calibration-{}.npz", &digest[..8]),
+            bytes: bytes.len() as u64,
+            sha256: digest,
             false_alarm_rate: calibration.false_alarm_rate,
             threshold: calibration.threshold,
             map_threshold: calibration.map_threshold,
@@ -210,15 +213,14 @@ mod tests {
         let copies = vec![0.5, 0.25, 0.75];
         let unguaranteed = Calibration::without_guarantee(copies.clone(), copies, 0.01).unwrap();
         for calibration in [plain, banded, grouped, dated, largest, unguaranteed] {
-            let (entry, bytes) = CalibrationEntry::of(&calibration).unwrap();
-            assert!(is_calibration_file(&entry.file), "{}", entry.file);
+            let (entry, bytes) = CalibrationEntry::of(&calibration, "a-01234567").unwrap();
             assert_eq!(entry.read(&bytes).unwrap(), calibration);
         }
     }
 
     #[test]
     fn other_files_are_refused() {
-        let (entry, bytes) = CalibrationEntry::of(&calibration(120)).unwrap();
+        let (entry, bytes) = CalibrationEntry::of(&calibration(120), "a-01234567").unwrap();
         let refused = |entry: &CalibrationEntry, bytes: &[u8]| entry.read(bytes).unwrap_err();
         assert!(refused(&entry, b"PK").contains("is not an NPZ file"));
         let lists = |lists: &[(&str, &[f64])]| {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{
-    BundleError, DECODER, ENCODER, MANIFEST, Manifest, SCHEMA_VERSION, manifest::MAX_TOTAL_BYTES,
+    BundleError, DECODER, ENCODER, MANIFEST, Manifest, SCHEMA_VERSION,
+    manifest::{CALIBRATION, MAX_TOTAL_BYTES, SEALED, SIGNATURE},
 };
 use crate::{
     preprocess::MAX_SIDE,
@@ -106,6 +107,9 @@ impl Manifest {
             if name.eq_ignore_ascii_case(MANIFEST) {
                 return Err(Fault::new(key(), "the manifest can't list itself"));
             }
+            if [SIGNATURE, SEALED, CALIBRATION].contains(&name.to_ascii_lowercase().as_str()) {
+                return Err(Fault::new(key(), "is kept for something else"));
+            }
             let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
             if entry.sha256.len() != 64 || !entry.sha256.bytes().all(hex) {
                 return Err(Fault::new(
@@ -180,21 +184,14 @@ impl Manifest {
 
     fn check_scoring(&self) -> Result<(), Fault> {
         let Some(scoring) = &self.scoring else {
-            return match self.calibration {
-                None => Ok(()),
-                Some(_) => Err(Fault::new("calibration", "needs a [scoring] to calibrate")),
-            };
+            return Ok(());
         };
         for name in scoring.files() {
             self.require("scoring", name)?;
         }
         scoring
             .validate(&self.vae)
-            .map_err(|error| Fault::new("scoring", error.to_string()))?;
-        match &self.calibration {
-            None => Ok(()),
-            Some(calibration) => self.require("calibration.file", &calibration.file),
-        }
+            .map_err(|error| Fault::new("scoring", error.to_string()))
     }
 
     fn check_golden(&self) -> Result<(), Fault> {

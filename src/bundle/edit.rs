@@ -1,8 +1,12 @@
 //! Changing a bundle in memory; [`Bundle::save`] writes it.
 
 use super::{
-    Bundle, BundleError, CalibrationEntry, FileEntry, Manifest, digest::sha256, manifest::MANIFEST,
-    open::weight_digits, synthetic_defects,
+    Bundle, BundleError, FileEntry, Manifest,
+    digest::sha256,
+    layer::{CalibrationLayer, Stored},
+    manifest::MANIFEST,
+    open::weight_digits,
+    synthetic_defects,
 };
 use crate::calibration::{Calibration, SyntheticDefects};
 
@@ -14,32 +18,26 @@ impl Bundle {
     pub fn set_calibration(&mut self, calibration: Calibration) -> Result<(), BundleError> {
         let mut changed = self.clone();
         changed.put_calibration(Some(calibration))?;
-        changed.manifest.check(&self.path.join(MANIFEST))?;
+        changed.check_calibration()?;
         *self = changed;
         Ok(())
     }
 
-    /// Puts a calibration and its file in the place of those that are there.
+    /// Puts a calibration in the place of the one that is there.
     pub(crate) fn put_calibration(
         &mut self,
         calibration: Option<Calibration>,
     ) -> Result<(), BundleError> {
-        if let Some(old) = self.manifest.calibration.take() {
-            self.manifest.files.remove(&old.file);
-            self.files.remove(&old.file);
-        }
         if let Some(calibration) = &calibration {
             calibration
                 .validate()
                 .map_err(|error| BundleError::Setting {
-                    path: self.path.join(MANIFEST),
+                    path: self.path.join(CalibrationLayer::TOML),
                     key: "calibration".into(),
                     problem: error.to_string(),
                 })?;
-            let (entry, bytes) = CalibrationEntry::of(calibration)?;
-            self.put(&entry.file, bytes);
-            self.manifest.calibration = Some(entry);
         }
+        self.stored.calibration = None;
         self.calibration = calibration;
         Ok(())
     }
@@ -50,6 +48,7 @@ impl Bundle {
         &mut self,
         defects: Option<SyntheticDefects>,
     ) -> Result<(), BundleError> {
+        self.stored.change_model();
         if let Some(old) = self.manifest.synthetic_defects.take() {
             self.manifest.files.remove(&old);
             self.files.remove(&old);
@@ -69,11 +68,13 @@ impl Bundle {
 
     /// The manifest, to be changed; [`Bundle::seal`] checks it.
     pub(crate) fn manifest_mut(&mut self) -> &mut Manifest {
+        self.stored.change_model();
         &mut self.manifest
     }
 
     /// Adds or replaces a file, and what the manifest lists of it.
     pub(crate) fn put(&mut self, name: &str, bytes: Vec<u8>) {
+        self.stored.change_model();
         let entry = FileEntry {
             sha256: sha256([bytes.as_slice()]),
             bytes: bytes.len() as u64,
@@ -88,7 +89,12 @@ impl Bundle {
     /// A value that is impossible.
     pub(crate) fn seal(&mut self) -> Result<(), BundleError> {
         let digits = weight_digits(&self.manifest, &self.files);
-        self.manifest.model_id = format!("{}-{digits}", self.manifest.model_name());
-        self.manifest.check(&self.path.join(MANIFEST))
+        let id = format!("{}-{digits}", self.manifest.model_name());
+        if id != self.manifest.model_id {
+            self.stored = Stored::default();
+            self.manifest.model_id = id;
+        }
+        self.manifest.check(&self.path.join(MANIFEST))?;
+        self.check_calibration()
     }
 }

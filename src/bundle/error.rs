@@ -209,6 +209,50 @@ pub enum BundleError {
         /// The largest difference allowed.
         tolerance: f64,
     },
+    /// A calibration of another model.
+    #[error(
+        "{path}: is the calibration of `{found}`, and this model is `{expected}`: its thresholds \
+         say nothing here; calibrate this model, or remove the folder `calibration`",
+        path = path.display()
+    )]
+    OtherModel {
+        /// The text of the calibration.
+        path: PathBuf,
+        /// The model that it is of.
+        found: String,
+        /// The model that is there.
+        expected: String,
+    },
+    /// The model's files are encrypted.
+    #[error(
+        "{path}: is sealed: its weights are encrypted; name a key with --identity, or open it \
+         where they may be written in the clear with `edge-vae model unseal`",
+        path = path.display()
+    )]
+    Sealed {
+        /// The bundle.
+        path: PathBuf,
+    },
+    /// An engine that keeps the weights of a sealed bundle on disk.
+    #[error(
+        "{path}: is sealed, and TensorRT keeps its engines on disk with the weights in the clear; \
+         use --device cuda or cpu",
+        path = path.display()
+    )]
+    SealedCache {
+        /// The bundle.
+        path: PathBuf,
+    },
+    /// The weights of a sealed bundle would have been written in the clear.
+    #[error(
+        "{path}: is not written: the model is sealed, and its weights would lie there in the \
+         clear; `edge-vae model unseal` says so on purpose, `edge-vae model seal` seals the result",
+        path = path.display()
+    )]
+    WouldUnseal {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A bundle could not be written.
     #[error("{path}: cannot write: {source}", path = path.display())]
     Write {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 /// The parts, in the order of a frame's way through them.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 12] = [
     "schema_version",
     "model_id",
     "synthetic-defects",
@@ -16,7 +16,6 @@ const PARTS: [&str; 13] = [
     "vae",
     "feature-extractor",
     "scoring",
-    "calibration",
     "golden",
     "card",
     "adaptation",

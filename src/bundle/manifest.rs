@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BundleError, CalibrationEntry, layout};
+use super::{BundleError, layout};
 use crate::{
     model::{FeatureExtractorSettings, GraphSettings},
     preprocess::PreprocessSettings,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The schema that this version writes and reads.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Name of the encoder's graph in every bundle.
 pub const ENCODER: &str = "encoder.onnx";
@@ -24,8 +24,17 @@ pub const DECODER: &str = "decoder.onnx";
 /// Name of the manifest in every bundle.
 pub const MANIFEST: &str = "manifest.toml";
 
+/// Name of the signature of manifest and files.
+pub(crate) const SIGNATURE: &str = "model.sig";
+
+/// Name of the file that holds all files of a sealed bundle.
+pub(crate) const SEALED: &str = "sealed.age";
+
+/// Name of the calibration's folder.
+pub(crate) const CALIBRATION: &str = "calibration";
+
 /// Largest sum of the sizes of all files, in bytes: a bundle is read into memory whole.
-pub(super) const MAX_TOTAL_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_TOTAL_BYTES: u64 = 1 << 30;
 
 /// The whole of `manifest.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,9 +72,6 @@ pub struct Manifest {
     /// How map and score are computed; absent where a model only reconstructs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scoring: Option<Scoring>,
-    /// Threshold and target false-alarm rate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<CalibrationEntry>,
     /// The frame that proves an engine.
     pub golden: Golden,
     /// What the model was made of.
@@ -73,7 +79,7 @@ pub struct Manifest {
     /// What it learned since, where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptation: Option<Adaptation>,
-    /// Every other file of the bundle by its name.
+    /// Every other file of the model by its name.
     pub files: BTreeMap<String, FileEntry>,
 }
 
@@ -217,20 +223,6 @@ impl Manifest {
         let extractor = self.feature_extractor.iter().map(|settings| &settings.file);
         let graphs = self.graphs.iter().map(|graph| &graph.file);
         extractor.chain(graphs).map(String::as_str)
-    }
-
-    /// Whether both have the same files, but for the calibration's.
-    pub(super) fn has_weights_of(&self, other: &Self) -> bool {
-        let files = |manifest: &Self| {
-            let calibration = manifest
-                .calibration
-                .as_ref()
-                .map(|entry| entry.file.clone());
-            let mut files = manifest.files.clone();
-            files.retain(|name, _| Some(name) != calibration.as_ref());
-            files
-        };
-        files(self) == files(other)
     }
 
     /// The name of the model without the digits of its weights.

@@ -2,15 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{
-    BundleError, Manifest,
-    digest::sha256,
-    manifest::{DECODER, ENCODER, MANIFEST},
+    BundleError, CalibrationEntry, Manifest,
+    digest::{check_file, sha256},
+    layer::{CalibrationLayer, MAX_SIGNATURE_BYTES, Stored},
+    manifest::{DECODER, ENCODER, MANIFEST, SIGNATURE},
+    source::{BundleSource, Folder},
     synthetic_defects,
 };
 use crate::{
@@ -30,57 +31,59 @@ pub struct Bundle {
     pub(super) calibration: Option<Calibration>,
     pub(super) synthetic_defects: Option<SyntheticDefects>,
     pub(super) files: BTreeMap<String, Vec<u8>>,
+    /// What signatures are of, as it was read.
+    pub(super) stored: Stored,
+    pub(super) sealed: bool,
+}
+
+/// The weights of a sealed bundle do not stay in memory that others are given.
+#[cfg(feature = "trust")]
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        if self.sealed {
+            self.files.values_mut().for_each(zeroize::Zeroize::zeroize);
+        }
+    }
 }
 
 impl Bundle {
     /// Opens the folder of a bundle: parses and checks the manifest, then reads every file that it
-    /// lists and checks size and SHA-256. Other files in the folder are not looked at.
+    /// lists and checks size and SHA-256. Other files in the folder are not looked at, and
+    /// signatures are not verified.
     ///
     /// # Errors
-    /// No bundle at `path`, another schema, an impossible manifest or calibration, and a file that
-    /// is missing, not a plain file, a link that leads out, or not what the manifest says.
+    /// No bundle at `path`, another schema, an impossible manifest or calibration, a file that
+    /// is missing, not a plain file, a link that leads out, or not what the manifest says, and a
+    /// bundle that is sealed.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let manifest = read_manifest(path)?;
-        let mut files = BTreeMap::new();
-        for (name, entry) in &manifest.files {
-            let file = path.join(name);
-            let bytes = read_plain(path, name, entry.bytes)?;
-            if bytes.len() as u64 != entry.bytes {
-                // A longer file was read only up to one byte too many.
-                let found = fs::metadata(&file).map_or(bytes.len() as u64, |found| found.len());
-                return Err(BundleError::Size {
-                    path: file,
-                    found,
-                    expected: entry.bytes,
-                });
-            }
-            let found = sha256([bytes.as_slice()]);
-            if found != entry.sha256 {
-                return Err(BundleError::Digest {
-                    path: file,
-                    found,
-                    expected: entry.sha256.clone(),
-                });
-            }
-            files.insert(name.clone(), bytes);
-        }
-        let bytes = |name: &str| files.get(name).map_or(&[][..], Vec::as_slice);
-        let failed = |name: &str, problem| BundleError::Array {
-            path: path.join(name),
-            problem,
-        };
-        let calibration = match &manifest.calibration {
-            Some(entry) => {
-                let read = entry.read(bytes(&entry.file));
-                Some(read.map_err(|problem| failed(&entry.file, problem))?)
+        Self::open_from(path, &mut Folder(path))
+    }
+
+    /// [`Bundle::open`] with bytes of another source; `path` names it in errors.
+    pub(crate) fn open_from<S: BundleSource>(
+        path: &Path,
+        source: &mut S,
+    ) -> Result<Self, S::Error> {
+        check_folder(path)?;
+        let text = source.read(MANIFEST, MAX_MANIFEST_BYTES)?;
+        let text = text.ok_or_else(|| BundleError::NoManifest { path: path.into() })?;
+        let manifest = parse_manifest(path, &text)?;
+        let files = source.model_files(&manifest)?;
+        check_files(path, &manifest, &files)?;
+        let synthetic_defects = match &manifest.synthetic_defects {
+            Some(name) => {
+                let bytes = files.get(name).map_or(&[][..], Vec::as_slice);
+                let read = synthetic_defects::read(bytes);
+                Some(read.map_err(|problem| BundleError::Array {
+                    path: path.join(name),
+                    problem,
+                })?)
             }
             None => None,
         };
-        let synthetic_defects = match &manifest.synthetic_defects {
-            Some(name) => {
-                let read = synthetic_defects::read(bytes(name));
-                Some(read.map_err(|problem| failed(name, problem))?)
-            }
+        let layer = CalibrationLayer::read(path, source)?;
+        let calibration = match &layer {
+            Some(layer) => Some(layer.calibration(path)?),
             None => None,
         };
         let bundle = Self {
@@ -89,9 +92,22 @@ impl Bundle {
             calibration,
             synthetic_defects,
             files,
+            sealed: source.is_sealed(),
+            stored: Stored {
+                manifest: Some(text),
+                signature: source.read(SIGNATURE, MAX_SIGNATURE_BYTES)?,
+                calibration: layer,
+            },
         };
         bundle.check_model_id()?;
+        bundle.check_calibration()?;
         Ok(bundle)
+    }
+
+    /// Whether the model's files are encrypted where they lie. What holds them in the clear, such
+    /// as an engine's cache, must not be written then.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// Where the bundle lies; the model's id before it was saved.
@@ -107,6 +123,12 @@ impl Bundle {
     /// Threshold, and the scores that it comes from; `None` where nothing was calibrated.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
+    }
+
+    /// What `calibration/calibration.toml` says; `None` where nothing was calibrated.
+    pub fn calibration_entry(&self) -> Option<CalibrationEntry> {
+        let layer = self.calibration_layer().ok().flatten();
+        layer.map(|layer| layer.entry.clone())
     }
 
     /// Defects that were drawn on normal frames, and how this model scores them; `None` where the
@@ -145,6 +167,27 @@ impl Bundle {
         self.file(name).unwrap_or_default()
     }
 
+    /// A calibration is of this model, and there is something to calibrate.
+    pub(super) fn check_calibration(&self) -> Result<(), BundleError> {
+        if self.calibration.is_some() && self.manifest.scoring.is_none() {
+            return Err(BundleError::Setting {
+                path: self.path.join(MANIFEST),
+                key: "calibration".into(),
+                problem: "needs a [scoring] to calibrate".into(),
+            });
+        }
+        match &self.stored.calibration {
+            Some(layer) if layer.entry.model_id != self.manifest.model_id => {
+                Err(BundleError::OtherModel {
+                    path: self.path.join(CalibrationLayer::TOML),
+                    found: layer.entry.model_id.clone(),
+                    expected: self.manifest.model_id.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn check_model_id(&self) -> Result<(), BundleError> {
         let digits = weight_digits(&self.manifest, &self.files);
         if self.manifest.model_id.ends_with(&format!("-{digits}")) {
@@ -161,34 +204,33 @@ impl Bundle {
     }
 }
 
+fn check_folder(folder: &Path) -> Result<(), BundleError> {
+    let path = || folder.to_owned();
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(BundleError::NotAFolder { path: path() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(BundleError::Missing { path: path() })
+        }
+        Err(source) => Err(BundleError::Read {
+            path: path(),
+            source,
+        }),
+    }
+}
+
 /// Reads and checks the manifest of a bundle's folder, without its files.
 pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, BundleError> {
-    match fs::metadata(folder) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => {
-            return Err(BundleError::NotAFolder {
-                path: folder.into(),
-            });
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(BundleError::Missing {
-                path: folder.into(),
-            });
-        }
-        Err(source) => {
-            return Err(BundleError::Read {
-                path: folder.into(),
-                source,
-            });
-        }
-    }
-    let path = folder.join(MANIFEST);
-    let bytes = read_plain(folder, MANIFEST, MAX_MANIFEST_BYTES).map_err(|error| match error {
-        BundleError::MissingFile { .. } => BundleError::NoManifest {
-            path: folder.into(),
-        },
-        other => other,
+    check_folder(folder)?;
+    let text = Folder(folder).read(MANIFEST, MAX_MANIFEST_BYTES)?;
+    let text = text.ok_or_else(|| BundleError::NoManifest {
+        path: folder.into(),
     })?;
+    parse_manifest(folder, &text)
+}
+
+fn parse_manifest(folder: &Path, bytes: &[u8]) -> Result<Manifest, BundleError> {
+    let path = folder.join(MANIFEST);
     let malformed = |message: String| BundleError::Manifest {
         path: path.clone(),
         line: 1,
@@ -200,69 +242,21 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, BundleError> {
         )));
     }
     let text =
-        String::from_utf8(bytes).map_err(|error| malformed(format!("is not text: {error}")))?;
-    Manifest::parse(&text, &path)
+        std::str::from_utf8(bytes).map_err(|error| malformed(format!("is not text: {error}")))?;
+    Manifest::parse(text, &path)
 }
 
-/// Reads a plain file of a bundle up to one byte beyond `limit`, so that a longer one shows. A link
-/// is followed inside the bundle's own tree.
-fn read_plain(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, BundleError> {
-    let path = folder.join(name);
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => BundleError::MissingFile { path: path.clone() },
-        _ => BundleError::Read {
-            path: path.clone(),
-            source,
-        },
-    };
-    let mut kind = fs::symlink_metadata(&path).map_err(failed)?.file_type();
-    let mut place = path.clone();
-    if kind.is_symlink() {
-        place = target_of(folder, &path)?;
-        kind = fs::symlink_metadata(&place).map_err(failed)?.file_type();
+/// Each file has the size and the digest that the manifest says.
+fn check_files(
+    folder: &Path,
+    manifest: &Manifest,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), BundleError> {
+    for (name, entry) in &manifest.files {
+        let bytes = files.get(name).map_or(&[][..], Vec::as_slice);
+        check_file(&folder.join(name), bytes, entry)?;
     }
-    if !kind.is_file() {
-        return Err(BundleError::NotPlain {
-            path,
-            found: if kind.is_dir() {
-                "a folder"
-            } else {
-                "a device or pipe"
-            },
-        });
-    }
-    let file = File::open(&place).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let mut bytes = Vec::with_capacity(usize::try_from(size.min(limit)).unwrap_or(0) + 1);
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    Ok(bytes)
-}
-
-/// Where a link of a bundle ends: inside the bundle's folder, or where that is `snapshots/NAME` of
-/// an artefact store, in the `blobs/` of this store.
-fn target_of(folder: &Path, link: &Path) -> Result<PathBuf, BundleError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => BundleError::BrokenLink { path: link.into() },
-        _ => BundleError::Read {
-            path: link.into(),
-            source,
-        },
-    };
-    let target = fs::canonicalize(link).map_err(failed)?;
-    let root = fs::canonicalize(folder).map_err(failed)?;
-    let snapshots = root.parent().filter(|parent| parent.ends_with("snapshots"));
-    let blobs = snapshots
-        .and_then(Path::parent)
-        .map(|store| store.join("blobs"));
-    if target.starts_with(&root) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
-        return Ok(target);
-    }
-    Err(BundleError::LinkOut {
-        path: link.into(),
-        target,
-    })
+    Ok(())
 }
 
 /// The digits of the model's id: what decides scores, so neither golden frame nor calibration.

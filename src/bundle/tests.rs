@@ -118,7 +118,7 @@ fn the_manifest_is_plain_toml() {
     let (_room, folder) = saved();
     let text = fs::read_to_string(folder.join(MANIFEST)).unwrap();
     for line in [
-        "schema_version = 2",
+        "schema_version = 3",
         "[preprocess]",
         "colour = \"grey\"",
         "[vae]",
@@ -201,17 +201,17 @@ fn links_are_followed_inside_the_bundle() {
 #[test]
 fn the_schema_is_looked_at_first() {
     // A key that only schema 7 has must not be what is complained about.
-    let message = refusal_with("schema_version = 2", "schema_version = 7\nnew = 1");
+    let message = refusal_with("schema_version = 3", "schema_version = 7\nnew = 1");
     assert!(
         message.ends_with("schema 7 is newer than this program reads (2): update edge-vae"),
         "{message}"
     );
-    assert!(refusal_with("schema_version = 2", "schema_version = 0").contains("no schema 0"));
-    let message = refusal_with("schema_version = 2", "schema_version = 1");
+    assert!(refusal_with("schema_version = 3", "schema_version = 0").contains("no schema 0"));
+    let message = refusal_with("schema_version = 3", "schema_version = 1");
     assert!(message.contains("schema 1 is older"), "{message}");
     assert!(message.contains("train the model again"), "{message}");
-    assert!(refusal_with("schema_version = 2\n", "").contains("schema_version"));
-    assert!(refusal_with("schema_version = 2", "schema_version = \"1\"").contains(":1: "));
+    assert!(refusal_with("schema_version = 3\n", "").contains("schema_version"));
+    assert!(refusal_with("schema_version = 3", "schema_version = \"1\"").contains(":1: "));
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn hostile_manifests_are_refused() {
         assert!(message.contains("manifest.toml:"), "{message:?}");
     }
     let nested = format!("x = {}", "[".repeat(100_000));
-    assert!(refusal_with("schema_version = 2", &nested).contains("manifest.toml:1:"));
+    assert!(refusal_with("schema_version = 3", &nested).contains("manifest.toml:1:"));
 }
 
 #[test]

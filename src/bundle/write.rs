@@ -10,7 +10,10 @@ use std::{
 
 use super::{
     Bundle, BundleError, FileEntry, Golden, Manifest, ModelCard, SCHEMA_VERSION,
-    calibration::is_calibration_file, check::is_model_name, digest::sha256, manifest::MANIFEST,
+    check::is_model_name,
+    digest::sha256,
+    layer::{CalibrationLayer, Stored, is_calibration_file},
+    manifest::{CALIBRATION, MANIFEST, SEALED, SIGNATURE},
     open::read_manifest,
 };
 use crate::{
@@ -85,7 +88,6 @@ impl BundleWriter {
             feature_extractor: self.feature_extractor,
             graphs: self.graphs,
             scoring: self.scoring,
-            calibration: None,
             synthetic_defects: None,
             golden: self.golden,
             card: self.card,
@@ -98,6 +100,8 @@ impl BundleWriter {
             calibration: None,
             synthetic_defects: None,
             files: self.files,
+            stored: Stored::default(),
+            sealed: false,
         };
         bundle.put_calibration(self.calibration)?;
         bundle.put_synthetic_defects(self.synthetic_defects)?;
@@ -131,24 +135,77 @@ impl Bundle {
 
     /// Writes the bundle to a folder, which appears whole or not at all; folders above it are
     /// made. A bundle that is there already is replaced, an empty folder too, anything else not.
+    /// Signatures stay where what they are of has not changed.
     ///
     /// Between moving the old bundle aside and the new one in, a power cut leaves the old one
     /// beside, as `.NAME.….replaced`.
     ///
     /// # Errors
-    /// A folder that holds anything but a bundle's files, and failures of the file system.
+    /// A bundle that is sealed, whose weights would lie in the clear; a folder that holds anything
+    /// but a bundle's files, and failures of the file system.
     pub fn save(&mut self, folder: &Path) -> Result<(), BundleError> {
-        let text = self.manifest.to_toml(&folder.join(MANIFEST))?;
+        self.check_unsealed(folder)?;
+        let files = self.files.iter();
+        let files = files.map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        self.write(folder, &files.collect::<Vec<_>>())?;
+        folder.clone_into(&mut self.path);
+        Ok(())
+    }
+
+    /// Refuses a sealed bundle, before any work is done for it to be written to `folder`.
+    ///
+    /// # Errors
+    /// [`BundleError::WouldUnseal`].
+    pub fn check_unsealed(&self, folder: &Path) -> Result<(), BundleError> {
+        match self.sealed {
+            true => Err(BundleError::WouldUnseal {
+                path: folder.to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// [`Bundle::save`] of a sealed bundle with its weights in the clear.
+    #[cfg(feature = "trust")]
+    pub(crate) fn save_unsealed(&self, folder: &Path) -> Result<(), BundleError> {
+        let mut plain = self.clone();
+        plain.sealed = false;
+        let saved = plain.save(folder);
+        plain.sealed = true;
+        saved
+    }
+
+    /// [`Bundle::save`] with these bytes in the place of the model's files.
+    #[cfg(feature = "trust")]
+    pub(crate) fn save_sealed(&self, folder: &Path, sealed: &[u8]) -> Result<(), BundleError> {
+        self.write(folder, &[(SEALED, sealed)])
+    }
+
+    /// Writes model files, manifest, calibration and signatures.
+    fn write(&self, folder: &Path, files: &[(&str, &[u8])]) -> Result<(), BundleError> {
+        let text = self.manifest_bytes()?;
+        let layer = self.calibration_layer()?;
         let target = Self::check_target(folder)?;
         let old = replaceable(&target)?;
         let (parent, name) = parent_and_name(&target)?;
         fs::create_dir_all(&parent).map_err(|source| failed(&parent, source))?;
 
         let fresh = sibling(&parent, &name, ".partial")?;
-        for (file, bytes) in &self.files {
+        for (file, bytes) in files {
             write_flushed(&fresh.path().join(file), bytes)?;
         }
-        write_flushed(&fresh.path().join(MANIFEST), text.as_bytes())?;
+        write_flushed(&fresh.path().join(MANIFEST), &text)?;
+        if let Some(signature) = &self.stored.signature {
+            write_flushed(&fresh.path().join(SIGNATURE), signature)?;
+        }
+        if let Some(layer) = &layer {
+            let inner = fresh.path().join(CALIBRATION);
+            fs::create_dir(&inner).map_err(|source| failed(&inner, source))?;
+            for (file, bytes) in layer.files() {
+                write_flushed(&fresh.path().join(file), bytes)?;
+            }
+            flush_folder(&inner)?;
+        }
         flush_folder(fresh.path())?;
 
         let aside = match &old {
@@ -177,16 +234,20 @@ impl Bundle {
             }
             return Err(failed(&target, source));
         }
-        folder.clone_into(&mut self.path);
         let flushed = flush_folder(&parent);
         if let (Some((aside, place)), Some(entries)) = (aside, old) {
             // The old bundle goes only when the new one is durable, and only what was looked at
             // is removed; what came since stays beside.
             let aside = aside.keep();
             flushed?;
+            let inner = place.join(CALIBRATION);
             entries
                 .iter()
                 .try_for_each(|entry| fs::remove_file(place.join(entry)))
+                .and_then(|()| match inner.is_dir() {
+                    true => fs::remove_dir(&inner),
+                    false => Ok(()),
+                })
                 .and_then(|()| fs::remove_dir(&place))
                 .and_then(|()| fs::remove_dir(&aside))
                 .map_err(|source| failed(&aside, source))
@@ -195,43 +256,55 @@ impl Bundle {
         }
     }
 
-    /// Gives a saved bundle another calibration; its other files stay.
-    ///
-    /// The new file is written beside the old one before the manifest is replaced.
+    /// Gives a saved bundle another calibration; the model's files and their signature stay.
     ///
     /// # Errors
-    /// A calibration that [`Calibration::validate`] refuses, a bundle that was changed in memory or
-    /// was replaced by another model since it was opened, and failures of the file system.
+    /// A calibration that [`Calibration::validate`] refuses, and those of
+    /// [`Bundle::write_calibration`].
     pub fn save_calibration(&mut self, calibration: Calibration) -> Result<(), BundleError> {
-        let path = self.path.join(MANIFEST);
         let mut changed = self.clone();
         changed.set_calibration(calibration)?;
-        let text = changed.manifest.to_toml(&path)?;
-        // This manifest over the files of another model would make a bundle that does not open.
+        changed.write_calibration()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Writes the calibration into the folder of a saved bundle; the model's files stay.
+    ///
+    /// The new files are written beside the old ones before `calibration.toml` is replaced.
+    ///
+    /// # Errors
+    /// A bundle that was changed in memory or was replaced by another model since it was opened,
+    /// and failures of the file system.
+    pub fn write_calibration(&self) -> Result<(), BundleError> {
+        // A calibration beside the files of another model would make a bundle that does not open.
         let on_disk = read_manifest(&self.path)?;
-        if !on_disk.has_weights_of(&changed.manifest) {
+        if on_disk.files != self.manifest.files {
             return Err(BundleError::Setting {
-                path,
+                path: self.path.join(MANIFEST),
                 key: "files".into(),
                 problem: "are not those on disk: they were replaced by another program since the \
                           bundle was opened; try again"
                     .into(),
             });
         }
-        let replace = |file: &Path, bytes: &[u8]| {
-            crate::replace_file(file, bytes).map_err(|source| failed(file, source))
-        };
-        let file_of = |manifest: &Manifest| Some(manifest.calibration.as_ref()?.file.clone());
-        let (old, new) = (file_of(&on_disk), file_of(&changed.manifest));
-        if let Some(new) = &new {
-            replace(&self.path.join(new), changed.listed(new))?;
+        let layer = self.calibration_layer()?;
+        let files = layer.as_ref().map(CalibrationLayer::files);
+        let files = files.unwrap_or_default();
+        for (name, bytes) in &files {
+            let path = self.path.join(name);
+            crate::replace_file(&path, bytes).map_err(|source| failed(&path, source))?;
         }
-        replace(&path, text.as_bytes())?;
-        if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
-            // One that stays is not read, and goes with the next bundle that is written here.
-            let _ = fs::remove_file(self.path.join(old));
+        // One that stays is not read, and goes with the next bundle that is written here.
+        let folder = self.path.join(CALIBRATION);
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_new = |(path, _): &(String, &[u8])| path.ends_with(&format!("/{name}"));
+            if is_calibration_file(&name) && !files.iter().any(is_new) {
+                let _ = fs::remove_file(entry.path());
+            }
         }
-        *self = changed;
         Ok(())
     }
 }
@@ -243,34 +316,59 @@ fn failed(path: &Path, source: io::Error) -> BundleError {
     }
 }
 
-/// The entries of a folder that may be replaced; `None` where nothing is there.
-fn replaceable(folder: &Path) -> Result<Option<Vec<OsString>>, BundleError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(BundleError::NotAFolder {
-                path: folder.to_owned(),
-            });
-        }
-        Err(source) => return Err(failed(folder, source)),
-    };
+/// The files of a folder that may be replaced, by their paths in it; `None` where nothing is there.
+fn replaceable(folder: &Path) -> Result<Option<Vec<PathBuf>>, BundleError> {
     let known = names_of(folder);
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|source| failed(folder, source))?;
-        let name = entry.file_name();
-        let plain = entry.file_type().is_ok_and(|kind| kind.is_file());
-        let is_ours = |name: &str| known.contains(name) || is_calibration_file(name);
-        if !plain || known.is_empty() || !name.to_str().is_some_and(is_ours) {
-            return Err(BundleError::Foreign {
-                path: folder.to_owned(),
-                entry: name.to_string_lossy().into_owned(),
-            });
+    let is_of_model = |name: &str| known.contains(name);
+    let Some(entries) = entries(folder)? else {
+        return Ok(None);
+    };
+    let mut files = Vec::new();
+    for (name, is_file) in entries {
+        let inner = folder.join(CALIBRATION);
+        let foreign = |entry: &Path| BundleError::Foreign {
+            path: folder.to_owned(),
+            entry: entry.to_string_lossy().into_owned(),
+        };
+        if !known.is_empty() && !is_file && name == CALIBRATION && !inner.is_symlink() {
+            for (inner, is_file) in entries_of(&inner)? {
+                let path = Path::new(CALIBRATION).join(&inner);
+                if !is_file || !inner.to_str().is_some_and(is_calibration_file) {
+                    return Err(foreign(&path));
+                }
+                files.push(path);
+            }
+        } else if !is_file || !name.to_str().is_some_and(is_of_model) {
+            return Err(foreign(Path::new(&name)));
+        } else {
+            files.push(name.into());
         }
-        found.push(name);
     }
-    Ok(Some(found))
+    Ok(Some(files))
+}
+
+/// Names in a folder, and whether each is a plain file; `None` where there is no folder.
+fn entries(folder: &Path) -> Result<Option<Vec<(OsString, bool)>>, BundleError> {
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => entries_of(folder).map(Some),
+    }
+}
+
+fn entries_of(folder: &Path) -> Result<Vec<(OsString, bool)>, BundleError> {
+    let entries = fs::read_dir(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => BundleError::NotAFolder {
+            path: folder.to_owned(),
+        },
+        _ => failed(folder, error),
+    })?;
+    let read = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        Ok((entry.file_name(), is_file))
+    };
+    let read: io::Result<_> = entries.map(read).collect();
+    read.map_err(|source| failed(folder, source))
 }
 
 /// The names that belong to the bundle in a folder, as far as its manifest can still be read:
@@ -282,7 +380,7 @@ fn names_of(folder: &Path) -> BTreeSet<String> {
     let files = toml::from_str::<toml::Table>(&text)
         .ok()
         .and_then(|mut table| table.remove("files"));
-    let mut names = BTreeSet::from([MANIFEST.to_owned()]);
+    let mut names = BTreeSet::from([MANIFEST, SIGNATURE, SEALED].map(str::to_owned));
     if let Some(toml::Value::Table(files)) = files {
         names.extend(files.into_iter().map(|(name, _)| name));
     }

@@ -17,7 +17,10 @@ use edge_vae::{
     runtime::EngineChoice,
 };
 
-use super::reporter::Reporter;
+use super::{
+    reporter::Reporter,
+    trust::{TrustChoice, TrustFlags},
+};
 
 /// The bundle that is taken where none is named.
 const DEFAULT_MODEL: &str = "models/surface";
@@ -56,6 +59,9 @@ pub(crate) struct ModelFlags {
 
     #[command(flatten)]
     engine: EngineFlags,
+
+    #[command(flatten)]
+    trust: TrustFlags,
 }
 
 /// Flags that choose an engine.
@@ -151,6 +157,7 @@ pub(crate) fn choose_engine(
 pub(crate) struct ModelOptions {
     pub(crate) bundle: PathBuf,
     pub(crate) engine: EngineRequest,
+    pub(crate) trust: TrustChoice,
 }
 
 impl ModelFlags {
@@ -158,6 +165,7 @@ impl ModelFlags {
         Ok(ModelOptions {
             bundle: find_bundle(self.model)?,
             engine: self.engine.resolve(),
+            trust: self.trust.resolve(),
         })
     }
 }
@@ -166,7 +174,7 @@ impl ModelOptions {
     /// Opens bundle and engine; the golden frame is not checked.
     pub(crate) fn open(&self, reporter: Reporter) -> anyhow::Result<(Bundle, Engine)> {
         // The bundle first: of two mistakes, it is the likelier one.
-        let bundle = Bundle::open(&self.bundle)?;
+        let bundle = self.trust.open(&self.bundle, reporter)?;
         let threads = self.engine.threads.unwrap_or(1);
         let engine = self.engine.open(&bundle, threads, reporter)?;
         Ok((bundle, engine))

@@ -13,12 +13,14 @@ mod doctor;
 mod encode;
 mod engine;
 mod evaluate;
+mod evidence;
 mod flags;
 mod frames;
 mod interpolate;
 mod interrupt;
 mod latents;
 mod likelihood;
+mod log;
 mod man;
 mod model;
 mod model_card;
@@ -28,6 +30,7 @@ mod reconstruct;
 mod reporter;
 mod sample;
 mod score;
+mod trust;
 #[cfg(all(feature = "watch", unix))]
 mod watch;
 
@@ -82,6 +85,7 @@ enum Verb {
     Bench(Box<bench::BenchFlags>),
     Model(model::ModelVerbs),
     Engine(engine::EngineVerbs),
+    Log(log::LogVerbs),
     Completions(completions::CompletionsFlags),
     Man(man::ManFlags),
 }
@@ -150,6 +154,7 @@ fn run(verb: Verb, reporter: Reporter) -> anyhow::Result<Outcome> {
         Verb::Bench(flags) => bench::run(&flags, reporter),
         Verb::Model(verbs) => model::run(verbs, reporter),
         Verb::Engine(verbs) => engine::run(verbs, reporter),
+        Verb::Log(verbs) => log::run(verbs, reporter),
         Verb::Completions(flags) => completions::run(flags, Cli::command()),
         Verb::Man(flags) => man::run(&flags, Cli::command()),
     }

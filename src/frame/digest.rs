@@ -24,6 +24,19 @@ impl Frame {
     /// The digest of the picture: of its shortest form, which is grey where all channels are equal,
     /// and of 8 bits where no more are used.
     pub fn digest(&self) -> PictureDigest {
+        let mut digest = [0; 8];
+        digest.copy_from_slice(&self.hasher().finalize()[..8]);
+        PictureDigest(digest)
+    }
+
+    /// The whole SHA-256 of which [`Frame::digest`] is the beginning, in lower-case hexadecimal: as
+    /// evidence, where nobody may be able to make another picture with the same.
+    pub fn sha256(&self) -> String {
+        let digest = self.hasher().finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn hasher(&self) -> Sha256 {
         let channels = self.format().channels();
         let step = match self.samples() {
             Samples::U8(samples) => shortest(samples, channels),
@@ -51,9 +64,7 @@ impl Frame {
                 hasher.update(bytes.as_flattened());
             }
         }
-        let mut digest = [0; 8];
-        digest.copy_from_slice(&hasher.finalize()[..8]);
-        PictureDigest(digest)
+        hasher
     }
 }
 
@@ -115,6 +126,8 @@ mod tests {
         // sha256(struct.pack("<IIBB", 2, 2, 1, 8) + bytes([7, 0, 255, 31]))
         assert_eq!(digest.to_string(), "5df6031060529bbe");
         assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!(deep.sha256().starts_with(&digest.to_string()));
+        assert_eq!(deep.sha256().len(), 64);
     }
 
     #[test]

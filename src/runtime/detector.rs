@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     Error,
     backend::{BackendKind, Device, Engine, EngineOptions},
-    bundle::{Bundle, BundleError, Manifest},
+    bundle::{Bundle, BundleError, Manifest, sha256},
     calibration::Calibration,
     frame::{Frame, FrameStatistics},
     model::{ExecutionPlan, StageTimes},
@@ -38,6 +39,7 @@ pub struct DetectorOptions {
 /// resampling weights, and for an anomalous frame its map in the frame's geometry.
 pub struct Detector {
     manifest: Manifest,
+    model_sha256: Arc<str>,
     calibration: Calibration,
     session: InferenceSession,
     scorer: Scorer,
@@ -174,6 +176,7 @@ impl Detector {
             score_only,
             explained: false,
             manifest: bundle.manifest().clone(),
+            model_sha256: sha256([bundle.manifest_bytes()?.as_slice()]).into(),
             calibration,
             session,
             scorer,
@@ -408,6 +411,12 @@ impl Detector {
     /// The model's id.
     pub fn model_id(&self) -> &str {
         &self.manifest.model_id
+    }
+
+    /// SHA-256 of the bundle's manifest, which has the digests of all files of the model, in
+    /// lower-case hexadecimal.
+    pub fn model_sha256(&self) -> &Arc<str> {
+        &self.model_sha256
     }
 
     /// The engine and where it runs: `tract 0.23.9 on cpu`.

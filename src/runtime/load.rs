@@ -6,7 +6,7 @@ use ndarray::Array3;
 
 use crate::{
     Error,
-    backend::Engine,
+    backend::{Device, Engine},
     bundle::{Bundle, BundleError, DECODER, ENCODER, MANIFEST, read_npy},
     frame::{DecodeOptions, Frame},
     model::{FeatureExtractor, GraphSettings, Model, ModelError, PreparedTensor, TensorShapes},
@@ -25,11 +25,25 @@ pub fn load_preprocessor(bundle: &Bundle) -> Result<Preprocessor, PreprocessErro
     Preprocessor::with_mask(settings.clone(), mask)
 }
 
+/// Refuses an engine that would keep the weights of a sealed bundle on disk in the clear.
+///
+/// # Errors
+/// [`BundleError::SealedCache`].
+pub(super) fn check_sealed(bundle: &Bundle, device: Device) -> Result<(), BundleError> {
+    match bundle.is_sealed() && device == Device::TensorRt {
+        true => Err(BundleError::SealedCache {
+            path: bundle.path().to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// The model on an engine, for `batch` frames at a time.
 ///
 /// # Errors
 /// A graph that the engine can't load, or whose names or shapes are not those of the manifest.
 pub fn load_vae(bundle: &Bundle, engine: &Engine, batch: usize) -> Result<Vae, Error> {
+    check_sealed(bundle, engine.device())?;
     let load = |name| -> Result<_, Error> {
         let shown = bundle.path().join(name).display().to_string();
         Ok(engine.load(bundle.listed(name), &shown, batch)?)
@@ -47,6 +61,7 @@ pub fn load_vae(bundle: &Bundle, engine: &Engine, batch: usize) -> Result<Vae, E
 /// A graph that the engine can't load, or whose names or shapes are not those of the manifest
 /// or of the graphs before it.
 pub fn load_model(bundle: &Bundle, engine: &Engine) -> Result<Model, Error> {
+    check_sealed(bundle, engine.device())?;
     let manifest = bundle.manifest();
     let shown = |name: &str| bundle.path().join(name).display().to_string();
     let extractor = match &manifest.feature_extractor {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::{
     backend::{BackendKind, Device},
     drift::DriftSettings,
+    trust::TrustSettings,
 };
 
 use super::{
@@ -23,8 +24,8 @@ use super::{
     plan::{PipelineOptions, SinkConfig, SourceConfig},
     quantity,
     sink::{
-        GpioSettings, LogSettings, MqttSettings, PicturesSettings, PrometheusSettings,
-        ScreenSettings, SinkError, SinkNeeds, SinkSettings, WebhookSettings,
+        EvidenceSinkSettings, GpioSettings, LogSettings, MqttSettings, PicturesSettings,
+        PrometheusSettings, ScreenSettings, SinkError, SinkNeeds, SinkSettings, WebhookSettings,
     },
     source::{self, SourceError, SourceSettings, SourceUri},
 };
@@ -93,8 +94,12 @@ pub struct Configuration {
     pub gpio: Vec<GpioSettings>,
     /// Ports with metrics.
     pub prometheus: Vec<PrometheusSettings>,
+    /// Logs of verdicts as evidence.
+    pub evidence: Vec<EvidenceSinkSettings>,
     /// The socket for commands.
     pub control: Option<ControlSettings>,
+    /// Which models are believed.
+    pub trust: TrustSettings,
 }
 
 impl Default for Configuration {
@@ -126,7 +131,9 @@ impl Default for Configuration {
             screens: Vec::new(),
             gpio: Vec::new(),
             prometheus: Vec::new(),
+            evidence: Vec::new(),
             control: None,
+            trust: TrustSettings::default(),
         }
     }
 }
@@ -136,7 +143,7 @@ impl Default for Configuration {
 macro_rules! for_each_sink {
     ($configuration:ident.$iter:ident(), $sink:ident => $body:expr) => {
         for_each_sink!(@$configuration.$iter(), $sink => $body;
-            logs pictures mqtt webhooks screens gpio prometheus)
+            logs pictures mqtt webhooks screens gpio prometheus evidence)
     };
     (@$configuration:ident.$iter:ident(), $sink:ident => $body:expr;
         $($field:ident)+) => {
@@ -255,6 +262,7 @@ impl Configuration {
         self.control
             .iter_mut()
             .for_each(|control| resolve(&mut control.path));
+        self.trust.paths().for_each(resolve);
         for_each_sink!(self.iter_mut(), sink => sink.paths().into_iter().for_each(resolve));
     }
 

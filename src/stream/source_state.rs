@@ -320,6 +320,8 @@ impl SourceState {
             record,
             map,
             map_range: [0.0_f32.min(threshold.next_down()), threshold],
+            model_sha256: Arc::clone(detector.model_sha256()),
+            false_alarm_rate: detector.calibration().false_alarm_rate,
         });
         let mut notices = Vec::from_iter(ended);
         notices.extend(self.defects.with_frames(&scored, events));

@@ -17,7 +17,10 @@ fn stored(dir: &TestDir) -> PathBuf {
     for (number, name) in dir.files("model").iter().enumerate() {
         let blob = format!("blob-{number}");
         fs::copy(dir.at("model").join(name), blobs.join(&blob)).unwrap();
-        symlink(Path::new("../../blobs").join(&blob), snapshot.join(name)).unwrap();
+        let link = snapshot.join(name);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let up = "../".repeat(name.matches('/').count());
+        symlink(Path::new(&up).join("../../blobs").join(&blob), link).unwrap();
     }
     snapshot
 }
@@ -41,7 +44,7 @@ fn links_of_an_artefact_store_are_followed() {
 fn calibrating_a_linked_bundle_leaves_the_store_alone() {
     let dir = TestDir::new();
     let snapshot = stored(&dir);
-    let before = fs::read_to_string(snapshot.join("manifest.toml")).unwrap();
+    let before = fs::read_to_string(snapshot.join("calibration/calibration.toml")).unwrap();
     let blobs = |dir: &TestDir| {
         let names = dir.files("store/blobs");
         let read = |name: &String| fs::read(dir.at("store/blobs").join(name)).unwrap();
@@ -60,7 +63,7 @@ fn calibrating_a_linked_bundle_leaves_the_store_alone() {
         "0.2",
     ]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let after = fs::read_to_string(snapshot.join("manifest.toml")).unwrap();
+    let after = fs::read_to_string(snapshot.join("calibration/calibration.toml")).unwrap();
     assert!(
         after != before && after.contains("false-alarm-rate = 0.2"),
         "{after}"

@@ -48,8 +48,13 @@ fn dir_with_a_further_score() -> TestDir {
     let weights = [&encoder, &decoder, &graph, &statistics, &residual].map(Vec::as_slice);
     let [before, after] = [manifest.lines().nth(1).unwrap(), &sha256(&weights)[..8]];
     let id = format!("model_id = \"tiny-{after}\"");
+    let old = before.split('"').nth(1).unwrap().to_owned();
     let manifest = manifest.replacen(before, &id, 1);
     dir.write("model/manifest.toml", manifest);
+    // The score that judges is the same, and so is its threshold.
+    let calibration = String::from_utf8(read("calibration/calibration.toml")).unwrap();
+    let calibration = calibration.replace(&old, &format!("tiny-{after}"));
+    dir.write("model/calibration/calibration.toml", calibration);
     dir
 }
 

@@ -39,7 +39,7 @@ fn an_unreadable_bundle_is_replaced_and_an_empty_folder_filled() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(
         &path,
-        text.replace("schema_version = 2", "schema_version = 99"),
+        text.replace("schema_version = 3", "schema_version = 99"),
     )
     .unwrap();
     writer().finish().unwrap().save(&folder).unwrap();
@@ -119,7 +119,9 @@ fn calibration(scores: &[f64]) -> Calibration {
 fn a_calibration_is_replaced_in_place() {
     let (_room, folder, mut bundle) = calibrated(&[1.0, 2.0, 3.0]);
     assert_eq!(bundle.calibration(), Some(&calibration(&[1.0, 2.0, 3.0])));
-    let (before, id) = (entries(&folder), bundle.model_id().to_owned());
+    let inner = folder.join("calibration");
+    let (before, id) = (entries(&inner), bundle.model_id().to_owned());
+    let manifest = fs::read(folder.join(MANIFEST)).unwrap();
     bundle
         .save_calibration(calibration(&[4.0, 5.0, 6.0]))
         .unwrap();
@@ -127,7 +129,8 @@ fn a_calibration_is_replaced_in_place() {
     assert_eq!(read.calibration(), Some(&calibration(&[4.0, 5.0, 6.0])));
     assert_eq!(read.manifest(), bundle.manifest());
     assert_eq!(read.model_id(), id);
-    assert_eq!(entries(&folder).len(), before.len());
+    assert_eq!(fs::read(folder.join(MANIFEST)).unwrap(), manifest);
+    assert_eq!(entries(&inner).len(), before.len());
     // The same once more changes nothing.
     bundle
         .save_calibration(calibration(&[4.0, 5.0, 6.0]))
@@ -140,15 +143,15 @@ fn a_calibration_is_replaced_in_place() {
     assert_eq!(bundle.calibration(), read.calibration());
     assert_eq!(bundle.file("encoder.onnx"), Some(&b"abc"[..]));
     // What an interrupted replacement leaves beside is the bundle's own, and goes with the next.
-    fs::write(folder.join("calibration-0123abcd.npz"), "old").unwrap();
+    fs::write(folder.join("calibration/calibration-0123abcd.npz"), "old").unwrap();
     Bundle::open(&folder).unwrap().save(&folder).unwrap();
-    assert_eq!(entries(&folder).len(), before.len());
+    assert_eq!(entries(&inner).len(), before.len());
 }
 
 #[test]
 fn a_damaged_calibration_is_refused() {
     let (_room, folder, bundle) = calibrated(&[1.0, 2.0, 3.0]);
-    let path = folder.join(MANIFEST);
+    let path = folder.join("calibration/calibration.toml");
     let text = fs::read_to_string(&path).unwrap();
     let threshold = format!("threshold = {:?}", bundle.calibration().unwrap().threshold);
     assert!(text.contains(&format!("\n{threshold}")), "{text}");
@@ -160,6 +163,25 @@ fn a_damaged_calibration_is_refused() {
     let message = refusal(&folder);
     assert!(message.contains(".npz: "), "{message}");
     assert!(message.contains("the threshold is 0.5"), "{message}");
+}
+
+#[test]
+fn a_calibration_of_another_model_is_refused() {
+    let (_room, folder, bundle) = calibrated(&[1.0, 2.0, 3.0]);
+    let path = folder.join("calibration/calibration.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let other = text.replace(bundle.model_id(), "tiny-model-00000000");
+    assert_ne!(other, text);
+    fs::write(&path, other).unwrap();
+    let message = refusal(&folder);
+    assert!(
+        message.contains("calibration of `tiny-model-00000000`"),
+        "{message}"
+    );
+    // A file elsewhere is none of the bundle's.
+    let elsewhere = text.replace("file = \"", "file = \"../");
+    fs::write(&path, elsewhere).unwrap();
+    assert!(refusal(&folder).contains("file: is \"../calibration-"));
 }
 
 #[test]

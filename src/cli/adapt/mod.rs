@@ -28,6 +28,7 @@ use super::{
     interrupt,
     output::{check_writable, prepare_folder},
     reporter::{Reported, Reporter, count, one_line},
+    trust::{Changed, SignFlags, sign},
 };
 
 /// Teach a model accepted frames, on the device: its Gaussians and its threshold follow.
@@ -97,6 +98,9 @@ pub(crate) struct AdaptFlags {
     pictures: PictureFlags,
 
     #[command(flatten)]
+    sign: SignFlags,
+
+    #[command(flatten)]
     model: ModelFlags,
 }
 
@@ -112,6 +116,7 @@ pub(crate) struct AdaptOptions {
     grouping: Option<Grouping>,
     json: bool,
     pictures: PictureFlags,
+    sign: SignFlags,
     model: ModelOptions,
 }
 
@@ -136,6 +141,7 @@ impl AdaptFlags {
             grouping: grouping.context("--group-by")?,
             json: self.json,
             pictures: self.pictures,
+            sign: self.sign,
             model: self.model.resolve()?,
         })
     }
@@ -162,8 +168,9 @@ struct LeftOut {
 
 pub(crate) fn run(options: &AdaptOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     if options.rollback {
-        return roll_back::run(&options.model.bundle, options.json);
+        return roll_back::run(&options.model, options.json, reporter);
     }
+    let key = options.sign.key(&options.model.trust, Changed::Model)?;
     let target = Bundle::check_target(options.out.as_ref().unwrap_or(&options.model.bundle))?;
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => prepare_folder(parent)?,
@@ -183,6 +190,7 @@ pub(crate) fn run(options: &AdaptOptions, reporter: Reporter) -> anyhow::Result<
     }
     let paths = distinct(list.paths, reporter);
     let (bundle, engine) = options.model.open(reporter)?;
+    bundle.check_unsealed(&target)?;
     let earlier = bundle.calibration().cloned();
     let earlier = earlier.with_context(|| {
         let path = bundle.path().display();
@@ -233,6 +241,7 @@ pub(crate) fn run(options: &AdaptOptions, reporter: Reporter) -> anyhow::Result<
     let knew = adapter.known();
     let unchanged = adapter.unchanged().to_vec();
     let mut adapted = adapter.finish(calibration, date)?;
+    sign(&mut adapted, key.as_ref(), Changed::Model)?;
     if let Some(previous) = &previous {
         bundle.clone().save(previous)?;
     }

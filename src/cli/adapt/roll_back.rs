@@ -12,7 +12,10 @@ use serde::Serialize;
 
 use crate::cli::{
     Outcome,
+    flags::ModelOptions,
     output::{SCHEMA_VERSION, StandardOutput},
+    reporter::Reporter,
+    trust::TrustChoice,
 };
 
 /// Where it is kept, beside the model.
@@ -33,17 +36,27 @@ struct Record<'a> {
 }
 
 /// Puts it back.
-pub(super) fn run(model: &Path, json: bool) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    options: &ModelOptions,
+    json: bool,
+    reporter: Reporter,
+) -> anyhow::Result<Outcome> {
+    let model = options.bundle.as_path();
     let target = Bundle::check_target(model)?;
     let kept = previous(&target)?;
-    let current = Bundle::open(&target)?;
+    let current = options.trust.inspect(&target, reporter)?.bundle;
     ensure!(
         kept.exists(),
         "{}: no earlier model is kept in {}",
         model.display(),
         kept.display()
     );
-    let mut earlier = Bundle::open(&kept)?;
+    // To go back is what is asked for.
+    let trust = TrustChoice {
+        allow_rollback: true,
+        ..options.trust.clone()
+    };
+    let mut earlier = trust.open(&kept, reporter)?;
     let from = current.manifest().adaptation.as_ref();
     ensure!(
         from.is_some_and(|adaptation| adaptation.from == earlier.model_id()),

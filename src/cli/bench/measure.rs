@@ -14,6 +14,7 @@ use edge_vae::{
     bundle::Bundle,
     frame::DecodeOptions,
     runtime::Latency,
+    trust::{self, TrustPolicy, TrustSettings},
 };
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +94,8 @@ type Time = (Duration, Latency);
 /// # Errors
 /// What the model, the engine and the frames can fail with.
 pub(super) fn measure(setting: &Setting) -> anyhow::Result<Measurement> {
-    let bundle = Bundle::open(&setting.bundle)?;
+    let policy = TrustPolicy::load(&TrustSettings::default(), false)?;
+    let bundle = trust::open(&setting.bundle, &policy)?.bundle;
     let engine = Engine::open(&setting.engine)?;
     let source = match setting.frames.is_empty() {
         true => Source::Golden(golden_frame(&bundle)?),

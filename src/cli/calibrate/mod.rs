@@ -30,6 +30,7 @@ use super::{
     frames::{self, PictureFlags},
     output::{check_writable, prepare_folder},
     reporter::{Reported, Reporter, count},
+    trust::{Changed, SignFlags, sign},
 };
 
 /// The target rate where neither the command line nor the model names one.
@@ -125,6 +126,9 @@ pub(crate) struct CalibrateFlags {
     pictures: PictureFlags,
 
     #[command(flatten)]
+    sign: SignFlags,
+
+    #[command(flatten)]
     model: ModelFlags,
 }
 
@@ -139,6 +143,7 @@ pub(crate) struct CalibrateOptions {
     mask: Option<PathBuf>,
     out: Option<PathBuf>,
     json: bool,
+    sign: SignFlags,
     model: ModelOptions,
 }
 
@@ -194,6 +199,7 @@ impl CalibrateFlags {
             mask: self.mask,
             out: self.out,
             json: self.json,
+            sign: self.sign,
             model: self.model.resolve()?,
         })
     }
@@ -277,9 +283,14 @@ impl NormalFrames {
 
 pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     if matches!(options.source, Source::Stored) {
-        return moved::run(options);
+        return moved::run(options, reporter);
     }
-    // Another mask makes other files; else only the manifest is written.
+    let changed = match &options.mask {
+        Some(_) => Changed::Model,
+        None => Changed::Calibration,
+    };
+    let key = options.sign.key(&options.model.trust, changed)?;
+    // Another mask makes other files; else only the calibration is written.
     let new_bundle = match (&options.out, &options.mask) {
         (Some(out), _) => Some(out),
         (None, Some(_)) => Some(&options.model.bundle),
@@ -300,6 +311,9 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         Source::Records { .. } | Source::Stored => Vec::new(),
     };
     let (mut bundle, engine) = options.model.open(reporter)?;
+    if let Some(folder) = new_bundle {
+        bundle.check_unsealed(folder)?;
+    }
     match new_bundle.map(|folder| folder.parent()) {
         Some(Some(parent)) if !parent.as_os_str().is_empty() => prepare_folder(parent)?,
         Some(_) => check_writable(Path::new("."))?,
@@ -375,14 +389,11 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
         reporter.note(&format_args!("warning: {warning}"));
     }
 
+    bundle.set_calibration(calibration.clone())?;
+    sign(&mut bundle, key.as_ref(), changed)?;
     match new_bundle {
-        Some(folder) => {
-            bundle.set_calibration(calibration.clone())?;
-            bundle.save(folder)?;
-        }
-        None => {
-            bundle.save_calibration(calibration.clone())?;
-        }
+        Some(folder) => bundle.save(folder)?,
+        None => bundle.write_calibration()?,
     }
     Report {
         model_id: bundle.model_id(),

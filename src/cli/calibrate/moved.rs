@@ -6,11 +6,18 @@ use anyhow::Context;
 use edge_vae::bundle::Bundle;
 
 use super::{CalibrateOptions, NormalFrames, Outcome, report::Report};
-use crate::cli::output::{check_writable, prepare_folder};
+use crate::cli::{
+    output::{check_writable, prepare_folder},
+    reporter::Reporter,
+    trust::{Changed, sign},
+};
 
 /// Sets the rates that were asked for; no frame is scored.
-pub(super) fn run(options: &CalibrateOptions) -> anyhow::Result<Outcome> {
-    let mut bundle = Bundle::open(&options.model.bundle)?;
+pub(super) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
+    let key = options
+        .sign
+        .key(&options.model.trust, Changed::Calibration)?;
+    let mut bundle = options.model.trust.open(&options.model.bundle, reporter)?;
     if let Some(folder) = &options.out {
         Bundle::check_target(folder)?;
         match folder.parent() {
@@ -30,12 +37,11 @@ pub(super) fn run(options: &CalibrateOptions) -> anyhow::Result<Outcome> {
         calibration.set_rate(rate)?;
     }
     calibration.set_review_rate(options.review_rate(Some(&earlier)))?;
+    bundle.set_calibration(calibration.clone())?;
+    sign(&mut bundle, key.as_ref(), Changed::Calibration)?;
     match &options.out {
-        Some(folder) => {
-            bundle.set_calibration(calibration.clone())?;
-            bundle.save(folder)?;
-        }
-        None => bundle.save_calibration(calibration.clone())?,
+        Some(folder) => bundle.save(folder)?,
+        None => bundle.write_calibration()?,
     }
     Report {
         model_id: bundle.model_id(),

@@ -27,6 +27,7 @@ use crate::cli::{
     flags::find_bundle,
     frames,
     reporter::{Reporter, count},
+    trust::inspected,
 };
 
 /// Build the TensorRT engine of a model ahead of time, and check its scores.
@@ -75,7 +76,7 @@ pub(super) struct BuildFlags {
 }
 
 pub(super) fn run(flags: BuildFlags, reporter: Reporter) -> anyhow::Result<Outcome> {
-    let bundle = Bundle::open(&find_bundle(flags.model)?)?;
+    let bundle = inspected(&find_bundle(flags.model)?)?;
     let settings = TensorRtSettings {
         precision: flags.precision,
         dla: flags.dla,

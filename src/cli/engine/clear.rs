@@ -13,6 +13,7 @@ use edge_vae::{
 use crate::cli::{
     Outcome,
     reporter::{Reporter, count},
+    trust::inspected,
 };
 
 /// Remove what is kept of engines: they are measured and built anew.
@@ -29,7 +30,7 @@ pub(super) struct ClearFlags {
 
 pub(super) fn run(flags: ClearFlags, reporter: Reporter) -> anyhow::Result<Outcome> {
     let folder = EngineOptions::default().cache_folder()?;
-    let bundle = flags.model.as_deref().map(Bundle::open).transpose()?;
+    let bundle = flags.model.as_deref().map(inspected).transpose()?;
     let id = bundle.as_ref().map(Bundle::model_id);
     let measured =
         MeasuredEngines::clear(&folder, id).with_context(|| folder.display().to_string())?;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::cli::{
     Outcome,
     output::{SCHEMA_VERSION, StandardOutput},
+    trust::inspected,
 };
 
 /// List the engines that were measured and those that TensorRT built.
@@ -47,7 +48,7 @@ struct Listed {
 
 pub(super) fn run(flags: &ListFlags) -> anyhow::Result<Outcome> {
     let folder = EngineOptions::default().cache_folder()?;
-    let model = flags.model.as_deref().map(Bundle::open).transpose()?;
+    let model = flags.model.as_deref().map(inspected).transpose()?;
     let is_meant = |id: Option<&str>| {
         let wanted = model.as_ref().map(Bundle::model_id);
         wanted.is_none() || id == wanted

@@ -155,7 +155,7 @@ impl LikelihoodFlags {
 
 pub(crate) fn run(options: &LikelihoodOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let source = source::find(&options.frames, options.split, reporter)?;
-    let bundle = Bundle::open(&options.model.bundle)?;
+    let bundle = options.model.trust.open(&options.model.bundle, reporter)?;
     // Threads are workers here, each with a graph of its own.
     let engine = options.model.engine.open(&bundle, 1, reporter)?;
     one_posterior(

@@ -2,13 +2,15 @@
 
 use clap::Args;
 use edge_vae::{
-    bundle::{Bundle, Manifest},
+    bundle::{CalibrationEntry, Manifest},
     calibration::{Calibration, OperatingTable},
 };
 use serde::Serialize;
 
 use super::FolderFlags;
-use crate::cli::{Outcome, model_card, output::StandardOutput};
+use crate::cli::{
+    Outcome, model_card, output::StandardOutput, reporter::Reporter, trust::TrustFlags,
+};
 
 /// Show what a model is: shapes, training, calibration, files.
 #[derive(Args, Debug)]
@@ -23,6 +25,9 @@ pub(super) struct InfoFlags {
     #[command(flatten)]
     folder: FolderFlags,
 
+    #[command(flatten)]
+    trust: TrustFlags,
+
     /// Print the manifest and what follows from it as JSON.
     #[arg(long)]
     json: bool,
@@ -35,14 +40,19 @@ struct InfoRecord<'a> {
     bytes: u64,
     input_shape: [usize; 3],
     latent_shape: Vec<usize>,
+    calibration: Option<CalibrationEntry>,
     calibration_statement: Option<String>,
     operating_table: Option<&'a OperatingTable>,
     #[serde(flatten)]
     manifest: &'a Manifest,
 }
 
-pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
-    let bundle = Bundle::open(&flags.folder.find()?)?;
+pub(super) fn run(flags: InfoFlags, reporter: Reporter) -> anyhow::Result<Outcome> {
+    let trusted = flags
+        .trust
+        .resolve()
+        .inspect(&flags.folder.find()?, reporter)?;
+    let bundle = trusted.bundle;
     let manifest = bundle.manifest();
     let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
     let defects = bundle.synthetic_defects();
@@ -55,6 +65,7 @@ pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
             bytes,
             input_shape: manifest.vae.input_shape(),
             latent_shape: manifest.vae.latent.shape(),
+            calibration: bundle.calibration_entry(),
             calibration_statement: bundle.calibration().map(Calibration::statement),
             operating_table: table.as_ref(),
             manifest,
@@ -69,6 +80,9 @@ pub(super) fn run(flags: InfoFlags) -> anyhow::Result<Outcome> {
         row(name, &value)?;
     }
     row("size", &format!("{bytes} bytes"))?;
+    if bundle.is_sealed() {
+        row("sealed", "yes: its files are encrypted")?;
+    }
     for (name, file) in &manifest.files {
         row(
             "file",

@@ -1,6 +1,9 @@
-//! `edge-vae model info` and `edge-vae model verify`.
+//! `edge-vae model`: look at a model, verify, sign and seal it.
 
 mod info;
+mod keygen;
+mod seal;
+mod sign;
 mod verify;
 
 use std::path::PathBuf;
@@ -9,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use super::{Outcome, flags::find_bundle, reporter::Reporter};
 
-/// Show or verify a model.
+/// Show, verify, sign or seal a model.
 #[derive(Args, Debug)]
 pub(crate) struct ModelVerbs {
     #[command(subcommand)]
@@ -20,6 +23,11 @@ pub(crate) struct ModelVerbs {
 enum ModelVerb {
     Info(info::InfoFlags),
     Verify(verify::VerifyFlags),
+    Keygen(keygen::KeygenFlags),
+    Sign(sign::SignFlags),
+    Seal(seal::SealFlags),
+    Unseal(seal::UnsealFlags),
+    Rekey(seal::RekeyFlags),
 }
 
 /// The model: by itself, or after `--model` as with the other verbs.
@@ -42,7 +50,12 @@ impl FolderFlags {
 
 pub(crate) fn run(verbs: ModelVerbs, reporter: Reporter) -> anyhow::Result<Outcome> {
     match verbs.verb {
-        ModelVerb::Info(flags) => info::run(flags),
+        ModelVerb::Info(flags) => info::run(flags, reporter),
         ModelVerb::Verify(flags) => verify::run(flags, reporter),
+        ModelVerb::Keygen(flags) => keygen::run(&flags),
+        ModelVerb::Sign(flags) => sign::run(flags),
+        ModelVerb::Seal(flags) => seal::seal(flags),
+        ModelVerb::Unseal(flags) => seal::unseal(flags, reporter),
+        ModelVerb::Rekey(flags) => seal::rekey(flags, reporter),
     }
 }

@@ -5,6 +5,7 @@ use edge_vae::{
     backend::{BackendKind, Device, Engine},
     bundle::Bundle,
     runtime::{Difference, GoldenCheck},
+    trust::{TrustedBundle, VerifiedSignature},
 };
 
 use super::FolderFlags;
@@ -13,9 +14,10 @@ use crate::cli::{
     flags::{EngineFlags, EngineRequest},
     output::StandardOutput,
     reporter::{Reporter, one_line},
+    trust::TrustFlags,
 };
 
-/// Check that an engine computes what the trainer computed, on the model's golden frame.
+/// Check who signed a model, and that an engine computes what the trainer computed.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -23,11 +25,16 @@ Examples:
   edge-vae model verify --all-engines
   edge-vae model verify --backend ort --device cuda
 
+With --require-signature the signatures of model and calibration are verified first, and printed.
+
 Printed is for each array the largest difference from the trainer's values, and the one allowed;
 differences are absolute up to 1, relative beyond.")]
 pub(super) struct VerifyFlags {
     #[command(flatten)]
     folder: FolderFlags,
+
+    #[command(flatten)]
+    trust: TrustFlags,
 
     #[command(flatten)]
     engine: EngineFlags,
@@ -38,7 +45,11 @@ pub(super) struct VerifyFlags {
 }
 
 pub(super) fn run(flags: VerifyFlags, reporter: Reporter) -> anyhow::Result<Outcome> {
-    let bundle = Bundle::open(&flags.folder.find()?)?;
+    let trusted = flags
+        .trust
+        .resolve()
+        .inspect(&flags.folder.find()?, reporter)?;
+    let bundle = &trusted.bundle;
     let choice = flags.engine.resolve();
     let choices = if flags.all_engines {
         every_engine(choice, reporter)
@@ -46,16 +57,17 @@ pub(super) fn run(flags: VerifyFlags, reporter: Reporter) -> anyhow::Result<Outc
         vec![choice]
     };
     let mut out = StandardOutput::new();
+    print_signatures(&mut out, &trusted)?;
     let mut agree = true;
     for choice in choices {
         let threads = choice.threads.unwrap_or(1);
         // With one engine its failure is the verb's; of several, each is reported.
         let check = choice
-            .open(&bundle, threads, reporter)
-            .and_then(|engine: Engine| Ok(GoldenCheck::run(&bundle, &engine)?));
+            .open(bundle, threads, reporter)
+            .and_then(|engine: Engine| Ok(GoldenCheck::run(bundle, &engine)?));
         match check {
             Ok(check) => {
-                print(&mut out, &bundle, &check)?;
+                print(&mut out, bundle, &check)?;
                 if !check.agrees() {
                     agree = false;
                     reporter.error(&format_args!(
@@ -79,6 +91,31 @@ pub(super) fn run(flags: VerifyFlags, reporter: Reporter) -> anyhow::Result<Outc
     } else {
         Outcome::Failed
     })
+}
+
+/// Who signed what, where a signature is required.
+fn print_signatures(out: &mut StandardOutput, trusted: &TrustedBundle) -> anyhow::Result<()> {
+    let parts = [
+        ("model", trusted.model.as_ref()),
+        ("calibration", trusted.calibration.as_ref()),
+    ];
+    for (what, signed) in parts {
+        let Some(VerifiedSignature { content, key }) = signed else {
+            continue;
+        };
+        let annotations = &content.annotations;
+        let version = annotations
+            .version
+            .map(|version| format!(", version {version}"));
+        let expires = annotations.expires.as_ref();
+        let expires = expires.map(|date| format!(", until {date}"));
+        out.line(format_args!(
+            "{what}: signed by {key}{}{}",
+            version.unwrap_or_default(),
+            expires.unwrap_or_default()
+        ))?;
+    }
+    Ok(())
 }
 
 fn every_engine(choice: EngineRequest, reporter: Reporter) -> Vec<EngineRequest> {

@@ -29,6 +29,8 @@ pub(super) struct Wanted<'a> {
     pub(super) overlay: Option<&'a Path>,
     /// Folder for maps.
     pub(super) map: Option<&'a Path>,
+    /// Whether the digest of the picture is.
+    pub(super) digest: bool,
 }
 
 /// Judges one frame after the other.
@@ -45,6 +47,8 @@ pub(super) struct Judged {
     pub(super) read: Duration,
     pub(super) map_max: Option<f64>,
     pub(super) files: Files,
+    /// The digest of the picture, where it is wanted.
+    pub(super) sha256: Option<String>,
     /// Why a picture or a map could not be written.
     pub(super) lost_files: Vec<anyhow::Error>,
 }
@@ -80,6 +84,7 @@ impl Judge<'_> {
         let files = self.write_files(path, (&frame, &detection), &mut lost_files);
         Ok(Judged {
             captured: frame.captured(),
+            sha256: self.wanted.digest.then(|| frame.sha256()),
             detection,
             read,
             map_max: self.detector.map_maximum(),

@@ -16,6 +16,7 @@ use edge_vae::{Detector, Explain, backend::Device};
 
 use super::{
     Outcome,
+    evidence::EvidenceFlags,
     flags::{ModelFlags, ModelOptions, ReviewRate},
     frames::{self, FrameFlags, PictureFlags},
     interrupt,
@@ -100,6 +101,9 @@ pub(crate) struct ScoreFlags {
     jobs: Option<NonZeroUsize>,
 
     #[command(flatten)]
+    evidence: EvidenceFlags,
+
+    #[command(flatten)]
     pictures: PictureFlags,
 
     #[command(flatten)]
@@ -118,6 +122,7 @@ pub(crate) struct ScoreOptions {
     exit_code: bool,
     review_rate: Option<ReviewRate>,
     jobs: Option<NonZeroUsize>,
+    evidence: EvidenceFlags,
 }
 
 impl ScoreFlags {
@@ -132,6 +137,7 @@ impl ScoreFlags {
             exit_code: self.exit_code,
             review_rate: self.review_rate,
             jobs: self.jobs,
+            evidence: self.evidence,
         })
     }
 }
@@ -165,8 +171,10 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
         names: &ResultNames::new(&list.paths),
         overlay: options.overlay.as_deref(),
         map: options.map.as_deref(),
+        digest: options.evidence.evidence.is_some(),
     };
     let mut output = Output {
+        evidence: options.evidence.open(&first)?,
         json: options.json,
         reporter,
         out: StandardOutput::new(),
@@ -183,7 +191,10 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
     let began = Instant::now();
     interrupt::watch();
     // Without a reader, what remains are files and the exit code.
-    let only_prints = options.overlay.is_none() && options.map.is_none() && !options.exit_code;
+    let only_prints = options.overlay.is_none()
+        && options.map.is_none()
+        && options.evidence.evidence.is_none()
+        && !options.exit_code;
     let judge = |detector| Judge { detector, wanted };
     let done = in_order(
         list.paths.len(),

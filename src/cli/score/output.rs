@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     super::{
+        evidence::Evidence,
         output::{SCHEMA_VERSION, StandardOutput},
         reporter::{Reporter, count, one_line},
     },
@@ -76,6 +77,7 @@ pub(super) struct Output {
     pub(super) json: bool,
     pub(super) reporter: Reporter,
     pub(super) out: StandardOutput,
+    pub(super) evidence: Option<Evidence>,
     pub(super) tally: Tally,
     pub(super) calibration: Calibration,
     pub(super) model_id: String,
@@ -84,8 +86,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Counts a frame and prints its line. Only a line that can't be printed is an error;
-    /// everything else is reported and counted.
+    /// Counts a frame, keeps evidence of it and prints its line. Only lines that can't be printed
+    /// or kept are errors; everything else is reported and counted.
     pub(super) fn frame(
         &mut self,
         id: usize,
@@ -96,11 +98,18 @@ impl Output {
             Ok(judged) => judged,
             Err(error) => {
                 self.tally.failed += 1;
-                self.reporter.error(&one_line(&error));
-                return Ok(());
+                let error = one_line(&error);
+                self.reporter.error(&error);
+                return match &mut self.evidence {
+                    Some(evidence) => evidence.failed(id, path, error),
+                    None => Ok(()),
+                };
             }
         };
         let verdict = &judged.detection.verdict;
+        if let Some(evidence) = &mut self.evidence {
+            evidence.scored(id, path, judged.sha256.clone(), verdict)?;
+        }
         self.tally.scored += 1;
         match verdict.label {
             Label::Normal => self.tally.review += usize::from(verdict.review),
@@ -120,6 +129,7 @@ impl Output {
     /// Says what became of all, after so much time.
     pub(super) fn finish(self, elapsed: Duration) -> anyhow::Result<Tally> {
         self.out.finish()?;
+        self.evidence.map_or(Ok(()), Evidence::close)?;
         let tally = self.tally;
         self.reporter.note(&format_args!(
             "{} scored: {} anomalous,{} {} invalid; {} failed; {:.1} frames/s",

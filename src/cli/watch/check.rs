@@ -6,17 +6,24 @@ use edge_vae::stream::{
 };
 
 use super::super::{Outcome, output::StandardOutput, reporter::Reporter};
-use super::plan::open_detector;
+use super::{
+    WatchFlags,
+    plan::{Purpose, open_detector},
+};
 
 /// Checks all that can be checked without opening a source or a sink, and prints it.
-pub(super) fn check(configuration: &Configuration, reporter: Reporter) -> anyhow::Result<Outcome> {
+pub(super) fn check(
+    flags: &WatchFlags,
+    configuration: &Configuration,
+    reporter: Reporter,
+) -> anyhow::Result<Outcome> {
     let options = configuration.options()?;
     let sources = configuration.sources()?;
     configuration.check_sinks()?;
     if let Some(control) = &configuration.control {
         control.check()?;
     }
-    let (detector, _) = open_detector(configuration, reporter)?;
+    let (detector, _) = open_detector(flags, configuration, Purpose::Check, reporter)?;
     let mut out = StandardOutput::new();
     out.line(format_args!(
         "model        {} on {}",

@@ -13,7 +13,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use edge_vae::stream::{self, Policy};
 
-use super::{Outcome, flags::EngineFlags, reporter::Reporter};
+use super::{Outcome, flags::EngineFlags, reporter::Reporter, trust::TrustFlags};
 
 use host::{Signals, Watcher};
 use sinks::SinkFlags;
@@ -108,6 +108,9 @@ pub(crate) struct WatchFlags {
 
     #[command(flatten)]
     engine: EngineFlags,
+
+    #[command(flatten)]
+    trust: TrustFlags,
 }
 
 fn policy(text: &str) -> Result<Policy, String> {
@@ -124,7 +127,7 @@ pub(crate) fn run(flags: WatchFlags, reporter: Reporter) -> anyhow::Result<Outco
         return check::print_pipelines(&configuration);
     }
     if flags.check {
-        return check::check(&configuration, reporter);
+        return check::check(&flags, &configuration, reporter);
     }
     let signals = Signals::catch()?;
     let plan = plan::plan(&flags, &configuration, reporter)?;

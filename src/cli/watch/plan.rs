@@ -19,6 +19,7 @@ use super::{
     super::{
         flags,
         reporter::{Reporter, one_line},
+        trust::TrustChoice,
     },
     DEFAULT_FILE, WatchFlags,
 };
@@ -49,6 +50,9 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
     configuration.frames = flags.frames.or(configuration.frames);
     configuration.duration = flags.duration.or(configuration.duration);
     configuration.retries = flags.retries.or(configuration.retries);
+    configuration
+        .trust
+        .extend(flags.trust.clone().resolve().settings);
     configuration.max_pixels = flags.max_pixels.or(configuration.max_pixels);
     if let Some(path) = &flags.control {
         let control = configuration.control.take();
@@ -61,14 +65,31 @@ pub(super) fn configuration(flags: &WatchFlags) -> anyhow::Result<Configuration>
     Ok(configuration)
 }
 
+/// What a model is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Run,
+    Check,
+}
+
 /// Opens the model that the configuration names, and proves it. Where TensorRT has to compile it
 /// first, another engine judges until then.
 pub(super) fn open_detector(
+    watch_flags: &WatchFlags,
     configuration: &Configuration,
+    purpose: Purpose,
     reporter: Reporter,
 ) -> anyhow::Result<(Detector, Option<Compilation>)> {
+    let trust = TrustChoice {
+        settings: configuration.trust.clone(),
+        ..watch_flags.trust.clone().resolve()
+    };
     // The bundle first: of two mistakes, it is the likelier one.
-    let bundle = Bundle::open(&flags::find_bundle(configuration.model.clone())?)?;
+    let path = flags::find_bundle(configuration.model.clone())?;
+    let bundle = match purpose {
+        Purpose::Run => trust.open(&path, reporter)?,
+        Purpose::Check => trust.inspect(&path, reporter)?.bundle,
+    };
     let options = EngineOptions {
         backend: configuration.backend,
         device: configuration.device.unwrap_or(Device::Auto),
@@ -144,7 +165,7 @@ pub(super) fn plan(
     configuration.sources()?;
     let mut sinks = configuration.sinks();
     sinks.push(terminal(flags.json, reporter));
-    let (detector, compilation) = open_detector(configuration, reporter)?;
+    let (detector, compilation) = open_detector(flags, configuration, Purpose::Run, reporter)?;
     let mut configuration = configuration.clone();
     let of_model = detector.manifest().preprocess.max_pixels;
     configuration.max_pixels = configuration.max_pixels.or(of_model);

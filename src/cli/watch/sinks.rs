@@ -6,10 +6,12 @@ use clap::Args;
 use edge_vae::stream::{
     Configuration,
     sink::{
-        GpioSettings, ListenAddress, LogSettings, MqttSettings, PicturesSettings,
-        PrometheusSettings, ScreenSettings, WebhookSettings,
+        EvidenceSinkSettings, GpioSettings, ListenAddress, LogSettings, MqttSettings,
+        PicturesSettings, PrometheusSettings, ScreenSettings, WebhookSettings,
     },
 };
+
+use crate::cli::evidence::EvidenceFlags;
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sinks")]
@@ -39,6 +41,9 @@ pub(super) struct SinkFlags {
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<ListenAddress>,
 
+    #[command(flatten)]
+    evidence: EvidenceFlags,
+
     /// Set an output line during events: /dev/gpiochip0:17.
     #[arg(long, value_name = "LINE")]
     gpio: Option<String>,
@@ -57,6 +62,12 @@ impl SinkFlags {
         let screen = flags.screen.map(ScreenSettings::new);
         configuration.screens.extend(screen);
         configuration.gpio.extend(flags.gpio.map(GpioSettings::new));
+        configuration
+            .evidence
+            .extend(flags.evidence.evidence.map(|path| EvidenceSinkSettings {
+                key: flags.evidence.evidence_key,
+                ..EvidenceSinkSettings::new(path)
+            }));
         let metrics = flags.metrics.map(|address| PrometheusSettings {
             address,
             ..PrometheusSettings::default()

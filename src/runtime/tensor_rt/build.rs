@@ -9,11 +9,12 @@ use super::{Agreement, BuiltEngine, EngineProvider, EngineStore, golden_variants
 use crate::{
     Error,
     backend::{
-        BackendError, Precision, TensorRtSettings,
+        BackendError, Device, Precision, TensorRtSettings,
         onnx::{Message, ModelProto},
     },
     bundle::Bundle,
     frame::Frame,
+    runtime::load::check_sealed,
     text::timestamp,
 };
 
@@ -108,6 +109,7 @@ pub fn build(
     see: &mut dyn FnMut(BuildProgress<'_>),
 ) -> Result<BuiltEngine, BuildError> {
     settings.check()?;
+    check_sealed(bundle, Device::TensorRt).map_err(Error::from)?;
     let calibration = bundle.calibration();
     let (Some(calibration), true) = (calibration, bundle.manifest().scoring.is_some()) else {
         return Err(BuildError::NothingToCompare {

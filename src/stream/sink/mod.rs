@@ -2,6 +2,7 @@
 
 mod delivery;
 mod error;
+mod evidence;
 mod gpio;
 mod log;
 mod mqtt;
@@ -30,6 +31,7 @@ use super::record::{
 };
 
 pub use error::SinkError;
+pub use evidence::EvidenceSinkSettings;
 pub use gpio::{Gpio, GpioCondition, GpioLevel, GpioSettings};
 pub use log::{Log, LogSettings};
 pub use mqtt::{Mqtt, MqttSettings, Protocol};
@@ -54,6 +56,10 @@ pub struct ScoredFrame {
     pub map: Option<Array2<f32>>,
     /// The value of the map that is shown as cold, and the threshold, which is shown as hot.
     pub map_range: [f32; 2],
+    /// SHA-256 of the manifest of the model that judged.
+    pub model_sha256: Arc<str>,
+    /// The target false-alarm rate that it judged by.
+    pub false_alarm_rate: f64,
 }
 
 /// What sinks are told.

@@ -83,6 +83,8 @@ pub(crate) fn scored(source: &str, frame_number: u64, score: f64) -> Arc<ScoredF
         },
         map: known.then_some(map),
         map_range: [0.0, THRESHOLD as f32],
+        model_sha256: "00".repeat(32).into(),
+        false_alarm_rate: 0.01,
     })
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn files(dir: &TestDir, bundle: &str) -> BTreeMap<String, Vec<u8>> {
 fn weights(dir: &TestDir, bundle: &str) -> BTreeMap<String, Vec<u8>> {
     let mut files = files(dir, bundle);
     files.remove(MANIFEST).unwrap();
-    files.retain(|name, _| !name.starts_with("calibration-"));
+    files.retain(|name, _| !name.starts_with("calibration/"));
     files
 }
 

@@ -99,7 +99,7 @@ fn frames_between_two_rates_are_for_review() {
     let ran = dir.verb("calibrate", &["--review-rate", "0.2"]);
     let text = &ran.is_fine().stdout;
     assert!(text.contains("normal frames above 0.8100"), "{text}");
-    let manifest = fs::read_to_string(dir.at("model").join(MANIFEST)).unwrap();
+    let manifest = fs::read_to_string(dir.at("model/calibration/calibration.toml")).unwrap();
     assert!(manifest.contains("review-rate = 0.2"), "{manifest}");
     assert_eq!(judged(&[]), labels(true));
     assert_eq!(judged(&["--review-rate", "off"]), labels(false));

@@ -74,7 +74,7 @@ fn one_frame_ranks_and_guarantees_nothing() {
     assert_eq!(Some(&calibration.threshold), calibration.scores.last());
     assert!(calibration.scores.len() > 1, "augmented samples");
     assert!(calibration.p_value(f64::MAX) >= 0.5);
-    let manifest = fs::read_to_string(scratch.path("one-model/manifest.toml"));
+    let manifest = fs::read_to_string(scratch.path("one-model/calibration/calibration.toml"));
     let manifest = manifest.expect("the manifest");
     assert!(manifest.contains("unguaranteed = true"), "{manifest}");
 

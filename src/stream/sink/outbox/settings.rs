@@ -9,6 +9,7 @@ use super::{
     super::{SinkError, quantity},
     message::hex,
 };
+use crate::state_folder;
 
 /// How much waits, and where.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -48,16 +49,7 @@ impl OutboxSettings {
         if let Some(folder) = &self.folder {
             return Ok(folder.clone());
         }
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let state = if let Some(folders) = set("STATE_DIRECTORY") {
-            // systemd lists several with colons.
-            std::env::split_paths(&folders).next()
-        } else if let Some(folder) = set("XDG_STATE_HOME") {
-            Some(PathBuf::from(folder).join("edge-vae"))
-        } else {
-            set("HOME").map(|home| PathBuf::from(home).join(".local/state/edge-vae"))
-        };
-        let state = state.ok_or_else(|| SinkError::Setting {
+        let state = state_folder().ok_or_else(|| SinkError::Setting {
             sink: format!("{kind} {address}"),
             problem:
                 "there is no folder for messages that wait ($HOME is not set); set outbox.folder"
