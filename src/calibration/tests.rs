@@ -1,4 +1,5 @@
 mod groups;
+mod properties;
 mod words;
 
 use rand::{RngExt, SeedableRng};

@@ -163,8 +163,8 @@ pub(crate) fn sign(
     Ok(())
 }
 
-/// A version that is higher than any before: seconds since 1970.
+/// A version that is higher than any before: milliseconds since 1970.
 pub(crate) fn version_now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+    since.map_or(0, |since| since.as_millis() as u64)
 }

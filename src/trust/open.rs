@@ -10,8 +10,7 @@ use std::{
 
 use super::{
     Identities, PublicKey, SignedContent, TrustError, TrustPolicy, envelope, memory, sealed,
-    sign::{calibration_files, identity_of},
-    version::AcceptedVersions,
+    sign::identity_of, version::AcceptedVersions,
 };
 use crate::bundle::{
     Bundle, BundleError, BundleSource, CALIBRATION, MANIFEST, MAX_SIGNATURE_BYTES, MAX_TOTAL_BYTES,

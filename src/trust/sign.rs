@@ -19,7 +19,7 @@ const IGNORED: [&str; 6] = [
 ];
 
 /// Manifest and files of a bundle, as a signature lists them.
-pub(super) fn content_of(bundle: &Bundle) -> Result<BTreeMap<String, String>, BundleError> {
+fn content_of(bundle: &Bundle) -> Result<BTreeMap<String, String>, BundleError> {
     let listed = &bundle.manifest().files;
     let files = listed
         .iter()
@@ -78,7 +78,7 @@ pub fn sign_calibration(
 }
 
 /// The files of a calibration as its signature lists them, by their names in `calibration/`.
-pub(super) fn calibration_files(layer: &CalibrationLayer) -> BTreeMap<String, String> {
+fn calibration_files(layer: &CalibrationLayer) -> BTreeMap<String, String> {
     BTreeMap::from([
         (
             "calibration.toml".to_owned(),

@@ -97,8 +97,8 @@ fn every_single_bit_that_is_flipped_is_refused() {
             .iter()
             .enumerate()
             .map(|(share, copy)| {
-                let (folder, policy) = (&folder, &policy);
-                scope.spawn(move || flip_all(folder, copy.path(), policy, share, copies.len()))
+                let (folder, policy, shares) = (&folder, &policy, copies.len());
+                scope.spawn(move || flip_all(folder, copy.path(), policy, share, shares))
             })
             .collect();
         let tried = threads.into_iter().map(|thread| thread.join().unwrap());

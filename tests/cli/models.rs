@@ -231,7 +231,7 @@ fn a_manifest_that_is_missing_truncated_or_hostile() {
 #[test]
 fn an_unknown_schema() {
     refused(
-        &with_manifest("schema_version = 2", "schema_version = 99"),
+        &with_manifest("schema_version = 3", "schema_version = 99"),
         &["schema 99", "newer"],
     );
 }
@@ -262,8 +262,9 @@ fn info_shows_what_the_model_is() {
         .json()[0];
     assert_eq!(json["input_shape"], serde_json::json!([1, 8, 8]));
     assert_eq!(json["card"]["dataset"], "by hand");
-    assert_eq!(json["schema_version"], 2);
+    assert_eq!(json["schema_version"], 3);
     assert!(json["calibration_statement"].is_string());
+    assert_eq!(json["calibration"]["model-id"], json["model_id"]);
     let rows = json["operating_table"]["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 5);
     assert_eq!(rows[3]["false_alarm_rate"], 0.05);

@@ -39,8 +39,8 @@ pub(super) struct SignFlags {
     #[arg(long)]
     calibration: bool,
 
-    /// Version of what is signed; boxes take no lower one afterwards [default: the seconds since
-    /// 1970].
+    /// Version of what is signed; boxes take no lower one afterwards [default: milliseconds
+    /// since 1970].
     #[arg(long, value_name = "N")]
     version: Option<u64>,
 

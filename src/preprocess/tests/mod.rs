@@ -1,6 +1,7 @@
 //! Frames through the whole of preprocessing.
 
 mod canvas;
+mod properties;
 
 use rand::{Rng, RngExt, SeedableRng};
 
