@@ -407,7 +407,7 @@ fn a_model_without_scoring_reconstructs_but_does_not_judge() {
 
     let uncalibrated = changed(|writer| writer.calibration = None);
     let message = refusal(Detector::new(&uncalibrated, &engine));
-    assert!(message.contains("no [calibration]"), "{message}");
+    assert!(message.contains("no calibration, so"), "{message}");
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Detector {
         }
         let calibration = bundle.calibration().cloned().ok_or_else(|| {
             lacks(
-                "has no [calibration], so there is no threshold: `edge-vae-train fit` calibrates \
+                "has no calibration, so there is no threshold: `edge-vae-train fit` calibrates \
                    what it trains",
             )
         })?;
