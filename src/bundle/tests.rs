@@ -203,7 +203,7 @@ fn the_schema_is_looked_at_first() {
     // A key that only schema 7 has must not be what is complained about.
     let message = refusal_with("schema_version = 3", "schema_version = 7\nnew = 1");
     assert!(
-        message.ends_with("schema 7 is newer than this program reads (2): update edge-vae"),
+        message.ends_with("schema 7 is newer than this program reads (3): update edge-vae"),
         "{message}"
     );
     assert!(refusal_with("schema_version = 3", "schema_version = 0").contains("no schema 0"));

@@ -33,7 +33,7 @@ fn verdict(number: u64) -> EvidenceVerdict {
 /// A log of so many verdicts in the folder, and its lines.
 fn written(folder: &Path, verdicts: u64, key: Option<SigningKey>) -> (Vec<String>, String) {
     let path = folder.join("log");
-    let params = EvidenceParams { every: 4 };
+    let params = EvidenceParams { every: 7 };
     let mut log = EvidenceLog::open(&path, key, params).unwrap();
     for number in 0..verdicts {
         log.verdict(&settings(), verdict(number)).unwrap();
@@ -75,7 +75,7 @@ fn whatever_is_done_to_a_log_is_found() {
     let keys = [key.public()];
     let (lines, _) = written(room.path(), 9, Some(key));
     assert!(checked(room.path(), &lines, &keys).is_whole());
-    // Open, settings, four verdicts, checkpoint, …
+    // Open, settings, five verdicts, checkpoint, …
     assert!(lines[5].contains("\"frame_number\":3"), "{}", lines[5]);
     let found = |change: &dyn Fn(&mut Vec<String>), words: &str, keys: &[PublicKey]| {
         let mut changed = lines.clone();
