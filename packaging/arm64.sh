@@ -4,7 +4,8 @@
 # Scores of the shipped models, of a model of the feature route that is trained here, and of each
 # BUNDLE on FRAMES, on tract and on ONNX Runtime, against those of this x86-64 machine; then the
 # library's tests that compute. Everything is kept in target/, a second run builds only what changed.
-# ARM64_TESTS=off leaves the tests out, ARM64_TRAIN=off the training.
+# ARM64_TESTS=off leaves the tests out, ARM64_TRAIN=off the training. BUILT names a folder of arm64
+# programs that are there, EDGE_VAE_OWN one of x86-64 programs.
 set -euo pipefail
 # shellcheck source=packaging/setting.sh
 source "$(dirname "$0")/setting.sh"
@@ -59,12 +60,11 @@ ort_own=${ORT_DYLIB_PATH:-}
 unset ORT_DYLIB_PATH EDGE_VAE_MODEL
 
 say "build"
-packaging/build.sh aarch64
+[ "${BUILT:-}" ] || packaging/build.sh aarch64
 own=${EDGE_VAE_OWN:-$CARGO_TARGET_DIR/$profile}
 [ -x "$own/edge-vae" ] || cargo build --locked --workspace --bins --profile "$profile"
 arm64() { "$emulator" -L "$libraries" "$(built aarch64)/$1" "${@:2}"; }
-arm64 edge-vae --version
-arm64 edge-vae-train --version
+for program in "${programs[@]}"; do arm64 "$program" --version; done
 
 pairs=(models/surface examples/frames models/digits28 examples/frames)
 if [ "${ARM64_TRAIN:-on}" = on ]; then
@@ -93,12 +93,12 @@ while [ "$count" -lt "${#pairs[@]}" ]; do
         >"$place/arm64-tract"
     arm64 edge-vae score --quiet --json --model "$bundle" --backend ort \
         --ort-library "$ort_arm64" "$frames" >"$place/arm64-ort"
-    packaging/compare.py "$name: tract, arm64 and x86-64" "$place"/{own-tract,arm64-tract}
-    packaging/compare.py "$name: arm64, ONNX Runtime and tract" "$place"/arm64-{tract,ort}
+    packaging/compare.py "$name: tract, arm64 and x86-64" "$bundle" "$place"/{own-tract,arm64-tract}
+    packaging/compare.py "$name: arm64, ONNX Runtime and tract" "$bundle" "$place"/arm64-{tract,ort}
     if [ "$ort_own" ]; then
         "$own/edge-vae" score --quiet --json --model "$bundle" --backend ort \
             --ort-library "$ort_own" "$frames" >"$place/own-ort"
-        packaging/compare.py "$name: ONNX Runtime, arm64 and x86-64" "$place"/{own,arm64}-ort
+        packaging/compare.py "$name: ONNX Runtime, arm64 and x86-64" "$bundle" "$place"/{own,arm64}-ort
     fi
     # Every array of the golden frame, on both engines.
     arm64 edge-vae model verify --all-engines --quiet --ort-library "$ort_arm64" "$bundle"

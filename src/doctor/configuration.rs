@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Finding, Machine};
+use super::{Finding, Machine, board};
 use crate::{
     frame::recognise,
     stream::{
@@ -75,6 +75,10 @@ fn source_finding(machine: &dyn Machine, name: &str, entry: &SourceEntry) -> Fin
                 "see `camera` and `permission`",
             ),
         },
+        Address::Csi(_) if !board::is_jetson(machine) => wrong(
+            format!("{shown}: this is no Jetson"),
+            "read the camera by pipe:COMMAND, see docs/guide/cameras.md",
+        ),
         Address::Folder(path) if !machine.exists(path) => Finding::warning(
             "source",
             format!("{shown}: there is no such folder yet"),

@@ -36,19 +36,29 @@ pub fn engine(options: &EngineOptions, model: Result<&Path, &str>) -> Vec<Findin
         }
     };
     let description = engine.description();
-    let chosen = match (options.device, &bundle) {
-        (Device::Auto, Ok(_)) => "chosen by `auto`",
-        (Device::Auto, Err(_)) => "as long as there is no model to measure engines on",
-        _ => "as it was asked for",
+    // The notice that says why repeats what was chosen.
+    let (why, others): (Vec<&String>, Vec<&String>) = engine
+        .notices()
+        .iter()
+        .partition(|notice| notice.starts_with(&format!("runs on {description}")));
+    let why = why
+        .first()
+        .and_then(|notice| notice.strip_prefix("runs on "));
+    let text = match (options.device, &bundle) {
+        (Device::Auto, Ok(_)) => format!("`auto` takes {}", why.unwrap_or(&description)),
+        (Device::Auto, Err(_)) => {
+            format!("{description}, as long as there is no model to measure engines on")
+        }
+        _ => format!("{description}, as it was asked for"),
     };
     let mut findings = vec![
-        Finding::ok("engine", format!("{description}, {chosen}"))
+        Finding::ok("engine", text)
             .with("backend", engine.backend().name())
             .with("device", engine.device().name())
             .with("description", description.clone()),
     ];
-    let reasons = engine.notices().iter();
-    findings.extend(reasons.map(|reason| Finding::note("engine", reason)));
+    let others = others.into_iter();
+    findings.extend(others.map(|notice| Finding::note("engine", notice)));
     findings.push(match bundle {
         Ok(bundle) => prove(&engine, &bundle),
         Err(finding) => finding,

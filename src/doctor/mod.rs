@@ -54,7 +54,7 @@ pub fn examine(
     findings.extend(power::examine(machine));
     findings.extend(heat::examine(machine));
     findings.push(storage::memory(machine));
-    findings.extend(storage::disks(machine, &folders(machine, configuration)));
+    findings.extend(disks(machine, configuration));
     findings.push(clock::examine(machine));
     if let Some(configuration) = configuration {
         findings.extend(configuration::examine(machine, configuration));
@@ -62,18 +62,19 @@ pub fn examine(
     findings
 }
 
-/// Folders that are written to: those of the configuration, else that of waiting messages.
-fn folders(machine: &dyn Machine, configuration: Option<&Configuration>) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = configuration
+/// Disks of the folders that a configuration writes to, else that of messages that wait.
+fn disks(machine: &dyn Machine, configuration: Option<&Configuration>) -> Vec<Finding> {
+    let folders: Vec<PathBuf> = configuration
         .into_iter()
         .flat_map(Configuration::sink_needs)
         .filter_map(|(_, needs)| Some(needs.ok()?.folders))
         .flatten()
         .collect();
-    if folders.is_empty() {
-        folders.extend(storage::state_folder(machine));
+    if !folders.is_empty() {
+        return storage::disks(machine, &folders, true);
     }
-    folders
+    let usual: Vec<PathBuf> = storage::state_folder(machine).into_iter().collect();
+    storage::disks(machine, &usual, false)
 }
 
 /// Whether anything keeps it from running here.

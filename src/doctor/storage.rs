@@ -77,7 +77,8 @@ pub(super) fn state_folder(machine: &dyn Machine) -> Option<PathBuf> {
 }
 
 /// A line for each file system on which one of the folders lies or would be made.
-pub(super) fn disks(machine: &dyn Machine, folders: &[PathBuf]) -> Vec<Finding> {
+/// That one can't be written is an error where a configuration names it.
+pub(super) fn disks(machine: &dyn Machine, folders: &[PathBuf], configured: bool) -> Vec<Finding> {
     let mounts = machine.text("/proc/mounts").unwrap_or_default();
     let mut seen: Vec<Mount> = Vec::new();
     let mut findings = Vec::new();
@@ -88,14 +89,16 @@ pub(super) fn disks(machine: &dyn Machine, folders: &[PathBuf]) -> Vec<Finding> 
         let mount = Mount::of(&mounts, there);
         // A folder that can't be written is told even where its neighbour can.
         match machine.write_speed(there) {
-            Err(problem) => findings.push(
-                Finding::error(
-                    "disk",
-                    format!("{}: cannot write: {problem}", there.display()),
-                    "name another folder, or give this user the right to write there",
-                )
-                .with("folder", there.display().to_string()),
-            ),
+            Err(problem) => {
+                let text = format!("{}: cannot write: {problem}", there.display());
+                let remedy = "name another folder, or give this user the right to write there";
+                let finding = if configured {
+                    Finding::error("disk", text, remedy)
+                } else {
+                    Finding::warning("disk", text, remedy)
+                };
+                findings.push(finding.with("folder", there.display().to_string()));
+            }
             Ok(speed) if !seen.contains(&mount) => {
                 findings.push(disk(machine, there, &mount, speed));
                 seen.push(mount);

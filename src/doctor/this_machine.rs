@@ -128,7 +128,14 @@ impl Machine for ThisMachine {
     }
 
     fn write_speed(&self, folder: &Path) -> Result<WriteSpeed, String> {
-        measure_disk(folder).map_err(|error| error.to_string())
+        measure_disk(folder).map_err(|error| {
+            // Behind it stands the name of a file that is of no interest.
+            let said = error.to_string();
+            said.split(" at path ")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
     }
 
     fn connect(&self, host: &str, port: u16) -> Result<(), String> {

@@ -102,6 +102,30 @@ fn what_a_configuration_lacks_here_is_told() {
 }
 
 #[test]
+fn a_folder_that_can_t_be_written_is_an_error_where_it_is_named() {
+    let mut orin = RecordedMachine::orin().with("/var/log/line/x", "");
+    orin.denied.push("/var/log/line".into());
+    let disks = of_configuration(&orin, LINE, "disk");
+    told(
+        &disks[0],
+        Error,
+        &["/var/log/line: cannot write", "another folder"],
+    );
+    told(&disks[1], Ok, &["(ext4)"]);
+}
+
+#[test]
+fn a_jetson_s_camera_is_read_on_a_jetson_alone() {
+    let csi = "[[source]]\nuri = 'csi://0'";
+    let pi = RecordedMachine::pi5().with("/usr/bin/gst-launch-1.0", "");
+    told(
+        &of_configuration(&pi, csi, "source")[0],
+        Error,
+        &["no Jetson", "pipe:COMMAND"],
+    );
+}
+
+#[test]
 fn a_program_that_a_source_needs_is_told() {
     let orin = RecordedMachine::orin();
     let csi = "[[source]]\nuri = 'csi://0'";

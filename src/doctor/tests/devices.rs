@@ -217,7 +217,7 @@ fn disks_are_measured_where_messages_wait() {
     says(
         &denied,
         "disk",
-        Error,
+        Warning,
         &["Permission denied", "another folder"],
     );
     let mut memory = RecordedMachine::x86().with("/run/edge-vae/lock", "");
