@@ -3,7 +3,6 @@
 use ndarray::{Array2, ArrayView2};
 
 use crate::{
-    image::dilated,
     preprocess::{CanvasLayout, Geometry},
     scoring::RegionExtent,
 };
@@ -12,8 +11,8 @@ use crate::{
 pub(super) struct RegionMap {
     /// `H×W`; NaN where the mask leaves pixels out.
     values: Array2<f32>,
-    /// The largest values beside each pixel.
-    peaks: Array2<f32>,
+    /// Whether the map is of cells of several pixels.
+    coarse: bool,
 }
 
 impl RegionMap {
@@ -25,11 +24,6 @@ impl RegionMap {
         layout: &CanvasLayout,
     ) -> Self {
         let mut values = geometry.map_to_frame(map);
-        // Interpolation carries a cell's value to less than a cell's side from its centre.
-        let mut peaks = match cell.map(|side| side.saturating_sub(1)) {
-            [0, 0] => values.clone(),
-            reach => geometry.map_to_frame(dilated(map, reach).view()),
-        };
         if let Some(mask) = layout.mask() {
             // NaN belongs to no region.
             values.zip_mut_with(&mask.in_frame(geometry), |value, &inside| {
@@ -38,10 +32,10 @@ impl RegionMap {
                 }
             });
         }
-        // The highest pixel that is looked at belongs to a region whatever lies behind the mask.
-        let highest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        peaks.mapv_inplace(|peak| peak.min(highest));
-        Self { values, peaks }
+        Self {
+            values,
+            coarse: cell.into_iter().any(|side| side > 1),
+        }
     }
 
     /// The threshold for its regions: the first of these that it has a pixel above. Where there is
@@ -61,7 +55,7 @@ impl RegionMap {
     pub(super) fn extent(&self, threshold: f32) -> RegionExtent<'_> {
         RegionExtent {
             map: self.values.view(),
-            peaks: self.peaks.view(),
+            coarse: self.coarse,
             threshold,
         }
     }

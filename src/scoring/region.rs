@@ -23,17 +23,16 @@ pub struct Region {
 
 /// Where regions of an anomaly map in the frame's geometry begin and end.
 ///
-/// Pixels above the threshold that are 8-connected are one region. Of these it has the pixels that
-/// are higher than half of the way from the threshold to the peak beside them: a map of coarse
-/// cells shows a defect as a hill that is wider than the defect by a cell on every side, and a
-/// step that was blurred lies where it is half as high. Where `peaks` is the map itself, a region
-/// has all its pixels.
+/// Pixels above the threshold that are 8-connected are one region. A map of coarse cells shows a
+/// defect as a hill that is wider than the defect by as far as a cell sees. A step that was blurred
+/// lies where it is half as high: there a region has the pixels that are higher than half of the
+/// way from the threshold to its peak. Elsewhere it has all its pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct RegionExtent<'a> {
     /// The map, `H×W`. NaN belongs to no region.
     pub map: ArrayView2<'a, f32>,
-    /// At each pixel the largest value of the map in reach of the blur, `H×W`.
-    pub peaks: ArrayView2<'a, f32>,
+    /// Whether the map is of coarse cells.
+    pub coarse: bool,
     /// Regions are above it.
     pub threshold: f32,
 }
@@ -43,7 +42,7 @@ pub struct RegionExtent<'a> {
 pub fn regions(map: ArrayView2<'_, f32>, threshold: f32, minimum_area: u32) -> Vec<Region> {
     let extent = RegionExtent {
         map,
-        peaks: map,
+        coarse: false,
         threshold,
     };
     extent.regions(minimum_area)
@@ -87,11 +86,22 @@ impl RegionExtent<'_> {
     /// Calls `take` with row, column and region of each pixel that a region has.
     fn each_pixel(&self, mut take: impl FnMut(usize, usize, usize)) {
         let (runs, mut components) = self.runs();
+        let mut floors = BTreeMap::<usize, f32>::new();
+        for run in runs.iter().filter(|_| self.coarse) {
+            let values = (run.start..run.end).map(|x| self.map[[run.row, x]]);
+            let peak = values.fold(self.threshold, f32::max);
+            // Below the peak, however near it the threshold is.
+            let half = (0.5 * (self.threshold + peak)).min(peak.next_down());
+            let floor = floors.entry(components.root(run.component));
+            floor
+                .and_modify(|floor| *floor = floor.max(half))
+                .or_insert(half);
+        }
         for run in runs {
             let region = components.root(run.component);
+            let floor = floors.get(&region).copied().unwrap_or(self.threshold);
             for x in run.start..run.end {
-                let (value, peak) = (self.map[[run.row, x]], self.peaks[[run.row, x]]);
-                if value >= peak || value > 0.5 * (self.threshold + peak) {
+                if self.map[[run.row, x]] > floor {
                     take(run.row, x, region);
                 }
             }
@@ -354,30 +364,39 @@ mod tests {
     }
 
     #[test]
-    fn regions_end_half_way_to_the_peak_beside_them() {
-        // A plateau of 9 and a hill of 5 on one component above 1, and a hill outshone by it.
+    fn regions_of_coarse_maps_end_half_way_to_their_peak() {
+        // A hill of 9 with a shoulder, and a hill of 5, above 1.
         let map = array![[
-            0.0f32, 3.0, 6.0, 9.0, 9.0, 5.5, 2.0, 3.0, 5.0, 3.0, 0.5, 2.0, 0.0
+            0.0f32, 3.0, 6.0, 9.0, 9.0, 5.5, 2.0, 3.0, 4.0, 0.5, 2.0, 3.5, 5.0, 3.0, 1.0
         ]];
-        let peaks = array![[
-            3.0f32, 6.0, 9.0, 9.0, 9.0, 9.0, 5.5, 5.0, 5.0, 5.0, 3.0, 4.0, 2.0
-        ]];
-        let extent = RegionExtent {
+        let extent = |coarse| RegionExtent {
             map: map.view(),
-            peaks: peaks.view(),
+            coarse,
             threshold: 1.0,
         };
-        // Above 5 beside the plateau, above 3 beside the hill; 2 of 4 is not above 2.5.
         assert_eq!(
-            extent.labels(),
-            array![[0, 0, 1, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0]]
+            extent(true).labels(),
+            array![[0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 2, 2, 0, 0]]
         );
-        let [region] = &extent.regions(1)[..] else {
-            panic!("{:?}", extent.regions(1));
+        let of = |coarse| {
+            let regions = extent(coarse).regions(1);
+            let each = regions
+                .iter()
+                .map(|r| (r.bbox[0], r.bbox[2], r.area, r.max));
+            each.collect::<Vec<_>>()
+        };
+        assert_eq!(of(true), [(2, 4, 4, 9.0), (11, 2, 2, 5.0)]);
+        assert_eq!(of(false), [(1, 8, 8, 9.0), (10, 4, 4, 5.0)]);
+        let flat = array![[1.0f32, 1.0f32.next_up()]];
+        let extent = RegionExtent {
+            map: flat.view(),
+            coarse: true,
+            threshold: 1.0,
         };
         assert_eq!(
-            (region.bbox, region.area, region.max),
-            ([2, 0, 7, 1], 5, 9.0)
+            extent.regions(1).len(),
+            1,
+            "there is a region above each threshold"
         );
     }
 }

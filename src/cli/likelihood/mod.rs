@@ -9,7 +9,7 @@ use std::{path::PathBuf, thread};
 use clap::{Args, ValueEnum};
 use edge_vae::{
     backend::Device,
-    bundle::{Bundle, Manifest},
+    bundle::Manifest,
     runtime::{GoldenCheck, load_preprocessor},
     vae::Likelihood,
 };
