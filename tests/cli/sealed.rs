@@ -257,14 +257,12 @@ fn weights_are_never_written() {
     assert_eq!(is_found(&dir.at(""), secret), None);
 }
 
-/// A crash on purpose: the plain model dumps core with its weights in it, the sealed one none.
+/// A crash on purpose: with the plain model there is a core file, with the sealed one none.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_crash_leaves_no_weights() {
     use std::process::Command;
     let dir = sealed();
-    let encoder = fs::read(dir.at("model/encoder.onnx")).unwrap();
-    let secret = &encoder[encoder.len() / 2..][..48];
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let crash = |model: &str| {
         let folder = dir.at(&format!("crash-{model}"));
@@ -282,11 +280,15 @@ fn a_crash_leaves_no_weights() {
         command.args(["-c", &script]).current_dir(&folder);
         let output = command.env("HOME", dir.at("")).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        is_found(&folder, secret)
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
+        // Beside the socket and the pipe.
+        entries
+            .filter(|entry| entry.metadata().unwrap().is_file())
+            .count()
     };
-    if crash("model").is_none() {
+    if crash("model") == 0 {
         eprintln!("skipped: no core file is written here (core_pattern is {pattern:?})");
         return;
     }
-    assert_eq!(crash("sealed"), None);
+    assert_eq!(crash("sealed"), 0);
 }
