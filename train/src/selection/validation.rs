@@ -310,7 +310,7 @@ impl Maker<'_> {
         let values = self
             .augmentation
             .apply(self.frame(place), &SMALL_JITTER, random)?;
-        let drawn = if place / self.frames.len() % self.defects.rounds != 0 {
+        let drawn = if !(place / self.frames.len()).is_multiple_of(self.defects.rounds) {
             let busy = busy(&values, self.shape, self.side)?;
             (0..self.defects.drawings)
                 .filter_map(|_| self.draw(place, &values, random))
