@@ -105,6 +105,7 @@ while [ "$count" -lt "${#pairs[@]}" ]; do
 done
 
 say "NEON in operators of our own"
+packaging/neon/count.sh "$emulator" "$libraries"
 objdump=$(command -v aarch64-linux-gnu-objdump || true)
 if [ -z "$objdump" ]; then
     objdump=$place/binutils/usr/bin/aarch64-linux-gnu-objdump

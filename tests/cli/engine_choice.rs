@@ -1,6 +1,9 @@
 //! `--device auto`: the fastest engine that computes what the trainer saw.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use edge_vae::{
     backend::{BackendKind, Engine, EngineOptions},
@@ -23,7 +26,7 @@ fn library() -> Option<PathBuf> {
 }
 
 /// `score good.png --json` with ONNX Runtime's library in reach.
-fn score(dir: &TestDir, library: &PathBuf, extra: &[&str]) -> Ran {
+fn score(dir: &TestDir, library: &Path, extra: &[&str]) -> Ran {
     let model = match extra {
         ["--model", ..] => &[][..],
         _ => &["--model", "model"],
@@ -44,7 +47,7 @@ fn kept(dir: &TestDir) -> PathBuf {
 }
 
 /// Says in a kept file that an engine takes so many milliseconds.
-fn set_time(file: &PathBuf, engine: &str, milliseconds: f64) {
+fn set_time(file: &Path, engine: &str, milliseconds: f64) {
     let mut table: toml::Table = fs::read_to_string(file).unwrap().parse().unwrap();
     let trials = table["trial"].as_array_mut().unwrap();
     let is_meant = |trial: &&mut toml::Value| trial["engine"].as_str().unwrap().contains(engine);

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Counts the instructions of the direct convolution's inner loop on arm64, as it is compiled and
+# without vectors: packaging/neon/count.sh EMULATOR LIBRARIES. Called by arm64.sh. The difference of
+# two calls and one is a call without the start of the program; qemu logs each instruction.
+set -euo pipefail
+# shellcheck source=packaging/setting.sh
+source "$(dirname "$0")/../setting.sh"
+emulator=$1
+libraries=$2
+zig_tools
+# The interpreter that has the package ziglang: where cargo-zigbuild is.
+python=$(dirname "$(command -v cargo-zigbuild)")/python
+place=$work/neon
+mkdir -p "$place"
+executed() {
+    "$emulator" -L "$libraries" -one-insn-per-tb -d exec,nochain -D "$place/log" "$@"
+    grep -c '^Trace' "$place/log"
+    rm "$place/log"
+}
+call() {
+    local name=$1
+    shift
+    rustc --edition 2024 --target aarch64-unknown-linux-gnu -C opt-level=3 -C panic=abort "$@" \
+        --allow dead_code --allow unreachable_pub --crate-type staticlib -o "$place/$name.a" \
+        "$root/packaging/neon/weighted_sums.rs"
+    "$python" -m ziglang cc -target "aarch64-linux-gnu.$glibc" "$place/$name.a" -lunwind \
+        -o "$place/$name"
+    echo $(($(executed "$place/$name" again) - $(executed "$place/$name")))
+}
+vectors=$(call vectors)
+plain=$(call plain -C no-vectorize-loops -C no-vectorize-slp)
+printf '9 taps, 4096 sums: %d instructions, %d without vectors: %s times as many\n' \
+    "$vectors" "$plain" "$(awk "BEGIN { printf \"%.1f\", $plain / $vectors }")"
+[ $((plain)) -gt $((4 * vectors)) ] || fail "the loop is not vectorised on arm64"
