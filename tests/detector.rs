@@ -371,7 +371,10 @@ fn impossible_scorings_and_calibrations_are_refused() {
         refused(|writer| writer.calibration.as_mut().unwrap().false_alarm_rate = 1.5),
         refused(|writer| writer.calibration.as_mut().unwrap().scores.clear()),
         refused(|writer| writer.calibration.as_mut().unwrap().scores.reverse()),
-        refused(|writer| writer.scoring = None),
+        refused(|writer| {
+            writer.scoring = None;
+            writer.golden.score = None;
+        }),
     ] {
         assert!(refusal.contains("calibration"), "{refusal}");
     }

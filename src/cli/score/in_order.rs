@@ -153,7 +153,7 @@ mod tests {
     fn squares(workers: usize, stop: usize) -> (usize, Vec<usize>) {
         let mut taken = Vec::new();
         let work = |_: &mut (), place: usize| {
-            if place % 2 == 0 {
+            if place.is_multiple_of(2) {
                 thread::sleep(Duration::from_micros(200));
             }
             place * place

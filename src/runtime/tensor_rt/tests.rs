@@ -130,15 +130,25 @@ fn what_is_built_and_agrees_is_found_again() {
     let (first, seen) = built(&bundle, &store, &mut provider).unwrap();
     // Without an earlier build there is no estimate for the first graph.
     let expected = [
-        "encoder.onnx 1/3 false",
-        "decoder.onnx 2/3 true",
-        "head.onnx 3/3 true",
+        "encoder.onnx 1/6 false",
+        "decoder.onnx 2/6 true",
+        "backbone.onnx 3/6 true",
+        "head.onnx 4/6 true",
+        "features.onnx 5/6 true",
+        "fine-features.onnx 6/6 true",
         "19 frames",
     ];
     assert_eq!(seen, expected);
     assert_eq!(
         provider.built,
-        ["encoder.onnx", "decoder.onnx", "head.onnx"]
+        [
+            "encoder.onnx",
+            "decoder.onnx",
+            "backbone.onnx",
+            "head.onnx",
+            "features.onnx",
+            "fine-features.onnx"
+        ]
     );
     assert_eq!(first.milliseconds, 0.7);
     assert_eq!(first.agreement.refused, None, "{:?}", first.agreement);
@@ -150,7 +160,7 @@ fn what_is_built_and_agrees_is_found_again() {
     assert_eq!(store.state(&bundle, fp32, &machine), EngineState::Absent);
 
     let (_, seen) = built(&bundle, &store, &mut provider).unwrap();
-    assert_eq!(seen[0], "encoder.onnx 1/3 true");
+    assert_eq!(seen[0], "encoder.onnx 1/6 true");
 
     let graphs = store.folder().join("graphs");
     fs::create_dir_all(&graphs).unwrap();
