@@ -5,13 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::model_file::ModelFile;
 #[cfg(feature = "tract")]
 use super::tract::{self, TractGraph};
-use super::{
-    BackendError, BackendKind, Device, EngineOptions, Graph, Ranges, TENSOR_RT_FOLDER,
-    TensorRtSettings,
-};
+use super::{BackendError, BackendKind, Device, EngineOptions, Graph, Ranges};
 #[cfg(feature = "ort")]
 use super::{
-    library,
+    TENSOR_RT_FOLDER, TensorRtSettings, library,
     ort::{self, OrtGraph, Placement, Runtime},
 };
 
@@ -223,6 +220,7 @@ impl Engine {
     }
 
     /// On TensorRT: the file of a graph's ranges, which an `int8` engine is built with.
+    #[cfg_attr(not(feature = "ort"), allow(unused_variables))]
     pub(crate) fn ranges_file(&self, onnx: &[u8]) -> Option<PathBuf> {
         match &self.runner {
             #[cfg(feature = "ort")]
