@@ -15,18 +15,21 @@ pub(super) trait Contender {
 }
 
 /// Opens the candidates one after the other and then runs them in turn, so that a slower moment of
-/// the machine is everybody's. A trial each, in their order.
+/// the machine is everybody's. A trial each, in their order, and whether all of them were tried.
 pub(super) fn measure<C: Contender>(
     candidates: &[EngineOptions],
     params: &MeasuringParams,
     mut open: impl FnMut(&EngineOptions) -> Result<C, String>,
-) -> Vec<EngineTrial> {
+) -> (Vec<EngineTrial>, bool) {
     let began = Instant::now();
     let mut contenders: Vec<Result<C, String>> = Vec::new();
-    for options in candidates {
-        contenders.push(if began.elapsed() < params.budget {
+    let mut complete = true;
+    for (place, options) in candidates.iter().enumerate() {
+        // On a slow or busy machine too there is something to compare.
+        contenders.push(if place < 2 || began.elapsed() < params.budget {
             open(options)
         } else {
+            complete = false;
             Err(format!(
                 "not tried, for those before it took {:.1} s",
                 began.elapsed().as_secs_f64()
@@ -50,7 +53,7 @@ pub(super) fn measure<C: Contender>(
         }
     }
     let trials = candidates.iter().zip(contenders).zip(times);
-    trials
+    let trials = trials
         .map(|((options, contender), time)| match contender {
             Ok(contender) => EngineTrial {
                 engine: contender.engine(),
@@ -63,7 +66,8 @@ pub(super) fn measure<C: Contender>(
                 problem: Some(problem),
             },
         })
-        .collect()
+        .collect();
+    (trials, complete)
 }
 
 /// An engine that may not be open, so that its version is not known.

@@ -27,8 +27,9 @@ use record::Record;
 /// How engines are measured.
 #[derive(Clone, Copy, Debug)]
 struct MeasuringParams {
-    /// Time for all of them. An engine that is being opened is waited for, but none is opened after
-    /// that, and each runs once more at least. The start of a program should not look like a hang.
+    /// Time for all of them. An engine that is being opened is waited for, but after the first two
+    /// none is opened later than that, and each runs once more at least. The start of a program
+    /// should not look like a hang.
     budget: Duration,
     /// Runs of each after the first, of which the fastest counts: other work on the machine can
     /// only add time, and one of so many is mostly undisturbed.
@@ -154,7 +155,7 @@ impl EngineChoice {
             return Ok(Self::of(engine, trials));
         }
         let params = MeasuringParams::default();
-        let trials = measure(candidates, &params, |options| {
+        let (trials, complete) = measure(candidates, &params, |options| {
             GoldenRun::open(bundle, options)
         });
         let Some(best) = fastest(&trials) else {
@@ -164,7 +165,8 @@ impl EngineChoice {
             return Ok(Self::of(engine, trials));
         };
         let mut engine = open(bundle, &candidates[best])?;
-        if let Err(problem) = record.write(&trials) {
+        // One that was not tried gets its turn at the next start.
+        if complete && let Err(problem) = record.write(&trials) {
             engine.notice(format!(
                 "engines are measured at every start, since the times cannot be kept: {problem}"
             ));
