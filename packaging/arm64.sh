@@ -106,14 +106,6 @@ done
 
 say "NEON in operators of our own"
 packaging/neon/count.sh "$emulator" "$libraries"
-objdump=$(command -v aarch64-linux-gnu-objdump || true)
-if [ -z "$objdump" ]; then
-    objdump=$place/binutils/usr/bin/aarch64-linux-gnu-objdump
-    [ -x "$objdump" ] || unpack bookworm "$place/binutils" binutils-aarch64-linux-gnu
-    export LD_LIBRARY_PATH=$place/binutils/usr/lib/x86_64-linux-gnu
-fi
-packaging/neon.py "$objdump" "$(built aarch64)/edge-vae"
-unset LD_LIBRARY_PATH
 
 if [ "${ARM64_TESTS:-on}" = on ]; then
     say "the library's tests that compute, under qemu"
