@@ -93,9 +93,9 @@ fn frames_that_look_least_normal_are_trimmed_and_told() {
     let scratch = Scratch::new();
     let planted = contaminate(&scratch);
     fs::write(scratch.path("exclude.txt"), "train/good/000.png\n").expect("a list");
-    let flags = |more: &[&'static str]| {
+    let flags = |out: &'static str, more: &[&'static str]| {
         let usual = [
-            "fit", "frames", "--out", "model", "--size", "128", "--batch", "2", "--steps", "1",
+            "fit", "frames", "--out", out, "--size", "128", "--batch", "2", "--steps", "1",
             "--json",
         ];
         [&usual[..], more].concat()
@@ -108,7 +108,7 @@ fn frames_that_look_least_normal_are_trimmed_and_told() {
         "--exclude",
         "exclude.txt",
     ];
-    let run = scratch.train(&flags(&trim));
+    let run = scratch.train(&flags("model", &trim));
     let said = stderr(&run);
     assert!(run.status.success(), "{said}");
     let record: Value = serde_json::from_slice(&run.stdout).expect("one JSON object");
@@ -126,13 +126,11 @@ fn frames_that_look_least_normal_are_trimmed_and_told() {
     // The bundle says it too, also after the run was continued.
     let bundle = Bundle::open(&scratch.path("model")).expect("a bundle");
     assert_eq!(bundle.calibration().expect("a calibration").trimmed, 2);
-    let again = scratch.train(&flags(&["--resume"]));
+    let again = scratch.train(&flags("model", &["--resume"]));
     let record: Value = serde_json::from_slice(&again.stdout).expect("one JSON object");
     assert_eq!(record["statement"], statement);
 
-    let run = scratch.train(&flags(&[
-        "--score", "residual", "--trim", "0.05", "--out", "other",
-    ]));
+    let run = scratch.train(&flags("other", &["--score", "residual", "--trim", "0.05"]));
     assert_fails(&run, &["--trim ranks all frames", "edge-vae-train review"]);
     assert!(!scratch.path("other").exists());
 }
