@@ -47,7 +47,8 @@ impl VerdictView {
 }
 
 impl MapScale {
-    /// The scale on which heat, contours and boxes of a judged frame end at the same value.
+    /// The scale on which heat and contours of a scored frame end at the threshold of its regions.
+    /// Boxes are around regions, which end half way to their peak where the map is coarse.
     /// `cold` and `threshold` are the map's for all frames: the mean of normal frames (0 for a
     /// standardised map) and the threshold of their peaks. It reaches up to the frame's own peak,
     /// so that a strong anomaly is not one colour all over.

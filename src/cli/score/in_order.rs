@@ -8,6 +8,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
@@ -16,68 +17,88 @@ use anyhow::anyhow;
 /// the others go on, and what they have done is kept.
 const AHEAD: usize = 4;
 
+/// Who does the work.
+pub(super) struct Workers<W, O> {
+    /// How many; a single one works on the thread of the caller.
+    pub(super) count: usize,
+    /// One of them.
+    pub(super) first: W,
+    /// Opens another one.
+    pub(super) open: O,
+    /// How long the first one works alone, before others are opened: about as long as that takes,
+    /// so that little work is never held up by it for longer than it lasts.
+    pub(super) alone: Duration,
+}
+
 /// Lets `workers` do `work` for each of the places from 0 to `count`, and `take` the results in
-/// that order, on this thread, until it says `false`. One of the workers is `first`; the others
-/// open themselves. A single one works on this thread. Says how many results were taken.
+/// that order, on this thread, until it says `false`. Says how many results were taken.
 ///
 /// # Errors
 /// What `take` fails with, and a worker that can't be opened.
 pub(super) fn in_order<W: Send, T: Send>(
     count: usize,
-    workers: usize,
-    mut first: W,
-    open: impl Fn() -> anyhow::Result<W> + Sync,
+    workers: Workers<W, impl Fn() -> anyhow::Result<W> + Sync>,
     work: impl Fn(&mut W, usize) -> T + Sync,
     mut take: impl FnMut(usize, T) -> anyhow::Result<bool>,
 ) -> anyhow::Result<usize> {
-    if workers <= 1 {
-        for place in 0..count {
-            if !take(place, work(&mut first, place))? {
-                return Ok(place + 1);
-            }
+    let Workers {
+        count: workers,
+        mut first,
+        open,
+        alone,
+    } = workers;
+    let began = Instant::now();
+    let mut done = 0;
+    while done < count && (workers <= 1 || began.elapsed() < alone) {
+        let goes_on = take(done, work(&mut first, done))?;
+        done += 1;
+        if !goes_on {
+            return Ok(done);
         }
+    }
+    if done == count {
         return Ok(count);
     }
-    let (ask, asked) = channel();
-    let (give, given) = channel();
-    let asked = &Asked {
-        places: Mutex::new(asked),
+    let (request, requests) = channel();
+    let (produce, produced) = channel();
+    let requests = &Requests {
+        places: Mutex::new(requests),
         ended: AtomicBool::new(false),
     };
     let (open, work) = (&open, &work);
-    // Without anybody who asks, the workers end.
+    // Without further requests the workers end.
     thread::scope(move |scope| {
-        let _end = End(&asked.ended);
+        let _end = End(&requests.ended);
         let mut first = Some(first);
         for _ in 0..workers {
-            let (give, first) = (give.clone(), first.take());
+            let (produce, first) = (produce.clone(), first.take());
             scope.spawn(move || {
-                let _guard = Guard(give.clone());
+                let _guard = Guard(produce.clone());
                 match first.map_or_else(open, Ok) {
-                    Ok(worker) => serve(worker, asked, work, &give),
+                    Ok(worker) => serve(worker, requests, work, &produce),
                     // Nobody waits for it any more where this fails.
-                    Err(error) => drop(give.send(Err(error))),
+                    Err(error) => drop(produce.send(Err(error))),
                 }
             });
         }
-        drop(give);
-        let mut places = 0..count;
+        drop(produce);
+        let mut places = done..count;
         for place in places.by_ref().take(AHEAD * workers) {
-            let _ = ask.send(place);
+            let _ = request.send(place);
         }
         let mut waiting = BTreeMap::new();
-        for place in 0..count {
+        for place in done..count {
             let result = loop {
                 match waiting.remove(&place) {
                     Some(result) => break result,
                     None => {
-                        let (place, result) = given.recv()??;
+                        let (place, result) = produced.recv()??;
                         waiting.insert(place, result);
                     }
                 }
             };
             if let Some(next) = places.next() {
-                let _ = ask.send(next);
+                let _ = request.send(next);
             }
             if !take(place, result)? {
                 return Ok(place + 1);
@@ -87,17 +108,17 @@ pub(super) fn in_order<W: Send, T: Send>(
     })
 }
 
-/// What a worker gives: a place and its result, or why it ended.
-type Given<T> = anyhow::Result<(usize, T)>;
+/// What a worker produces: a place and its result, or why it ended.
+type Produced<T> = anyhow::Result<(usize, T)>;
 
-/// What workers are asked for.
-struct Asked {
+/// The places that workers are to work on.
+struct Requests {
     places: Mutex<Receiver<usize>>,
     /// Whether nobody waits for the rest.
     ended: AtomicBool,
 }
 
-impl Asked {
+impl Requests {
     fn next(&self) -> Option<usize> {
         let place = self.places.lock().ok()?.recv().ok()?;
         (!self.ended.load(Ordering::Relaxed)).then_some(place)
@@ -113,22 +134,22 @@ impl Drop for End<'_> {
     }
 }
 
-/// Works as long as it is asked to.
+/// Works as long as there are requests.
 fn serve<W, T>(
     mut worker: W,
-    asked: &Asked,
+    requests: &Requests,
     work: &impl Fn(&mut W, usize) -> T,
-    give: &Sender<Given<T>>,
+    produce: &Sender<Produced<T>>,
 ) {
-    while let Some(place) = asked.next() {
-        if give.send(Ok((place, work(&mut worker, place)))).is_err() {
+    while let Some(place) = requests.next() {
+        if produce.send(Ok((place, work(&mut worker, place)))).is_err() {
             return;
         }
     }
 }
 
 /// Says that a worker panicked: its place would be waited for without an end.
-struct Guard<T>(Sender<Given<T>>);
+struct Guard<T>(Sender<Produced<T>>);
 
 impl<T> Drop for Guard<T> {
     fn drop(&mut self) {
@@ -149,6 +170,16 @@ mod tests {
 
     use super::*;
 
+    /// So many workers, none of which works alone.
+    fn of<O>(count: usize, open: O) -> Workers<(), O> {
+        Workers {
+            count,
+            first: (),
+            open,
+            alone: Duration::ZERO,
+        }
+    }
+
     /// Squares of 0 to 99 by so many workers; even places take longer.
     fn squares(workers: usize, stop: usize) -> (usize, Vec<usize>) {
         let mut taken = Vec::new();
@@ -158,18 +189,11 @@ mod tests {
             }
             place * place
         };
-        let done = in_order(
-            100,
-            workers,
-            (),
-            || Ok(()),
-            work,
-            |place, square| {
-                assert_eq!(square, place * place);
-                taken.push(place);
-                Ok(place + 1 < stop)
-            },
-        );
+        let done = in_order(100, of(workers, || Ok(())), work, |place, square| {
+            assert_eq!(square, place * place);
+            taken.push(place);
+            Ok(place + 1 < stop)
+        });
         (done.unwrap(), taken)
     }
 
@@ -200,8 +224,27 @@ mod tests {
                 assert!(started.load(Ordering::SeqCst) <= 2 * AHEAD);
             }
         };
-        let done = in_order(1000, 2, (), || Ok(()), work, |_, ()| Ok(true));
+        let done = in_order(1000, of(2, || Ok(())), work, |_, ()| Ok(true));
         assert_eq!(done.unwrap(), 1000);
+    }
+
+    #[test]
+    fn little_work_is_done_by_the_first_alone() {
+        let workers = Workers {
+            alone: Duration::from_secs(3600),
+            ..of(2, || bail!("nobody else is needed"))
+        };
+        let mut taken = 0;
+        let done = in_order(
+            50,
+            workers,
+            |_, place| place,
+            |_, place| {
+                taken += place;
+                Ok(true)
+            },
+        );
+        assert_eq!((done.unwrap(), taken), (50, 49 * 25));
     }
 
     #[test]
@@ -209,7 +252,7 @@ mod tests {
         let open = || bail!("no memory");
         let work = |_: &mut (), _| thread::sleep(Duration::from_millis(1));
         // The other one goes on until that is known.
-        let error = in_order(usize::MAX, 2, (), open, work, |_, ()| Ok(true)).unwrap_err();
+        let error = in_order(usize::MAX, of(2, open), work, |_, ()| Ok(true)).unwrap_err();
         assert_eq!(error.to_string(), "no memory");
     }
 
@@ -217,6 +260,6 @@ mod tests {
     #[should_panic(expected = "a scoped thread panicked")]
     fn a_worker_that_breaks_off_is_not_waited_for() {
         let work = |_: &mut (), place: usize| assert_ne!(place, 5);
-        let _ = in_order(100, 3, (), || Ok(()), work, |_, ()| Ok(true));
+        let _ = in_order(100, of(3, || Ok(())), work, |_, ()| Ok(true));
     }
 }

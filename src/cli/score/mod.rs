@@ -1,7 +1,7 @@
 //! `edge-vae score`.
 
+mod frame_scorer;
 mod in_order;
-mod judge;
 mod output;
 
 use std::{
@@ -24,8 +24,8 @@ use super::{
     output::{StandardOutput, prepare_folder},
     reporter::Reporter,
 };
-use in_order::in_order;
-use judge::{Judge, Wanted};
+use frame_scorer::{FrameScorer, Wanted};
+use in_order::{Workers, in_order};
 use output::{Output, Tally};
 
 /// Score frames: one line for each says normal, anomalous or invalid.
@@ -95,7 +95,7 @@ pub(crate) struct ScoreFlags {
     #[arg(long, value_name = "RATE")]
     review_rate: Option<ReviewRate>,
 
-    /// Judge this many frames side by side, each with a model of its own in memory; the order of
+    /// Score this many frames side by side, each with a model of its own in memory; the order of
     /// the output stays [default: one on each core of the CPU, divided by --threads; 1 on a GPU].
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -159,7 +159,10 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
         }
         anyhow::Ok(detector)
     };
+    let began = Instant::now();
     let first = open()?;
+    // A further detector takes as long: few frames are scored sooner without it.
+    let opened = began.elapsed();
     if first.calibration().unguaranteed {
         reporter.note(&first.calibration().statement());
     }
@@ -195,15 +198,18 @@ pub(crate) fn run(options: &ScoreOptions, reporter: Reporter) -> anyhow::Result<
         && options.map.is_none()
         && options.evidence.evidence.is_none()
         && !options.exit_code;
-    let judge = |detector| Judge { detector, wanted };
+    let scorer = |detector| FrameScorer { detector, wanted };
     let done = in_order(
         list.paths.len(),
-        jobs(options, first.device()).min(list.paths.len()),
-        judge(first),
-        || open().map(judge),
-        |judge, place| judge.judge(&list.paths[place]),
-        |place, judged| {
-            output.frame(place, &list.paths[place], judged)?;
+        Workers {
+            count: jobs(options, first.device()).min(list.paths.len()),
+            first: scorer(first),
+            open: || open().map(scorer),
+            alone: opened,
+        },
+        |scorer, place| scorer.score(&list.paths[place]),
+        |place, scored| {
+            output.frame(place, &list.paths[place], scored)?;
             Ok(!(interrupt::requested() || (only_prints && output.out.is_closed())))
         },
     )?;

@@ -18,7 +18,7 @@ use super::{
         output::{SCHEMA_VERSION, StandardOutput},
         reporter::{Reporter, count, one_line},
     },
-    judge::{Judged, MapRecord},
+    frame_scorer::{MapRecord, ScoredFrame},
 };
 
 /// One JSON line.
@@ -92,10 +92,10 @@ impl Output {
         &mut self,
         id: usize,
         path: &Path,
-        judged: anyhow::Result<Judged>,
+        scored: anyhow::Result<ScoredFrame>,
     ) -> anyhow::Result<()> {
-        let judged = match judged {
-            Ok(judged) => judged,
+        let scored = match scored {
+            Ok(scored) => scored,
             Err(error) => {
                 self.tally.failed += 1;
                 let error = one_line(&error);
@@ -106,9 +106,9 @@ impl Output {
                 };
             }
         };
-        let verdict = &judged.detection.verdict;
+        let verdict = &scored.detection.verdict;
         if let Some(evidence) = &mut self.evidence {
-            evidence.scored(id, path, judged.sha256.clone(), verdict)?;
+            evidence.scored(id, path, scored.sha256.clone(), verdict)?;
         }
         self.tally.scored += 1;
         match verdict.label {
@@ -116,13 +116,13 @@ impl Output {
             Label::Anomalous => self.tally.anomalous += 1,
             Label::Invalid => self.tally.invalid += 1,
         }
-        for error in &judged.lost_files {
+        for error in &scored.lost_files {
             self.lose_file(error);
         }
         if self.json {
-            self.print_json(id, path, judged)
+            self.print_json(id, path, scored)
         } else {
-            self.print_line(path, &judged.detection)
+            self.print_line(path, &scored.detection)
         }
     }
 
@@ -161,15 +161,15 @@ impl Output {
         self.tally.lost_files += 1;
     }
 
-    fn print_json(&mut self, id: usize, path: &Path, judged: Judged) -> anyhow::Result<()> {
+    fn print_json(&mut self, id: usize, path: &Path, scored: ScoredFrame) -> anyhow::Result<()> {
         let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-        let (verdict, latency) = (&judged.detection.verdict, &judged.detection.latency);
+        let (verdict, latency) = (&scored.detection.verdict, &scored.detection.latency);
         let calibration = &self.calibration;
         let record = Record {
             schema_version: SCHEMA_VERSION,
             frame_id: id,
             path: &path.to_string_lossy(),
-            timestamp: timestamp(judged.captured),
+            timestamp: timestamp(scored.captured),
             pred_label: verdict.label.as_str(),
             review: verdict.review,
             pred_score: verdict.score,
@@ -180,23 +180,23 @@ impl Output {
                 .p_value
                 .and(verdict.score)
                 .map(|score| calibration.percentile(score).percent()),
-            map_max: judged.map_max,
+            map_max: scored.map_max,
             regions: &verdict.regions,
             reasons: &verdict.reasons,
             model_id: &self.model_id,
             backend: self.backend.name(),
             device: self.device.name(),
             latency_ms: LatencyRecord {
-                read: milliseconds(judged.read),
+                read: milliseconds(scored.read),
                 prepare: milliseconds(latency.prepare),
                 encode: milliseconds(latency.encode),
                 decode: milliseconds(latency.decode),
                 detect: milliseconds(latency.detect),
                 score: milliseconds(latency.score),
-                total: milliseconds(judged.read + latency.total),
+                total: milliseconds(scored.read + latency.total),
             },
-            overlay: judged.files.overlay,
-            map: judged.files.map,
+            overlay: scored.files.overlay,
+            map: scored.files.map,
         };
         self.out.json(&record)
     }

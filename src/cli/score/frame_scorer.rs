@@ -33,14 +33,14 @@ pub(super) struct Wanted<'a> {
     pub(super) digest: bool,
 }
 
-/// Judges one frame after the other.
-pub(super) struct Judge<'a> {
+/// Scores one frame after the other.
+pub(super) struct FrameScorer<'a> {
     pub(super) detector: Detector,
     pub(super) wanted: Wanted<'a>,
 }
 
 /// What is left of a frame to be printed.
-pub(super) struct Judged {
+pub(super) struct ScoredFrame {
     pub(super) captured: SystemTime,
     pub(super) detection: Detection,
     /// Reading the picture's file and decoding it.
@@ -68,12 +68,12 @@ pub(super) struct MapRecord {
     maximum: f32,
 }
 
-impl Judge<'_> {
+impl FrameScorer<'_> {
     /// Scores one frame and writes its files.
     ///
     /// # Errors
     /// A frame that can't be read or scored.
-    pub(super) fn judge(&mut self, path: &Path) -> anyhow::Result<Judged> {
+    pub(super) fn score(&mut self, path: &Path) -> anyhow::Result<ScoredFrame> {
         let began = Instant::now();
         let (frame, detection, read) = with_frame(path, &self.wanted.decode, |frame| {
             let read = began.elapsed();
@@ -82,7 +82,7 @@ impl Judge<'_> {
         })?;
         let mut lost_files = Vec::new();
         let files = self.write_files(path, (&frame, &detection), &mut lost_files);
-        Ok(Judged {
+        Ok(ScoredFrame {
             captured: frame.captured(),
             sha256: self.wanted.digest.then(|| frame.sha256()),
             detection,
