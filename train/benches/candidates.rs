@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         overrides: arguments.overrides,
         trim: None,
         golden: None,
-        device: candle_core::Device::Cpu,
+        devices: vec![candle_core::Device::Cpu],
         interrupted: &AtomicBool::new(false),
         reporter: &Reporter::new(false),
     })?;

@@ -48,8 +48,8 @@ pub struct Job<'a> {
     pub trim: Option<f64>,
     /// The golden frame; without it the checkpoint's, or one of the calibration frames.
     pub golden: Option<Golden>,
-    /// Where to train.
-    pub device: Device,
+    /// Where to train, one at least; the first does what is done once.
+    pub devices: Vec<Device>,
     /// Set by Ctrl-C and SIGTERM.
     pub interrupted: &'a AtomicBool,
     /// Says how far it is.
@@ -64,7 +64,7 @@ impl Job<'_> {
             out,
             overrides,
             golden: self.golden.clone(),
-            device: self.device.clone(),
+            devices: self.devices.clone(),
             ..*self
         }
     }
@@ -183,7 +183,7 @@ fn train_and<T>(
         golden: &plan.golden,
         backbone: backbone.as_ref(),
         engine: &engine,
-        device: &job.device,
+        device: &job.devices[0],
         trimmed: trim::trimmed(plan.options.exclude.as_deref(), &plan.folder)?,
     };
     then(&finished, &plan.dataset.test)
@@ -214,7 +214,11 @@ fn plan(job: &Job, engine: &Engine) -> Result<Plan> {
             let merged = job.overrides.over_checkpoint(&kept.options);
             merged.with_context(|| folder.display().to_string())?
         }
-        None => job.overrides.over_defaults(data::usual_preset(&dataset))?,
+        None => {
+            let mut overrides = job.overrides.clone();
+            overrides.shards.get_or_insert(job.devices.len() as u64);
+            overrides.over_defaults(data::usual_preset(&dataset))?
+        }
     };
     let golden = job.golden.clone();
     let golden = golden.or(kept.map(|kept| kept.golden.clone()));
@@ -376,7 +380,7 @@ fn train(
         began: time.began,
         afterwards: time.afterwards,
         folder,
-        device: &job.device,
+        devices: &job.devices,
         interrupted: job.interrupted,
         reporter: job.reporter,
     };

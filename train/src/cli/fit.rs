@@ -2,10 +2,13 @@
 
 use std::{io::Write, path::PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
 
-use super::interrupt;
+use super::{
+    devices::{self, Devices},
+    interrupt,
+};
 use crate::{
     options::{FitOverrides, Golden},
     pipeline::{self, Job},
@@ -42,9 +45,13 @@ pub(super) struct FitArgs {
     resume: bool,
     #[command(flatten)]
     overrides: FitOverrides,
-    /// Where to train
-    #[arg(long, value_enum, default_value_t = TrainDevice::Cpu, hide_short_help = true)]
-    device: TrainDevice,
+    /// Where to train the network: cpu, cuda (the first NVIDIA GPU), cuda:N, or several of a kind,
+    /// as cuda:0,cuda:1
+    ///
+    /// Several share each step: see --shards. GPUs need a build with `--features cuda`.
+    #[arg(long, visible_alias = "devices", value_name = "LIST", default_value = "cpu",
+          value_parser = devices::devices, hide_short_help = true)]
+    device: Devices,
     /// Picture that goes into the bundle with the outputs that every engine (what runs the model)
     /// must reproduce: a PNG file, or glyph for a drawn digit [default: a calibration frame]
     #[arg(long, value_name = "FILE|glyph", hide_short_help = true)]
@@ -65,14 +72,6 @@ pub(super) struct FitArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TrainDevice {
-    /// The processor
-    Cpu,
-    /// An NVIDIA GPU; needs a build with `--features cuda`
-    Cuda,
-}
-
 pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
     if let Some(rate) = args.review_rate {
         let least = args.overrides.false_alarm_rate.unwrap_or(0.0);
@@ -91,7 +90,7 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
             "glyph" => Golden::Glyph,
             path => Golden::File(path.into()),
         }),
-        device: device(args.device)?,
+        devices: args.device.open()?,
         interrupted: interrupt::watch()?,
         reporter,
     };
@@ -107,18 +106,5 @@ fn trimmed_share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if share > 0.0 && share < 0.5 => Ok(share),
         _ => Err("expected a number above 0 and below 0.5".to_owned()),
-    }
-}
-
-fn device(device: TrainDevice) -> Result<candle_core::Device> {
-    match device {
-        TrainDevice::Cpu => Ok(candle_core::Device::Cpu),
-        TrainDevice::Cuda if cfg!(feature = "cuda") => {
-            candle_core::Device::new_cuda(0).context("--device cuda: cannot open the GPU")
-        }
-        TrainDevice::Cuda => bail!(
-            "--device cuda: this program was built without CUDA; \
-             build it with `cargo build --release -p edge-vae-train --features cuda`"
-        ),
     }
 }

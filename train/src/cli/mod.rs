@@ -1,5 +1,6 @@
 //! The command line: flags are resolved into plain options here, once.
 
+mod devices;
 mod fit;
 mod interrupt;
 mod man;

@@ -36,6 +36,7 @@ impl FitOptions {
             // The time of a coffee; most sets improve little after it.
             budget: Budget::Minutes(20.0),
             batch: preset.batch(),
+            shards: 1,
             learning_rate: 2e-3,
             weight_decay: 1e-4,
             clip: 1.0,

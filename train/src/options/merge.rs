@@ -106,6 +106,7 @@ impl FitOverrides {
         set_some(&self.class, &mut options.class);
         set(&self.budget(), &mut options.budget);
         set(&self.batch.map(|n| n as usize), &mut options.batch);
+        set(&self.shards.map(|n| n as usize), &mut options.shards);
         set(&self.learning_rate, &mut options.learning_rate);
         set(&self.weight_decay, &mut options.weight_decay);
         set(&self.clip, &mut options.clip);

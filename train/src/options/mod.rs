@@ -63,6 +63,8 @@ pub struct FitOptions {
     pub budget: Budget,
     /// Frames in a step.
     pub batch: usize,
+    /// Parts of a step that are normalised by themselves, each on one device.
+    pub shards: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Decoupled weight decay of AdamW.

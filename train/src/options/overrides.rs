@@ -207,6 +207,15 @@ pub struct FitOverrides {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65536), hide_short_help = true,
           help_heading = OPTIMISER)]
     pub batch: Option<u64>,
+    /// Parts that the frames of a step are cut into, each for one device [default: one for each
+    /// device]
+    ///
+    /// The same shards give the same network on any number of devices, none of which may be
+    /// without a shard: give as many as there may be devices later. Each is normalised by itself
+    /// (batch normalisation), so another number is another training.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024), hide_short_help = true,
+          help_heading = OPTIMISER)]
+    pub shards: Option<u64>,
     /// Largest step size (peak learning rate) of the optimiser AdamW [default: 0.002]
     #[arg(long, value_name = "RATE", value_parser = positive, hide_short_help = true,
           help_heading = OPTIMISER)]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Written by this version; another one is refused.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Name of the file in the run's folder.
 pub const FILE: &str = "checkpoint.safetensors";
 

@@ -3,10 +3,12 @@
 mod checkpoint;
 mod clock;
 mod curve;
+mod gradients;
 mod network;
 mod noise;
 mod objective;
 mod progress;
+mod ranks;
 mod record;
 pub(crate) mod schedule;
 mod step;

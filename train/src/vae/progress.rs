@@ -15,12 +15,18 @@ pub(super) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Of a run that stands at `state`.
-    pub(super) fn new(reporter: &'a Reporter, state: &State) -> Self {
+    /// Of a run on `devices` that stands at `state`.
+    pub(super) fn new(reporter: &'a Reporter, state: &State, devices: usize) -> Self {
         let (step, total) = (state.step, state.total);
+        let devices = match devices {
+            1 => String::new(),
+            _ => format!(" on {devices} devices"),
+        };
         match step {
-            0 => reporter.line(format_args!("training for {total} steps")),
-            _ => reporter.line(format_args!("continuing at step {step} of {total}")),
+            0 => reporter.line(format_args!("training for {total} steps{devices}")),
+            _ => reporter.line(format_args!(
+                "continuing at step {step} of {total}{devices}"
+            )),
         }
         Self {
             reporter,

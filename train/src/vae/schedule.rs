@@ -2,6 +2,18 @@
 
 use std::f64::consts::PI;
 
+/// How long the learning rate rises.
+struct WarmUpParams {
+    /// A twentieth of the run, at most a hundred steps.
+    share: u64,
+    most: u64,
+}
+
+const WARM_UP: WarmUpParams = WarmUpParams {
+    share: 20,
+    most: 100,
+};
+
 /// Learning rate of step `step` (from 0) of `total`: linear warm-up, then a half cosine down to a
 /// hundredth of `peak` (Loshchilov & Hutter 2017).
 pub(crate) fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f64 {
@@ -12,6 +24,11 @@ pub(crate) fn learning_rate(step: u64, total: u64, warm_up: u64, peak: f64) -> f
     let span = total.saturating_sub(warm_up).max(1) as f64;
     let progress = ((step - warm_up) as f64 / span).min(1.0);
     floor + (peak - floor) * 0.5 * (1.0 + (PI * progress).cos())
+}
+
+/// Steps over which the learning rate of a run of `total` rises.
+pub(super) fn warm_up_steps(total: u64) -> u64 {
+    (total / WARM_UP.share).clamp(1, WARM_UP.most)
 }
 
 /// Weight of the KL divergence: rises linearly to `beta` over the first `share` of the run

@@ -1,13 +1,14 @@
 //! One step of training: its frames, its noise and its gradients.
 
-use std::{path::Path, sync::atomic::AtomicBool, time::Instant};
+use std::{ops::Range, path::Path, sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::Result;
-use candle_core::{Device, backprop::GradStore};
+use candle_core::Device;
 use edge_vae::preprocess::Normalise;
 use rand::seq::SliceRandom;
 
 use super::{
+    gradients::{Gradients, Losses},
     network::Network,
     noise::{Draw, Noise},
     objective::{self, Weights},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     data::{Frames, augmentation::Batches},
-    nn::{Mode, NormStatistics, Parameters},
+    nn::{Mode, Parameters},
     options::FitOptions,
     random::{Purpose, stream},
     reporter::Reporter,
@@ -43,8 +44,8 @@ pub struct Training<'a> {
     pub afterwards: f64,
     /// Folder of checkpoints, metrics and loss curve.
     pub folder: &'a Path,
-    /// Where to train.
-    pub device: &'a Device,
+    /// Where to train, one at least; the first also validates.
+    pub devices: &'a [Device],
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
     /// Says how far it is.
@@ -53,56 +54,60 @@ pub struct Training<'a> {
 
 /// A step of a run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TrainingStep<'a> {
+pub(super) struct TrainingStep {
     /// From 0.
     pub number: u64,
     /// Steps of the run, at least 1.
     pub total: u64,
-    /// The run's options.
-    pub options: &'a FitOptions,
 }
 
-/// What one step finds.
-#[derive(Debug)]
-pub(super) struct Gradients {
-    /// Of the objective.
-    pub gradients: GradStore,
-    /// Of each batch normalisation.
-    pub statistics: Vec<NormStatistics>,
-    /// −log p(x|z) in nats a frame.
-    pub nll: f64,
-    /// KL divergence in nats a frame.
-    pub divergence: f64,
-    /// The head's weighted loss, 0 without a head.
-    pub head: f64,
+/// A part of a batch, and where it goes through the network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shard<'a> {
+    /// From 0.
+    pub number: usize,
+    /// Shards of the batch, no more than it has frames.
+    pub count: usize,
+    /// Where the network is.
+    pub device: &'a Device,
+}
+
+impl Shard<'_> {
+    /// Its frames in a batch of `frames`.
+    fn places(self, frames: usize) -> Range<usize> {
+        let Self { number, count, .. } = self;
+        number * frames / count..(number + 1) * frames / count
+    }
 }
 
 impl Training<'_> {
-    /// What a step of a network with these values finds. Changes nothing.
+    /// What a shard of a step's batch finds, with a network of these values. Changes nothing.
     ///
     /// # Errors
     /// The device has no memory left.
     pub(super) fn gradients(
         &self,
+        options: &FitOptions,
         step: TrainingStep,
+        shard: Shard,
         parameters: &Parameters,
     ) -> Result<Gradients> {
-        let TrainingStep {
-            number,
-            total,
-            options,
-        } = step;
-        let indices = self.batch_indices(step);
-        let counter = number * indices.len() as u64;
+        let TrainingStep { number, total } = step;
+        let device = shard.device;
+        let batch = self.batch_indices(options, number);
+        let places = shard.places(batch.len());
+        // Each frame has random numbers of its own, whatever shard it is in.
+        let counter = number * batch.len() as u64 + places.start as u64;
+        let indices = &batch[places];
         let batches = self.batches(options);
-        let batch = batches.train(&indices, &options.augmentation, counter, self.device)?;
+        let batch = batches.train(indices, &options.augmentation, counter, device)?;
         let samples = schedule::importance_samples(
             number,
             total,
             options.importance_share,
             options.importance_samples,
         );
-        let noise = self.noise(options).draw(Draw {
+        let noise = self.noise(options, device).draw(Draw {
             purpose: Purpose::Noise,
             counter,
             frames: indices.len(),
@@ -126,25 +131,38 @@ impl Training<'_> {
         Ok(Gradients {
             gradients,
             statistics,
-            nll: scalar(&loss.negative_log_likelihood)?,
-            divergence: scalar(&loss.divergence)?,
-            head: match &loss.head {
-                Some(head) => scalar(&head.loss)?,
-                None => 0.0,
+            losses: Losses {
+                nll: scalar(&loss.negative_log_likelihood)?,
+                divergence: scalar(&loss.divergence)?,
+                head: match &loss.head {
+                    Some(head) => scalar(&head.loss)?,
+                    None => 0.0,
+                },
             },
         })
     }
 
-    /// The frames of a step: each epoch is a permutation of its own, a rest shorter than a batch
-    /// is left out. Fewer frames than a batch come as often as they are needed.
-    fn batch_indices(&self, step: TrainingStep) -> Vec<usize> {
-        let batch = self.batch(step.options);
-        let per_epoch = self.steps_per_epoch(step.options);
-        let (epoch, place) = (step.number / per_epoch, (step.number % per_epoch) as usize);
+    /// Share of the frames of a batch that a shard has.
+    pub(super) fn share(&self, options: &FitOptions, shard: Shard) -> f64 {
+        let batch = self.batch(options);
+        shard.places(batch).len() as f64 / batch as f64
+    }
+
+    /// The frames of step `number`: each epoch is a permutation of its own, a rest shorter than a
+    /// batch is left out. Fewer frames than a batch come as often as they are needed.
+    fn batch_indices(&self, options: &FitOptions, number: u64) -> Vec<usize> {
+        let batch = self.batch(options);
+        let per_epoch = self.steps_per_epoch(options);
+        let (epoch, place) = (number / per_epoch, (number % per_epoch) as usize);
         let repeats = batch.div_ceil(self.train.len());
         let mut order = self.train.repeat(repeats);
-        order.shuffle(&mut stream(step.options.seed, Purpose::Order, epoch));
+        order.shuffle(&mut stream(options.seed, Purpose::Order, epoch));
         order[place * batch..(place + 1) * batch].to_vec()
+    }
+
+    /// Where what is done once is done.
+    pub(super) fn device(&self) -> &Device {
+        &self.devices[0]
     }
 
     /// Frames in a step.
@@ -176,12 +194,12 @@ impl Training<'_> {
     }
 
     /// Draws the noise of the run.
-    pub(super) fn noise(&self, options: &FitOptions) -> Noise<'_> {
+    pub(super) fn noise<'b>(&'b self, options: &FitOptions, device: &'b Device) -> Noise<'b> {
         Noise {
             spec: self.network.spec(),
             crop: self.crop,
             seed: options.seed,
-            device: self.device,
+            device,
         }
     }
 }

@@ -10,18 +10,13 @@ use super::{
     clock::Clock,
     curve,
     progress::Progress,
+    ranks::{self, Team},
     record::{HeadRecord, Record},
     schedule,
-    step::{Gradients, Training, TrainingStep},
+    step::{Training, TrainingStep},
     validation::Validator,
 };
-use crate::{
-    nn::{
-        Parameters, Snapshot,
-        optimiser::{AdamW, AdamWSettings},
-    },
-    options::{Budget, FitOptions},
-};
+use crate::{nn::Snapshot, options::Budget};
 
 /// How a run is paced.
 struct RunParams {
@@ -37,14 +32,6 @@ struct RunParams {
     affordable_steps: f64,
     /// Relative difference of measured and planned speed above which the run is planned anew.
     slip: f64,
-    /// Steps over which the learning rate rises: a twentieth of the run, at most a hundred.
-    warm_up_share: u64,
-    warm_up_steps: u64,
-    /// Decays of Adam's averages; the second is shorter than usual (0.999), since runs are short.
-    beta1: f64,
-    beta2: f64,
-    /// Keeps Adam's division finite.
-    eps: f64,
 }
 
 const PARAMS: RunParams = RunParams {
@@ -54,11 +41,6 @@ const PARAMS: RunParams = RunParams {
     timed_steps: 4,
     affordable_steps: 20.0,
     slip: 0.05,
-    warm_up_share: 20,
-    warm_up_steps: 100,
-    beta1: 0.9,
-    beta2: 0.99,
-    eps: 1e-8,
 };
 
 /// Where a run begins.
@@ -84,19 +66,39 @@ pub struct Trained {
 /// # Errors
 /// Ctrl-C (the checkpoint is then written), a loss that is not finite, a full disk.
 pub fn train(training: &Training, start: Start) -> Result<Trained> {
-    let mut run = match start {
-        Start::New(state) => Run::start(training, *state)?,
-        Start::Resumed(checkpoint) => Run::resume(training, *checkpoint)?,
+    let (state, kept) = match start {
+        Start::New(state) => (*state, None),
+        Start::Resumed(checkpoint) => {
+            let Checkpoint {
+                state,
+                values,
+                best,
+                optimiser,
+            } = *checkpoint;
+            (state, Some((values, best, optimiser)))
+        }
     };
-    if run.state.finished {
-        // Another score may have been asked for, and what follows may be interrupted.
-        run.save()?;
-    } else {
-        run.go()?;
+    let mut replicas = ranks::replicas(training, &state.options)?;
+    if let Some((values, _, optimiser)) = &kept {
+        for replica in &mut replicas {
+            replica.restore(values, optimiser)?;
+        }
     }
-    Ok(Trained {
-        best: run.best.as_stored()?,
-        state: run.state,
+    ranks::together(replicas, |team| {
+        let mut run = match kept {
+            None => Run::start(training, team, state)?,
+            Some((_, best, _)) => Run::resume(training, team, state, &best)?,
+        };
+        if run.state.finished {
+            // Another score may have been asked for, and what follows may be interrupted.
+            run.save()?;
+        } else {
+            run.go()?;
+        }
+        Ok(Trained {
+            best: run.best.as_stored()?,
+            state: run.state,
+        })
     })
 }
 
@@ -104,44 +106,36 @@ struct Run<'a> {
     training: &'a Training<'a>,
     clock: Clock,
     state: State,
-    parameters: Parameters,
-    optimiser: AdamW,
+    team: Team<'a>,
     best: Snapshot,
 }
 
 impl<'a> Run<'a> {
-    fn start(training: &'a Training<'a>, state: State) -> Result<Self> {
-        let parameters = training
-            .network
-            .parameters(state.options.seed, training.device)?;
+    fn start(training: &'a Training<'a>, team: Team<'a>, state: State) -> Result<Self> {
         let mut run = Self {
             training,
             clock: clock(training, &state),
-            optimiser: optimiser(&parameters, &state.options)?,
-            best: parameters.snapshot()?,
+            best: team.first().parameters().snapshot()?,
             state,
-            parameters,
+            team,
         };
         run.state.total = run.plan()?;
         Ok(run)
     }
 
-    fn resume(training: &'a Training<'a>, checkpoint: Checkpoint) -> Result<Self> {
-        let state = checkpoint.state;
-        let fresh = training
-            .network
-            .parameters(state.options.seed, training.device)?;
-        let parameters = fresh.with(&checkpoint.values)?;
-        let mut optimiser = optimiser(&parameters, &state.options)?;
-        optimiser.restore(&checkpoint.optimiser)?;
+    fn resume(
+        training: &'a Training<'a>,
+        team: Team<'a>,
+        state: State,
+        best: &Snapshot,
+    ) -> Result<Self> {
         let mut run = Self {
             training,
             clock: clock(training, &state),
             // Through `with`, so that a value missing in the file is found out now.
-            best: fresh.with(&checkpoint.best)?.snapshot()?,
+            best: team.first().parameters().with(best)?.snapshot()?,
             state,
-            parameters,
-            optimiser,
+            team,
         };
         // A new budget is planned anew; the old one gives the old plan.
         if !run.state.finished {
@@ -168,12 +162,12 @@ impl<'a> Run<'a> {
 
     fn plan_minutes(&mut self, minutes: f64) -> Result<u64> {
         let mut began = Instant::now();
-        self.gradients(0)?;
+        self.try_step(0)?;
         let mut each = began.elapsed().as_secs_f64();
         if PARAMS.affordable_steps * each < self.clock.seconds_left() {
             began = Instant::now();
             for step in 0..PARAMS.timed_steps {
-                self.gradients(step)?;
+                self.try_step(step)?;
             }
             each = began.elapsed().as_secs_f64() / PARAMS.timed_steps as f64;
         }
@@ -196,7 +190,11 @@ impl<'a> Run<'a> {
     fn go(&mut self) -> Result<()> {
         let began = Instant::now();
         let mut saved = Instant::now();
-        let progress = Progress::new(self.training.reporter, &self.state);
+        let progress = Progress::new(
+            self.training.reporter,
+            &self.state,
+            self.training.devices.len(),
+        );
         if self.state.step == 0 {
             // From now on a checkpoint in the folder is this run's, and the folder can be written.
             self.save()?;
@@ -249,40 +247,22 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self) -> Result<()> {
-        let step = self.state.step;
-        let made = self.gradients(step)?;
-        let (nll, divergence, head) = (made.nll, made.divergence, made.head);
-        if !(nll.is_finite() && divergence.is_finite() && head.is_finite()) {
-            bail!(
-                "step {step}: the loss is not finite (log-likelihood {nll}, KL {divergence}, head \
-                 {head}): try a lower --learning-rate"
-            );
-        }
-        let options = &self.state.options;
-        let warm_up = warm_up_steps(self.state.total);
-        let rate = schedule::learning_rate(step, self.state.total, warm_up, options.learning_rate);
-        let decay = schedule::average_decay(step, options.average);
-        let norm = self.optimiser.step(&made.gradients, rate)?;
-        if !norm.is_finite() {
-            bail!("step {step}: the gradient is not finite: try a lower --learning-rate");
-        }
-        self.parameters.absorb(made.statistics, decay)?;
+        let losses = self.team.step(TrainingStep {
+            number: self.state.step,
+            total: self.state.total,
+        })?;
         let running = &mut self.state.running;
         running.steps += 1;
-        running.nll += nll;
-        running.divergence += divergence;
-        running.head += head;
+        running.nll += losses.nll;
+        running.divergence += losses.divergence;
+        running.head += losses.head;
         self.state.step += 1;
         Ok(())
     }
 
-    fn gradients(&self, number: u64) -> Result<Gradients> {
-        let step = TrainingStep {
-            number,
-            total: self.state.total.max(1),
-            options: &self.state.options,
-        };
-        self.training.gradients(step, &self.parameters)
+    fn try_step(&mut self, number: u64) -> Result<()> {
+        let total = self.state.total.max(1);
+        self.team.try_step(TrainingStep { number, total })
     }
 
     fn interval(&self) -> u64 {
@@ -291,16 +271,17 @@ impl<'a> Run<'a> {
 
     /// What the averaged weights make of the held-out frames.
     fn validate(&mut self) -> Result<Record> {
-        let averaged = self.parameters.with(&self.averaged()?)?;
+        let averaged = self.team.first().parameters().with(&self.averaged()?)?;
+        let device = self.training.device();
         let sums = Validator {
             network: self.training.network,
             parameters: &averaged,
             frames: self.training.validation,
             batches: self.training.batches(&self.state.options),
-            noise: self.training.noise(&self.state.options),
+            noise: self.training.noise(&self.state.options, device),
             options: &self.state.options,
             batch: self.training.batch(&self.state.options),
-            device: self.training.device,
+            device,
         }
         .run()?;
         let running = std::mem::take(&mut self.state.running);
@@ -317,7 +298,7 @@ impl<'a> Run<'a> {
             learning_rate: schedule::learning_rate(
                 last,
                 total,
-                warm_up_steps(total),
+                schedule::warm_up_steps(total),
                 options.learning_rate,
             ),
             kl_weight: schedule::kl_weight(last, total, options.kl_warm_up, options.beta),
@@ -382,15 +363,17 @@ impl<'a> Run<'a> {
     }
 
     fn averaged(&self) -> Result<Snapshot> {
-        Ok(self.parameters.averaged(self.optimiser.averages()?))
+        let replica = self.team.first();
+        let averages = replica.optimiser().averages()?;
+        Ok(replica.parameters().averaged(averages))
     }
 
     fn checkpoint(&self) -> Result<Checkpoint> {
         Ok(Checkpoint {
             state: self.state.clone(),
-            values: self.parameters.snapshot()?,
+            values: self.team.first().parameters().snapshot()?,
             best: self.best.clone(),
-            optimiser: self.optimiser.state()?,
+            optimiser: self.team.first().optimiser().state()?,
         })
     }
 }
@@ -402,21 +385,4 @@ fn clock(training: &Training, state: &State) -> Clock {
         earlier: state.seconds,
         afterwards: training.afterwards,
     }
-}
-
-fn warm_up_steps(total: u64) -> u64 {
-    (total / PARAMS.warm_up_share).clamp(1, PARAMS.warm_up_steps)
-}
-
-fn optimiser(parameters: &Parameters, options: &FitOptions) -> Result<AdamW> {
-    let settings = AdamWSettings {
-        beta1: PARAMS.beta1,
-        beta2: PARAMS.beta2,
-        eps: PARAMS.eps,
-        weight_decay: options.weight_decay,
-        max_gradient_norm: Some(options.clip),
-        average_decay: Some(options.average),
-    };
-    let decays = |name: &str| name.ends_with(".weight");
-    Ok(AdamW::new(parameters.weights(), decays, settings)?)
 }

@@ -26,7 +26,7 @@ fn same_seed_same_bits_other_seed_others() {
 }
 
 /// Long enough to be killed ten times before it ends.
-fn long_fit<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn long_fit<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = fit(out, more);
     for argument in &mut arguments {
         if *argument == "60" {

@@ -2,6 +2,7 @@
 
 mod data;
 mod detection;
+mod devices;
 mod few;
 mod flags;
 mod interruption;
