@@ -1,5 +1,8 @@
 //! Graphs that run one after the other over named tensors.
 
+use std::mem::take;
+
+use super::reuse::reuse;
 use crate::backend::{BackendError, Graph, TensorInfo};
 
 /// Graphs each of which finds its inputs by name among the tensors that are given and those that
@@ -15,6 +18,8 @@ struct Stage {
     /// Where each input comes from.
     sources: Vec<Place>,
     outputs: Vec<Vec<f32>>,
+    /// Memory for the lists of a run's slices.
+    lists: (Vec<&'static [f32]>, Vec<&'static mut [f32]>),
 }
 
 #[derive(Clone, Copy)]
@@ -79,6 +84,7 @@ impl Chain {
             graph,
             sources,
             outputs,
+            lists: Default::default(),
         });
         Ok(())
     }
@@ -105,15 +111,15 @@ impl Chain {
         (stages, given)
     }
 
-    /// Runs the graphs that `wanted` names by their place on the values of the given tensors; the
-    /// others keep what they made last.
+    /// Runs the graphs that `wanted` names by their place on the values of the given tensors, by
+    /// their places; the others keep what they made last.
     ///
     /// # Errors
     /// Values of another number or length than was declared, failures of the engine, and NaN or
     /// infinities in what a graph makes.
-    pub(super) fn run_those(
+    pub(super) fn run_those<'a>(
         &mut self,
-        given: &[&[f32]],
+        given: impl Fn(usize) -> Option<&'a [f32]>,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<(), BackendError> {
         for index in (0..self.stages.len()).filter(|&index| wanted(index)) {
@@ -123,10 +129,10 @@ impl Chain {
                 graph: stage.name.clone(),
                 message,
             };
-            let mut inputs = Vec::with_capacity(stage.sources.len());
+            let mut inputs = reuse(take(&mut stage.lists.0));
             for source in &stage.sources {
                 inputs.push(match *source {
-                    Place::Given(place) => *given.get(place).ok_or_else(|| {
+                    Place::Given(place) => given(place).ok_or_else(|| {
                         unusable(format!(
                             "the tensor `{}` is missing",
                             self.given[place].name
@@ -135,9 +141,10 @@ impl Chain {
                     Place::Made { stage, output } => before[stage].outputs[output].as_slice(),
                 });
             }
-            let mut outputs: Vec<&mut [f32]> =
-                stage.outputs.iter_mut().map(Vec::as_mut_slice).collect();
+            let mut outputs = reuse(take(&mut stage.lists.1));
+            outputs.extend(stage.outputs.iter_mut().map(Vec::as_mut_slice));
             stage.graph.run(&inputs, &mut outputs)?;
+            stage.lists = (reuse(inputs), reuse(outputs));
             for (info, values) in stage.graph.outputs().iter().zip(&stage.outputs) {
                 if !values
                     .iter()
@@ -226,6 +233,10 @@ mod tests {
         }
     }
 
+    fn of<'a>(given: &'a [&'a [f32]]) -> impl Fn(usize) -> Option<&'a [f32]> {
+        |place| given.get(place).copied()
+    }
+
     /// Multiplies the sum of its inputs by a factor.
     fn sum(inputs: &[&str], output: &str, factor: f32) -> Box<dyn Graph> {
         let pair: &[usize] = &[1, 2];
@@ -244,7 +255,7 @@ mod tests {
         chain.push("second", sum(&["c", "a"], "d", 2.0)).unwrap();
         chain.push("third", sum(&["d", "c"], "e", 1.0)).unwrap();
         chain
-            .run_those(&[&[1.0, 2.0], &[3.0, 4.0]], |_| true)
+            .run_those(of(&[&[1.0, 2.0], &[3.0, 4.0]]), |_| true)
             .unwrap();
         assert_eq!(chain.made("c").unwrap().1, [30.0, 40.0]);
         assert_eq!(chain.made("d").unwrap().1, [62.0, 84.0]);
@@ -257,7 +268,7 @@ mod tests {
         assert_eq!(made, ["c", "d", "e"]);
         assert!(
             chain
-                .run_those(&[&[1.0, 2.0]], |_| true)
+                .run_those(of(&[&[1.0, 2.0]]), |_| true)
                 .unwrap_err()
                 .to_string()
                 .contains("`b` is missing")
@@ -289,7 +300,7 @@ mod tests {
             .push("head.onnx", sum(&["a"], "c", f32::INFINITY))
             .unwrap();
         let error = chain
-            .run_those(&[&[0.0, 1.0]], |_| true)
+            .run_those(of(&[&[0.0, 1.0]]), |_| true)
             .unwrap_err()
             .to_string();
         assert!(

@@ -1,9 +1,11 @@
 //! A network of the user's own that makes feature maps: `backbone.onnx`.
 
 use std::fmt;
+use std::mem::take;
 
 use serde::{Deserialize, Serialize};
 
+use super::reuse::reuse;
 use crate::backend::{BackendError, Engine, Graph, TensorInfo};
 use crate::preprocess::Normalise;
 
@@ -140,6 +142,8 @@ pub struct FeatureExtractor {
     affine: Vec<(f32, f32)>,
     input: Vec<f32>,
     outputs: Vec<Vec<f32>>,
+    /// Memory for the list of a run's outputs.
+    list: Vec<&'static mut [f32]>,
     maps: Vec<TensorInfo>,
     /// The output of each map.
     places: Vec<usize>,
@@ -197,6 +201,7 @@ impl FeatureExtractor {
             affine,
             input: vec![0.0; input.len()],
             outputs: graph.outputs().iter().map(|o| vec![0.0; o.len()]).collect(),
+            list: Vec::new(),
             maps,
             places,
             graph,
@@ -239,8 +244,10 @@ impl FeatureExtractor {
                 *x = t * gain + offset;
             }
         }
-        let mut outputs: Vec<&mut [f32]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut outputs = reuse(take(&mut self.list));
+        outputs.extend(self.outputs.iter_mut().map(Vec::as_mut_slice));
         self.graph.run(&[&self.input], &mut outputs)?;
+        self.list = reuse(outputs);
         for (map, &place) in self.maps.iter().zip(&self.places) {
             let values = &self.outputs[place];
             if let Some(index) = values.iter().position(|v| !v.is_finite()) {

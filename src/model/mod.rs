@@ -6,6 +6,7 @@ mod error;
 mod feature_extractor;
 mod outputs;
 mod plan;
+mod reuse;
 mod settings;
 
 use std::time::{Duration, Instant};
@@ -233,8 +234,8 @@ impl Model {
         if let (true, Some(extractor)) = (plan.extractor, &mut stem.extractor) {
             extractor.run(input)?;
         }
-        let given: Vec<&[f32]> = self.stem.given(input).collect();
-        self.chain.run_those(&given, |graph| plan.graphs[graph])?;
+        let given = |place| self.stem.given(input).nth(place);
+        self.chain.run_those(given, |graph| plan.graphs[graph])?;
         let ran = |took: Duration| if plan.vae { took } else { Duration::ZERO };
         Ok(StageTimes {
             encode: ran(encoded - began),
