@@ -1,7 +1,7 @@
 //! `edge-vae.toml`: everything that a pipeline can be told.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::{
     backend::{BackendKind, Device},
     drift::DriftSettings,
+    read_text_bounded,
     trust::TrustSettings,
 };
 
@@ -29,6 +30,9 @@ use super::{
     },
     source::{self, SourceError, SourceSettings, SourceUri},
 };
+
+/// Longest configuration that is read, in bytes: one of a thousand sources has a tenth.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// What a configuration file says. Every key may be absent.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -229,10 +233,11 @@ impl Configuration {
     /// # Errors
     /// A file that can't be read, is not TOML, or has a key or a value that is not known.
     pub fn read(path: &Path) -> Result<Self, ConfigurationError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigurationError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            read_text_bounded(path, MOST_BYTES).map_err(|source| ConfigurationError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
         Self::parse(&text, path)
     }
 

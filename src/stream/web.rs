@@ -1,15 +1,18 @@
 //! Clients of web servers: who is trusted, who we are, and what went wrong.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ureq::{
     Agent,
-    tls::{Certificate, RootCerts, TlsConfig},
+    tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig},
 };
 use url::Url;
 
-use super::{address::percent_decoded, tls};
+use super::{
+    address::percent_decoded,
+    tls::{self, Identity},
+};
 
 /// User and password of an address, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +54,15 @@ impl Login {
     }
 }
 
-/// A client that trusts the CA certificates of a file, or those of the system.
+/// A client that trusts the CA certificates of a file, or those of the system, and shows our own
+/// certificate where it is asked for one.
 ///
 /// # Errors
 /// Certificates that can't be read, or are of no use.
 pub(super) fn agent(
     url: &Url,
     ca: Option<&Path>,
+    identity: Option<Identity>,
     timeout: Duration,
     redirects: u32,
 ) -> Result<Agent, String> {
@@ -73,21 +78,48 @@ pub(super) fn agent(
             .map(|root| Certificate::from_der(root).to_owned())
             .collect();
         let roots = RootCerts::Specific(Arc::new(roots));
-        config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
-    } else if ca.is_some() {
-        return Err("ca is only used by https://".to_owned());
+        let identity = identity.map(client_certificate).transpose()?;
+        let tls = TlsConfig::builder().root_certs(roots).client_cert(identity);
+        config = config.tls_config(tls.build());
+    } else if ca.is_some() || identity.is_some() {
+        return Err("certificates are only used by https://".to_owned());
     }
     Ok(config.build().new_agent())
 }
 
-/// Why there was no answer.
-pub(super) fn explain(error: &ureq::Error) -> String {
+fn client_certificate(identity: Identity) -> Result<ClientCert, String> {
+    let chain: Vec<Certificate<'static>> = identity
+        .chain
+        .iter()
+        .map(|certificate| Certificate::from_der(certificate).to_owned())
+        .collect();
+    let key = PrivateKey::from_pem(&identity.key_pem).map_err(|error| format!("key: {error}"))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
+}
+
+/// Why there was no answer; `secure`, where TLS is spoken.
+pub(super) fn explain(error: &ureq::Error, secure: bool) -> String {
     match error {
         ureq::Error::HostNotFound => "unknown host".to_owned(),
         ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+        ureq::Error::Rustls(error) => tls::explain(error, "server"),
+        ureq::Error::Io(error) if tls::failure(error).is_some() => {
+            tls::failure(error).map_or_else(String::new, |error| tls::explain(error, "server"))
+        }
         ureq::Error::Io(error) => match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => {
+            ErrorKind::ConnectionRefused => {
                 "connection refused: no server listens there".to_owned()
+            }
+            ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::UnexpectedEof => {
+                let hint = if secure {
+                    format!("; {}", tls::MAY_WANT_CERTIFICATE)
+                } else {
+                    String::new()
+                };
+                format!("the server closed the connection without an answer{hint}")
             }
             _ => error.to_string(),
         },

@@ -4,6 +4,7 @@
 mod tiny;
 
 mod addresses;
+mod authority;
 #[path = "../sinks/broker.rs"]
 mod broker;
 mod clock;
@@ -16,8 +17,10 @@ mod mqtt;
 mod peers;
 mod pictures;
 mod run;
+mod secrets;
 mod snapshot;
 mod test_dir;
+mod tls;
 mod webhook;
 
 use peers::{free_port, program, until};

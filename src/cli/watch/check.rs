@@ -74,12 +74,10 @@ pub(super) fn check(
 pub(super) fn print_pipelines(configuration: &Configuration) -> anyhow::Result<Outcome> {
     let mut out = StandardOutput::new();
     for entry in &configuration.sources {
-        match source::pipeline(&entry.uri.parse()?, &entry.settings)? {
+        let uri: SourceUri = entry.uri.parse()?;
+        match source::pipeline(&uri, &entry.settings)? {
             Some(command) => out.line(format_args!("{command}"))?,
-            None => out.line(format_args!(
-                "# {}: read without a child process",
-                entry.uri
-            ))?,
+            None => out.line(format_args!("# {uri}: read without a child process"))?,
         }
     }
     out.finish()?;

@@ -25,13 +25,16 @@ use std::{
 
 use self::message::{read, written};
 use super::{SinkError, quantity};
-use crate::replace_file;
+use crate::{read_bounded, replace_file};
 
 pub use message::OutboxMessage;
 pub use settings::OutboxSettings;
 
 /// How long a folder is waited for that is in use.
 const LET_GO: Duration = Duration::from_secs(1);
+
+/// Largest message that is read, in bytes: more than a broker takes.
+const MOST_MESSAGE_BYTES: u64 = 256 << 20;
 
 /// Files of this kind that are kept in `aside/`: enough to see what went wrong.
 const MOST_ASIDE: usize = 100;
@@ -270,7 +273,7 @@ impl Outbox {
             if let Some(message) = &waiting.unsaved {
                 return Some((number, message.clone()));
             }
-            match fs::read(self.path(number)) {
+            match read_bounded(&self.path(number), MOST_MESSAGE_BYTES) {
                 Ok(file) => match read(&file) {
                     Some(message) => return Some((number, message)),
                     None => self.set_aside(number, "it is damaged"),

@@ -1,9 +1,11 @@
 //! Passwords and tokens that do not stand in the configuration.
 
-use std::{fs, path::Path};
+use std::path::Path;
+
+use crate::read_text_bounded;
 
 /// Longest secret that is read.
-const MOST: usize = 64 * 1024;
+const MOST: u64 = 64 * 1024;
 
 /// The content of a file without the line break at its end, or the value of an environment
 /// variable; `what` names the secret and its keys.
@@ -20,15 +22,8 @@ pub(super) fn read(
         }
         (Some(path), None) => {
             let shown = path.display();
-            let text = fs::read_to_string(path)
-                .map_err(|error| format!("{what}-file {shown}: cannot read: {error}"))?;
-            if text.len() > MOST {
-                return Err(format!(
-                    "{what}-file {shown}: holds no secret but {} bytes",
-                    text.len()
-                ));
-            }
-            text
+            read_text_bounded(path, MOST)
+                .map_err(|error| format!("{what}-file {shown}: cannot read: {error}"))?
         }
         (None, Some(name)) => std::env::var(name)
             .map_err(|_| format!("{what}-env: the environment has no variable {name}"))?,
@@ -43,6 +38,8 @@ pub(super) fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

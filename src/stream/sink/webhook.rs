@@ -26,6 +26,7 @@ use url::Url;
 use super::{
     super::{
         address::{check_login, without_password},
+        tls,
         web::{self, Login},
     },
     EventFilter, Message, Outbox, OutboxMessage, OutboxSettings, Sink, SinkError, SinkNeeds,
@@ -57,6 +58,12 @@ pub struct WebhookSettings {
     /// PEM file with the CA certificates to trust; by default those of the system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    /// PEM file with our own certificate and its chain, where the server asks for one.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the key of `certificate`.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
     /// How long one attempt may take; 10 s by default.
     #[serde(default = "default_timeout", deserialize_with = "quantity::duration")]
     pub timeout: Duration,
@@ -89,7 +96,13 @@ impl SinkSettings for WebhookSettings {
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let files = [&mut self.token_file, &mut self.ca, &mut self.outbox.folder];
+        let files = [
+            &mut self.token_file,
+            &mut self.ca,
+            &mut self.certificate,
+            &mut self.key,
+            &mut self.outbox.folder,
+        ];
         files.into_iter().flatten().collect()
     }
 
@@ -128,6 +141,8 @@ impl WebhookSettings {
             token_file: None,
             token_env: None,
             ca: None,
+            certificate: None,
+            key: None,
             timeout: default_timeout(),
             events: EventFilter::default(),
             outbox: OutboxSettings::default(),
@@ -272,7 +287,10 @@ fn resolve(settings: &WebhookSettings) -> Result<Resolved, SinkError> {
         ));
     }
     // A POST that is sent elsewhere may become a GET, and carry our token to somebody else.
-    let agent = web::agent(&url, settings.ca.as_deref(), settings.timeout, 0).map_err(wrong)?;
+    let identity =
+        tls::identity(settings.certificate.as_deref(), settings.key.as_deref()).map_err(wrong)?;
+    let agent =
+        web::agent(&url, settings.ca.as_deref(), identity, settings.timeout, 0).map_err(wrong)?;
     // Without the query, which may hold a token.
     let identity = format!("{}{}", origin(&url), url.path());
     let folder = settings.outbox.folder("webhook", &identity)?;
@@ -359,7 +377,7 @@ impl Poster {
         match request.send(&message.body[..]) {
             Ok(response) => outcome(&response),
             Err(error) => Attempt::Failed {
-                problem: web::explain(&error),
+                problem: web::explain(&error, self.url.starts_with("https")),
                 retry_after: None,
             },
         }

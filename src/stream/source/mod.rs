@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use super::address::without_passwords;
 #[cfg(doc)]
 use crate::frame::FrameError;
 use crate::{Frame, frame::recognise};
@@ -214,10 +215,11 @@ fn polls(url: &str, settings: &SourceSettings) -> bool {
     settings.every.is_some() || snapshot::is_snapshot(url)
 }
 
-/// The command of the child process that reads a source, as a shell takes it, password included;
-/// `None` for a source that is read without one. Which of the two a web address is, only its
-/// server tells: here it is a stream. What it writes on standard output are portable
-/// maps (PPM, PGM), for a CSI camera raw NV12, for `pipe:` whatever the command writes.
+/// The command of the child process that reads a source, as a shell takes it, with `***` for
+/// passwords: it is shown to others who help. `None` for a source that is read without one. Which
+/// of the two a web address is, only its server tells: here it is a stream. What it writes on
+/// standard output are portable maps (PPM, PGM), for a CSI camera raw NV12, for `pipe:` whatever
+/// the command writes.
 ///
 /// With the Cargo feature `gstreamer` the elements of a command of gst-launch-1.0 run in this
 /// process, and the command shows what they are.
@@ -241,7 +243,7 @@ pub fn pipeline(uri: &SourceUri, settings: &SourceSettings) -> Result<Option<Str
             source_name: name,
             problem,
         })?;
-    Ok(command.map(|command| command.to_string()))
+    Ok(command.map(|command| without_passwords(&command.to_string()).into_owned()))
 }
 
 /// What a camera of the kernel offers, of what is read: each format with its largest size.

@@ -158,7 +158,7 @@ impl Client {
         let mut url = Url::parse(url).map_err(|error| format!("is no web address: {error}"))?;
         let login = Login::take(&mut url)?;
         Ok(Self {
-            agent: web::agent(&url, None, REQUEST, REDIRECTS)?,
+            agent: web::agent(&url, None, None, REQUEST, REDIRECTS)?,
             url,
             login,
             challenge: None,
@@ -203,7 +203,10 @@ impl Client {
         (self.etag, self.modified) = (text(ETAG), text(LAST_MODIFIED));
         let captured = SystemTime::now();
         let body = response.body_mut().with_config().limit(MOST_BYTES);
-        let bytes = body.read_to_vec().map_err(|error| web::explain(&error))?;
+        let secure = self.url.scheme() == "https";
+        let bytes = body
+            .read_to_vec()
+            .map_err(|error| web::explain(&error, secure))?;
         Ok(Fetched::Picture(bytes, captured))
     }
 
@@ -255,6 +258,7 @@ impl Client {
                 request = request.header(name, value);
             }
         }
-        request.call().map_err(|error| web::explain(&error))
+        let secure = self.url.scheme() == "https";
+        request.call().map_err(|error| web::explain(&error, secure))
     }
 }

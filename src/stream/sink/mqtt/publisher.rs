@@ -11,11 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rumqttc::Transport;
+
 use super::{
     super::{
         super::{
             backoff::Backoff,
             control::{ControlHandle, Verb},
+            tls,
         },
         delivery::{Delivery, attempts},
     },
@@ -98,6 +101,10 @@ impl Publisher {
                         Some(held) if problem == CLOSED && held < NOT_PUSHED_OUT => closed + 1,
                         _ => 0,
                     };
+                    let is_secure = matches!(options.transport, Transport::Tls(_));
+                    if is_secure && held.is_none() && problem == CLOSED {
+                        problem = format!("{CLOSED} at once; {}", tls::MAY_WANT_CERTIFICATE);
+                    }
                     if closed >= CLOSED_IN_A_ROW {
                         problem = used_twice(&options.client_id);
                     }

@@ -270,15 +270,8 @@ pub(super) fn resolve(settings: &MqttSettings) -> Result<Resolved, SinkError> {
             "there is a password but no user; write mqtt://user@host".to_owned(),
         ));
     }
-    let identity = match (&settings.certificate, &settings.key) {
-        (Some(certificate), Some(key)) => Some((certificate.as_path(), key.as_path())),
-        (None, None) => None,
-        _ => {
-            return Err(wrong(
-                "certificate and key belong together; set both".to_owned(),
-            ));
-        }
-    };
+    let identity =
+        tls::identity(settings.certificate.as_deref(), settings.key.as_deref()).map_err(wrong)?;
     let transport = if secure {
         let config = tls::client(settings.ca.as_deref(), identity).map_err(wrong)?;
         Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(config))

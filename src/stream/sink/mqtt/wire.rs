@@ -6,7 +6,6 @@ use rumqttc::{
     ConnectReturnCode as Code3, ConnectionError as Error3, Event as Event3, LastWill as Will3,
     MqttOptions as Options3, Outgoing, Packet as Packet3, QoS as Qos3, Request as Request3,
     StateError as State3, SubscribeReasonCode as Sub3, TlsError, Transport,
-    tokio_rustls::rustls,
     v5::{
         ConnectionError as Error5, Event as Event5, MqttOptions as Options5, Request as Request5,
         StateError as State5,
@@ -21,6 +20,8 @@ use rumqttc::{
     },
 };
 use serde::{Deserialize, Serialize};
+
+use crate::stream::tls;
 
 /// Version of the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -394,17 +395,14 @@ fn explain5(error: &Error5, client_id: &str) -> String {
 fn explain_tls(error: &TlsError) -> String {
     match error {
         TlsError::Io(error) => explain_io(error),
-        TlsError::TLS(error) => explain_rustls(error),
+        TlsError::TLS(error) => tls::explain(error, "broker"),
         other => format!("TLS: {other}"),
     }
 }
 
 fn explain_io(error: &io::Error) -> String {
-    if let Some(error) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        return explain_rustls(error);
+    if let Some(error) = tls::failure(error) {
+        return tls::explain(error, "broker");
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
@@ -418,29 +416,5 @@ fn explain_io(error: &io::Error) -> String {
             format!("unknown host: {error}")
         }
         _ => error.to_string(),
-    }
-}
-
-fn explain_rustls(error: &rustls::Error) -> String {
-    use rustls::{CertificateError as Wrong, Error};
-    match error {
-        Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => {
-            "the broker's certificate is of a CA that is not trusted; set ca to the CA's PEM file"
-                .to_owned()
-        }
-        Error::InvalidCertificate(
-            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
-        ) => "the broker's certificate is for another host name".to_owned(),
-        Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => {
-            "the broker's certificate has expired, or the clock here is wrong".to_owned()
-        }
-        Error::InvalidMessage(_) => "the broker does not speak TLS on this port".to_owned(),
-        Error::AlertReceived(alert) => {
-            format!(
-                "the broker ended the TLS handshake ({alert:?}); it may want a certificate: set \
-                 certificate and key"
-            )
-        }
-        other => format!("TLS: {other}"),
     }
 }
