@@ -86,6 +86,7 @@ pub mod synth;
 #[cfg(all(feature = "watch", unix))]
 pub mod stream;
 
+mod bounded_read;
 #[cfg(all(feature = "cli", feature = "watch", unix))]
 pub mod doctor;
 mod error;
@@ -98,6 +99,7 @@ mod state_folder;
 mod text;
 pub mod value;
 
+pub use bounded_read::{read_bounded, read_text_bounded};
 pub use error::{Error, one_line};
 pub use frame::Frame;
 pub use model::Model;

@@ -33,6 +33,7 @@ pub use write::BundleWriter;
 pub(crate) use {
     layer::{CalibrationLayer, MAX_SIGNATURE_BYTES, is_calibration_file, signature_path},
     manifest::{CALIBRATION, MAX_TOTAL_BYTES, SIGNATURE},
+    open::MAX_MANIFEST_BYTES,
     source::{BundleSource, read_plain},
 };
 

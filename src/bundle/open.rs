@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Largest manifest read, in bytes.
-const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// A model: its manifest, and its files by name, checked against the manifest and held in memory,
 /// so that what was checked is what runs.

@@ -14,12 +14,13 @@ use super::{
     digest::sha256,
     layer::{CalibrationLayer, Stored, is_calibration_file},
     manifest::{CALIBRATION, MANIFEST, SEALED, SIGNATURE},
-    open::read_manifest,
+    open::{MAX_MANIFEST_BYTES, read_manifest},
 };
 use crate::{
     calibration::{Calibration, SyntheticDefects},
     model::{FeatureExtractorSettings, GraphSettings},
     preprocess::PreprocessSettings,
+    read_text_bounded,
     scoring::Scoring,
     vae::VaeSpec,
 };
@@ -374,7 +375,7 @@ fn entries_of(folder: &Path) -> Result<Vec<(OsString, bool)>, BundleError> {
 /// The names that belong to the bundle in a folder, as far as its manifest can still be read:
 /// another schema, or a value that is impossible today, is no reason to call its files foreign.
 fn names_of(folder: &Path) -> BTreeSet<String> {
-    let Ok(text) = fs::read_to_string(folder.join(MANIFEST)) else {
+    let Ok(text) = read_text_bounded(&folder.join(MANIFEST), MAX_MANIFEST_BYTES) else {
         return BTreeSet::new();
     };
     let files = toml::from_str::<toml::Table>(&text)

@@ -78,7 +78,8 @@ impl TrustedBundle {
             let identity = identity_of(&self.bundle)?;
             if signed.content.annotations.model.as_ref() != Some(&identity) {
                 let found = signed.content.annotations.model.clone();
-                let toml = fs::read(path.join("calibration/calibration.toml")).unwrap_or_default();
+                let layer = self.bundle.calibration_layer()?;
+                let toml = layer.map(|layer| layer.toml).unwrap_or_default();
                 return Err(match found {
                     Some(found) => TrustError::OtherModel {
                         path: path.join(signature_path(&toml)),

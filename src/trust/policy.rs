@@ -8,13 +8,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{PublicKey, TrustError};
-use crate::state_folder;
+use crate::{read_text_bounded, state_folder};
 
 /// The folder whose keys hold for every run on this machine.
 pub const SYSTEM_FOLDER: &str = "/etc/edge-vae/trust.d";
 
 /// A variable that names one more such folder. It can only add demands.
 pub const FOLDER_VARIABLE: &str = "EDGE_VAE_TRUST_D";
+
+/// Longest `policy.toml` that is read, in bytes: thousands of names.
+const MAX_POLICY_BYTES: u64 = 1 << 20;
 
 /// End of the names of keys that may sign calibrations only.
 const CALIBRATION_SUFFIX: &str = ".calibration.pub";
@@ -230,7 +233,7 @@ fn read_models(path: &Path) -> Result<Option<Vec<String>>, TrustError> {
     struct Policy {
         models: Vec<String>,
     }
-    let text = fs::read_to_string(path).map_err(|source| TrustError::Read {
+    let text = read_text_bounded(path, MAX_POLICY_BYTES).map_err(|source| TrustError::Read {
         path: path.to_owned(),
         source,
     })?;

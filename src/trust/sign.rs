@@ -1,10 +1,14 @@
 //! Signing a bundle: the model by whoever trained it, the calibration by whoever calibrated it.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{Annotations, ModelIdentity, SignedContent, SigningKey, TrustError, envelope};
-use crate::bundle::{
-    Bundle, BundleError, CALIBRATION, CalibrationLayer, MANIFEST, SIGNATURE, sha256, signature_path,
+use crate::{
+    bundle::{
+        Bundle, BundleError, CALIBRATION, CalibrationLayer, MANIFEST, MAX_MANIFEST_BYTES,
+        SIGNATURE, sha256, signature_path,
+    },
+    read_bounded,
 };
 
 /// What is not signed with a model, as the reference implementation lists it: what version control
@@ -103,7 +107,7 @@ pub(super) fn identity_of(bundle: &Bundle) -> Result<ModelIdentity, BundleError>
 pub fn write_signatures(bundle: &Bundle) -> Result<(), TrustError> {
     let folder = bundle.path();
     let manifest = folder.join(MANIFEST);
-    let found = fs::read(&manifest).map_err(|source| TrustError::Read {
+    let found = read_bounded(&manifest, MAX_MANIFEST_BYTES).map_err(|source| TrustError::Read {
         path: manifest.clone(),
         source,
     })?;

@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::TrustError;
+use crate::read_bounded;
+
+/// Longest list of accepted versions that is read, in bytes: a hundred thousand models.
+const MAX_STATE_BYTES: u64 = 16 << 20;
 
 /// A version that was accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +34,7 @@ impl AcceptedVersions {
     /// Reads them; none where nothing was accepted before.
     pub(super) fn read(folder: &Path) -> Result<Self, TrustError> {
         let path = folder.join("accepted-models.json");
-        let by_name = match fs::read(&path) {
+        let by_name = match read_bounded(&path, MAX_STATE_BYTES) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| TrustError::State {
                 path: path.clone(),
                 problem: format!("is damaged: {error}"),

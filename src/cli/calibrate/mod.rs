@@ -20,6 +20,8 @@ use edge_vae::{
     bundle::Bundle,
     calibration::{Calibration, CalibrationError, ReferenceFrame, ReferenceStatistics},
     dataset::Grouping,
+    frame::DecodeOptions,
+    read_bounded,
     runtime::replace_mask,
 };
 
@@ -327,7 +329,8 @@ pub(crate) fn run(options: &CalibrateOptions, reporter: Reporter) -> anyhow::Res
     let review_rate = options.review_rate(earlier.as_ref());
     if let Some(mask) = &options.mask {
         let name = mask.display().to_string();
-        let png = std::fs::read(mask).with_context(|| format!("{name}: cannot read"))?;
+        let png = read_bounded(mask, DecodeOptions::default().max_file_bytes)
+            .with_context(|| format!("{name}: cannot read"))?;
         replace_mask(&mut bundle, &png, &name, &engine)?;
         // Scores of another mask can't be compared.
         earlier = None;

@@ -14,12 +14,15 @@ use super::EngineTrial;
 use crate::{
     backend::{Device, EngineOptions, Machine},
     bundle::Bundle,
-    replace_file_unflushed,
+    read_text_bounded, replace_file_unflushed,
     runtime::tensor_rt::EngineStore,
 };
 
 /// Folder of the records below the cache folder.
 const FOLDER: &str = "choices";
+
+/// Longest record that is read, in bytes: a hundred times one of all engines.
+const MAX_RECORD_BYTES: u64 = 1 << 18;
 
 /// Where the times of a question are kept: which of these engines is the fastest for this bundle?
 pub(super) struct Record {
@@ -76,7 +79,7 @@ fn files(cache: &Path) -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> Option<MeasuredEngines> {
-    toml::from_str(&fs::read_to_string(path).ok()?).ok()
+    toml::from_str(&read_text_bounded(path, MAX_RECORD_BYTES).ok()?).ok()
 }
 
 impl Record {

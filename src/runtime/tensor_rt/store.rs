@@ -14,7 +14,7 @@ use crate::{
         BackendError, EngineOptions, Precision, TENSOR_RT_FOLDER, TensorRtSettings, graph_folder,
     },
     bundle::Bundle,
-    replace_file,
+    read_text_bounded, replace_file,
 };
 
 /// What is known of an engine that was built for a bundle.
@@ -212,8 +212,11 @@ impl EngineStore {
     }
 }
 
+/// Longest record that is read, in bytes: a hundred times one of this program.
+const MAX_RECORD_BYTES: u64 = 1 << 18;
+
 fn read(path: &Path) -> Option<BuiltEngine> {
-    toml::from_str(&fs::read_to_string(path).ok()?).ok()
+    toml::from_str(&read_text_bounded(path, MAX_RECORD_BYTES).ok()?).ok()
 }
 
 /// The first thing that is another: `driver 570.86 is now 580.65`.

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     path::Path,
 };
 
 use anyhow::{Context, Result, bail};
-use edge_vae::dataset::Dataset;
+use edge_vae::{dataset::Dataset, read_bounded};
+
+/// Longest list that is read, in bytes: a million paths.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// The training frames that the file `list` names, by their names: paths below the data set's
 /// folder, one a line. Empty lines and those that begin with `#` say nothing, and neither does a
@@ -17,7 +19,8 @@ use edge_vae::dataset::Dataset;
 /// A file that can't be read, and a line that names no frame.
 pub fn read_exclude(dataset: &Dataset, list: &Path) -> Result<HashSet<String>> {
     let name = list.display().to_string();
-    let bytes = fs::read(list).with_context(|| format!("--exclude {name}: cannot read"))?;
+    let bytes =
+        read_bounded(list, MOST_BYTES).with_context(|| format!("--exclude {name}: cannot read"))?;
     let text = String::from_utf8(bytes)
         .ok()
         .with_context(|| format!("--exclude {name}: is no text in UTF-8"))?;

@@ -7,6 +7,7 @@ use edge_vae::{
     dataset::{Dataset, DatasetOptions},
     frame::DecodeOptions,
     preprocess::{Exposure, Mask, PreprocessSettings, Tiles},
+    read_bounded,
     vae::VaeSpec,
 };
 
@@ -81,7 +82,8 @@ pub fn read_mask(options: &FitOptions) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     };
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).with_context(|| format!("--mask {name}: cannot read"))?;
+    let bytes = read_bounded(path, DecodeOptions::default().max_file_bytes)
+        .with_context(|| format!("--mask {name}: cannot read"))?;
     Mask::from_png(&bytes, &name, options.crop)?;
     Ok(Some(bytes))
 }

@@ -18,10 +18,10 @@
 //! false discovery rate (Benjamini & Hochberg: Controlling the false discovery rate, Journal of the
 //! Royal Statistical Society B 57, 1995).
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, path::Path};
 
 use anyhow::{Context, Result, bail};
-use edge_vae::replace_file;
+use edge_vae::{read_text_bounded, replace_file};
 use serde::{Deserialize, Serialize};
 
 /// How odd frames are named.
@@ -99,6 +99,9 @@ pub const RANKING: &str = "training-frames.json";
 
 const SCHEMA_VERSION: u32 = 1;
 
+/// Longest ranking that is read, in bytes: a million frames.
+const MOST_BYTES: u64 = 256 << 20;
+
 impl Ranking {
     /// Ranks frames by their names and scores.
     pub fn of(
@@ -141,7 +144,8 @@ impl Ranking {
             return Ok(None);
         }
         let name = path.display();
-        let text = fs::read_to_string(&path).with_context(|| format!("{name}: cannot read"))?;
+        let text =
+            read_text_bounded(&path, MOST_BYTES).with_context(|| format!("{name}: cannot read"))?;
         let ranking: Self = serde_json::from_str(&text)
             .with_context(|| format!("{name}: no ranking of training frames; train again"))?;
         if ranking.schema_version != SCHEMA_VERSION {
@@ -293,7 +297,7 @@ mod tests {
         let ranking = ranking(&[0.1, 1.0 / 3.0, 7e9]);
         ranking.write(folder.path()).unwrap();
         assert_eq!(Ranking::read(folder.path()).unwrap(), Some(ranking));
-        fs::write(folder.path().join(RANKING), "{}").unwrap();
+        std::fs::write(folder.path().join(RANKING), "{}").unwrap();
         let said = format!("{:#}", Ranking::read(folder.path()).unwrap_err());
         assert!(said.contains("training-frames.json: no ranking"), "{said}");
     }
