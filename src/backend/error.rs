@@ -70,6 +70,15 @@ pub enum BackendError {
         expected: Vec<usize>,
     },
 
+    /// The variable that gives graphs memory has no number.
+    #[error(
+        "EDGE_VAE_MODEL_MEMORY_MIB is `{found}`: give the MiB that a graph may take, such as 8192"
+    )]
+    MemoryVariable {
+        /// Its value.
+        found: String,
+    },
+
     /// A name that is neither of the known ones.
     #[error("unknown {what} `{found}`; known: {known}")]
     UnknownName {

@@ -9,13 +9,17 @@ mod cache_folder;
 mod candidates;
 mod engine;
 mod error;
+mod graph_memory;
 #[cfg(feature = "ort")]
 mod library;
 #[cfg(any(feature = "ort", all(feature = "cli", feature = "watch", unix)))]
 pub(crate) mod library_folders;
+mod limits;
 mod machine;
 pub(crate) mod model_file;
 pub mod onnx;
+mod onnx_outline;
+mod onnx_shapes;
 #[cfg(feature = "ort")]
 mod ort;
 mod ranges;
@@ -35,6 +39,7 @@ pub use engine::Engine;
 pub use error::BackendError;
 #[cfg(feature = "ort")]
 pub use library::find_ort_library;
+pub use limits::{GraphLimits, MAX_MODEL_BYTES, MEMORY_VARIABLE};
 pub use machine::Machine;
 pub(crate) use ranges::Ranges;
 pub use tensor_rt::{Precision, TensorRtSettings};

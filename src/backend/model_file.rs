@@ -6,11 +6,7 @@ use std::collections::HashSet;
 use super::error::one_line;
 use super::onnx::tensor_proto::{DataLocation, DataType};
 use super::onnx::{self, Dim, Message, type_proto};
-use super::{BackendError, Signature, TensorInfo};
-
-/// Most elements that one tensor may have, 2^28: 1 GiB of `f32`. Larger ones are mistakes or
-/// attacks, and a failed allocation would end the process.
-pub(super) const MAX_ELEMENTS: usize = 1 << 28;
+use super::{BackendError, GraphLimits, Signature, TensorInfo, graph_memory, onnx_outline};
 
 /// A checked ONNX graph for one batch size.
 #[derive(Debug)]
@@ -37,21 +33,46 @@ impl ModelFile {
     /// # Errors
     /// [`BackendError::Model`] on bytes that are no ONNX, control flow, external, sparse or NaN
     /// weights, inputs or outputs other than `f32` tensors, dimensions that are not fixed beside
-    /// the batch, another fixed batch, and tensors of more than [`MAX_ELEMENTS`].
+    /// the batch, another fixed batch, and what is beyond [`GraphLimits`], of which
+    /// [`MEMORY_VARIABLE`](super::MEMORY_VARIABLE) changes the memory.
     pub(crate) fn read(bytes: &[u8], name: &str, batch: usize) -> Result<Self, BackendError> {
-        Self::checked(bytes, name, batch).map_err(|message| BackendError::Model {
+        let limits = GraphLimits::from_environment()?;
+        Self::read_within(bytes, name, batch, &limits)
+    }
+
+    /// [`read`](Self::read) within other limits.
+    fn read_within(
+        bytes: &[u8],
+        name: &str,
+        batch: usize,
+        limits: &GraphLimits,
+    ) -> Result<Self, BackendError> {
+        Self::checked(bytes, name, batch, limits).map_err(|message| BackendError::Model {
             graph: one_line(name),
             message: one_line(&message),
         })
     }
 
-    fn checked(bytes: &[u8], name: &str, batch: usize) -> Result<Self, String> {
+    fn checked(
+        bytes: &[u8],
+        name: &str,
+        batch: usize,
+        limits: &GraphLimits,
+    ) -> Result<Self, String> {
         if batch == 0 {
             return Err("a batch has one frame or more, not 0".into());
         }
         if bytes.is_empty() {
             return Err("the file is empty".into());
         }
+        if bytes.len() as u64 > limits.file_bytes {
+            return Err(format!(
+                "it has {} bytes, at most {} are read",
+                bytes.len(),
+                limits.file_bytes
+            ));
+        }
+        onnx_outline::check(bytes, limits)?;
         let proto = onnx::ModelProto::decode(bytes)
             .map_err(|error| format!("it is not a whole ONNX file ({error})"))?;
         let metadata = proto
@@ -63,7 +84,7 @@ impl ModelFile {
             .graph
             .ok_or("it is no ONNX file: there is no graph in it")?;
 
-        check_weights(&graph)?;
+        check_weights(&graph, limits)?;
         check_nodes(&graph)?;
 
         let initializers: HashSet<&str> =
@@ -75,7 +96,7 @@ impl ModelFile {
         let mut inputs = Vec::new();
         let mut batch_symbols = Vec::new();
         for input in &graph.input {
-            let (info, symbol) = tensor_info(input, "input", batch)?;
+            let (info, symbol) = tensor_info(input, "input", batch, limits)?;
             if let Some(symbol) = symbol
                 && !batch_symbols.contains(&symbol)
             {
@@ -86,9 +107,10 @@ impl ModelFile {
         let outputs = graph
             .output
             .iter()
-            .map(|output| tensor_info(output, "output", batch).map(|(info, _)| info))
+            .map(|output| tensor_info(output, "output", batch, limits).map(|(info, _)| info))
             .collect::<Result<Vec<_>, _>>()?;
         check_wiring(&graph, &inputs, &outputs)?;
+        graph_memory::check(&graph, &inputs, limits)?;
 
         Ok(Self {
             signature: Signature {
@@ -104,7 +126,7 @@ impl ModelFile {
 }
 
 /// Weights are dense, inside the file, of bounded size and as long as they say.
-fn check_weights(graph: &onnx::GraphProto) -> Result<(), String> {
+fn check_weights(graph: &onnx::GraphProto, limits: &GraphLimits) -> Result<(), String> {
     if !graph.sparse_initializer.is_empty() {
         return Err("it has sparse weights; export them dense".into());
     }
@@ -122,7 +144,7 @@ fn check_weights(graph: &onnx::GraphProto) -> Result<(), String> {
                 "the weights {name:?} are in another file; export them inside this one"
             ));
         }
-        let elements = element_count(&tensor.dims).ok_or_else(|| {
+        let elements = element_count(&tensor.dims, limits).ok_or_else(|| {
             format!(
                 "the weights {name:?} have an impossible shape {:?}",
                 tensor.dims
@@ -226,6 +248,7 @@ fn tensor_info(
     value: &onnx::ValueInfoProto,
     direction: &str,
     batch: usize,
+    limits: &GraphLimits,
 ) -> Result<(TensorInfo, Option<String>), String> {
     let name = &value.name;
     if name.is_empty() || name.contains('\0') {
@@ -278,7 +301,7 @@ fn tensor_info(
             }
         }
     }
-    if element_count(&shape).is_none() {
+    if element_count(&shape, limits).is_none() {
         return Err(format!("{direction} {name:?} is too large: {shape:?}"));
     }
     let shape = shape.into_iter().map(|size| size as usize).collect();
@@ -291,13 +314,13 @@ fn tensor_info(
     ))
 }
 
-/// Product of the dimensions, if none is negative and it is at most [`MAX_ELEMENTS`].
-fn element_count(dims: &[i64]) -> Option<usize> {
+/// Product of the dimensions, if none is negative and it is within the limit.
+fn element_count(dims: &[i64], limits: &GraphLimits) -> Option<usize> {
     dims.iter()
         .try_fold(1usize, |product, &dim| {
             product.checked_mul(usize::try_from(dim).ok()?)
         })
-        .filter(|&elements| elements <= MAX_ELEMENTS)
+        .filter(|&elements| elements <= limits.elements)
 }
 
 /// Bytes of one element in `raw_data`; `None` for types without a fixed whole number of bytes.

@@ -21,8 +21,11 @@ mod interruption;
 mod latents;
 mod likelihood;
 #[cfg(unix)]
+mod limits;
+#[cfg(unix)]
 mod links;
 mod masks;
+mod metrics;
 mod models;
 mod outputs;
 mod pictures;

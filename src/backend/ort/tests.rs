@@ -169,11 +169,8 @@ fn engine_errors_name_the_graph() {
     );
 
     let bytes = absurd_size(1_000_000);
-    let loaded = load(&runtime, &bytes, 1_000_000).and_then(|mut graph| {
-        graph.run(&[&vec![0.0; 1_000_000]], &mut [&mut vec![0.0; 1_000_000]])
-    });
-    let error = loaded.unwrap_err().to_string();
-    assert!(error.starts_with("ONNX Runtime: cannot "), "{error}");
+    let error = load(&runtime, &bytes, 1_000_000).err().unwrap().to_string();
+    assert!(error.contains("makes a tensor of shape"), "{error}");
 }
 
 #[test]

@@ -19,8 +19,8 @@ use tract_onnx::tract_core::plan::eval;
 
 use self::registers::clear_upper_halves;
 use super::error::one_line;
-use super::model_file::{MAX_ELEMENTS, ModelFile};
-use super::{BackendError, Graph, Signature, TensorInfo};
+use super::model_file::ModelFile;
+use super::{BackendError, Graph, GraphLimits, Signature, TensorInfo};
 
 /// The version that `Cargo.toml` pins; tract does not tell its own.
 pub(super) const VERSION: &str = "0.23.9";
@@ -129,6 +129,8 @@ fn optimise(
     }
     let mut model = onnx.model_for_proto_model(&proto)?;
     model.analyse(false)?;
+    // Once more, of the shapes that the engine itself found.
+    let most = GraphLimits::default().elements;
     for node in model.nodes() {
         for output in &node.outputs {
             let Some(shape) = output.fact.shape.as_concrete_finite()? else {
@@ -137,7 +139,7 @@ fn optimise(
             let elements = shape
                 .iter()
                 .try_fold(1usize, |product, &dim| product.checked_mul(dim));
-            if elements.is_none_or(|elements| elements > MAX_ELEMENTS) {
+            if elements.is_none_or(|elements| elements > most) {
                 return Err(TractError::msg(format!(
                     "node {:?} makes a tensor of shape {shape:?}",
                     node.name

@@ -126,10 +126,7 @@ fn unknown_operators_and_absurd_sizes_are_errors() {
         .err()
         .unwrap()
         .to_string();
-    assert!(
-        error.starts_with("tract: cannot load test.onnx: "),
-        "{error}"
-    );
+    assert!(error.contains("makes a tensor of shape"), "{error}");
 }
 
 #[test]

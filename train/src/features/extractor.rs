@@ -4,9 +4,10 @@ use std::{path::Path, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use edge_vae::{
-    backend::Engine,
+    backend::{Engine, MAX_MODEL_BYTES},
     model::{FeatureExtractor, FeatureExtractorSettings, PreparedTensor},
     preprocess::Normalise,
+    read_bounded,
 };
 
 use super::backbone;
@@ -49,7 +50,8 @@ impl PretrainedBackbone {
             });
         };
         let name = path.display().to_string();
-        let onnx = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
+        let onnx = read_bounded(path, MAX_MODEL_BYTES)
+            .with_context(|| format!("{name}: cannot be read"))?;
         let graph = engine.load(&onnx, &name, 1)?;
         let channels = graph.inputs().first().and_then(|input| input.shape.get(1));
         let identity = || Normalise::identity(channels.copied().unwrap_or(1));
@@ -67,7 +69,8 @@ impl PretrainedBackbone {
     /// whose sides the network that is trained beside it can't have.
     pub fn size_of(path: &Path, engine: &Engine) -> Result<Size> {
         let name = path.display().to_string();
-        let onnx = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
+        let onnx = read_bounded(path, MAX_MODEL_BYTES)
+            .with_context(|| format!("{name}: cannot be read"))?;
         let graph = engine.load(&onnx, &name, 1)?;
         let shapes: Vec<&[usize]> = graph.inputs().iter().map(|i| &i.shape[..]).collect();
         let [&[_, _, height, width]] = shapes[..] else {
