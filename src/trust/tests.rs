@@ -165,6 +165,58 @@ fn sampled_bits_of_a_large_bundle_are_refused() {
     }
 }
 
+/// The shipped model of 9 MB: each flip is followed by reading and hashing all of it.
+#[test]
+#[ignore = "takes minutes: cargo test --release -- --ignored sampled_bits_of_the_shipped_model"]
+fn sampled_bits_of_the_shipped_model_are_refused() {
+    let key = SigningKey::generate();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface");
+    let mut model = Bundle::open(&shipped).unwrap();
+    sign_model(&mut model, &key, Annotations::default()).unwrap();
+    sign_calibration(&mut model, &key, Annotations::default()).unwrap();
+    let room = tempfile::tempdir().unwrap();
+    let folder = room.path().join("surface");
+    model.save(&folder).unwrap();
+    let policy = TrustPolicy::of_keys(&[key.public()], &[], &TrustSettings::default());
+    open(&folder, &policy).unwrap();
+    let sizes: Vec<(PathBuf, usize)> = files(&folder)
+        .into_iter()
+        .map(|file| {
+            let size = fs::metadata(&file).unwrap().len() as usize;
+            (file, size)
+        })
+        .collect();
+    let all: usize = sizes.iter().map(|(_, size)| size).sum();
+    let mut words: BTreeMap<String, usize> = BTreeMap::new();
+    for sample in 0..10_000_usize {
+        // Spread over all bytes of all files.
+        let mut byte = (sample * 982_451_653) % all;
+        let (file, _) = sizes
+            .iter()
+            .find(|(_, size)| {
+                let here = byte < *size;
+                byte -= if here { 0 } else { *size };
+                here
+            })
+            .unwrap();
+        let good = fs::read(file).unwrap();
+        let mut bytes = good.clone();
+        bytes[byte] ^= 1 << (sample % 8);
+        fs::write(file, &bytes).unwrap();
+        let error = open(&folder, &policy)
+            .expect_err("a flipped bit")
+            .to_string();
+        let word = error.split_once(": ").map_or(&*error, |(_, word)| word);
+        let word = word.split([',', '`']).next().unwrap_or_default();
+        let word = word.trim_end_matches(|c: char| c.is_ascii_hexdigit());
+        *words.entry(word.to_owned()).or_default() += 1;
+        fs::write(file, good).unwrap();
+    }
+    open(&folder, &policy).unwrap();
+    eprintln!("{words:#?}");
+    assert_eq!(words.values().sum::<usize>(), 10_000);
+}
+
 #[test]
 fn signatures_survive_what_does_not_change_what_they_are_of() {
     let (room, folder, policy) = signed();

@@ -164,19 +164,35 @@ fn difference(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use edge_vae::{
-        backend::{BackendKind, Engine, EngineOptions},
+        backend::{BackendError, BackendKind, Engine, EngineOptions},
         vae::Latent,
     };
+    use rand::RngExt;
     use rand_distr::{Distribution, StandardNormal};
 
     use super::*;
     use crate::{
-        export::graphs,
+        export::NetworkGraphs,
         options::{LatentChoice, Preset},
         random::{Purpose, stream},
     };
 
-    /// Random weights and running statistics through tract.
+    fn engine(kind: BackendKind) -> Option<Engine> {
+        let options = EngineOptions {
+            backend: Some(kind),
+            device: edge_vae::backend::Device::Cpu,
+            ..EngineOptions::default()
+        };
+        match Engine::open(&options) {
+            Err(BackendError::LibraryMissing { .. }) => {
+                eprintln!("SKIPPED: no ONNX Runtime; name it by ORT_DYLIB_PATH");
+                None
+            }
+            engine => Some(engine.unwrap()),
+        }
+    }
+
+    /// Random weights and running statistics through every engine.
     fn agree(
         preset: Preset,
         size: [usize; 2],
@@ -202,32 +218,35 @@ mod tests {
         }
         let values = values.as_stored().unwrap();
         parameters = parameters.with(&values).unwrap();
-        let engine = Engine::open(&EngineOptions {
-            backend: Some(BackendKind::Tract),
-            ..EngineOptions::default()
-        })
-        .unwrap();
         let spec = network.spec().clone();
-        let encoder = graphs::encoder(&network, &values, "test").unwrap();
-        let decoder = graphs::decoder(&network, &values, "test").unwrap();
-        let encoder = engine.load(&encoder, "encoder.onnx", 1).unwrap();
-        let decoder = engine.load(&decoder, "decoder.onnx", 1).unwrap();
-        let head = network.head().map(|_| {
-            let head = graphs::head(&network, &values, "test").unwrap();
-            engine.load(&head, "head.onnx", 1).unwrap()
-        });
-        let mut loaded = LoadedGraphs {
-            vae: Vae::new(spec.clone(), encoder, decoder).unwrap(),
-            head,
+        let exported = NetworkGraphs::export(&network, &values, "test").unwrap();
+        let load = |engine: &Engine| {
+            let load = |bytes: &[u8], name: &str| engine.load(bytes, name, 1).unwrap();
+            let encoder = load(&exported.encoder, "encoder.onnx");
+            let decoder = load(&exported.decoder, "decoder.onnx");
+            LoadedGraphs {
+                vae: Vae::new(spec.clone(), encoder, decoder).unwrap(),
+                head: exported.head.as_ref().map(|head| load(head, "head.onnx")),
+            }
         };
         let frame: Vec<f32> = (0..spec.dimensions())
             .map(|i| (i as f32 * 0.37).sin().abs())
             .collect();
-        let mut verified = |values: &Snapshot| {
+        let verified = |values: &Snapshot, graphs: &mut LoadedGraphs| {
             let frames = [&frame[..]];
-            verify(&network, &parameters, values, &mut loaded, &frames, &device)
+            verify(&network, &parameters, values, graphs, &frames, &device)
         };
-        assert!(verified(&values).unwrap() < TOLERANCE);
+        for kind in BackendKind::ALL {
+            if let Some(engine) = engine(kind) {
+                let worst = verified(&values, &mut load(&engine)).unwrap();
+                assert!(worst < TOLERANCE, "{kind}: {worst}");
+            }
+        }
+
+        let Some(tract) = engine(BackendKind::Tract) else {
+            return;
+        };
+        let mut loaded = load(&tract);
 
         // A single changed weight is noticed, whatever graph it is in.
         let last = match network.head() {
@@ -245,8 +264,31 @@ mod tests {
             let weight = (&values.0[name] * 1.01).unwrap();
             changed.0.insert(name.to_owned(), weight);
             let changed = changed.as_stored().unwrap();
-            let refused = verified(&changed).unwrap_err().to_string();
+            let refused = verified(&changed, &mut loaded).unwrap_err().to_string();
             assert!(refused.contains("disagrees"), "{name}: {refused}");
+        }
+    }
+
+    #[test]
+    fn networks_of_random_shapes_agree_on_every_engine() {
+        let mut random = stream(5, Purpose::Weights, 0);
+        for _ in 0..6 {
+            let mut side = || 16 * random.random_range(1..6_usize);
+            let size = [side(), side()];
+            let channels = [1, 3][random.random_range(0..2_usize)];
+            let likelihood = [
+                Likelihood::Bernoulli,
+                Likelihood::GaussianLearned,
+                Likelihood::Gaussian { sigma: 0.2 },
+            ][random.random_range(0..3_usize)];
+            let length = random.random_range(1..20_usize);
+            let latent = [
+                None,
+                Some(LatentChoice::Map(length)),
+                Some(LatentChoice::Vector(length)),
+            ][random.random_range(0..3_usize)];
+            eprintln!("{size:?} {channels} {likelihood:?} {latent:?}");
+            agree(Preset::Edge, size, channels, likelihood, latent);
         }
     }
 
