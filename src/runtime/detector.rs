@@ -36,7 +36,8 @@ pub struct DetectorOptions {
 ///
 /// Tensor, posterior, reconstruction and map have buffers that are kept. What is allocated for each
 /// frame: the engine's intermediate tensors (tract makes them anew in every run), some kilobytes of
-/// resampling weights, and for an anomalous frame its map in the frame's geometry.
+/// resampling weights, for an anomalous frame its map in the frame's geometry and its regions, and
+/// reasons where there are such.
 pub struct Detector {
     manifest: Manifest,
     model_sha256: Arc<str>,

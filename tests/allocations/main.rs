@@ -1,6 +1,9 @@
 //! Allocations of a frame in steady state: none of our own between a decoded frame and the verdict.
 
+#[path = "../tiny/mod.rs"]
 mod tiny;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -74,6 +77,11 @@ const OTHERS: [(&str, &str); 2] = [
 fn allocations(work: impl FnOnce()) -> (BTreeMap<&'static str, usize>, Vec<String>) {
     WATCHED.set(true);
     work();
+    noted()
+}
+
+/// The same of this thread since it is watched; it no longer is.
+fn noted() -> (BTreeMap<&'static str, usize>, Vec<String>) {
     WATCHED.set(false);
     let traces = NOTED.take();
     let (mut counts, mut own) = (BTreeMap::new(), Vec::new());
