@@ -138,6 +138,39 @@ def graphs():
     seed("onnx", "fixed-batch.onnx", fixed.SerializeToString())
     dangling = model([helper.make_node("Add", ["x", "z"], ["y"])])
     seed("onnx", "dangling.onnx", dangling.SerializeToString())
+    ints = lambda name, values: helper.make_tensor(
+        name, onnx.TensorProto.INT64, [len(values)], numpy.int64(values).tobytes(), raw=True
+    )
+    # Sizes that are computed, and operators that make tensors larger.
+    sizes = model(
+        [
+            helper.make_node("Shape", ["x"], ["all"]),
+            helper.make_node("Slice", ["all", "two", "four"], ["sides"]),
+            helper.make_node("Mul", ["sides", "pair"], ["larger"]),
+            helper.make_node("Concat", ["one", "one", "larger"], ["size"], axis=0),
+            helper.make_node("Resize", ["x", "", "", "size"], ["a"]),
+            helper.make_node("Pad", ["a", "pads"], ["b"]),
+            helper.make_node("Tile", ["b", "times"], ["c"]),
+            helper.make_node("MaxPool", ["c"], ["d"], kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("ConvTranspose", ["d", "w"], ["e"], strides=[2, 2]),
+            helper.make_node("Reshape", ["e", "flat"], ["f"]),
+            helper.make_node("Transpose", ["f"], ["g"], perm=[1, 0]),
+            helper.make_node("MatMul", ["f", "g"], ["h"]),
+            helper.make_node("ReduceMean", ["h"], ["i"], axes=[1]),
+            helper.make_node("Expand", ["i", "size"], ["y"]),
+        ],
+        [
+            weight,
+            ints("one", [1]),
+            ints("two", [2]),
+            ints("four", [4]),
+            ints("pair", [2, 2]),
+            ints("pads", [0, 0, 1, 1, 0, 0, 1, 1]),
+            ints("times", [1, 1, 2, 1]),
+            ints("flat", [1, -1]),
+        ],
+    )
+    seed("onnx", "sizes.onnx", sizes.SerializeToString())
 
 
 def addresses():
@@ -217,6 +250,17 @@ def signatures():
     seed("signature", "bundle", json.dumps(bundle))
 
 
+def control_requests():
+    for name, text in {
+        "status": '{"command":"status","id":[1]}',
+        "pause": '{"command":"pause","source":"cam"}',
+        "threshold": '{"command":"threshold","false_alarm_rate":0.01}',
+        "snapshot": '{"command":"snapshot","overlay":true}',
+        "unknown": '{"command":"stop"}',
+    }.items():
+        seed("control_request", name, text)
+
+
 def outbox_messages():
     for name, address, body in [
         ("event", "edge-vae/line/events", b'{"event":"opened"}'),
@@ -239,4 +283,5 @@ if __name__ == "__main__":
     manifests()
     score_lines()
     signatures()
+    control_requests()
     outbox_messages()

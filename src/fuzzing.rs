@@ -35,7 +35,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target {
         name: "picture",
         run: picture,
@@ -75,6 +75,10 @@ pub const TARGETS: [Target; 10] = [
     Target {
         name: "signature",
         run: signature,
+    },
+    Target {
+        name: "control_request",
+        run: control_request,
     },
 ];
 
@@ -217,6 +221,11 @@ pub fn manifest(bytes: &[u8]) {
 /// statement that was read says the same when it is written.
 pub fn signature(bytes: &[u8]) {
     crate::trust::read_unsigned(bytes);
+}
+
+/// A command, as a socket or a broker gives it.
+pub fn control_request(bytes: &[u8]) {
+    crate::stream::control::read_request(bytes);
 }
 
 /// An ONNX file, up to where an engine takes it.

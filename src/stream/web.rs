@@ -102,6 +102,9 @@ pub(super) fn explain(error: &ureq::Error, secure: bool) -> String {
     match error {
         ureq::Error::HostNotFound => "unknown host".to_owned(),
         ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+        ureq::Error::BodyExceedsLimit(most) => {
+            format!("the answer has more than {most} bytes, which are read at most")
+        }
         ureq::Error::Rustls(error) => tls::explain(error, "server"),
         ureq::Error::Io(error) if tls::failure(error).is_some() => {
             tls::failure(error).map_or_else(String::new, |error| tls::explain(error, "server"))

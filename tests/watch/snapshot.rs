@@ -1,6 +1,10 @@
 //! A camera's snapshot address.
 
 use std::{
+    fs::File,
+    io::{Read, Write},
+    net::TcpListener,
+    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -148,4 +152,56 @@ fn a_camera_that_fails_is_tried_again() {
         "{}",
         wrong.messages
     );
+}
+
+/// A server that begins an answer with `head` and never ends it. Its threads end with the test.
+fn endless(head: &'static str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(head.as_bytes());
+                while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn an_answer_without_end_is_given_up() {
+    let dir = TestDir::new();
+    let body = endless("HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n");
+    let head = endless("HTTP/1.1 200 OK\r\nX-Long: ");
+    let camera = format!("http://127.0.0.1:{body}/endless.jpg#every=1");
+    let hook = format!("http://127.0.0.1:{head}/hook");
+    let line = dir.line(9);
+    let configuration = format!(
+        "[health]\nfrozen-after = 0\n[[source]]\nuri = '{camera}'\n\
+         [[source]]\nuri = '{line}'\nname = 'line'\n[[webhook]]\nurl = '{hook}'\n"
+    );
+    std::fs::write(dir.path("edge-vae.toml"), configuration).unwrap();
+    let said = dir.path("said.txt");
+    let mut watch = dir.watch(&["--json"]);
+    watch.stdout(Stdio::null());
+    let mut child = watch.stderr(File::create(&said).unwrap()).spawn().unwrap();
+    let has = |part: &str| std::fs::read_to_string(&said).unwrap().contains(part);
+    until("the camera is given up", || {
+        has("more than 67108864 bytes") || has("no answer in time")
+    });
+    until("the web server is given up", || {
+        let text = std::fs::read_to_string(&said).unwrap();
+        text.lines().any(|line| line.contains("webhook http"))
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").trim().parse().unwrap();
+    assert!(peak < 400 << 10, "{peak} KiB");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -247,6 +247,19 @@ impl ControlHandle {
 /// Of a transport that a request reached and the pipeline did not.
 pub(super) const ENDING: &str = "the watch is ending";
 
+/// What a fuzz target does with bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_request(bytes: &[u8]) {
+    match request::parse(bytes) {
+        Ok(request) => {
+            let written = serde_json::to_vec(&request).expect("it was read");
+            request::parse(&written).expect("it was written here");
+            let _ = request.resolve();
+        }
+        Err(problem) => assert!(!problem.contains('\n'), "{problem:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
