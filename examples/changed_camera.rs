@@ -71,13 +71,12 @@ fn watched(
         let frame = Frame::from_u8(size[0], size[1], PixelFormat::Gray8, samples, "camera")?;
         let detection = detector.score(&frame)?;
         // A frame that is too dark or too bright to be judged has no score.
-        let (Some(score), Some(divergence)) = (detection.verdict.score, detection.divergence)
-        else {
+        let Some(score) = detection.verdict.score else {
             continue;
         };
         let told = monitor.observe(&DriftFrame {
             score,
-            divergence,
+            divergence: detection.divergence,
             statistics: detection.statistics,
             size,
         });

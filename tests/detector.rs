@@ -403,7 +403,7 @@ fn a_model_without_scoring_reconstructs_but_does_not_judge() {
     let expected = tiny::expected(&spotted);
     assert_close(session.posterior_mean(), expected.values("mean"), 1e-6);
     assert_close(
-        &session.decoded().reconstruction,
+        &session.decoded().unwrap().reconstruction,
         expected.values("reconstruction"),
         1e-6,
     );

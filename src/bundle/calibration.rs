@@ -47,7 +47,7 @@ pub struct CalibrationEntry {
     /// Id of the model that it is of.
     pub model_id: String,
     /// NPZ of lists of f64: `scores`; `group_sizes` where frames have groups; `brightness`,
-    /// `contrast`, `focus` and `divergence` where it has reference statistics.
+    /// `contrast`, `focus` and, of models with a VAE, `divergence` where it has reference statistics.
     pub file: String,
     /// Size of that file in bytes.
     pub bytes: u64,
@@ -79,7 +79,10 @@ impl CalibrationEntry {
             ("brightness", reference.map(|frames| &frames.brightness)),
             ("contrast", reference.map(|frames| &frames.contrast)),
             ("focus", reference.map(|frames| &frames.focus)),
-            ("divergence", reference.map(|frames| &frames.divergence)),
+            (
+                "divergence",
+                reference.and_then(|frames| frames.divergence.as_ref()),
+            ),
         ];
         let lengths = lists.map(|(_, list)| [list.map_or(0, Vec::len)]);
         let arrays: Vec<(&str, &[usize], &[f64])> = lists
@@ -119,24 +122,22 @@ impl CalibrationEntry {
         let group_sizes = list("group_sizes")?
             .map(|sizes| sizes.into_iter().map(whole).collect::<Result<_, _>>())
             .transpose()?;
-        let of_frames = ["brightness", "contrast", "focus", "divergence"].map(&mut list);
+        let divergence = list("divergence")?;
+        let of_frames = ["brightness", "contrast", "focus"].map(&mut list);
         let reference = match of_frames {
-            [
-                Ok(Some(brightness)),
-                Ok(Some(contrast)),
-                Ok(Some(focus)),
-                Ok(Some(divergence)),
-            ] => Some(ReferenceStatistics {
-                brightness,
-                contrast,
-                focus,
-                divergence,
-                width: self.frame_size.map(|[width, _]| width),
-                height: self.frame_size.map(|[_, height]| height),
-            }),
-            [Ok(None), Ok(None), Ok(None), Ok(None)] => None,
-            [a, b, c, d] => {
-                a.and(b).and(c).and(d)?;
+            [Ok(Some(brightness)), Ok(Some(contrast)), Ok(Some(focus))] => {
+                Some(ReferenceStatistics {
+                    brightness,
+                    contrast,
+                    focus,
+                    divergence,
+                    width: self.frame_size.map(|[width, _]| width),
+                    height: self.frame_size.map(|[_, height]| height),
+                })
+            }
+            [Ok(None), Ok(None), Ok(None)] if divergence.is_none() => None,
+            [a, b, c] => {
+                a.and(b).and(c)?;
                 return Err("has some of the reference statistics and not all".to_owned());
             }
         };
@@ -198,7 +199,7 @@ mod tests {
                 contrast: 0.125,
                 focus: 3.0,
             },
-            divergence: 1.0 / 3.0,
+            divergence: Some(1.0 / 3.0),
             size: [640, 480],
         });
         let dated = Calibration {

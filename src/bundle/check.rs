@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::{
-    BundleError, DECODER, ENCODER, MANIFEST, Manifest, SCHEMA_VERSION,
+    BundleError, MANIFEST, Manifest, SCHEMA_VERSION,
     manifest::{CALIBRATION, MAX_TOTAL_BYTES, SEALED, SIGNATURE},
 };
 use crate::{
     preprocess::MAX_SIDE,
-    vae::{Latent, Likelihood},
+    vae::{Latent, Likelihood, VaeSpec},
 };
 
 /// More files than any bundle needs.
@@ -57,8 +57,15 @@ impl Manifest {
         check_model_id(&self.model_id)?;
         self.check_files()?;
         check_tensor("preprocess", &self.preprocess.shape())?;
-        check_tensor("vae", &self.vae.input_shape())?;
-        self.check_vae()?;
+        if let Some(vae) = &self.vae {
+            check_tensor("vae", &vae.input_shape())?;
+            self.check_vae(vae)?;
+        } else if self.scoring.is_none() {
+            return Err(Fault::new(
+                "vae",
+                "is missing, and so is [scoring]: a model needs one of them",
+            ));
+        }
         self.preprocess
             .validate()
             .map_err(|error| Fault::new("preprocess", error.to_string()))?;
@@ -125,9 +132,6 @@ impl Manifest {
                 format!("have {total} bytes together, at most {MAX_TOTAL_BYTES} are read"),
             ));
         }
-        for name in [ENCODER, DECODER] {
-            self.require("files", name)?;
-        }
         Ok(())
     }
 
@@ -143,15 +147,15 @@ impl Manifest {
         }
     }
 
-    fn check_vae(&self) -> Result<(), Fault> {
-        let (input, tensor) = (self.vae.input_shape(), self.preprocess.shape());
+    fn check_vae(&self, vae: &VaeSpec) -> Result<(), Fault> {
+        let (input, tensor) = (vae.input_shape(), self.preprocess.shape());
         if input != tensor {
             return Err(Fault::new(
                 "vae",
                 format!("its input is {input:?} (C×H×W), but preprocessing gives {tensor:?}"),
             ));
         }
-        let (shape, rank) = match self.vae.latent {
+        let (shape, rank) = match vae.latent {
             Latent::Vector { length } => ([length, 1, 1], 1),
             Latent::Map {
                 channels,
@@ -171,7 +175,7 @@ impl Manifest {
                 ),
             ));
         }
-        if let Likelihood::Gaussian { sigma } = self.vae.likelihood
+        if let Likelihood::Gaussian { sigma } = vae.likelihood
             && !(sigma.is_finite() && sigma > 0.0)
         {
             return Err(Fault::new(
@@ -189,8 +193,9 @@ impl Manifest {
         for name in scoring.files() {
             self.require("scoring", name)?;
         }
+        let [_, height, width] = self.preprocess.shape();
         scoring
-            .validate(&self.vae)
+            .validate([height, width], self.vae.as_ref())
             .map_err(|error| Fault::new("scoring", error.to_string()))
     }
 

@@ -15,10 +15,10 @@ use crate::{
 /// The schema that this version writes and reads.
 pub const SCHEMA_VERSION: u32 = 3;
 
-/// Name of the encoder's graph in every bundle.
+/// Name of the encoder's graph in every bundle with a VAE.
 pub const ENCODER: &str = "encoder.onnx";
 
-/// Name of the decoder's graph in every bundle.
+/// Name of the decoder's graph in every bundle with a VAE.
 pub const DECODER: &str = "decoder.onnx";
 
 /// Name of the manifest in every bundle.
@@ -56,8 +56,9 @@ pub struct Manifest {
     pub synthetic_defects: Option<String>,
     /// From frame to tensor.
     pub preprocess: PreprocessSettings,
-    /// Shapes and likelihood.
-    pub vae: VaeSpec,
+    /// Shapes and likelihood; absent where features alone judge and nothing is reconstructed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vae: Option<VaeSpec>,
     /// A frozen network, pretrained or the user's own, whose feature maps `backbone_…` take the
     /// place of the encoder's in the graphs.
     #[serde(
@@ -147,7 +148,7 @@ pub struct ModelCard {
     pub steps: u64,
     /// Wall-clock training time in seconds.
     pub seconds: f64,
-    /// Parameters of encoder and decoder.
+    /// Parameters of encoder and decoder; 0 without them.
     pub parameters: usize,
     /// Version of the trainer.
     pub trainer: String,
@@ -218,11 +219,12 @@ impl Manifest {
         })
     }
 
-    /// The files of feature extractor and graphs.
+    /// The ONNX files, in the order in which they run.
     pub(super) fn graph_files(&self) -> impl Iterator<Item = &str> {
+        let vae = self.vae.iter().flat_map(|_| [ENCODER, DECODER]);
         let extractor = self.feature_extractor.iter().map(|settings| &settings.file);
         let graphs = self.graphs.iter().map(|graph| &graph.file);
-        extractor.chain(graphs).map(String::as_str)
+        vae.chain(extractor.chain(graphs).map(String::as_str))
     }
 
     /// The name of the model without the digits of its weights.

@@ -10,13 +10,14 @@ use super::{
     BundleError, CalibrationEntry, Manifest,
     digest::{check_file, sha256},
     layer::{CalibrationLayer, MAX_SIGNATURE_BYTES, Stored},
-    manifest::{DECODER, ENCODER, MANIFEST, SIGNATURE},
+    manifest::{MANIFEST, SIGNATURE},
     source::{BundleSource, Folder},
     synthetic_defects,
 };
 use crate::{
     calibration::{Calibration, SyntheticDefects},
     scoring::Scoring,
+    vae::VaeSpec,
 };
 
 /// Largest manifest read, in bytes.
@@ -148,12 +149,26 @@ impl Bundle {
         sha256([text.unwrap_or_default().as_bytes()])
     }
 
+    /// Shapes and likelihood of the VAE.
+    ///
+    /// # Errors
+    /// A bundle without one.
+    pub fn vae(&self) -> Result<&VaeSpec, BundleError> {
+        self.manifest
+            .vae
+            .as_ref()
+            .ok_or_else(|| BundleError::Lacks {
+                path: self.path.clone(),
+                problem: "has no VAE: it judges frames, but can't encode, reconstruct or sample; \
+                      train it without `--vae off`"
+                    .into(),
+            })
+    }
+
     /// Name and bytes of each ONNX file, in the order in which they run.
     pub fn graphs(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        [ENCODER, DECODER]
-            .into_iter()
-            .chain(self.manifest.graph_files())
-            .map(|name| (name, self.listed(name)))
+        let files = self.manifest.graph_files();
+        files.map(|name| (name, self.listed(name)))
     }
 
     /// The bytes of a file that the manifest lists.
@@ -262,9 +277,8 @@ fn check_files(
 /// The digits of the model's id: what decides scores, so neither golden frame nor calibration.
 pub(super) fn weight_digits(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> String {
     let mut digits = sha256(
-        [ENCODER, DECODER]
-            .into_iter()
-            .chain(manifest.graph_files())
+        manifest
+            .graph_files()
             .chain(manifest.scoring.iter().flat_map(Scoring::files))
             .chain(manifest.preprocess.mask.as_deref())
             .filter_map(|name| files.get(name))

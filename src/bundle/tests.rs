@@ -19,13 +19,13 @@ fn writer() -> BundleWriter {
     BundleWriter {
         name: "tiny-model".into(),
         preprocess: PreprocessSettings::new(4, 2, Colour::Grey),
-        vae: VaeSpec {
+        vae: Some(VaeSpec {
             channels: 1,
             height: 2,
             width: 4,
             latent: Latent::Vector { length: 3 },
             likelihood: Likelihood::Gaussian { sigma: 0.1 },
-        },
+        }),
         feature_extractor: None,
         graphs: Vec::new(),
         scoring: None,

@@ -32,8 +32,8 @@ pub struct BundleWriter {
     pub name: String,
     /// From frame to tensor.
     pub preprocess: PreprocessSettings,
-    /// Shapes and likelihood.
-    pub vae: VaeSpec,
+    /// Shapes and likelihood of the VAE, where there is one.
+    pub vae: Option<VaeSpec>,
     /// A frozen network whose feature maps the graphs have.
     pub feature_extractor: Option<FeatureExtractorSettings>,
     /// The graphs that run after it.
@@ -48,7 +48,7 @@ pub struct BundleWriter {
     pub golden: Golden,
     /// What the model was made of.
     pub card: ModelCard,
-    /// Every file but the manifest, by name: [`ENCODER`](super::ENCODER),
+    /// Every file but the manifest, by name: with a VAE [`ENCODER`](super::ENCODER) and
     /// [`DECODER`](super::DECODER), and those that the settings name.
     pub files: BTreeMap<String, Vec<u8>>,
 }

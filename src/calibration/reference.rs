@@ -16,14 +16,14 @@ pub struct ReferenceFrame {
     /// Brightness, contrast and focus.
     pub statistics: FrameStatistics,
     /// [`Scorer::divergence`](crate::scoring::Scorer::divergence), nats.
-    pub divergence: f64,
+    pub divergence: Option<f64>,
     /// Width and height in pixels.
     pub size: [u32; 2],
 }
 
 impl ReferenceFrame {
     /// That of a frame of this divergence.
-    pub fn of(frame: &Frame, divergence: f64) -> Self {
+    pub fn of(frame: &Frame, divergence: Option<f64>) -> Self {
         Self {
             statistics: FrameStatistics::of(frame),
             divergence,
@@ -41,8 +41,8 @@ pub struct ReferenceStatistics {
     pub contrast: Vec<f64>,
     /// [`FrameStatistics::focus`], 0 or more.
     pub focus: Vec<f64>,
-    /// KL(q(z|x) ‖ N(0, I)) in nats, 0 or more.
-    pub divergence: Vec<f64>,
+    /// KL(q(z|x) ‖ N(0, I)) in nats, 0 or more, of models with a VAE.
+    pub divergence: Option<Vec<f64>>,
     /// Width of the frames in pixels, where all calibration frames had one size.
     pub width: Option<u32>,
     /// Height of the frames in pixels, where all calibration frames had one size.
@@ -74,7 +74,7 @@ impl ReferenceStatistics {
             brightness: list(|frame| frame.statistics.brightness),
             contrast: list(|frame| frame.statistics.contrast),
             focus: list(|frame| frame.statistics.focus),
-            divergence: list(|frame| frame.divergence),
+            divergence: chosen.iter().map(|frame| frame.divergence).collect(),
             width: one_size.then_some(size[0]),
             height: one_size.then_some(size[1]),
         };
@@ -107,11 +107,17 @@ impl ReferenceStatistics {
             ));
         }
         for (what, values, highest, expected) in [
-            ("brightness", &self.brightness, 1.0, "0 to 1"),
-            ("contrast", &self.contrast, 0.5, "0 to 0.5"),
-            ("focus", &self.focus, f64::MAX, "0 or more"),
-            ("divergence", &self.divergence, f64::MAX, "0 or more"),
+            ("brightness", Some(&self.brightness), 1.0, "0 to 1"),
+            ("contrast", Some(&self.contrast), 0.5, "0 to 0.5"),
+            ("focus", Some(&self.focus), f64::MAX, "0 or more"),
+            (
+                "divergence",
+                self.divergence.as_ref(),
+                f64::MAX,
+                "0 or more",
+            ),
         ] {
+            let Some(values) = values else { continue };
             if values.len() != frames {
                 return invalid(format!(
                     "reference.{what} has {} values, reference.brightness {frames}",
@@ -166,7 +172,7 @@ mod tests {
                 contrast: 0.25,
                 focus: 3.0,
             },
-            divergence: index as f64,
+            divergence: Some(index as f64),
             size,
         }
     }
@@ -180,16 +186,20 @@ mod tests {
     #[test]
     fn frames_are_kept_up_to_the_limit_and_evenly_beyond() {
         let few = ReferenceStatistics::of(&reference_frames(7), None).unwrap();
-        assert_eq!(few.divergence, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(
+            few.divergence.as_deref(),
+            Some(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0][..])
+        );
         assert_eq!(few.brightness[6], 6e-4);
         assert_eq!(few.size(), Some([640, 480]));
         let many = ReferenceStatistics::of(&reference_frames(2500), None).unwrap();
         assert_eq!(many.frames(), MAX_REFERENCE_FRAMES);
-        assert_eq!(many.divergence[..4], [0.0, 2.0, 5.0, 7.0]);
-        assert_eq!(many.divergence[999], 2497.0);
+        let divergence = many.divergence.as_deref().unwrap();
+        assert_eq!(divergence[..4], [0.0, 2.0, 5.0, 7.0]);
+        assert_eq!(divergence[999], 2497.0);
         assert_eq!(ReferenceStatistics::of(&[], None), None);
         let mut broken = reference_frames(3);
-        broken[1].divergence = f64::INFINITY;
+        broken[1].divergence = Some(f64::INFINITY);
         assert_eq!(ReferenceStatistics::of(&broken, None), None);
         let mixed = [condition(0, [640, 480]), condition(1, [480, 640])];
         assert_eq!(ReferenceStatistics::of(&mixed, None).unwrap().size(), None);
@@ -200,7 +210,7 @@ mod tests {
         let groups = [7, 7, 3, 3, 3, 7, 5];
         let kept = ReferenceStatistics::of(&reference_frames(7), Some(&groups)).unwrap();
         // Of 7 (frames 0, 1, 5) the first, of 3 (frames 2, 3, 4) the second, of 5 the only one.
-        assert_eq!(kept.divergence, [0.0, 3.0, 6.0]);
+        assert_eq!(kept.divergence.as_deref(), Some(&[0.0, 3.0, 6.0][..]));
     }
 
     #[test]
@@ -217,7 +227,7 @@ mod tests {
         refused(|c| c.brightness[0] = 1.5, "reference.brightness has 1.5");
         refused(|c| c.contrast[2] = 0.6, "reference.contrast has 0.6");
         refused(|c| c.focus[4] = -0.1, "reference.focus has -0.1");
-        refused(|c| c.divergence[4] = f64::NAN, "divergence 4 is NaN");
+        refused(|c| c.focus[4] = f64::NAN, "focus 4 is NaN");
         refused(|c| c.focus.truncate(4), "reference.focus has 4 values");
         refused(|c| c.height = None, "width and height");
         refused(|c| c.width = Some(0), "width and height");

@@ -63,11 +63,11 @@ impl DecodeFlags {
 
 pub(crate) fn run(options: &DecodeOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let (bundle, engine) = options.model.open(reporter)?;
-    let latent = bundle.manifest().vae.latent;
+    let latent = bundle.vae()?.latent;
     let (_, values) = latents::read(&options.latents, &latent.shape())?;
     let mut painter = Painter::new(
         &bundle,
-        InferenceSession::verified(&bundle, &engine)?.into_vae(),
+        InferenceSession::verified(&bundle, &engine)?.into_vae()?,
     );
     prepare_folder(&options.out)?;
     let mut out = StandardOutput::new();

@@ -109,11 +109,11 @@ pub(crate) fn run(options: &EncodeOptions, reporter: Reporter) -> anyhow::Result
     let file = options.out.as_deref();
     let file = file.map(|path| FilePlace::check(path, "npz")).transpose()?;
     let (bundle, engine) = options.model.open(reporter)?;
+    let latent = bundle.vae()?.latent;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     if let Some(file) = file {
         file.prepare()?;
     }
-    let latent = bundle.manifest().vae.latent;
     let decode = bundle.manifest().preprocess.decode_options();
     let shape = latent.shape();
     let tiles = session.canvas_layout().tiles().clone();

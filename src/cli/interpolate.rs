@@ -89,6 +89,7 @@ const COLUMNS: usize = 16;
 pub(crate) fn run(options: &InterpolateOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let file = FilePlace::check(&options.out, "png")?;
     let (bundle, engine) = options.model.open(reporter)?;
+    bundle.vae()?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     let decode = bundle.manifest().preprocess.decode_options();
     one_posterior(
@@ -103,7 +104,7 @@ pub(crate) fn run(options: &InterpolateOptions, reporter: Reporter) -> anyhow::R
         Ok(session.posterior_mean().to_vec())
     };
     let (from, to) = (mean(&options.ends[0])?, mean(&options.ends[1])?);
-    let mut painter = Painter::new(&bundle, session.into_vae());
+    let mut painter = Painter::new(&bundle, session.into_vae()?);
     let mut tiles = Vec::new();
     interrupt::watch();
     for z in interpolate(&from, &to, options.steps, options.path)? {

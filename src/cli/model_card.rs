@@ -14,11 +14,17 @@ pub(crate) fn rows(
     calibration: Option<&Calibration>,
 ) -> Vec<(&'static str, String)> {
     let card = &manifest.card;
-    let mut rows = vec![
-        ("input", input(manifest)),
-        ("latent", latent(manifest.vae.latent)),
-        ("likelihood", likelihood(manifest.vae.likelihood)),
-    ];
+    let mut rows = vec![("input", input(manifest))];
+    match &manifest.vae {
+        Some(vae) => {
+            rows.push(("latent", latent(vae.latent)));
+            rows.push(("likelihood", likelihood(vae.likelihood)));
+        }
+        None => rows.push((
+            "VAE",
+            "none: the model judges by features, and reconstructs nothing".to_owned(),
+        )),
+    }
     match &manifest.scoring {
         Some(scoring) => {
             rows.push(("score", score(&scoring.image)));

@@ -71,6 +71,7 @@ impl ReconstructFlags {
 pub(crate) fn run(options: &ReconstructOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let list = frames::find(&options.frames, &[&options.out], reporter)?;
     let (bundle, engine) = options.model.open(reporter)?;
+    bundle.vae()?;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     prepare_folder(&options.out)?;
     let settings = &bundle.manifest().preprocess;

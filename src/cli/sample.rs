@@ -95,6 +95,7 @@ impl SampleFlags {
 
 pub(crate) fn run(options: &SampleOptions, reporter: Reporter) -> anyhow::Result<Outcome> {
     let (bundle, engine) = options.model.open(reporter)?;
+    let latent = bundle.vae()?.latent;
     let mut session = InferenceSession::verified(&bundle, &engine)?;
     let decode = bundle.manifest().preprocess.decode_options();
     if let Some(path) = &options.posterior {
@@ -113,9 +114,9 @@ pub(crate) fn run(options: &SampleOptions, reporter: Reporter) -> anyhow::Result
         None => None,
     };
     prepare_folder(&options.out)?;
-    let mut painter = Painter::new(&bundle, session.into_vae());
+    let mut painter = Painter::new(&bundle, session.into_vae()?);
     let mut rng = Pcg64::seed_from_u64(options.seed);
-    let mut z = vec![0.0; bundle.manifest().vae.latent.dimensions()];
+    let mut z = vec![0.0; latent.dimensions()];
     let mut out = StandardOutput::new();
     let mut tiles = Vec::new();
     interrupt::watch();

@@ -149,7 +149,7 @@ pub struct DriftFrame {
     /// Its raw score.
     pub score: f64,
     /// [`Scorer::divergence`](crate::scoring::Scorer::divergence).
-    pub divergence: f64,
+    pub divergence: Option<f64>,
     /// Brightness, contrast and focus.
     pub statistics: FrameStatistics,
     /// Width and height in pixels.
@@ -157,14 +157,16 @@ pub struct DriftFrame {
 }
 
 impl DriftFrame {
-    fn value(&self, quantity: Quantity) -> f64 {
-        match quantity {
+    /// `None` where it is not known, or no finite number.
+    fn value(&self, quantity: Quantity) -> Option<f64> {
+        let value = match quantity {
             Quantity::Score => self.score,
-            Quantity::Divergence => self.divergence,
+            Quantity::Divergence => self.divergence?,
             Quantity::Brightness => self.statistics.brightness,
             Quantity::Contrast => self.statistics.contrast,
             Quantity::Focus => self.statistics.focus,
-        }
+        };
+        Some(value).filter(|value| value.is_finite())
     }
 }
 
@@ -235,7 +237,7 @@ impl DriftMonitor {
                         .is_none()
                         .then(|| calibration.scores.clone())?,
                     (_, None) => return None,
-                    (Quantity::Divergence, Some(seen)) => seen.divergence.clone(),
+                    (Quantity::Divergence, Some(seen)) => seen.divergence.clone()?,
                     (Quantity::Brightness, Some(seen)) => seen.brightness.clone(),
                     (Quantity::Contrast, Some(seen)) => seen.contrast.clone(),
                     (Quantity::Focus, Some(seen)) => seen.focus.clone(),
@@ -275,14 +277,15 @@ impl DriftMonitor {
     }
 
     /// Takes in a frame that was scored, and gives what its window came to if that changed the
-    /// monitor's mind: [`DriftMonitor::is_drifted`] is then another than before. Frames with a
-    /// value that is not a finite number are not taken.
+    /// monitor's mind: [`DriftMonitor::is_drifted`] is then another than before. Frames that lack
+    /// what is compared, or where it is no finite number, are not taken.
     pub fn observe(&mut self, frame: &DriftFrame) -> Option<WindowResult> {
-        if Quantity::ALL.iter().any(|&q| !frame.value(q).is_finite()) {
-            return None;
-        }
-        for ((quantity, _), values) in self.references.iter().zip(&mut self.values) {
-            values.push(frame.value(*quantity));
+        let references = self.references.iter();
+        let taken: Vec<f64> = references
+            .map(|(quantity, _)| frame.value(*quantity))
+            .collect::<Option<_>>()?;
+        for (value, values) in taken.into_iter().zip(&mut self.values) {
+            values.push(value);
         }
         self.same_size &= self.size.is_none_or(|size| size == frame.size);
         if self.values.first()?.len() < self.settings.window {

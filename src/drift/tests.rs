@@ -56,7 +56,7 @@ fn random_frame(rng: &mut Pcg64) -> DriftFrame {
     let light = normal();
     DriftFrame {
         score: divergence + normal(),
-        divergence,
+        divergence: Some(divergence),
         statistics: FrameStatistics {
             brightness: 0.5 + 0.05 * light.tanh(),
             contrast: 0.1 + 0.01 * (light + normal()).tanh(),
@@ -178,7 +178,7 @@ fn camera(
             let more = if defective { 10.0 } else { 0.0 };
             DriftFrame {
                 score: normal() + shift + more,
-                divergence: 50.0 + normal() + shift,
+                divergence: Some(50.0 + normal() + shift),
                 statistics: FrameStatistics::of(&frame),
                 size: [frame.width(), frame.height()],
             }
@@ -292,7 +292,7 @@ fn a_change_too_small_to_matter_is_none() {
     // A lamp without any flicker, half a percent brighter.
     let frame = |k: u32, brightness: f64| DriftFrame {
         score: f64::from(k % 10),
-        divergence: f64::from(k % 7),
+        divergence: Some(f64::from(k % 7)),
         statistics: FrameStatistics {
             brightness: brightness + 1e-6 * f64::from(k),
             contrast: 0.1,
@@ -324,7 +324,7 @@ fn values_that_are_no_numbers_are_not_taken() {
     let mut monitor = monitor(&calibration, &settings);
     for _ in 0..100 {
         let frame = DriftFrame {
-            divergence: f64::INFINITY,
+            divergence: Some(f64::INFINITY),
             ..random_frame(&mut rng)
         };
         assert_eq!(monitor.observe(&frame), None);

@@ -17,4 +17,7 @@ pub enum ModelError {
     /// The feature extractor could not be used, or did not run.
     #[error(transparent)]
     FeatureExtractor(#[from] FeatureExtractorError),
+    /// It is asked for what only a VAE does.
+    #[error("the model has no VAE, which alone encodes, decodes and samples")]
+    NoVae,
 }

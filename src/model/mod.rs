@@ -1,4 +1,4 @@
-//! The graphs of a bundle as one model: VAE, feature extractor, and graphs that find their inputs
+//! The graphs of a bundle as one model: VAE (where it has one), feature extractor, and graphs that find their inputs
 //! by tensor name.
 
 mod chain;
@@ -9,7 +9,7 @@ mod plan;
 mod reuse;
 mod settings;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use error::ModelError;
 pub use feature_extractor::{
@@ -29,7 +29,7 @@ use crate::{
     vae::{Decoded, Likelihood, Vae},
 };
 
-/// Encoder, decoder and the graphs after them, one frame at a time, with all buffers.
+/// VAE, feature extractor and the graphs after them, one frame at a time, with all buffers.
 ///
 /// Training, calibration and runtime go through it, each with its own engine.
 pub struct Model {
@@ -41,7 +41,7 @@ pub struct Model {
 
 /// What makes the tensors that the chain is given.
 struct Stem {
-    vae: Vae,
+    vae: Option<Vae>,
     extractor: Option<FeatureExtractor>,
     mean: Vec<f32>,
     log_variance: Vec<f32>,
@@ -51,26 +51,24 @@ struct Stem {
 impl Stem {
     /// The tensors that the chain is given for `input`, in its order.
     fn given<'a>(&'a self, input: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
-        let decoded = &self.decoded;
-        let of_likelihood = match self.vae.spec().likelihood {
-            Likelihood::Bernoulli => Some(&decoded.logits),
-            Likelihood::Gaussian { .. } => None,
-            Likelihood::GaussianLearned => Some(&decoded.log_variance),
-        };
+        let of_vae = self.vae.iter().flat_map(|vae| {
+            let decoded = &self.decoded;
+            let of_likelihood = match vae.spec().likelihood {
+                Likelihood::Bernoulli => Some(&decoded.logits),
+                Likelihood::Gaussian { .. } => None,
+                Likelihood::GaussianLearned => Some(&decoded.log_variance),
+            };
+            [&self.mean, &self.log_variance, &decoded.reconstruction]
+                .into_iter()
+                .chain(of_likelihood)
+                .map(Vec::as_slice)
+                .chain(vae.features().iter().map(|map| &map.values[..]))
+        });
         let extracted = self
             .extractor
             .iter()
             .flat_map(|extractor| (0..extractor.maps().len()).map(|map| extractor.values(map)));
-        [
-            input,
-            &self.mean,
-            &self.log_variance,
-            &decoded.reconstruction,
-        ]
-        .into_iter()
-        .chain(of_likelihood.map(Vec::as_slice))
-        .chain(self.vae.features().iter().map(|map| &map.values[..]))
-        .chain(extracted)
+        std::iter::once(input).chain(of_vae).chain(extracted)
     }
 }
 
@@ -88,30 +86,32 @@ fn map_shape(shape: &[usize]) -> Option<[usize; 3]> {
 }
 
 impl Model {
-    /// A model of batch 1 without further graphs; the maps of an `extractor` take the place of the
-    /// network's own features.
-    pub fn new(vae: Vae, extractor: Option<FeatureExtractor>) -> Self {
-        let spec = vae.spec();
+    /// A model of batch 1 for tensors `C×H×W`, without further graphs; the maps of an `extractor`
+    /// take the place of the VAE's own features.
+    pub fn new(pixels: [usize; 3], vae: Option<Vae>, extractor: Option<FeatureExtractor>) -> Self {
         let info = |name: &str, shape: &[usize]| TensorInfo {
             name: name.to_owned(),
-            shape: [&[vae.batch()], shape].concat(),
+            shape: [&[1], shape].concat(),
         };
-        let (pixels, latent) = (spec.input_shape(), spec.latent.shape());
-        let mut given = vec![
-            info(INPUT, &pixels),
-            info(MEAN, &latent),
-            info(LOG_VARIANCE, &latent),
-            info(RECONSTRUCTION, &pixels),
-        ];
-        match spec.likelihood {
-            Likelihood::Bernoulli => given.push(info(LOGITS, &pixels)),
-            Likelihood::Gaussian { .. } => {}
-            Likelihood::GaussianLearned => given.push(info(RECONSTRUCTION_LOG_VARIANCE, &pixels)),
+        let mut given = vec![info(INPUT, &pixels)];
+        if let Some(vae) = &vae {
+            let latent = vae.spec().latent.shape();
+            given.extend([
+                info(MEAN, &latent),
+                info(LOG_VARIANCE, &latent),
+                info(RECONSTRUCTION, &pixels),
+            ]);
+            given.extend(match vae.spec().likelihood {
+                Likelihood::Bernoulli => Some(info(LOGITS, &pixels)),
+                Likelihood::Gaussian { .. } => None,
+                Likelihood::GaussianLearned => Some(info(RECONSTRUCTION_LOG_VARIANCE, &pixels)),
+            });
+            given.extend(vae.features().iter().map(|map| TensorInfo {
+                name: map.name.clone(),
+                shape: map.shape.to_vec(),
+            }));
         }
-        given.extend(vae.features().iter().map(|map| TensorInfo {
-            name: map.name.clone(),
-            shape: map.shape.to_vec(),
-        }));
+        let latents = vae.as_ref().map_or(0, |vae| vae.spec().latent.dimensions());
         let maps = extractor.as_ref().map_or(&[][..], FeatureExtractor::maps);
         let extractor_names: Vec<String> = maps
             .iter()
@@ -129,8 +129,8 @@ impl Model {
             chain: Chain::new(given),
             extractor_names,
             stem: Stem {
-                mean: vec![0.0; spec.latent.dimensions()],
-                log_variance: vec![0.0; spec.latent.dimensions()],
+                mean: vec![0.0; latents],
+                log_variance: vec![0.0; latents],
                 decoded: Decoded::default(),
                 extractor,
                 vae,
@@ -146,7 +146,8 @@ impl Model {
         Ok(self.chain.push(name, graph)?)
     }
 
-    /// Encodes a prepared frame (`C×H×W`), decodes its posterior mean, and runs the further graphs.
+    /// Runs all graphs on a prepared frame (`C×H×W`): encodes it, decodes its posterior mean,
+    /// extracts features, and runs the further graphs.
     ///
     /// # Errors
     /// A frame of another length, values that are not finite, and failures of the engine.
@@ -190,7 +191,7 @@ impl Model {
     /// All graphs.
     pub(crate) fn full_plan(&self) -> ExecutionPlan {
         ExecutionPlan {
-            vae: true,
+            vae: self.stem.vae.is_some(),
             extractor: true,
             graphs: vec![true; self.chain.len()],
         }
@@ -220,28 +221,24 @@ impl Model {
         input: &[f32],
         plan: &ExecutionPlan,
     ) -> Result<StageTimes, ModelError> {
-        let began = Instant::now();
         let stem = &mut self.stem;
-        if plan.vae {
-            stem.vae
-                .encode_into(input, &mut stem.mean, &mut stem.log_variance)?;
+        let mut times = StageTimes::default();
+        if let (true, Some(vae)) = (plan.vae, &mut stem.vae) {
+            let began = Instant::now();
+            vae.encode_into(input, &mut stem.mean, &mut stem.log_variance)?;
+            let encoded = Instant::now();
+            vae.decode_into(&stem.mean, &mut stem.decoded)?;
+            times.encode = encoded - began;
+            times.decode = encoded.elapsed();
         }
-        let encoded = Instant::now();
-        if plan.vae {
-            stem.vae.decode_into(&stem.mean, &mut stem.decoded)?;
-        }
-        let decoded = Instant::now();
+        let began = Instant::now();
         if let (true, Some(extractor)) = (plan.extractor, &mut stem.extractor) {
             extractor.run(input)?;
         }
         let given = |place| self.stem.given(input).nth(place);
         self.chain.run_those(given, |graph| plan.graphs[graph])?;
-        let ran = |took: Duration| if plan.vae { took } else { Duration::ZERO };
-        Ok(StageTimes {
-            encode: ran(encoded - began),
-            decode: ran(decoded - encoded),
-            detect: decoded.elapsed(),
-        })
+        times.detect = began.elapsed();
+        Ok(times)
     }
 
     /// Everything that was computed for the last frame, which was `input`.
@@ -284,11 +281,8 @@ impl Model {
         if self.stem.extractor.is_some() {
             return self.extractor_maps(false);
         }
-        let of_encoder = self
-            .stem
-            .vae
-            .features()
-            .iter()
+        let of_encoder = self.stem.vae.iter().flat_map(Vae::features);
+        let of_encoder = of_encoder
             .filter_map(|map| Some((&map.name[..], map_shape(&map.shape)?, &map.values[..])));
         of_encoder.chain(self.made_maps("head_")).collect()
     }
@@ -333,28 +327,23 @@ impl Model {
         })
     }
 
-    /// Posterior mean of the last frame, `L` or `L×h×w`.
+    /// Posterior mean of the last frame, `L` or `L×h×w`; empty without a VAE.
     pub fn posterior_mean(&self) -> &[f32] {
         &self.stem.mean
     }
 
-    /// Posterior log-variance of the last frame, `L` or `L×h×w`.
+    /// Posterior log-variance of the last frame, `L` or `L×h×w`; empty without a VAE.
     pub fn posterior_log_variance(&self) -> &[f32] {
         &self.stem.log_variance
     }
 
-    /// What the decoder made of the last frame's posterior mean.
-    pub fn decoded(&self) -> &Decoded {
-        &self.stem.decoded
+    /// What the decoder made of the last frame's posterior mean; `None` without a VAE.
+    pub fn decoded(&self) -> Option<&Decoded> {
+        self.stem.vae.as_ref().map(|_| &self.stem.decoded)
     }
 
-    /// The model, to encode and decode by hand.
-    pub fn vae(&mut self) -> &mut Vae {
-        &mut self.stem.vae
-    }
-
-    /// The model alone.
-    pub fn into_vae(self) -> Vae {
+    /// The VAE alone, to encode and decode by hand, where there is one.
+    pub fn into_vae(self) -> Option<Vae> {
         self.stem.vae
     }
 }

@@ -42,6 +42,11 @@ impl TileLayout {
         [self.canvas[1], self.canvas[0]]
     }
 
+    /// Height and width of a tile, in pixels.
+    pub fn tile_size(&self) -> [usize; 2] {
+        [self.tile[1], self.tile[0]]
+    }
+
     /// Number of tiles, at least 1.
     pub fn count(&self) -> usize {
         self.columns.len() * self.rows.len()

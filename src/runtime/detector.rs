@@ -94,7 +94,7 @@ pub struct Detection {
     /// [`conditions`](Calibration::reference) have them.
     pub statistics: FrameStatistics,
     /// [`Scorer::divergence`] of the frame; absent for one that was not scored, and where
-    /// [`Explain`] left the encoder out.
+    /// [`Explain`] left the encoder out or there is no VAE.
     pub divergence: Option<f64>,
     /// How long it took.
     pub latency: Latency,
@@ -320,7 +320,7 @@ impl Detector {
             geometry: Some(geometry),
             region_threshold,
             statistics,
-            divergence: self.explained.then(|| self.scorer.divergence()),
+            divergence: self.scorer.divergence().filter(|_| self.explained),
             latency: Latency {
                 prepare: spent.prepared,
                 encode: spent.stages.encode,
@@ -383,9 +383,9 @@ impl Detector {
     }
 
     /// What the decoder made of the last frame, of several tiles of the last one; `C×H×W`. `None`
-    /// if that frame was invalid, or [`Explain`] left the decoder out.
+    /// if that frame was invalid, [`Explain`] left the decoder out, or there is no VAE.
     pub fn reconstruction(&self) -> Option<&Decoded> {
-        self.explained.then(|| self.session.decoded())
+        self.session.decoded().filter(|_| self.explained)
     }
 
     /// Sets for which frames, from the next on, the graphs are run that the verdict does not need;

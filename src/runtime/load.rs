@@ -38,10 +38,10 @@ pub(super) fn check_sealed(bundle: &Bundle, device: Device) -> Result<(), Bundle
     }
 }
 
-/// The model on an engine, for `batch` frames at a time.
+/// The VAE on an engine, for `batch` frames at a time.
 ///
 /// # Errors
-/// A graph that the engine can't load, or whose names or shapes are not those of the manifest.
+/// A bundle without one, a graph that the engine can't load, or whose names or shapes are not those of the manifest.
 pub fn load_vae(bundle: &Bundle, engine: &Engine, batch: usize) -> Result<Vae, Error> {
     check_sealed(bundle, engine.device())?;
     let load = |name| -> Result<_, Error> {
@@ -49,7 +49,7 @@ pub fn load_vae(bundle: &Bundle, engine: &Engine, batch: usize) -> Result<Vae, E
         Ok(engine.load(bundle.listed(name), &shown, batch)?)
     };
     Ok(Vae::new(
-        bundle.manifest().vae.clone(),
+        bundle.vae()?.clone(),
         load(ENCODER)?,
         load(DECODER)?,
     )?)
@@ -70,7 +70,7 @@ pub fn load_model(bundle: &Bundle, engine: &Engine) -> Result<Model, Error> {
             let onnx = bundle.listed(&settings.file);
             let tensor = PreparedTensor {
                 batch: 1,
-                shape: manifest.vae.input_shape(),
+                shape: manifest.preprocess.shape(),
                 normalise: &manifest.preprocess.normalise,
             };
             let extractor = FeatureExtractor::load(engine, onnx, &name, settings, tensor);
@@ -78,7 +78,11 @@ pub fn load_model(bundle: &Bundle, engine: &Engine) -> Result<Model, Error> {
         }
         None => None,
     };
-    let mut model = Model::new(load_vae(bundle, engine, 1)?, extractor);
+    let vae = match &manifest.vae {
+        Some(_) => Some(load_vae(bundle, engine, 1)?),
+        None => None,
+    };
+    let mut model = Model::new(manifest.preprocess.shape(), vae, extractor);
     for GraphSettings { file, .. } in &manifest.graphs {
         let shown = shown(file);
         model.push(&shown, engine.load(bundle.listed(file), &shown, 1)?)?;
@@ -96,7 +100,7 @@ pub fn load_scorer(bundle: &Bundle, tensors: &TensorShapes) -> Result<Option<Sco
     let Some(scoring) = &bundle.manifest().scoring else {
         return Ok(None);
     };
-    let spec = &bundle.manifest().vae;
+    let spec = bundle.manifest().vae.as_ref();
     let unusable = |error: ScoringError| BundleError::Setting {
         path: bundle.path().join(MANIFEST),
         key: "scoring".into(),

@@ -9,7 +9,7 @@ use crate::{
     backend::Engine,
     bundle::Bundle,
     frame::Frame,
-    model::{ExecutionPlan, Model, ModelOutputs, StageTimes, TensorShapes},
+    model::{ExecutionPlan, Model, ModelError, ModelOutputs, StageTimes, TensorShapes},
     preprocess::{CanvasLayout, Geometry, Preprocessor, TileBlend},
     vae::{Decoded, Vae},
 };
@@ -53,7 +53,7 @@ impl InferenceSession {
         }
     }
 
-    /// Prepares a frame, encodes it, decodes its posterior mean, and runs the further graphs.
+    /// Prepares a frame and runs all graphs on it.
     ///
     /// # Errors
     /// A frame that can't be prepared, or that the bundle cuts into tiles, and failures of the
@@ -137,7 +137,10 @@ impl InferenceSession {
         for tile in 0..self.preprocessor.layout().count() {
             self.preprocessor.tile(tile, &mut self.input)?;
             self.model.run(&self.input)?;
-            let made = &self.model.decoded().reconstruction;
+            let Some(decoded) = self.model.decoded() else {
+                return Err(ModelError::NoVae.into());
+            };
+            let made = &decoded.reconstruction;
             let Some(blend) = &self.blend else {
                 out.copy_from_slice(made);
                 continue;
@@ -176,29 +179,27 @@ impl InferenceSession {
         &self.input
     }
 
-    /// Posterior mean of the last frame, `L` or `L×h×w`.
+    /// Posterior mean of the last frame, `L` or `L×h×w`; empty without a VAE.
     pub fn posterior_mean(&self) -> &[f32] {
         self.model.posterior_mean()
     }
 
-    /// Posterior log-variance of the last frame, `L` or `L×h×w`.
+    /// Posterior log-variance of the last frame, `L` or `L×h×w`; empty without a VAE.
     pub fn posterior_log_variance(&self) -> &[f32] {
         self.model.posterior_log_variance()
     }
 
-    /// What the decoder made of the last frame's posterior mean.
-    pub fn decoded(&self) -> &Decoded {
+    /// What the decoder made of the last frame's posterior mean; `None` without a VAE.
+    pub fn decoded(&self) -> Option<&Decoded> {
         self.model.decoded()
     }
 
-    /// The model, to encode and decode by hand, one frame at a time.
-    pub fn vae(&mut self) -> &mut Vae {
-        self.model.vae()
-    }
-
-    /// The model alone, of batch 1.
-    pub fn into_vae(self) -> Vae {
-        self.model.into_vae()
+    /// The VAE alone, of batch 1, to encode and decode by hand.
+    ///
+    /// # Errors
+    /// A model without one.
+    pub fn into_vae(self) -> Result<Vae, Error> {
+        Ok(self.model.into_vae().ok_or(ModelError::NoVae)?)
     }
 
     /// The engine and where it runs, as [`Engine::description`] names it.
@@ -247,7 +248,11 @@ mod tests {
         };
         InferenceSession::new(
             Preprocessor::new(settings).unwrap(),
-            Model::new(Vae::new(spec, encoder, decoder).unwrap(), None),
+            Model::new(
+                spec.input_shape(),
+                Some(Vae::new(spec, encoder, decoder).unwrap()),
+                None,
+            ),
             "copies".to_owned(),
         )
     }

@@ -19,55 +19,73 @@ use super::{ResidualMap, ScoreSource, ScoringError};
 #[derive(Clone, Debug)]
 pub struct ScoreMap {
     source: ScoreSource,
-    spec: VaeSpec,
     shape: [usize; 2],
-    residual: ResidualMap,
-    /// A value for each element of the tensor.
-    elements: Vec<f32>,
-    /// A value for each latent dimension.
-    latents: Vec<f64>,
+    made_of: MadeOf,
+}
+
+/// What a map is computed from, with all buffers.
+#[derive(Clone, Debug)]
+enum MadeOf {
+    Residual(ResidualMap),
+    Likelihood {
+        likelihood: Likelihood,
+        /// A value for each element of the tensor.
+        elements: Vec<f32>,
+        divergence: DivergenceMap,
+    },
+    Divergence(DivergenceMap),
+    Tensor(String),
 }
 
 impl ScoreMap {
-    /// For the frames of `spec`, and the tensors that a model's graphs make.
+    /// For the tensors that a model's graphs make, and its VAE where it has one.
     ///
     /// # Errors
-    /// A tensor that is not there or has several channels, and what [`ResidualMap::new`] refuses.
+    /// A tensor that is not there or has several channels, what [`ResidualMap::new`] refuses, and
+    /// what only a VAE makes of a model without one.
     pub fn new(
         source: &ScoreSource,
-        spec: &VaeSpec,
+        vae: Option<&VaeSpec>,
         tensors: &TensorShapes,
     ) -> Result<Self, ScoringError> {
-        let shape = match source {
-            ScoreSource::Residual | ScoreSource::Likelihood => [spec.height, spec.width],
-            ScoreSource::Divergence => latent_positions(spec),
+        let missing = |tensor: &str| ScoringError::MissingTensor {
+            tensor: tensor.to_owned(),
+        };
+        let vae = vae.ok_or_else(|| missing(RECONSTRUCTION));
+        let (shape, made_of) = match source {
+            ScoreSource::Residual => {
+                let vae = vae?;
+                let residual = MadeOf::Residual(ResidualMap::new(vae)?);
+                ([vae.height, vae.width], residual)
+            }
+            ScoreSource::Likelihood => {
+                let vae = vae?;
+                let likelihood = MadeOf::Likelihood {
+                    likelihood: vae.likelihood,
+                    elements: vec![0.0; vae.dimensions()],
+                    divergence: DivergenceMap::new(vae.latent),
+                };
+                ([vae.height, vae.width], likelihood)
+            }
+            ScoreSource::Divergence => {
+                let divergence = DivergenceMap::new(vae?.latent);
+                (divergence.positions, MadeOf::Divergence(divergence))
+            }
             ScoreSource::Tensor(name) => match tensors.get(name) {
-                Some(&[1, height, width]) => [height, width],
+                Some(&[1, height, width]) => ([height, width], MadeOf::Tensor(name.to_string())),
                 Some(shape) => {
                     return Err(ScoringError::NoMap {
                         tensor: name.to_string(),
                         shape: shape.to_vec(),
                     });
                 }
-                None => {
-                    return Err(ScoringError::MissingTensor {
-                        tensor: name.to_string(),
-                    });
-                }
+                None => return Err(missing(name)),
             },
-        };
-        let (elements, latents) = match source {
-            ScoreSource::Likelihood => (spec.dimensions(), spec.latent.dimensions()),
-            ScoreSource::Divergence => (0, spec.latent.dimensions()),
-            ScoreSource::Residual | ScoreSource::Tensor(_) => (0, 0),
         };
         Ok(Self {
             source: source.clone(),
-            spec: spec.clone(),
             shape,
-            residual: ResidualMap::new(spec)?,
-            elements: vec![0.0; elements],
-            latents: vec![0.0; latents],
+            made_of,
         })
     }
 
@@ -88,23 +106,27 @@ impl ScoreMap {
     /// the map, which no score is then made of.
     pub fn compute(&mut self, outputs: &ModelOutputs, map: &mut [f32]) -> Result<(), ScoringError> {
         check_length("anomaly map", map.len(), self.shape[0] * self.shape[1])?;
-        match &self.source {
-            ScoreSource::Residual => Ok(self.residual.compute(
+        match &mut self.made_of {
+            MadeOf::Residual(residual) => Ok(residual.compute(
                 outputs.values(INPUT),
                 outputs.values(RECONSTRUCTION),
                 outputs.values(RECONSTRUCTION_LOG_VARIANCE),
                 map,
             )?),
-            ScoreSource::Likelihood => {
+            MadeOf::Likelihood {
+                likelihood,
+                elements,
+                divergence,
+            } => {
                 map.fill(0.0);
-                self.add_likelihood(outputs, map)?;
-                self.add_divergence(outputs, map)
+                add_likelihood(*likelihood, outputs, elements, map)?;
+                divergence.add_to(outputs, map, self.shape)
             }
-            ScoreSource::Divergence => {
+            MadeOf::Divergence(divergence) => {
                 map.fill(0.0);
-                self.add_divergence(outputs, map)
+                divergence.add_to(outputs, map, self.shape)
             }
-            ScoreSource::Tensor(name) => {
+            MadeOf::Tensor(name) => {
                 let values = outputs.values(name);
                 check_length("tensor that is a score map", values.len(), map.len())?;
                 map.copy_from_slice(values);
@@ -112,47 +134,69 @@ impl ScoreMap {
             }
         }
     }
+}
 
-    fn add_likelihood(
-        &mut self,
-        outputs: &ModelOutputs,
-        map: &mut [f32],
-    ) -> Result<(), ScoringError> {
-        let x = outputs.values(INPUT);
-        check_length("input", x.len(), self.elements.len())?;
-        let out = &mut self.elements;
-        match self.spec.likelihood {
-            Likelihood::Gaussian { sigma } => {
-                gaussian_log_likelihood_fixed_map(x, outputs.values(RECONSTRUCTION), sigma, out)
-            }
-            Likelihood::GaussianLearned => gaussian_log_likelihood_map(
-                x,
-                outputs.values(RECONSTRUCTION),
-                outputs.values(RECONSTRUCTION_LOG_VARIANCE),
-                out,
-            ),
-            Likelihood::Bernoulli => bernoulli_log_likelihood_map(x, outputs.values(LOGITS), out),
-        }?;
-        for plane in self.elements.chunks_exact(map.len()) {
-            for (value, log_likelihood) in map.iter_mut().zip(plane) {
-                *value -= log_likelihood;
-            }
+/// Subtracts the log-likelihood of each position, the sum over channels, from `map`; `elements` has
+/// room for a value of each element of the tensor.
+fn add_likelihood(
+    likelihood: Likelihood,
+    outputs: &ModelOutputs,
+    elements: &mut [f32],
+    map: &mut [f32],
+) -> Result<(), ScoringError> {
+    let x = outputs.values(INPUT);
+    check_length("input", x.len(), elements.len())?;
+    match likelihood {
+        Likelihood::Gaussian { sigma } => {
+            gaussian_log_likelihood_fixed_map(x, outputs.values(RECONSTRUCTION), sigma, elements)
         }
-        Ok(())
+        Likelihood::GaussianLearned => gaussian_log_likelihood_map(
+            x,
+            outputs.values(RECONSTRUCTION),
+            outputs.values(RECONSTRUCTION_LOG_VARIANCE),
+            elements,
+        ),
+        Likelihood::Bernoulli => bernoulli_log_likelihood_map(x, outputs.values(LOGITS), elements),
+    }?;
+    for plane in elements.chunks_exact(map.len()) {
+        for (value, log_likelihood) in map.iter_mut().zip(plane) {
+            *value -= log_likelihood;
+        }
+    }
+    Ok(())
+}
+
+/// The KL divergence of each latent position.
+#[derive(Clone, Debug)]
+struct DivergenceMap {
+    /// Rows and columns of the latent.
+    positions: [usize; 2],
+    /// A value for each latent dimension.
+    latents: Vec<f64>,
+}
+
+impl DivergenceMap {
+    fn new(latent: Latent) -> Self {
+        Self {
+            positions: match latent {
+                Latent::Vector { .. } => [1, 1],
+                Latent::Map { height, width, .. } => [height, width],
+            },
+            latents: vec![0.0; latent.dimensions()],
+        }
     }
 
-    /// Adds the KL divergence of each latent position, spread evenly over the part of the map that
-    /// it covers.
-    fn add_divergence(
+    /// Adds it to a map of another size, spread evenly over the part that a position covers.
+    fn add_to(
         &mut self,
         outputs: &ModelOutputs,
         map: &mut [f32],
+        [height, width]: [usize; 2],
     ) -> Result<(), ScoringError> {
         let (mean, log_variance) = (outputs.values(MEAN), outputs.values(LOG_VARIANCE));
         check_length("posterior mean", mean.len(), self.latents.len())?;
         kl_standard_normal_per_dimension(mean, log_variance, &mut self.latents)?;
-        let [rows, columns] = latent_positions(&self.spec);
-        let [height, width] = self.shape;
+        let [rows, columns] = self.positions;
         let positions = rows * columns;
         for position in 0..positions {
             let divergence: f64 = self.latents.iter().skip(position).step_by(positions).sum();
@@ -173,13 +217,6 @@ impl ScoreMap {
             }
         }
         Ok(())
-    }
-}
-
-fn latent_positions(spec: &VaeSpec) -> [usize; 2] {
-    match spec.latent {
-        Latent::Vector { .. } => [1, 1],
-        Latent::Map { height, width, .. } => [height, width],
     }
 }
 
@@ -214,7 +251,7 @@ mod tests {
     }
 
     fn score_map(source: &ScoreSource, spec: &VaeSpec) -> ScoreMap {
-        ScoreMap::new(source, spec, &TensorShapes::default()).unwrap()
+        ScoreMap::new(source, Some(spec), &TensorShapes::default()).unwrap()
     }
 
     #[test]
@@ -285,7 +322,7 @@ mod tests {
         let spec = spec(Likelihood::GaussianLearned);
         let head = ScoreSource::tensor("head_logits");
         let shapes = TensorShapes::from_iter([("head_logits", [1, 2, 3]), ("maps", [2, 2, 3])]);
-        let mut score_map = ScoreMap::new(&head, &spec, &shapes).unwrap();
+        let mut score_map = ScoreMap::new(&head, None, &shapes).unwrap();
         let mut map = [0.0; 6];
         let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let tensors = [tensor("head_logits", &[1, 2, 3], &values)];
@@ -296,7 +333,7 @@ mod tests {
         let none = ModelOutputs::of(&[]);
         assert!(score_map.compute(&none, &mut map).is_err());
         for (name, problem) in [("distance", "no graph"), ("maps", "2×2×3")] {
-            let refused = ScoreMap::new(&ScoreSource::tensor(name), &spec, &shapes);
+            let refused = ScoreMap::new(&ScoreSource::tensor(name), Some(&spec), &shapes);
             let message = refused.unwrap_err().to_string();
             assert!(
                 message.contains(name) && message.contains(problem),

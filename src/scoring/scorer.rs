@@ -39,6 +39,8 @@ pub struct Scorer {
     added: usize,
     /// The sources that they were handed over for.
     subset: SourceSubset,
+    /// Whether there is a posterior.
+    has_vae: bool,
     /// Sum over these tiles of the posterior's divergence from the prior, nats.
     divergence: f64,
     last_smoothing: GaussianSmoothing,
@@ -95,7 +97,8 @@ impl Average {
 }
 
 impl Scorer {
-    /// For the frames of `spec` and `layout`, with the tensors that the bundle's graphs make, and
+    /// For the frames of `layout`, with the tensors that the bundle's graphs make, its VAE's
+    /// shapes, and
     /// each source's statistics by its name, as
     /// [`Standardisation::from_array`](super::Standardisation::from_array) takes them.
     ///
@@ -104,12 +107,12 @@ impl Scorer {
     /// missing or unusable.
     pub fn new(
         scoring: &Scoring,
-        spec: &VaeSpec,
+        vae: Option<&VaeSpec>,
         layout: &CanvasLayout,
         tensors: &TensorShapes,
         statistics: &BTreeMap<String, Array3<f32>>,
     ) -> Result<Self, ScoringError> {
-        scoring.validate(spec)?;
+        scoring.validate(layout.tiles().tile_size(), vae)?;
         let Scoring {
             image,
             map,
@@ -122,7 +125,7 @@ impl Scorer {
                     .iter()
                     .any(|users| users.contains(&source.name));
                 let statistics = statistics.get(&source.name);
-                SourceMap::new(source, is_scored, spec, layout, tensors, statistics)
+                SourceMap::new(source, is_scored, vae, layout, tensors, statistics)
             })
             .collect::<Result<_, ScoringError>>()?;
         let indices = |names: &[String]| {
@@ -148,6 +151,7 @@ impl Scorer {
             tiles: layout.tiles().count(),
             added: 0,
             subset: SourceSubset::All,
+            has_vae: vae.is_some(),
             divergence: 0.0,
             last_smoothing: GaussianSmoothing::new(size[1], size[0], map.smoothing)?,
             upsample: Upsample::to(size),
@@ -201,16 +205,20 @@ impl Scorer {
         }
         if subset != SourceSubset::Scoring {
             let (mean, log_variance) = (outputs.values(MEAN), outputs.values(LOG_VARIANCE));
-            self.divergence += kl_standard_normal(mean, log_variance)?.max(0.0);
+            if self.has_vae {
+                self.divergence += kl_standard_normal(mean, log_variance)?.max(0.0);
+            }
         }
         self.added += 1;
         Ok(())
     }
 
     /// KL(q(z|x) ‖ N(0, I)) of the last frame whose tiles were taken in, nats; of several tiles the
-    /// mean. It says how unusual the frame is to the model, whatever the score is made of.
-    pub fn divergence(&self) -> f64 {
-        self.divergence / self.tiles.max(1) as f64
+    /// mean. It says how unusual the frame is to the model, whatever the score is made of. `None`
+    /// without a VAE.
+    pub fn divergence(&self) -> Option<f64> {
+        let mean = self.divergence / self.tiles.max(1) as f64;
+        self.has_vae.then_some(mean)
     }
 
     /// Computes the anomaly map of the frame whose last tile was taken in, into `map` (`H×W` of the

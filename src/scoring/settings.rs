@@ -41,6 +41,11 @@ impl ScoreSource {
         }
     }
 
+    /// Whether it is made of what a VAE makes.
+    pub fn is_of_vae(&self) -> bool {
+        !matches!(self, Self::Tensor(_))
+    }
+
     /// The tensors whose graphs have to run for it.
     pub(crate) fn tensors(&self) -> Vec<&str> {
         match self {

@@ -44,16 +44,16 @@ impl SourceMap {
     pub(super) fn new(
         settings: &SourceSettings,
         is_scored: bool,
-        spec: &VaeSpec,
+        vae: Option<&VaeSpec>,
         layout: &CanvasLayout,
         tensors: &TensorShapes,
         statistics: Option<&Array3<f32>>,
     ) -> Result<Self, ScoringError> {
         let name = settings.name.clone();
-        let score_map = ScoreMap::new(&settings.reads, spec, tensors)?;
+        let score_map = ScoreMap::new(&settings.reads, vae, tensors)?;
         let [rows, columns] = score_map.shape();
         // The setting is in pixels of the tensor, the map may be coarser.
-        let smoothing = settings.smoothing * rows as f32 / spec.height as f32;
+        let smoothing = settings.smoothing * rows as f32 / layout.tiles().tile_size()[0] as f32;
         let shape = layout.map_size([rows, columns]);
         let [height, width] = shape;
         let standardisation = match (&settings.statistics, statistics) {

@@ -9,19 +9,32 @@ impl Scoring {
     ///
     /// # Errors
     /// A setting outside of its domain; a source that is listed twice, or used and not listed; a
-    /// standardised source without statistics.
-    pub fn validate(&self, spec: &VaeSpec) -> Result<(), ScoringError> {
+    /// standardised source without statistics; one that reads what only a VAE makes, of a model
+    /// without one, whose tensors have this height and width.
+    pub fn validate(
+        &self,
+        [height, width]: [usize; 2],
+        vae: Option<&VaeSpec>,
+    ) -> Result<(), ScoringError> {
         let wrong = |message: String| Err(ScoringError::Contradiction(message));
         self.image.aggregation.validate()?;
-        GaussianSmoothing::new(spec.width, spec.height, self.map.smoothing)?;
+        GaussianSmoothing::new(width, height, self.map.smoothing)?;
         for (
             place,
             SourceSettings {
-                name, smoothing, ..
+                name,
+                reads,
+                smoothing,
+                ..
             },
         ) in self.sources.iter().enumerate()
         {
-            GaussianSmoothing::new(spec.width, spec.height, *smoothing)?;
+            GaussianSmoothing::new(width, height, *smoothing)?;
+            if vae.is_none() && reads.is_of_vae() {
+                return wrong(format!(
+                    "source `{name}` reads {reads}, which only a VAE makes"
+                ));
+            }
             if name.is_empty() {
                 return wrong("a source has no name".to_owned());
             }

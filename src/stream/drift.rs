@@ -99,14 +99,14 @@ impl SourceDrift {
         let score = detection.verdict.score?;
         // Only of frames that were judged.
         detection.verdict.p_value?;
-        let (captured, divergence) = (frame.captured(), detection.divergence?);
+        let captured = frame.captured();
         if !self.takes(at) {
             return None;
         }
         self.last = Some(at);
         let found = self.monitor.observe(&DriftFrame {
             score,
-            divergence,
+            divergence: detection.divergence,
             statistics: detection.statistics,
             size: [frame.width(), frame.height()],
         })?;
@@ -159,7 +159,7 @@ mod tests {
             reference: Some(ReferenceStatistics {
                 contrast: light.iter().map(|v| 0.1 * v).collect(),
                 focus: vec![1.0; 100],
-                divergence: scores.clone(),
+                divergence: Some(scores.clone()),
                 brightness: light,
                 width: Some(1),
                 height: Some(1),

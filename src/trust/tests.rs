@@ -21,13 +21,13 @@ fn bundle(encoder: &[u8]) -> Bundle {
     BundleWriter {
         name: "tiny".into(),
         preprocess: PreprocessSettings::new(4, 2, Colour::Grey),
-        vae: VaeSpec {
+        vae: Some(VaeSpec {
             channels: 1,
             height: 2,
             width: 4,
             latent: Latent::Vector { length: 3 },
             likelihood: Likelihood::Gaussian { sigma: 0.1 },
-        },
+        }),
         feature_extractor: None,
         graphs: Vec::new(),
         scoring: Some(Scoring::of_one(

@@ -68,7 +68,7 @@ pub(crate) fn writer() -> BundleWriter {
     BundleWriter {
         name: "tiny".into(),
         preprocess: PreprocessSettings::new(SIDE, SIDE, Colour::Grey),
-        vae: spec,
+        vae: Some(spec),
         feature_extractor: None,
         graphs: Vec::new(),
         scoring: Some(Scoring::of_one(

@@ -35,6 +35,7 @@ fn main() -> Result<()> {
         dataset: arguments.dataset,
         out: folder.path().join("model"),
         resume: false,
+        vae: true,
         overrides: arguments.overrides,
         trim: None,
         golden: None,

@@ -56,9 +56,9 @@ pub(super) fn score(
                             path: path.clone(),
                             score,
                             map_maximum,
-                            reference: detection.divergence.map(|divergence| ReferenceFrame {
+                            reference: Some(ReferenceFrame {
                                 statistics: detection.statistics,
-                                divergence,
+                                divergence: detection.divergence,
                                 size,
                             }),
                         });

@@ -9,9 +9,8 @@ use std::{path::PathBuf, thread};
 use clap::{Args, ValueEnum};
 use edge_vae::{
     backend::Device,
-    bundle::Manifest,
     runtime::{GoldenCheck, load_preprocessor},
-    vae::Likelihood,
+    vae::{Likelihood, VaeSpec},
 };
 
 use super::{
@@ -165,8 +164,8 @@ pub(crate) fn run(options: &LikelihoodOptions, reporter: Reporter) -> anyhow::Re
          `score` scores it",
     )?;
     GoldenCheck::verify(&bundle, &engine)?;
-    let manifest = bundle.manifest();
-    let binarise = binarise(options.binarise, manifest, reporter)?;
+    let (manifest, vae) = (bundle.manifest(), bundle.vae()?);
+    let binarise = binarise(options.binarise, vae, bundle.model_id(), reporter)?;
     let chosen = frames::choose(source.frames.len(), options.limit, options.seed);
     let threads = options.model.engine.threads.unwrap_or_else(|| {
         // Graphs of a GPU would only wait for each other.
@@ -181,7 +180,7 @@ pub(crate) fn run(options: &LikelihoodOptions, reporter: Reporter) -> anyhow::Re
         seed: options.seed,
         batch: options
             .batch
-            .unwrap_or_else(|| batch(manifest.vae.dimensions(), options.samples, chosen.len())),
+            .unwrap_or_else(|| batch(vae.dimensions(), options.samples, chosen.len())),
         workers: threads,
         binarise,
     };
@@ -203,7 +202,7 @@ pub(crate) fn run(options: &LikelihoodOptions, reporter: Reporter) -> anyhow::Re
     for (index, outcome) in outcomes {
         match outcome {
             Ok(estimate) => {
-                let estimate = FrameEstimate::of(&estimate, manifest)?;
+                let estimate = FrameEstimate::of(&estimate, vae, &manifest.preprocess.normalise)?;
                 if options.json || options.each {
                     estimate.print(&mut out, options.json, source.frames[index].name())?;
                 }
@@ -231,16 +230,17 @@ pub(crate) fn run(options: &LikelihoodOptions, reporter: Reporter) -> anyhow::Re
 
 fn binarise(
     requested: Option<Binarise>,
-    manifest: &Manifest,
+    vae: &VaeSpec,
+    model_id: &str,
     reporter: Reporter,
 ) -> anyhow::Result<Binarise> {
-    let bernoulli = manifest.vae.likelihood == Likelihood::Bernoulli;
+    let bernoulli = vae.likelihood == Likelihood::Bernoulli;
     match requested {
         Some(how @ (Binarise::Dynamic | Binarise::Threshold)) if !bernoulli => {
             anyhow::bail!(
                 "--binarise {}: {} has no Bernoulli likelihood, so its pictures stay as they are",
                 how.name(),
-                manifest.model_id
+                model_id
             )
         }
         Some(how) => Ok(how),

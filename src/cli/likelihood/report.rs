@@ -1,8 +1,10 @@
 //! Estimates of frames and of all of them, for people and for programs.
 
 use edge_vae::{
-    bundle::Manifest,
-    vae::{Likelihood, MarginalEstimate, bits_per_dimension, bits_per_dimension_bernoulli},
+    preprocess::Normalise,
+    vae::{
+        Likelihood, MarginalEstimate, VaeSpec, bits_per_dimension, bits_per_dimension_bernoulli,
+    },
 };
 use serde::Serialize;
 
@@ -32,19 +34,22 @@ struct FrameRecord<'a> {
 }
 
 impl FrameEstimate {
-    pub(super) fn of(estimate: &MarginalEstimate, manifest: &Manifest) -> anyhow::Result<Self> {
-        let dimensions = manifest.vae.dimensions();
+    pub(super) fn of(
+        estimate: &MarginalEstimate,
+        vae: &VaeSpec,
+        normalise: &Normalise,
+    ) -> anyhow::Result<Self> {
+        let dimensions = vae.dimensions();
         let log_likelihood = estimate.log_likelihood;
         Ok(Self {
             log_likelihood,
             elbo: estimate.elbo(),
             reconstruction: estimate.reconstruction,
             kl: estimate.kl,
-            bits_per_dimension: match manifest.vae.likelihood {
+            bits_per_dimension: match vae.likelihood {
                 Likelihood::Bernoulli => bits_per_dimension_bernoulli(log_likelihood, dimensions),
                 Likelihood::Gaussian { .. } | Likelihood::GaussianLearned => {
-                    let std = &manifest.preprocess.normalise.std;
-                    bits_per_dimension(log_likelihood, dimensions, std, 256)
+                    bits_per_dimension(log_likelihood, dimensions, &normalise.std, 256)
                 }
             }?,
             effective_sample_size: estimate.effective_sample_size,

@@ -145,7 +145,7 @@ impl Worker {
         Ok(Self {
             preprocessor: load_preprocessor(bundle)?,
             estimator: MarginalEstimator::new(load_vae(bundle, engine, plan.batch)?),
-            dimensions: bundle.manifest().vae.dimensions(),
+            dimensions: bundle.vae()?.dimensions(),
             inputs: Vec::new(),
             indices: Vec::new(),
             generators: Vec::new(),

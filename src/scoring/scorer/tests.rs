@@ -33,7 +33,7 @@ fn scorer(scoring: &Scoring, array: Array3<f32>) -> Result<Scorer, ScoringError>
     let statistics = BTreeMap::from([("residual".to_owned(), array)]);
     Scorer::new(
         scoring,
-        &spec(),
+        Some(&spec()),
         &CanvasLayout::whole(2, 2),
         &shapes(),
         &statistics,
@@ -118,7 +118,7 @@ fn each_tile_is_wanted_once() {
     scoring.map.standardised = false;
     scoring.sources[0].statistics = None;
     let none = BTreeMap::new();
-    let mut scorer = Scorer::new(&scoring, &spec(), layout, &shapes(), &none).unwrap();
+    let mut scorer = Scorer::new(&scoring, Some(&spec()), layout, &shapes(), &none).unwrap();
     let mut map = [0.0; 6];
     assert!(scorer.score(&ModelOutputs::of(&usual()), &mut map).is_err());
     assert!(scorer.add_tile(1, &ModelOutputs::of(&usual())).is_err());
@@ -222,7 +222,10 @@ fn distances_make_a_geometric_mean() {
     assert!(map[0].is_nan());
 
     scoring.map.standardised = true;
-    let refused = scoring.validate(&spec()).unwrap_err().to_string();
+    let refused = scoring
+        .validate([spec().height, spec().width], Some(&spec()))
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("geometric"), "{refused}");
 }
 
@@ -238,7 +241,7 @@ fn shares_name_what_speaks_against_a_part() {
         ("features".to_owned(), array![[[4.0, 5.0]], [[1.0, 5.0]]]),
     ]);
     let layout = CanvasLayout::whole(2, 2);
-    let mut scorer = Scorer::new(&scoring, &spec(), &layout, &shapes(), &maps).unwrap();
+    let mut scorer = Scorer::new(&scoring, Some(&spec()), &layout, &shapes(), &maps).unwrap();
     scorer
         .score(&ModelOutputs::of(&usual()), &mut [0.0; 4])
         .unwrap();
@@ -270,16 +273,27 @@ fn settings_of_a_hostile_manifest_are_refused() {
     let ones = || Array3::ones((2, 2, 2));
     for smoothing in [-1.0, f32::NAN, 1e9] {
         assert!(scorer(&residual_z(smoothing), ones()).is_err());
-        assert!(residual_z(smoothing).validate(&spec()).is_err());
+        assert!(
+            residual_z(smoothing)
+                .validate([spec().height, spec().width], Some(&spec()))
+                .is_err()
+        );
     }
-    assert!(residual_z(1.0).validate(&spec()).is_ok());
+    assert!(
+        residual_z(1.0)
+            .validate([spec().height, spec().width], Some(&spec()))
+            .is_ok()
+    );
     for shape in [(2, 4, 1), (2, 1, 4), (1, 2, 2), (3, 2, 2)] {
         assert!(scorer(&residual_z(0.0), Array3::ones(shape)).is_err());
     }
     let broken = |change: fn(&mut Scoring)| {
         let mut scoring = residual_z(0.0);
         change(&mut scoring);
-        scoring.validate(&spec()).unwrap_err().to_string()
+        scoring
+            .validate([spec().height, spec().width], Some(&spec()))
+            .unwrap_err()
+            .to_string()
     };
     assert!(broken(|s| s.image.sources.clear()).contains("image names no source"));
     assert!(broken(|s| s.map.sources = vec!["head".into()]).contains("not among the sources"));

@@ -42,7 +42,7 @@ fn uncalibrated() -> Calibration {
 
 fn calibrated() -> Calibration {
     let frames: Vec<ReferenceFrame> = (0..60)
-        .map(|i| ReferenceFrame::of(&frame(i), 1.0))
+        .map(|i| ReferenceFrame::of(&frame(i), Some(1.0)))
         .collect();
     Calibration {
         reference: ReferenceStatistics::of(&frames, None),

@@ -135,7 +135,7 @@ fn the_threshold_has_its_rank_and_nothing_else_changes() {
         for (found, expected) in [
             (seen.brightness[index], mean),
             (seen.contrast[index], half),
-            (seen.divergence[index], divergence),
+            (seen.divergence.as_ref().unwrap()[index], divergence),
         ] {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }

@@ -69,7 +69,7 @@ pub fn calibrate(
     }
     data.reporter.line(calibration.statement());
     let unseen = scored.iter().filter(|frame| is_held_out(frame));
-    let divergences: Vec<f64> = unseen.map(|frame| frame.divergence).collect();
+    let divergences: Vec<Option<f64>> = unseen.map(|frame| frame.divergence).collect();
     add_reference(&mut calibration, data, &divergences);
     Ok(calibration)
 }
@@ -89,12 +89,12 @@ pub fn calibrate_without_guarantee(
     let maxima = copies.iter().map(|copy| copy.map_maximum).collect();
     let mut calibration = Calibration::without_guarantee(scores, maxima, params.false_alarm_rate)?;
     data.reporter.warn(calibration.statement());
-    let divergences: Vec<f64> = scored.iter().map(|frame| frame.divergence).collect();
+    let divergences: Vec<Option<f64>> = scored.iter().map(|frame| frame.divergence).collect();
     add_reference(&mut calibration, data, &divergences);
     Ok(calibration)
 }
 
-fn add_reference(calibration: &mut Calibration, data: &FitData, divergences: &[f64]) {
+fn add_reference(calibration: &mut Calibration, data: &FitData, divergences: &[Option<f64>]) {
     calibration.reference = reference(data, divergences);
     if calibration.reference.is_none() {
         data.reporter.warn(
@@ -106,7 +106,7 @@ fn add_reference(calibration: &mut Calibration, data: &FitData, divergences: &[f
 
 /// What the held-out frames look like, before any preprocessing; `None` where one of them can't be
 /// read again.
-fn reference(data: &FitData, divergences: &[f64]) -> Option<ReferenceStatistics> {
+fn reference(data: &FitData, divergences: &[Option<f64>]) -> Option<ReferenceStatistics> {
     let held_out = data.split.calibration.iter();
     let frames = held_out
         .clone()

@@ -19,8 +19,8 @@ pub struct Scoring<'a> {
     pub scoring: &'a edge_vae::scoring::Scoring,
     /// Mean and deviation at each place by source, 2×h×w.
     pub statistics: &'a BTreeMap<String, Array3<f32>>,
-    /// The tensors.
-    pub spec: &'a VaeSpec,
+    /// The VAE's shapes, where there is one.
+    pub vae: Option<&'a VaeSpec>,
     /// Where a frame's distances are those of a density of the others: the models then need no
     /// features.
     pub folds: Option<&'a Folds>,
@@ -34,7 +34,7 @@ pub struct ScoredFrame {
     /// Its raw score.
     pub score: f64,
     /// Divergence of its posterior ([`Scorer::divergence`]).
-    pub divergence: f64,
+    pub divergence: Option<f64>,
     /// The largest value of its anomaly map.
     pub map_maximum: f64,
 }
@@ -111,7 +111,7 @@ fn score_each<'a>(
                 Some(scorer) => scorer,
                 None => Scorer::new(
                     scoring.scoring,
-                    scoring.spec,
+                    scoring.vae,
                     data.layout,
                     &shapes,
                     &statistics[fold],

@@ -6,13 +6,14 @@
 use anyhow::{Result, bail};
 use edge_vae::{
     dataset::Split,
+    model::RECONSTRUCTION,
     scoring::{Aggregation, ScoreSource},
 };
 
 use crate::{
     features::{
         self, FeatureDensity, Features, FitData, ModelPool,
-        density::{FittedDensity, Prototypes},
+        density::{DensityKind, FittedDensity, Prototypes},
     },
     options::Score,
 };
@@ -151,6 +152,12 @@ impl Candidate {
         has_backbone && matches!(self.features(), Some(Features::Patch | Features::Fine))
     }
 
+    /// Its place in the order of preference.
+    pub fn rank(&self) -> usize {
+        let place = CANDIDATES.iter().position(|candidate| candidate == self);
+        place.unwrap_or(CANDIDATES.len())
+    }
+
     /// The file of a bundle with the graph of its density.
     pub fn graph_file(&self) -> String {
         graph_file(self.source)
@@ -162,16 +169,20 @@ impl Candidate {
             1 => self.of_whole_frames,
             _ => self.of_tiles,
         };
+        // A VAE over features is trained in proportion to the network.
+        let is_trained = !self
+            .density
+            .is_some_and(|density| density.kind == DensityKind::Vae)
+            || data.steps > 0;
         suits_layout
+            && is_trained
             && match self.features() {
                 Some(Features::Frame) => {
                     pool.has(Features::Frame) && Prototypes::suit(data.preprocess.shape())
                 }
                 Some(features) => pool.has(features),
-                None => {
-                    self.source != MapSource::HEAD
-                        || pool.shapes().get(MapSource::HEAD.tensor()).is_some()
-                }
+                None if self.source == MapSource::HEAD => pool.makes(MapSource::HEAD.tensor()),
+                None => pool.makes(RECONSTRUCTION),
             }
     }
 }
@@ -196,8 +207,8 @@ pub fn reads(score: Score, features: Features, has_backbone: bool) -> bool {
     })
 }
 
-/// What `--score` asks for and model and frames have, with densities fitted to the training frames
-/// of each of `splits`.
+/// What `--score` asks for and model and frames have, but for what is `known` already, with
+/// densities fitted to the training frames of each of `splits`.
 ///
 /// # Errors
 /// Nothing that is asked for; Ctrl-C, and what can't be fitted.
@@ -206,8 +217,10 @@ pub fn fit(
     data: &FitData,
     splits: &[Split],
     pool: &ModelPool,
+    known: &[&'static Candidate],
 ) -> Result<Vec<Vec<Member>>> {
     let suited = CANDIDATES.iter().filter(|c| c.suits(data, pool));
+    let suited = suited.filter(|candidate| !known.contains(candidate));
     let considered = suited.map(|candidate| Member {
         candidate,
         variants: candidate.variants(score, pool.has_backbone()),
@@ -215,8 +228,12 @@ pub fn fit(
     });
     let considered = considered.filter(|member| !member.variants.is_empty());
     let fitted = fit_densities(&considered.collect::<Vec<_>>(), data, splits, pool)?;
-    if fitted.iter().any(Vec::is_empty) {
-        bail!("--score {score}: this model does not have it");
+    if known.is_empty() && fitted.iter().any(Vec::is_empty) {
+        let hint = match pool.makes(RECONSTRUCTION) {
+            true => "this model does not have it",
+            false => "without a VAE a model does not have it",
+        };
+        bail!("--score {score}: {hint}");
     }
     Ok(fitted)
 }

@@ -10,7 +10,7 @@ use super::{
     interrupt,
 };
 use crate::{
-    options::{FitOverrides, Golden},
+    options::{FitOverrides, Golden, Switch},
     pipeline::{self, Job},
     reporter::Reporter,
 };
@@ -22,6 +22,7 @@ use crate::{
     after_help = "\
 Examples:
   edge-vae-train fit frames/good --out models/part --minutes 20
+  edge-vae-train fit frames/good --out models/part --vae off
   edge-vae-train fit frames/good --out models/part --resume
   edge-vae-train fit mvtec/screw --preset best --size 256 --out models/screw
   edge-vae-train fit mnist --preset 28x28 --likelihood bernoulli --out models/digits
@@ -43,6 +44,13 @@ pub(super) struct FitArgs {
     /// may change.
     #[arg(long)]
     resume: bool,
+    /// off: train no VAE. What reads features judges the same, after a minute or so; there is no
+    /// reconstruction and no likelihood
+    ///
+    /// With a VAE too a bundle that judges by features is written first, and replaced when the VAE
+    /// is trained.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    vae: Switch,
     #[command(flatten)]
     overrides: FitOverrides,
     /// Where to train the network: cpu, cuda (the first NVIDIA GPU), cuda:N, or several of a kind,
@@ -80,10 +88,15 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
             "--review-rate: found {rate}, expected a rate above the false-alarm rate and below 1"
         );
     }
+    ensure!(
+        !(args.resume && args.vae == Switch::Off),
+        "--resume continues the training of a VAE: give one of --resume and --vae off"
+    );
     let job = Job {
         dataset: args.dataset.clone(),
         out: args.out.clone(),
         resume: args.resume,
+        vae: args.vae == Switch::On,
         overrides: args.overrides.clone(),
         trim: args.trim,
         golden: args.golden.as_deref().map(|golden| match golden {

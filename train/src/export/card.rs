@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 
 use edge_vae::{bundle::ModelCard, dataset::Split};
 
-use crate::{nn::Snapshot, vae::State};
+use crate::{nn::Snapshot, options::FitOptions, vae::State};
 
-/// The card of a model that the run `state` made with the frames `split` of `dataset`: its
-/// `values`, and its `metrics` beside those of training.
+/// The card of a model that was made in so many `seconds` with the frames `split` of `dataset`: of
+/// the `run` that trained its VAE, with the values that are exported, and `metrics` beside those of
+/// training.
 pub fn model_card(
     dataset: &str,
     split: &Split,
-    state: &State,
-    values: &Snapshot,
+    options: &FitOptions,
+    run: Option<(&State, &Snapshot)>,
+    seconds: f64,
     mut metrics: BTreeMap<String, f64>,
 ) -> ModelCard {
-    let best = state.records.iter().find(|r| r.step == state.best_step);
+    let best = run.and_then(|(state, _)| {
+        let mut records = state.records.iter();
+        records.find(|record| record.step == state.best_step)
+    });
     if let Some(record) = best {
         metrics.insert("validation-nll-nats".to_owned(), record.validation_nll);
         metrics.insert("validation-kl-nats".to_owned(), record.validation_kl);
@@ -32,11 +37,11 @@ pub fn model_card(
         train_frames: split.train.len(),
         validation_frames: split.validation.len(),
         calibration_frames: split.calibration.len(),
-        preset: state.options.preset.name().to_owned(),
-        seed: state.options.seed,
-        steps: state.best_step,
-        seconds: state.seconds.round(),
-        parameters: parameters(values),
+        preset: options.preset.name().to_owned(),
+        seed: options.seed,
+        steps: run.map_or(0, |(state, _)| state.best_step),
+        seconds: run.map_or(seconds, |(state, _)| state.seconds).round(),
+        parameters: run.map_or(0, |(_, values)| parameters(values)),
         trainer: format!("edge-vae-train {}", env!("CARGO_PKG_VERSION")),
         figures: metrics,
     }

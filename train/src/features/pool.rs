@@ -72,6 +72,11 @@ impl<'a> ModelPool<'a> {
         &self.shapes
     }
 
+    /// Whether the graphs make a tensor of this name.
+    pub fn makes(&self, tensor: &str) -> bool {
+        self.shapes.get(tensor).is_some()
+    }
+
     /// Whether a pretrained backbone makes the patch features.
     pub fn has_backbone(&self) -> bool {
         self.has_backbone

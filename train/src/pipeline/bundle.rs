@@ -1,6 +1,6 @@
-//! From a trained network to a verified and calibrated bundle.
+//! From frames, and a VAE where there is one, to a verified and calibrated bundle.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
@@ -15,7 +15,7 @@ use edge_vae::{
 };
 
 use super::{
-    detector::{FittedDetector, Fitting, RESIDUAL, ScoreComparison, graphs_of},
+    detector::{FittedCandidates, FittedDetector, Fitting, RESIDUAL, ScoreComparison, graphs_of},
     models::{Graph, HEAD, Models},
     report::Written,
 };
@@ -26,21 +26,43 @@ use crate::{
     export::{self, GOLDEN_FRAME, GOLDEN_VALUES, GoldenFrame, NetworkGraphs, residual},
     features::{Features, FitData, PretrainedBackbone},
     nn::Snapshot,
-    options::Golden,
+    options::{FitOptions, Golden},
     selection::{self, Label, SelectionParams, SyntheticSample},
-    vae::{Network, State},
+    vae::{Network, State, Trained},
 };
 
-/// A trained network and all that its bundle is made of.
-pub(super) struct Finished<'a> {
-    /// Name of the data set.
-    pub dataset: &'a str,
+/// A trained VAE.
+#[derive(Clone, Copy)]
+pub(super) struct TrainedVae<'a> {
     /// Structure.
     pub network: &'a Network,
     /// Values to export.
     pub values: &'a Snapshot,
     /// The run that made them.
     pub state: &'a State,
+}
+
+impl<'a> TrainedVae<'a> {
+    /// The best values of a run.
+    pub(super) fn of(network: &'a Network, trained: &'a Trained) -> Self {
+        Self {
+            network,
+            values: &trained.best,
+            state: &trained.state,
+        }
+    }
+}
+
+/// All that a bundle is made of.
+pub(super) struct Finished<'a> {
+    /// Name of the data set.
+    pub dataset: &'a str,
+    /// What was asked for.
+    pub options: &'a FitOptions,
+    /// The VAE, where there is one.
+    pub vae: Option<TrainedVae<'a>>,
+    /// When the command began.
+    pub began: Instant,
     /// The frames.
     pub data: &'a FitData<'a>,
     /// What the frames show.
@@ -57,6 +79,11 @@ pub(super) struct Finished<'a> {
     pub trimmed: u32,
 }
 
+/// Why frames can't be ranked.
+pub(super) const NOT_RANKED: &str = "--trim ranks all frames by densities of the others, and what \
+     was selected here is not fitted again: look at the frames with `edge-vae-train review`, and \
+     leave out with --exclude what is no good part";
+
 /// Frames on which graphs and network are compared.
 const COMPARED: usize = 8;
 /// Tolerance of distances, anomaly map and score, in standard deviations.
@@ -65,17 +92,30 @@ const MAP_TOLERANCE: f64 = 1e-2;
 impl Finished<'_> {
     /// Exports the graphs, compares them with the trained network, fits the detector and the
     /// threshold, by the runtime's own code but for out-of-fold distances, which are compared with
-    /// the graph's, and writes the bundle.
+    /// the graph's, and writes the bundle. `first` are the candidates of a bundle without a VAE of
+    /// the same frames.
     ///
     /// # Errors
     /// A disagreement above [`export::TOLERANCE`], and files that can't be written.
-    pub(super) fn write(&self, out: &Path, review_rate: Option<f64>) -> Result<Written> {
+    pub(super) fn write(
+        &self,
+        out: &Path,
+        review_rate: Option<f64>,
+        first: Option<FittedCandidates>,
+    ) -> Result<Written> {
         let name = model_name(out);
-        let network = NetworkGraphs::export(self.network, self.values, &name)?;
-        let models = self.models(&network);
+        let network = self.export(&name)?;
+        let models = self.models(network.as_ref());
         let worst = self.verify_graphs(&models)?;
-        let detector = self.fitting(&models, &name, |fitting| fitting.fit())?;
-        let (mut calibration, scored) = self.calibrate(&models, &detector)?;
+        let (fitted, detector) = self.fitting(&models, &name, |fitting| {
+            let fitted = match first {
+                Some(first) => fitting.complete(first)?,
+                None => fitting.fit()?,
+            };
+            let detector = fitting.detector(&fitted)?;
+            Ok((fitted, detector))
+        })?;
+        let (mut calibration, scored) = self.calibrate(&models, &fitted, &detector)?;
         calibration.trimmed = self.trimmed;
         if let Err(error) = calibration.set_review_rate(review_rate) {
             // So few frames that their rate reaches it are no reason to lose the training.
@@ -83,7 +123,7 @@ impl Finished<'_> {
                 .reporter
                 .warn(format_args!("{error}: no frame will be for review"));
         }
-        let defects = self.synthetic_defects(&models, &detector)?;
+        let defects = self.synthetic_defects(&models, &fitted, &detector)?;
         self.data
             .reporter
             .line(OperatingTable::of(&calibration, defects.as_ref()));
@@ -106,6 +146,7 @@ impl Finished<'_> {
             bundle,
             calibration,
             scored,
+            fitted,
         })
     }
 
@@ -114,20 +155,31 @@ impl Finished<'_> {
     /// # Errors
     /// As [`Self::write`], and frames of which only some could be scored so.
     pub(super) fn out_of_fold_scores(&self) -> Result<Vec<ScoredFrame>> {
-        let network = NetworkGraphs::export(self.network, self.values, self.dataset)?;
-        let models = self.models(&network);
-        let detector = self.fitting(&models, self.dataset, |fitting| fitting.fit())?;
-        ensure!(
-            detector.folds.is_some(),
-            "--trim ranks all frames by densities of the others, and what was selected here is not \
-             fitted again: look at the frames with `edge-vae-train review`, and leave out with \
-             --exclude what is no good part"
-        );
-        Ok(self.calibrate(&models, &detector)?.1)
+        let network = self.export(self.dataset)?;
+        let models = self.models(network.as_ref());
+        let (fitted, detector) = self.fitting(&models, self.dataset, |fitting| {
+            let fitted = fitting.fit()?;
+            let detector = fitting.detector(&fitted)?;
+            Ok((fitted, detector))
+        })?;
+        ensure!(fitted.folds.is_some(), NOT_RANKED);
+        Ok(self.calibrate(&models, &fitted, &detector)?.1)
     }
 
-    /// The largest difference between the exported graphs and the trained network.
-    fn verify_graphs(&self, models: &Models) -> Result<f64> {
+    /// The graphs of the VAE, where there is one.
+    fn export(&self, name: &str) -> Result<Option<NetworkGraphs>> {
+        Ok(match self.vae {
+            Some(vae) => Some(NetworkGraphs::export(vae.network, vae.values, name)?),
+            None => None,
+        })
+    }
+
+    /// The largest difference between the exported graphs and the trained network, where there is
+    /// one.
+    fn verify_graphs(&self, models: &Models) -> Result<Option<f64>> {
+        let (Some(vae), Some(mut graphs)) = (self.vae, models.network()?) else {
+            return Ok(None);
+        };
         let tiles = self.data.layout.tiles();
         // A tile in the middle rather than a corner, which a mask may leave out.
         let middle = tiles.count() / 2;
@@ -137,10 +189,10 @@ impl Finished<'_> {
             .collect();
         let compared: Vec<&[f32]> = compared.iter().map(Vec::as_slice).collect();
         let worst = export::verify(
-            self.network,
-            &self.network.parameters(0, self.device)?,
-            self.values,
-            &mut models.network()?,
+            vae.network,
+            &vae.network.parameters(0, self.device)?,
+            vae.values,
+            &mut graphs,
             &compared,
             self.device,
         )?;
@@ -148,23 +200,25 @@ impl Finished<'_> {
             "exported; {} differs from training by at most {worst:.1e}",
             self.engine.description()
         ));
-        Ok(worst)
+        Ok(Some(worst))
     }
 
     /// What every candidate makes of the synthetic validation set and of `test`.
     pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<ScoreComparison>> {
         let name = self.dataset;
-        let network = NetworkGraphs::export(self.network, self.values, name)?;
-        self.fitting(&self.models(&network), name, |fitting| {
+        let network = self.export(name)?;
+        self.fitting(&self.models(network.as_ref()), name, |fitting| {
             fitting.compare(test)
         })
     }
 
-    fn models<'b>(&'b self, network: &'b NetworkGraphs) -> Models<'b> {
+    fn models<'b>(&'b self, network: Option<&'b NetworkGraphs>) -> Models<'b> {
         Models {
             engine: self.engine,
-            spec: self.network.spec(),
-            network,
+            vae: self
+                .vae
+                .and_then(|vae| Some((vae.network.spec(), network?))),
+            shape: self.data.preprocess.shape(),
             backbone: self.backbone,
             prepared: &self.data.preprocess.normalise,
             interrupted: self.data.interrupted,
@@ -178,13 +232,13 @@ impl Finished<'_> {
         name: &str,
         work: impl FnOnce(&Fitting) -> Result<T>,
     ) -> Result<T> {
-        let options = &self.state.options;
+        let options = self.options;
         let has_backbone = self.backbone.is_some();
-        let residual = candidates::reads(options.score, Features::Residual, has_backbone)
-            .then(|| residual::onnx(models.spec, name))
-            .flatten();
-        let head = models.network.head.as_deref();
-        let graphs = [(HEAD, head), (RESIDUAL, residual.as_deref())];
+        let spec = models.vae.map(|(spec, _)| spec);
+        let residual = spec
+            .filter(|_| candidates::reads(options.score, Features::Residual, has_backbone))
+            .and_then(|spec| residual::onnx(spec, name));
+        let graphs = [(HEAD, models.head()), (RESIDUAL, residual.as_deref())];
         let graphs = graphs
             .into_iter()
             .filter_map(|(name, graph)| Some((name, graph?)));
@@ -193,7 +247,7 @@ impl Finished<'_> {
             score: options.score,
             may_fold: options.may_fold(),
             data: self.data,
-            spec: models.spec,
+            vae: spec,
             pool: &pool,
             residual: residual.as_deref(),
             backbone: self.backbone.map(|backbone| &backbone.settings),
@@ -206,17 +260,17 @@ impl Finished<'_> {
     fn calibrate(
         &self,
         models: &Models,
+        fitted: &FittedCandidates,
         detector: &FittedDetector,
     ) -> Result<(Calibration, Vec<ScoredFrame>)> {
-        let head = models.network.head.as_deref();
-        let mut graphs = graphs_of(&detector.graphs, &detector.files, head)?;
+        let mut graphs = graphs_of(&detector.graphs, &detector.files, models.head())?;
         let params = CalibrationParams {
-            false_alarm_rate: self.state.options.false_alarm_rate,
+            false_alarm_rate: self.options.false_alarm_rate,
             tolerance: MAP_TOLERANCE,
         };
         let mut needs_backbone = true;
         let mut places = self.data.split.calibration.clone();
-        if let Some(folds) = &detector.folds {
+        if let Some(folds) = &fitted.folds {
             let mut model = models.model(&graphs, true)?;
             calibration::verify_folds(self.data, folds, &mut model, &params)?;
             // Their distances are at hand.
@@ -230,12 +284,12 @@ impl Finished<'_> {
         let scoring = calibration::Scoring {
             scoring: &detector.scoring,
             statistics: &detector.statistics,
-            spec: models.spec,
-            folds: detector.folds.as_ref(),
+            vae: models.vae.map(|(spec, _)| spec),
+            folds: fitted.folds.as_ref(),
         };
         let pool = models.pool(&graphs, needs_backbone)?;
         let scored = calibration::score(&scoring, &places, self.data, &pool)?;
-        if detector.folds.is_none() && is_shared(self.data.split) {
+        if fitted.folds.is_none() && is_shared(self.data.split) {
             let copies = selection::make_normal(self.data)?;
             let copies: Vec<&[f32]> = copies.iter().map(|copy| &copy.canvas[..]).collect();
             let copies = calibration::score_canvases(&scoring, &copies, self.data, &pool)?;
@@ -246,7 +300,7 @@ impl Finished<'_> {
         let calibration = calibration::calibrate(
             self.data,
             &scored,
-            detector.folds.as_ref(),
+            fitted.folds.as_ref(),
             detector.map_is_out_of_fold,
             &params,
         )?;
@@ -257,25 +311,25 @@ impl Finished<'_> {
     fn synthetic_defects(
         &self,
         models: &Models,
+        fitted: &FittedCandidates,
         detector: &FittedDetector,
     ) -> Result<Option<SyntheticDefects>> {
         let mut samples = Vec::new();
-        for split in &detector.selected_on {
+        for split in &fitted.selected_on {
             let data = FitData {
                 split,
                 ..*self.data
             };
-            samples.extend(selection::make_defects(&data, detector.selected_on.len())?);
+            samples.extend(selection::make_defects(&data, fitted.selected_on.len())?);
         }
         if samples.is_empty() {
             return Ok(None);
         }
-        let head = models.network.head.as_deref();
-        let graphs = graphs_of(&detector.graphs, &detector.files, head)?;
+        let graphs = graphs_of(&detector.graphs, &detector.files, models.head())?;
         let scoring = calibration::Scoring {
             scoring: &detector.scoring,
             statistics: &detector.statistics,
-            spec: models.spec,
+            vae: models.vae.map(|(spec, _)| spec),
             folds: None,
         };
         let canvases: Vec<&[f32]> = samples.iter().map(|s| &s.canvas[..]).collect();
@@ -301,16 +355,16 @@ impl Finished<'_> {
         models: &Models,
         detector: FittedDetector,
         (calibration, defects): (Calibration, Option<SyntheticDefects>),
-        worst: f64,
+        worst: Option<f64>,
     ) -> Result<BundleWriter> {
-        let (data, spec, network) = (self.data, models.spec, models.network);
-        let head = network.head.as_deref();
-        let graphs: Vec<Graph> = graphs_of(&detector.graphs, &detector.files, head)?;
+        let (data, spec) = (self.data, models.vae.map(|(spec, _)| spec));
+        let graphs: Vec<Graph> = graphs_of(&detector.graphs, &detector.files, models.head())?;
         let with_head = graphs.iter().any(|(name, _)| *name == HEAD);
         let model = models.model(&graphs, true)?;
         let shapes = model.tensor_shapes();
         let (scoring, layout) = (detector.scoring.clone(), data.layout);
         let mut scorer = Scorer::new(&scoring, spec, layout, &shapes, &detector.statistics)?;
+        let [_, height, width] = models.shape;
         let first = data
             .split
             .calibration
@@ -322,30 +376,34 @@ impl Finished<'_> {
                 sample.name()
             ));
         }
-        let golden = GoldenFrame::of(self.golden, first, spec.width.max(spec.height))?;
+        let golden = GoldenFrame::of(self.golden, first, height.max(width))?;
         let preprocessor = Preprocessor::with_mask(data.preprocess.clone(), data.mask)?;
         let mut session = InferenceSession::new(preprocessor, model, self.engine.description());
         let values = GoldenValues::compute(&golden.frame, &mut session, Some(&mut scorer))?;
 
         let mut files = detector.files;
         files.extend([
-            (ENCODER.to_owned(), network.encoder.clone()),
-            (DECODER.to_owned(), network.decoder.clone()),
             (GOLDEN_FRAME.to_owned(), golden.png),
             (GOLDEN_VALUES.to_owned(), values.to_npz()?),
             (TRAINING_FRAMES.to_owned(), self.pictures.to_file()),
         ]);
+        if let Some((_, network)) = models.vae {
+            files.insert(ENCODER.to_owned(), network.encoder.clone());
+            files.insert(DECODER.to_owned(), network.decoder.clone());
+        }
         files.extend(data.mask.map(|mask| (MASK.to_owned(), mask.to_vec())));
-        let head = head.filter(|_| with_head);
+        let head = models.head().filter(|_| with_head);
         files.extend(head.map(|head| (HEAD.to_owned(), head.to_vec())));
         let backbone = self.backbone.filter(|_| detector.backbone.is_some());
         files.extend(backbone.map(|b| (b.settings.file.clone(), b.onnx.clone())));
         let mut metrics = detector.metrics;
-        metrics.insert("export-largest-difference".to_owned(), worst);
+        metrics.extend(worst.map(|worst| ("export-largest-difference".to_owned(), worst)));
+        let run = self.vae.map(|vae| (vae.state, vae.values));
+        let seconds = self.began.elapsed().as_secs_f64();
         Ok(BundleWriter {
             name,
             preprocess: data.preprocess.clone(),
-            vae: spec.clone(),
+            vae: spec.cloned(),
             feature_extractor: detector.backbone,
             graphs: detector.graphs,
             scoring: Some(scoring),
@@ -358,7 +416,14 @@ impl Finished<'_> {
                 tolerance: export::TOLERANCE,
                 map_tolerance: MAP_TOLERANCE,
             },
-            card: export::model_card(self.dataset, data.split, self.state, self.values, metrics),
+            card: export::model_card(
+                self.dataset,
+                data.split,
+                self.options,
+                run,
+                seconds,
+                metrics,
+            ),
             files,
         })
     }

@@ -43,12 +43,23 @@ pub(super) struct FittedDetector {
     pub files: BTreeMap<String, Vec<u8>>,
     /// For the model card.
     pub metrics: BTreeMap<String, f64>,
-    /// Where all frames were fitted to: out-of-fold distances of each.
-    pub folds: Option<Folds>,
-    /// What it was selected on: synthetic defects are drawn on their validation frames.
-    pub selected_on: Vec<Split>,
     /// Whether the anomaly map is made of the folds' distances alone.
     pub map_is_out_of_fold: bool,
+}
+
+/// The candidates that were compared, and what was selected among them and fitted again.
+#[derive(Debug)]
+pub(super) struct FittedCandidates {
+    /// By the splits that were selected on, in their order.
+    compared: Vec<Fold>,
+    selection: Selection,
+    /// What score and map need, and maps that only explain, with their statistics.
+    members: Vec<Member>,
+    statistics: Vec<MapStatistics>,
+    /// Where all frames were fitted to: out-of-fold distances of each.
+    pub folds: Option<Folds>,
+    /// What was selected on: synthetic defects are drawn on their validation frames.
+    pub selected_on: Vec<Split>,
 }
 
 /// What a detector is fitted with.
@@ -59,7 +70,8 @@ pub(super) struct Fitting<'a> {
     /// others.
     pub may_fold: bool,
     pub data: &'a FitData<'a>,
-    pub spec: &'a VaeSpec,
+    /// Shapes of the VAE, where there is one.
+    pub vae: Option<&'a VaeSpec>,
     /// Models with every graph that is there.
     pub pool: &'a ModelPool<'a>,
     /// The graph of the residual features, which the models have as [`RESIDUAL`].
@@ -69,33 +81,99 @@ pub(super) struct Fitting<'a> {
 }
 
 impl Fitting<'_> {
-    /// Fits the detector; reports what was selected, and why. Graphs that score, map and sources do
-    /// without are not in its scoring, and so cost no frame any time.
+    /// Fits and compares all candidates; reports what was selected, and why.
     ///
     /// # Errors
     /// A score that the model does not have, Ctrl-C, values that are not finite.
-    pub(super) fn fit(&self) -> Result<FittedDetector> {
+    pub(super) fn fit(&self) -> Result<FittedCandidates> {
         let splits = self.cross_validation();
-        let (mut fitted, folds) = self.fit_candidates(&splits)?;
-        let selection = self.select(&folds)?;
+        if !splits.is_empty() {
+            self.data.reporter.line(format_args!(
+                "{} frames are few to select by: selection in {} folds of all but those that are \
+                 held out",
+                self.data.split.validation.len(),
+                splits.len()
+            ));
+        }
+        let (mut fitted, compared) = self.fit_candidates(&splits, &[])?;
+        let selection = self.select(&compared)?;
         let members = fitted.pop().context("no split to fit candidates on")?;
         let folded = self.may_be_folded(&selection, &members);
-        let (mut members, mut statistics) = match splits.is_empty() {
-            true => (
-                members,
-                folds.into_iter().flat_map(|f| f.statistics).collect(),
-            ),
-            false => self.refit(members, &selection, folded)?,
+        let (mut members, mut statistics) = match (&compared[..], splits.is_empty()) {
+            ([fold], true) => members
+                .into_iter()
+                .zip(fold.statistics.iter().cloned())
+                .filter(|(m, _)| m.density.is_none() || selection.uses(m.candidate))
+                .unzip(),
+            _ => self.refit(members, &selection, folded)?,
         };
         let folds = match folded {
             Some(_) => Some(self.fold(&selection, &mut members, &mut statistics)?),
             None => None,
         };
-        let selected_on = match splits.is_empty() {
-            true => vec![self.data.split.clone()],
-            false => splits,
+        Ok(FittedCandidates {
+            compared,
+            selection,
+            members,
+            statistics,
+            folds,
+            selected_on: match splits.is_empty() {
+                true => vec![self.data.split.clone()],
+                false => splits,
+            },
+        })
+    }
+
+    /// Fits and compares the candidates that `first` lacks, since its models had no VAE; what
+    /// [`Self::fit`] makes, and in less time where the selection stays.
+    ///
+    /// # Errors
+    /// As [`Self::fit`].
+    pub(super) fn complete(&self, first: FittedCandidates) -> Result<FittedCandidates> {
+        let splits = self.cross_validation();
+        let known: Vec<_> = first.compared.iter().flat_map(Fold::candidates).collect();
+        let (mut fitted, more) = self.fit_candidates(&splits, &known)?;
+        let mut own = fitted.pop().context("no split to fit candidates on")?;
+        if own.is_empty() {
+            return Ok(first);
+        }
+        let statistics = match (&more[..], splits.is_empty()) {
+            ([fold], true) => fold.statistics.clone(),
+            _ => Vec::new(),
         };
-        self.detector(&selection, &members, &statistics, (folds, selected_on))
+        let pairs = first.compared.into_iter().zip(more);
+        let compared: Vec<Fold> = pairs.map(|(known, more)| known.with(more)).collect();
+        let selection = self.select(&compared)?;
+        if !selection.agrees_with(&first.selection) {
+            return self.fit();
+        }
+        let explains = |member: &Member| member.density.is_none();
+        let statistics: Vec<MapStatistics> = match splits.is_empty() {
+            true => {
+                let each = own.iter().zip(statistics);
+                each.filter(|(member, _)| explains(member))
+                    .map(|(_, of)| of)
+                    .collect()
+            }
+            false => {
+                let explaining: Vec<Member> = own.iter().filter(|m| explains(m)).cloned().collect();
+                self.maps_of(&explaining)?.statistics(self.params)?
+            }
+        };
+        own.retain(explains);
+        Ok(FittedCandidates {
+            compared,
+            selection,
+            members: first.members.into_iter().chain(own).collect(),
+            statistics: first.statistics.into_iter().chain(statistics).collect(),
+            folds: first.folds,
+            selected_on: first.selected_on,
+        })
+    }
+
+    /// The maps of some candidates.
+    fn maps_of<'b>(&'b self, members: &'b [Member]) -> Result<CandidateMaps<'b>> {
+        CandidateMaps::new(members, self.data, self.pool, self.vae)
     }
 
     /// What every candidate makes of the synthetic validation set and of the frames `test`, without
@@ -105,9 +183,9 @@ impl Fitting<'_> {
     /// As [`Self::fit`], and a test frame that can't be read.
     pub(super) fn compare(&self, test: &[Sample]) -> Result<Vec<ScoreComparison>> {
         let splits = self.cross_validation();
-        let (fitted, synthetic) = self.fit_candidates(&splits)?;
+        let (fitted, synthetic) = self.fit_candidates(&splits, &[])?;
         let members = fitted.first().context("no split to fit candidates on")?;
-        let maps = CandidateMaps::new(members, self.data, self.pool, self.spec)?;
+        let maps = self.maps_of(members)?;
         let real = Fold {
             statistics: maps.statistics(self.params)?,
             samples: maps.of_samples(&selection::real_samples(test, self.data)?)?,
@@ -123,30 +201,28 @@ impl Fitting<'_> {
             return Vec::new();
         }
         let FitData { split, groups, .. } = *self.data;
-        let splits = selection::cross_validation(split, groups, self.params);
-        if !splits.is_empty() {
-            self.data.reporter.line(format_args!(
-                "{} frames are few to select by: selection in {} folds of all but those that are \
-                 held out",
-                split.validation.len(),
-                splits.len()
-            ));
-        }
-        splits
+        selection::cross_validation(split, groups, self.params)
     }
 
-    /// The candidates fitted on each of `splits`, or on the data's own where there are none, and
-    /// what they make of its synthetic validation set.
-    fn fit_candidates(&self, splits: &[Split]) -> Result<(Vec<Vec<Member>>, Vec<Fold>)> {
+    /// The candidates that are not `known` fitted on each of `splits`, or on the data's own where
+    /// there are none, and what they make of its synthetic validation set; none where all are known.
+    fn fit_candidates(
+        &self,
+        splits: &[Split],
+        known: &[&'static Candidate],
+    ) -> Result<(Vec<Vec<Member>>, Vec<Fold>)> {
         let own = std::slice::from_ref(self.data.split);
         let splits = if splits.is_empty() { own } else { splits };
-        let fitted = candidates::fit(self.score, self.data, splits, self.pool)?;
+        let fitted = candidates::fit(self.score, self.data, splits, self.pool, known)?;
+        if fitted.iter().all(Vec::is_empty) {
+            return Ok((fitted, Vec::new()));
+        }
         let of_split = |(split, members): (_, &Vec<Member>)| {
             let data = FitData {
                 split,
                 ..*self.data
             };
-            let maps = CandidateMaps::new(members, &data, self.pool, self.spec)?;
+            let maps = CandidateMaps::new(members, &data, self.pool, self.vae)?;
             let samples = selection::validation_set(&data, splits.len())?;
             Ok(Fold {
                 statistics: maps.statistics(self.params)?,
@@ -162,10 +238,11 @@ impl Fitting<'_> {
     fn select(&self, folds: &[Fold]) -> Result<Selection> {
         let size = self.data.layout.tiles().canvas_size();
         let valid = self.data.layout.interior(size);
+        let [_, height, width] = self.data.preprocess.shape();
         let canvas = Canvas {
             size,
             valid: valid.as_ref().map(|valid| valid.cells()),
-            side: equivalent_side([self.spec.height, self.spec.width]),
+            side: equivalent_side([height, width]),
         };
         let all_maps = self.score == Score::Auto;
         let selection = selection::select(folds, canvas, all_maps, self.params)?;
@@ -218,8 +295,7 @@ impl Fitting<'_> {
         let fitted = candidates::fit_densities(&again, self.data, own, self.pool)?;
         let mut members: Vec<Member> = fitted.into_iter().flatten().collect();
         members.extend(as_they_are);
-        let maps = CandidateMaps::new(&members, self.data, self.pool, self.spec)?;
-        let statistics = maps.statistics(self.params)?;
+        let statistics = self.maps_of(&members)?.statistics(self.params)?;
         Ok((members, statistics))
     }
 
@@ -248,14 +324,19 @@ impl Fitting<'_> {
         Ok(in_folds.folds)
     }
 
-    /// The files and settings of what was selected.
-    fn detector(
-        &self,
-        selection: &Selection,
-        members: &[Member],
-        statistics: &[MapStatistics],
-        (folds, selected_on): (Option<Folds>, Vec<Split>),
-    ) -> Result<FittedDetector> {
+    /// The files and settings of what was selected. Graphs that score, map and sources do without
+    /// are not in its scoring, and so cost no frame any time.
+    ///
+    /// # Errors
+    /// Statistics of frames whose maps do not differ, and a graph that can't be made.
+    pub(super) fn detector(&self, fitted: &FittedCandidates) -> Result<FittedDetector> {
+        let FittedCandidates {
+            selection,
+            members,
+            statistics,
+            folds,
+            ..
+        } = fitted;
         let is_tiled = self.data.tiles() > 1;
         let selected = selection::scoring(selection, statistics, is_tiled)?;
         let (scoring, statistics) = (selected.scoring, selected.statistics);
@@ -307,8 +388,6 @@ impl Fitting<'_> {
             statistics,
             files,
             metrics: metrics(selection),
-            folds,
-            selected_on,
         })
     }
 }

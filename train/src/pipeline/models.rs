@@ -23,8 +23,10 @@ pub(super) const HEAD: &str = "head.onnx";
 #[derive(Clone, Copy)]
 pub(super) struct Models<'a> {
     pub engine: &'a Engine,
-    pub spec: &'a VaeSpec,
-    pub network: &'a NetworkGraphs,
+    /// The graphs of the VAE, where there is one.
+    pub vae: Option<(&'a VaeSpec, &'a NetworkGraphs)>,
+    /// Shape of a tensor, C×H×W.
+    pub shape: [usize; 3],
     pub backbone: Option<&'a PretrainedBackbone>,
     /// By which tensors are normalised.
     pub prepared: &'a Normalise,
@@ -36,25 +38,30 @@ pub(super) struct Models<'a> {
 pub(super) type Graph<'a> = (&'a str, &'a [u8]);
 
 impl Models<'_> {
-    /// Encoder, decoder and head, to be compared with the network.
-    pub(super) fn network(&self) -> Result<export::LoadedGraphs> {
-        let head = self.network.head.as_ref();
+    /// Encoder, decoder and head, to be compared with the network; none without a VAE.
+    pub(super) fn network(&self) -> Result<Option<export::LoadedGraphs>> {
+        let Some(vae) = self.load_vae()? else {
+            return Ok(None);
+        };
+        let head = self.head();
         let head = head
             .map(|head| self.engine.load(head, HEAD, 1))
             .transpose()?;
-        Ok(export::LoadedGraphs {
-            vae: self.vae()?,
-            head,
-        })
+        Ok(Some(export::LoadedGraphs { vae, head }))
+    }
+
+    /// The head's graph, where there is one.
+    pub(super) fn head(&self) -> Option<&[u8]> {
+        self.vae.and_then(|(_, network)| network.head.as_deref())
     }
 
     /// A model with the backbone, where there is one and `with_backbone`, and further `graphs`.
     pub(super) fn model(&self, graphs: &[Graph], with_backbone: bool) -> Result<Model> {
         let backbone = self.backbone.filter(|_| with_backbone);
         let backbone = backbone
-            .map(|backbone| backbone.load(self.engine, self.spec.input_shape(), self.prepared))
+            .map(|backbone| backbone.load(self.engine, self.shape, self.prepared))
             .transpose()?;
-        let mut model = Model::new(self.vae()?, backbone);
+        let mut model = Model::new(self.shape, self.load_vae()?, backbone);
         for (name, graph) in graphs {
             model.push(name, self.engine.load(graph, name, 1)?)?;
         }
@@ -68,11 +75,14 @@ impl Models<'_> {
         ModelPool::new(models.collect::<Result<_>>()?, self.interrupted)
     }
 
-    fn vae(&self) -> Result<Vae> {
-        Ok(Vae::new(
-            self.spec.clone(),
-            self.engine.load(&self.network.encoder, ENCODER, 1)?,
-            self.engine.load(&self.network.decoder, DECODER, 1)?,
-        )?)
+    fn load_vae(&self) -> Result<Option<Vae>> {
+        let Some((spec, network)) = self.vae else {
+            return Ok(None);
+        };
+        Ok(Some(Vae::new(
+            spec.clone(),
+            self.engine.load(&network.encoder, ENCODER, 1)?,
+            self.engine.load(&network.decoder, DECODER, 1)?,
+        )?))
     }
 }

@@ -9,6 +9,7 @@ use edge_vae::{
 };
 use serde::Serialize;
 
+use super::detector::FittedCandidates;
 use crate::{
     calibration::ScoredFrame,
     features::FitData,
@@ -51,6 +52,8 @@ pub(super) struct Written {
     pub bundle: Bundle,
     pub calibration: Calibration,
     pub scored: Vec<ScoredFrame>,
+    /// What a bundle of the same frames with a VAE need not fit again.
+    pub fitted: FittedCandidates,
 }
 
 impl Written {

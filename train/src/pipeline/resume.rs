@@ -1,9 +1,9 @@
 //! The checkpoint in a run's folder that a resumed run continues from.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use edge_vae::bundle::MANIFEST;
+use edge_vae::bundle::{MANIFEST, Manifest};
 
 use crate::vae::{Checkpoint, FILE};
 
@@ -33,7 +33,7 @@ pub(super) fn find_checkpoint(
                     state.total
                 );
             }
-            if !out.join(MANIFEST).exists() {
+            if !holds_what_was_trained(out) {
                 bail!(
                     "{name}: holds a finished run whose bundle was never written: give --resume \
                      to export it, or remove the folder to start anew"
@@ -42,4 +42,14 @@ pub(super) fn find_checkpoint(
             Ok(None)
         }
     }
+}
+
+/// Whether there is a bundle that is more than what is written before training: a VAE is in it. One
+/// that can't be read was written by another version.
+fn holds_what_was_trained(out: &Path) -> bool {
+    let path = out.join(MANIFEST);
+    fs::read_to_string(&path).is_ok_and(|text| {
+        let manifest = Manifest::parse(&text, &path);
+        manifest.map_or(true, |manifest| manifest.vae.is_some())
+    })
 }

@@ -4,10 +4,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use edge_vae::replace_file;
 
-use super::{Job, train_and};
+use super::{Job, bundle::NOT_RANKED, with_frames};
 use crate::{data, options::FitOverrides, run_folder::run_folder};
 
 /// File of a run's folder with the frames that are left out; a list for `--exclude`.
@@ -35,23 +35,20 @@ pub(super) fn overrides(job: &Job, share: f64) -> Result<FitOverrides> {
     job.reporter
         .line("--trim: ranking the training frames by a first fit");
     let room = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let shortest = FitOverrides {
-        minutes: None,
-        epochs: None,
-        steps: Some(1),
-        ..job.overrides.clone()
-    };
     let first = Job {
         resume: false,
-        ..job.with(room.path().join("ranking"), shortest)
+        vae: false,
+        ..job.with(room.path().join("ranking"), job.overrides.clone())
     };
-    let (mut scores, size, tiles) = train_and(&first, Instant::now(), |finished, _| {
-        let samples = finished.data.samples;
-        let scored = finished.out_of_fold_scores()?;
+    let (mut scores, size, tiles) = with_frames(&first, Instant::now(), |run, _| {
+        ensure!(run.judges_without_vae(), NOT_RANKED);
+        let data = run.data(0);
+        let samples = data.samples;
+        let scored = run.finished(&data, None).out_of_fold_scores()?;
         let scores = scored
             .iter()
             .map(|frame| (frame.score, samples[frame.place].name().to_owned()));
-        let options = &finished.state.options;
+        let options = &run.plan.options;
         Ok((scores.collect::<Vec<_>>(), options.size, options.tiles))
     })?;
     scores.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));

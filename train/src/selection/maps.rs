@@ -20,7 +20,7 @@ pub struct CandidateMaps<'a> {
     members: &'a [Member],
     data: &'a FitData<'a>,
     pool: &'a ModelPool<'a>,
-    spec: &'a VaeSpec,
+    vae: Option<&'a VaeSpec>,
     shapes: &'a TensorShapes,
     /// Rows and columns of a tile's map of each candidate.
     tile_shapes: Vec<[usize; 2]>,
@@ -38,7 +38,7 @@ pub struct SampleMaps {
 }
 
 impl<'a> CandidateMaps<'a> {
-    /// Of `members`, as the models of `pool` make them for tensors of `spec`.
+    /// Of `members`, as the models of `pool` make them, with `vae` where they have one.
     ///
     /// # Errors
     /// A map that the models do not make.
@@ -46,12 +46,12 @@ impl<'a> CandidateMaps<'a> {
         members: &'a [Member],
         data: &'a FitData<'a>,
         pool: &'a ModelPool<'a>,
-        spec: &'a VaeSpec,
+        vae: Option<&'a VaeSpec>,
     ) -> Result<Self> {
         let shapes = pool.shapes();
         let shape = |member: &Member| match &member.density {
             Some(density) => Ok(density.grid()),
-            None => Ok(ScoreMap::new(&member.candidate.source.reads(), spec, shapes)?.shape()),
+            None => Ok(ScoreMap::new(&member.candidate.source.reads(), vae, shapes)?.shape()),
         };
         let tile_shapes = members.iter().map(shape).collect::<Result<Vec<_>>>()?;
         let blends = tile_shapes.iter().map(|&shape| data.layout.blend(shape));
@@ -60,7 +60,7 @@ impl<'a> CandidateMaps<'a> {
             members,
             data,
             pool,
-            spec,
+            vae,
             shapes,
             tile_shapes,
         })
@@ -137,12 +137,13 @@ impl<'a> CandidateMaps<'a> {
     }
 
     fn empty_statistics(&self) -> Result<Vec<MapStatistics>> {
-        let size = [self.spec.height, self.spec.width];
+        let [_, height, width] = self.data.preprocess.shape();
         let has_backbone = self.pool.has_backbone();
         let members = self.members.iter().zip(&self.tile_shapes);
         members
             .map(|(member, &shape)| {
-                let mut empty = MapStatistics::new(member, shape, size, self.data.layout)?;
+                let mut empty =
+                    MapStatistics::new(member, shape, [height, width], self.data.layout)?;
                 empty.needs_vae = !member.candidate.is_of_backbone(has_backbone);
                 // What has a head was trained on defects, and its VAE to take them away.
                 empty.trained_on_defects =
@@ -195,7 +196,7 @@ impl<'a> CandidateMaps<'a> {
                         let maps = maps.map(|(_, maps)| borrowed(maps)).unwrap_or_default();
                         density.distance(&maps, &mut map)?;
                     }
-                    _ => ScoreMap::new(&member.candidate.source.reads(), self.spec, self.shapes)?
+                    _ => ScoreMap::new(&member.candidate.source.reads(), self.vae, self.shapes)?
                         .compute(&model.outputs(input), &mut map)?,
                 }
                 Ok(map)

@@ -28,7 +28,7 @@ pub use report::report;
 pub use scoring::{SelectedScoring, scoring, statistics_file};
 pub use splits::cross_validation;
 pub use statistics::MapStatistics;
-pub use time::seconds;
+pub use time::{seconds, seconds_of_maps};
 pub use validation::{Label, SyntheticSample, make as validation_set, make_defects, make_normal};
 
 use crate::candidates::Candidate;
@@ -63,6 +63,18 @@ impl Selection {
         self.map_candidates.iter().any(|used| **used == *candidate)
     }
 
+    /// Whether score and map are made as by `other`.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let made = |of: &Self| (of.image.clone(), of.map.clone());
+        let candidates = |of: &Self| {
+            let all = [of.image_candidate].into_iter();
+            all.chain(of.map_candidates.iter().copied())
+                .map(|candidate| (candidate.rank(), of.smoothing(candidate).to_bits()))
+                .collect::<Vec<_>>()
+        };
+        made(self) == made(other) && candidates(self) == candidates(other)
+    }
+
     /// Smoothing of a candidate's map, in tensor pixels.
     pub fn smoothing(&self, candidate: &Candidate) -> f32 {
         let mut smoothings = self.smoothings.iter();
@@ -89,6 +101,36 @@ pub struct Fold {
     pub statistics: Vec<MapStatistics>,
     /// Of the synthetic validation set.
     pub samples: Vec<SampleMaps>,
+}
+
+impl Fold {
+    /// The candidates, in their order.
+    pub fn candidates(&self) -> impl Iterator<Item = &'static Candidate> {
+        self.statistics.iter().map(|of| of.candidate)
+    }
+
+    /// With the other candidates of `more` of the same split, in the order of preference.
+    pub fn with(self, more: Self) -> Self {
+        let candidates = self.candidates().chain(more.candidates());
+        let ranks: Vec<usize> = candidates.map(Candidate::rank).collect();
+        let samples = self.samples.into_iter().zip(more.samples);
+        Self {
+            statistics: ranked(&ranks, self.statistics, more.statistics),
+            samples: samples
+                .map(|(own, more)| SampleMaps {
+                    maps: ranked(&ranks, own.maps, more.maps),
+                    label: own.label,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The values of some candidates and of `more` of them, in the order of the candidates' `ranks`.
+fn ranked<T>(ranks: &[usize], some: Vec<T>, more: Vec<T>) -> Vec<T> {
+    let mut values: Vec<(&usize, T)> = ranks.iter().zip(some.into_iter().chain(more)).collect();
+    values.sort_by_key(|(rank, _)| *rank);
+    values.into_iter().map(|(_, value)| value).collect()
 }
 
 /// Selects image score and anomaly map among candidates, which are the same in all of `folds`;

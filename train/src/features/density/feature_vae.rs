@@ -227,8 +227,12 @@ impl FeatureVae {
             (RECONSTRUCTION_LOG_VARIANCE, &picture, &variance),
         ];
         let tensors = tensors.map(|(name, shape, values)| (name, Plane { shape, values }));
-        ScoreMap::new(&ScoreSource::Likelihood, spec, &TensorShapes::default())?
-            .compute(&ModelOutputs::of(&tensors), &mut map)?;
+        ScoreMap::new(
+            &ScoreSource::Likelihood,
+            Some(spec),
+            &TensorShapes::default(),
+        )?
+        .compute(&ModelOutputs::of(&tensors), &mut map)?;
         let [rows, columns] = self.grid;
         let rows = map.chunks_exact(spec.width).take(rows);
         Ok(rows.flat_map(|row| row[..columns].to_vec()).collect())
