@@ -37,3 +37,4 @@ mod test_dir;
 mod training_frames;
 mod trust;
 mod unguaranteed;
+mod without_vae;

@@ -300,6 +300,24 @@ pub(crate) fn without_vae(several_tiles: bool) -> BundleWriter {
     writer
 }
 
+/// [`without_vae`] of one tile, but there is none: neither encoder nor decoder, and no residual.
+pub(crate) fn features_alone() -> BundleWriter {
+    let mut writer = without_vae(false);
+    let mut values = GoldenValues::default();
+    let of_frame = expected(&frame(1, None));
+    let input = of_frame.values("input");
+    let distance: Vec<f32> = input.iter().map(|value| (value - GREY).abs()).collect();
+    values.insert("input", &[1, SIDE, SIDE], input);
+    values.insert("distance", &[1, SIDE, SIDE], &distance);
+    values.insert("anomaly_map", &[SIDE, SIDE], &distance);
+    writer.vae = None;
+    writer.scoring.as_mut().unwrap().sources.truncate(1);
+    [ENCODER, DECODER, "statistics.npy"].map(|name| writer.files.remove(name));
+    let golden = ("golden.npz".to_owned(), values.to_npz().unwrap());
+    writer.files.extend([golden]);
+    writer
+}
+
 /// A graph whose tensor `output` is the distance of each pixel from a grey.
 pub(crate) fn distance_from_grey(output: &str) -> Vec<u8> {
     let side = SIDE as i64;

@@ -10,6 +10,7 @@ mod outliers;
 mod python;
 mod shape;
 mod tiles;
+mod without_vae;
 
 use std::{
     fs,

@@ -43,13 +43,14 @@ fn python_checks_the_graphs_and_computes_the_same_score() {
         .expect("a Python program in docs/reference/bundle.md");
 
     let scratch = Scratch::new();
-    let variants: [(&str, &[&str]); 4] = [
+    let variants: [(&str, &[&str]); 5] = [
         ("learned", &[]),
         (
             "bernoulli",
             &["--likelihood", "bernoulli", "--golden", "glyph"],
         ),
         ("prototypes", &["--score", "features", "--colour", "rgb"]),
+        ("without", &["--score", "features", "--vae", "off"]),
         (
             "map",
             &[
