@@ -46,8 +46,8 @@ pub struct CalibrationEntry {
     pub frame_size: Option<[u32; 2]>,
     /// Id of the model that it is of.
     pub model_id: String,
-    /// NPZ of lists of f64: `scores`; `group_sizes` where frames have groups; `brightness`,
-    /// `contrast`, `focus` and, of models with a VAE, `divergence` where it has reference statistics.
+    /// NPZ of lists of f64: `scores`; `group_sizes` where frames have groups; where it has
+    /// reference statistics `brightness`, `contrast`, `focus` and, with a VAE, `divergence`.
     pub file: String,
     /// Size of that file in bytes.
     pub bytes: u64,

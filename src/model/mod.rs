@@ -1,5 +1,5 @@
-//! The graphs of a bundle as one model: VAE (where it has one), feature extractor, and graphs that find their inputs
-//! by tensor name.
+//! The graphs of a bundle as one model: VAE and feature extractor, where it has them, and graphs
+//! that find their inputs by tensor name.
 
 mod chain;
 mod error;

@@ -41,7 +41,8 @@ pub(super) fn check_sealed(bundle: &Bundle, device: Device) -> Result<(), Bundle
 /// The VAE on an engine, for `batch` frames at a time.
 ///
 /// # Errors
-/// A bundle without one, a graph that the engine can't load, or whose names or shapes are not those of the manifest.
+/// A bundle without one, a graph that the engine can't load, or whose names or shapes are not those
+/// of the manifest.
 pub fn load_vae(bundle: &Bundle, engine: &Engine, batch: usize) -> Result<Vae, Error> {
     check_sealed(bundle, engine.device())?;
     let load = |name| -> Result<_, Error> {

@@ -19,8 +19,8 @@ fn a_model_without_a_vae_judges_and_says_what_it_lacks() {
 
     let scored = dir.run(&["score", "--model", "model", "good.png", "--json", "--quiet"]);
     let scored: serde_json::Value = serde_json::from_str(&scored.stdout).unwrap();
-    assert!(scored["score"].is_number(), "{scored}");
-    assert_ne!(scored["label"], "invalid");
+    assert!(scored["pred_score"].is_number(), "{scored}");
+    assert_ne!(scored["pred_label"], "invalid");
 }
 
 #[test]
@@ -28,9 +28,24 @@ fn what_only_a_vae_does_is_refused_before_anything_is_written() {
     let dir = TestDir::with_model(tiny::features_alone());
     let verbs: [&[&str]; 5] = [
         &["encode", "--model", "model", "good.png"],
-        &["reconstruct", "--model", "model", "good.png", "--out", "out"],
+        &[
+            "reconstruct",
+            "--model",
+            "model",
+            "good.png",
+            "--out",
+            "out",
+        ],
         &["sample", "--model", "model", "--out", "out"],
-        &["interpolate", "--model", "model", "good.png", "good.png", "--out", "way.png"],
+        &[
+            "interpolate",
+            "--model",
+            "model",
+            "good.png",
+            "good.png",
+            "--out",
+            "way.png",
+        ],
         &["likelihood", "--model", "model", "good.png"],
     ];
     for verb in verbs {
@@ -49,5 +64,9 @@ fn a_model_that_does_nothing_is_refused() {
     assert!(text.contains(reads), "{text}");
     fs::write(&path, text.replace(reads, "reads = \"residual\"")).unwrap();
     let run = dir.run(&["model", "verify", "model", "--quiet"]);
-    run.fails_at_once(&["manifest.toml", "source `grey` reads residual", "only a VAE makes"]);
+    run.fails_at_once(&[
+        "manifest.toml",
+        "source `grey` reads residual",
+        "only a VAE makes",
+    ]);
 }

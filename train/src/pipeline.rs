@@ -229,11 +229,12 @@ impl Run<'_> {
     /// backbone, or the frames themselves.
     fn judges_without_vae(&self) -> bool {
         let options = &self.plan.options;
-        let of = |features, has_backbone| candidates::reads(options.score, features, has_backbone);
-        match &self.backbone {
-            Some(_) => of(Features::Patch, true) || of(Features::Fine, true),
-            None => !options.preset.detects() && of(Features::Frame, false),
-        }
+        let features: &[Features] = match (&self.backbone, options.preset.detects()) {
+            (Some(_), _) => &[Features::Patch, Features::Fine],
+            (None, true) => &[],
+            (None, false) => &[Features::Frame],
+        };
+        candidates::judge_without_vae(options.score, features, self.backbone.is_some())
     }
 
     /// The network to train.

@@ -207,6 +207,15 @@ pub fn reads(score: Score, features: Features, has_backbone: bool) -> bool {
     })
 }
 
+/// Whether `--score` asks for a density over one of these features that is no VAE itself.
+pub fn judge_without_vae(score: Score, features: &[Features], has_backbone: bool) -> bool {
+    CANDIDATES.iter().any(|candidate| {
+        let density = candidate.density;
+        density.is_some_and(|d| d.kind != DensityKind::Vae && features.contains(&d.features))
+            && !candidate.variants(score, has_backbone).is_empty()
+    })
+}
+
 /// What `--score` asks for and model and frames have, but for what is `known` already, with
 /// densities fitted to the training frames of each of `splits`.
 ///
@@ -278,6 +287,17 @@ mod tests {
         }
         let names: BTreeSet<&str> = CANDIDATES.iter().map(|candidate| candidate.name).collect();
         assert_eq!(names.len(), CANDIDATES.len());
+    }
+
+    #[test]
+    fn a_vae_over_features_needs_a_vae() {
+        let patch = [Features::Patch, Features::Fine];
+        assert!(judge_without_vae(Score::Auto, &patch, true));
+        assert!(judge_without_vae(Score::FineFeatures, &patch, true));
+        assert!(!judge_without_vae(Score::FeaturesVae, &patch, true));
+        assert!(!judge_without_vae(Score::Residual, &patch, true));
+        assert!(!judge_without_vae(Score::Auto, &[], false));
+        assert!(judge_without_vae(Score::Auto, &[Features::Frame], false));
     }
 
     #[test]

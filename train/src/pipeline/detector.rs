@@ -205,7 +205,8 @@ impl Fitting<'_> {
     }
 
     /// The candidates that are not `known` fitted on each of `splits`, or on the data's own where
-    /// there are none, and what they make of its synthetic validation set; none where all are known.
+    /// there are none, and what they make of its synthetic validation set; none where all are
+    /// known.
     fn fit_candidates(
         &self,
         splits: &[Split],

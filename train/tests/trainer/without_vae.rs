@@ -31,7 +31,11 @@ fn features_judge_the_same_with_a_vae_and_without() {
     let open = |model: &str| Bundle::open(&scratch.path(model)).expect("a bundle");
     let (plain, whole) = (open("plain"), open("whole"));
     assert!(plain.manifest().vae.is_none() && whole.manifest().vae.is_some());
-    assert!(plain.graphs().all(|(name, _)| whole.file(name) == plain.file(name)));
+    assert!(
+        plain
+            .graphs()
+            .all(|(name, _)| whole.file(name) == plain.file(name))
+    );
     assert!(plain.file("encoder.onnx").is_none() && whole.file("encoder.onnx").is_some());
     let calibrations = [&plain, &whole].map(|bundle| bundle.calibration().expect("a calibration"));
     let [of_plain, of_whole] = calibrations;
@@ -46,7 +50,9 @@ fn features_judge_the_same_with_a_vae_and_without() {
         .map(|model| Detector::open(&scratch.path(model), &tract()).expect("a detector"));
     for entry in fs::read_dir(scratch.path("frames/test/good")).expect("a folder") {
         let frame = Frame::open(&entry.expect("a file").path()).expect("a frame");
-        let [one, other] = detectors.each_mut().map(|d| d.score(&frame).expect("a verdict"));
+        let [one, other] = detectors
+            .each_mut()
+            .map(|d| d.score(&frame).expect("a verdict"));
         assert_eq!(one.verdict.score, other.verdict.score);
         assert_ne!(one.verdict.label, Label::Invalid);
         assert!(one.divergence.is_none() && other.divergence.is_some());
@@ -55,7 +61,10 @@ fn features_judge_the_same_with_a_vae_and_without() {
     }
 
     let engine = Engine::open(&EngineOptions::default()).expect("an engine");
-    let refused = load_vae(&plain, &engine, 1).err().expect("no VAE").to_string();
+    let refused = load_vae(&plain, &engine, 1)
+        .err()
+        .expect("no VAE")
+        .to_string();
     assert!(refused.contains("has no VAE"), "{refused}");
 }
 
@@ -98,6 +107,11 @@ fn what_needs_a_vae_is_refused_without_one() {
         assert_fails(&scratch.train(&fit("none", flags)), words);
         assert!(!scratch.path("none").exists());
     }
-    let residual = ["fit", "frames", "--out", "none", "--vae", "off", "--score", "residual"];
-    assert_fails(&scratch.train(&residual), &["--score residual", "without a VAE"]);
+    let residual = [
+        "fit", "frames", "--out", "none", "--vae", "off", "--score", "residual",
+    ];
+    assert_fails(
+        &scratch.train(&residual),
+        &["--score residual", "without a VAE"],
+    );
 }
