@@ -90,10 +90,10 @@ pub(super) fn check(
     Err(format!(
         "it takes {} of memory as far as its shapes tell (weights {}, tensors {}{most}), at most \
          {} are given to a graph; if it is to run, set {MEMORY_VARIABLE}={}",
-        gib(together),
-        gib(weights),
-        gib(peak),
-        gib(limits.memory_bytes),
+        mib(together),
+        mib(weights),
+        mib(peak),
+        mib(limits.memory_bytes),
         together.div_ceil(1 << 20)
     ))
 }
@@ -102,8 +102,8 @@ fn named(node: &NodeProto) -> String {
     format!("{:?} ({})", node.name, node.op_type)
 }
 
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 fn bytes_of(shape: &[u64]) -> u64 {
@@ -188,7 +188,7 @@ mod tests {
         });
         assert_eq!(check_within(&chain, 2 * 256 + 8), Ok(()));
         let problem = check_within(&chain, 2 * 256 + 7).unwrap_err();
-        let expected = "most at node \"Relu-a\" (Relu)), at most 0.0 GiB are given to a graph; if \
+        let expected = "most at node \"Relu-a\" (Relu)), at most 1 MiB are given to a graph; if \
                         it is to run, set EDGE_VAE_MODEL_MEMORY_MIB=1";
         assert!(problem.ends_with(expected), "{problem}");
         // A tensor that is used at the end lives till then.
