@@ -3,7 +3,7 @@
 # fewer among the more, evaluates each model on the whole test part, and prints a line for each N.
 #
 #   benches/detection/learning_curve.sh DATASET "NUMBERS" SEED [FLAGS OF fit…]
-#   benches/detection/learning_curve.sh ../shared/data/mtd "1 2 4 8 16 32 64 256" 1 --steps 1
+#   benches/detection/learning_curve.sh ../shared/data/mtd "1 2 4 8 16 32 64 256" 1 --vae off
 #
 # DATASET has the layout train/good/*, test/<kind>/*. Models and reports stay in
 # target/bench-learning-curve.
