@@ -21,6 +21,7 @@ use crate::{
     model::{FeatureExtractorSettings, GraphSettings},
     preprocess::PreprocessSettings,
     read_text_bounded,
+    replace::{FreshFolder, create_folder, flush_folder, is_partial, replace_file},
     scoring::Scoring,
     vae::VaeSpec,
 };
@@ -138,8 +139,8 @@ impl Bundle {
     /// made. A bundle that is there already is replaced, an empty folder too, anything else not.
     /// Signatures stay where what they are of has not changed.
     ///
-    /// Between moving the old bundle aside and the new one in, a power cut leaves the old one
-    /// beside, as `.NAME.….replaced`.
+    /// The two change their places in one step. Where the system can't do that, a power cut between
+    /// two steps leaves the old bundle beside, as `.NAME.….replaced`; the next save moves it back.
     ///
     /// # Errors
     /// A bundle that is sealed, whose weights would lie in the clear; a folder that holds anything
@@ -187,11 +188,12 @@ impl Bundle {
         let text = self.manifest_bytes()?;
         let layer = self.calibration_layer()?;
         let target = Self::check_target(folder)?;
-        let old = replaceable(&target)?;
         let (parent, name) = parent_and_name(&target)?;
-        fs::create_dir_all(&parent).map_err(|source| failed(&parent, source))?;
+        create_folder(&parent).map_err(|source| failed(&parent, source))?;
+        let fresh =
+            FreshFolder::beside(&parent, &name).map_err(|source| failed(&parent, source))?;
+        let old = replaceable(&target)?;
 
-        let fresh = sibling(&parent, &name, ".partial")?;
         for (file, bytes) in files {
             write_flushed(&fresh.path().join(file), bytes)?;
         }
@@ -199,61 +201,35 @@ impl Bundle {
         if let Some(signature) = &self.stored.signature {
             write_flushed(&fresh.path().join(SIGNATURE), signature)?;
         }
+        let flushed = |folder: &Path| flush_folder(folder).map_err(|error| failed(folder, error));
         if let Some(layer) = &layer {
             let inner = fresh.path().join(CALIBRATION);
             fs::create_dir(&inner).map_err(|source| failed(&inner, source))?;
             for (file, bytes) in layer.files() {
                 write_flushed(&fresh.path().join(file), bytes)?;
             }
-            flush_folder(&inner)?;
+            flushed(&inner)?;
         }
-        flush_folder(fresh.path())?;
+        flushed(fresh.path())?;
+        let place = fresh.take_place(&target);
+        match (place.map_err(|source| failed(&target, source))?, old) {
+            // The new one is durable, so the old one goes: only what was looked at is removed; what
+            // came since stays beside.
+            (Some(place), Some(files)) => {
+                remove_files(&place, &files).map_err(|source| failed(&place, source))
+            }
+            _ => Ok(()),
+        }
+    }
 
-        let aside = match &old {
-            Some(_) => {
-                let aside = sibling(&parent, &name, ".replaced")?;
-                let place = aside.path().join(&name);
-                fs::rename(&target, &place).map_err(|source| failed(&target, source))?;
-                Some((aside, place))
-            }
-            None => None,
-        };
-        // The fresh folder is now what `target` was: from here on it must not be cleaned away.
-        let fresh = fresh.keep();
-        if let Err(source) = fs::rename(&fresh, &target) {
-            let restored = aside.is_none_or(|(aside, place)| {
-                let back = fs::rename(&place, &target).is_ok();
-                if !back {
-                    // Better litter than a lost model.
-                    let _ = aside.keep();
-                }
-                back
-            });
-            if restored {
-                // What failed to move in is of no more use; a failure to remove it hides nothing.
-                let _ = fs::remove_dir_all(&fresh);
-            }
-            return Err(failed(&target, source));
-        }
-        let flushed = flush_folder(&parent);
-        if let (Some((aside, place)), Some(entries)) = (aside, old) {
-            // The old bundle goes only when the new one is durable, and only what was looked at
-            // is removed; what came since stays beside.
-            let aside = aside.keep();
-            flushed?;
-            let inner = place.join(CALIBRATION);
-            entries
-                .iter()
-                .try_for_each(|entry| fs::remove_file(place.join(entry)))
-                .and_then(|()| match inner.is_dir() {
-                    true => fs::remove_dir(&inner),
-                    false => Ok(()),
-                })
-                .and_then(|()| fs::remove_dir(&place))
-                .and_then(|()| fs::remove_dir(&aside))
-                .map_err(|source| failed(&aside, source))
-        } else {
-            flushed
+    /// Removes the bundle in a folder, and nothing else.
+    ///
+    /// # Errors
+    /// A folder that holds anything but a bundle's files, and failures of the file system.
+    pub fn remove(folder: &Path) -> Result<(), BundleError> {
+        match replaceable(folder)? {
+            Some(files) => remove_files(folder, &files).map_err(|source| failed(folder, source)),
+            None => Ok(()),
         }
     }
 
@@ -294,7 +270,7 @@ impl Bundle {
         let files = files.unwrap_or_default();
         for (name, bytes) in &files {
             let path = self.path.join(name);
-            crate::replace_file(&path, bytes).map_err(|source| failed(&path, source))?;
+            replace_file(&path, bytes).map_err(|source| failed(&path, source))?;
         }
         // One that stays is not read, and goes with the next bundle that is written here.
         let folder = self.path.join(CALIBRATION);
@@ -320,7 +296,7 @@ fn failed(path: &Path, source: io::Error) -> BundleError {
 /// The files of a folder that may be replaced, by their paths in it; `None` where nothing is there.
 fn replaceable(folder: &Path) -> Result<Option<Vec<PathBuf>>, BundleError> {
     let known = names_of(folder);
-    let is_of_model = |name: &str| known.contains(name);
+    let is_of_model = |name: &str| known.contains(name) || is_partial(name);
     let Some(entries) = entries(folder)? else {
         return Ok(None);
     };
@@ -334,7 +310,8 @@ fn replaceable(folder: &Path) -> Result<Option<Vec<PathBuf>>, BundleError> {
         if !known.is_empty() && !is_file && name == CALIBRATION && !inner.is_symlink() {
             for (inner, is_file) in entries_of(&inner)? {
                 let path = Path::new(CALIBRATION).join(&inner);
-                if !is_file || !inner.to_str().is_some_and(is_calibration_file) {
+                let is_own = |name: &str| is_calibration_file(name) || is_partial(name);
+                if !is_file || !inner.to_str().is_some_and(is_own) {
                     return Err(foreign(&path));
                 }
                 files.push(path);
@@ -402,23 +379,6 @@ fn parent_and_name(target: &Path) -> Result<(PathBuf, OsString), BundleError> {
     Ok((parent, name.to_owned()))
 }
 
-/// An empty folder beside, on the same file system, with the permissions of any new folder.
-fn sibling(parent: &Path, name: &OsString, suffix: &str) -> Result<tempfile::TempDir, BundleError> {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(suffix);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777));
-    }
-    builder
-        .tempdir_in(parent)
-        .map_err(|source| failed(parent, source))
-}
-
 fn write_flushed(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
     File::create_new(path)
         .and_then(|mut file| {
@@ -428,12 +388,19 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
         .map_err(|source| failed(path, source))
 }
 
-/// Makes names in a folder durable; only Unix can.
-fn flush_folder(folder: &Path) -> Result<(), BundleError> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| failed(folder, source))?;
+/// Removes these files of a bundle, and its folder: the manifest last, without which nobody could
+/// tell any more what the others belong to.
+fn remove_files(folder: &Path, files: &[PathBuf]) -> io::Result<()> {
+    let (last, others): (Vec<_>, Vec<_>) =
+        files.iter().partition(|path| path.as_path() == MANIFEST);
+    others
+        .iter()
+        .try_for_each(|file| fs::remove_file(folder.join(file)))?;
+    let inner = folder.join(CALIBRATION);
+    if inner.is_dir() {
+        fs::remove_dir(inner)?;
     }
-    Ok(())
+    last.iter()
+        .try_for_each(|file| fs::remove_file(folder.join(file)))?;
+    fs::remove_dir(folder)
 }

@@ -33,8 +33,15 @@ pub enum Entry {
         schema_version: u32,
         /// Program and version.
         program: String,
-        /// Whether the line before was cut off when an earlier process ended.
+        /// Whether a line here was cut off when an earlier process ended; it was removed.
         after_torn: bool,
+    },
+    /// The file before this one was full.
+    Continue {
+        /// Schema of the lines.
+        schema_version: u32,
+        /// Program and version.
+        program: String,
     },
     /// How frames are judged from here on.
     Settings(EvidenceSettings),

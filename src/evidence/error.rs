@@ -22,6 +22,19 @@ pub enum EvidenceError {
         /// What the system said.
         source: io::Error,
     },
+    /// A folder has none, or several.
+    #[error(
+        "{path}: has {} logs of evidence{}; name the one that is meant",
+        match found.len() { 0 => "no".to_owned(), count => count.to_string() },
+        if found.is_empty() { String::new() } else { format!(" ({})", found.join(", ")) },
+        path = path.display()
+    )]
+    NotOneLog {
+        /// The folder.
+        path: PathBuf,
+        /// Their names.
+        found: Vec<String>,
+    },
     /// Another process writes it.
     #[error(
         "{path}: is written by another process; give each one a file of its own",

@@ -7,12 +7,13 @@
 
 mod entry;
 mod error;
+mod files;
 mod verify;
 mod write;
 
 pub use entry::{Entry, EvidenceSettings, EvidenceVerdict, Line};
 pub use error::EvidenceError;
-pub use verify::{EvidenceReport, verify};
+pub use verify::{EvidenceCheck, EvidenceReport, verify};
 pub use write::{EvidenceLog, EvidenceParams};
 
 #[cfg(test)]

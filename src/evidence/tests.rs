@@ -33,7 +33,10 @@ fn verdict(number: u64) -> EvidenceVerdict {
 /// A log of so many verdicts in the folder, and its lines.
 fn written(folder: &Path, verdicts: u64, key: Option<SigningKey>) -> (Vec<String>, String) {
     let path = folder.join("log");
-    let params = EvidenceParams { every: 7 };
+    let params = EvidenceParams {
+        every: 7,
+        ..EvidenceParams::default()
+    };
     let mut log = EvidenceLog::open(&path, key, params).unwrap();
     for number in 0..verdicts {
         log.verdict(&settings(), verdict(number)).unwrap();
@@ -43,11 +46,19 @@ fn written(folder: &Path, verdicts: u64, key: Option<SigningKey>) -> (Vec<String
     (text.lines().map(str::to_owned).collect(), head)
 }
 
+fn asked(keys: &[PublicKey], running: bool) -> EvidenceCheck<'_> {
+    EvidenceCheck {
+        keys,
+        running,
+        after: None,
+    }
+}
+
 fn checked(folder: &Path, lines: &[String], keys: &[PublicKey]) -> EvidenceReport {
     let path = folder.join("tampered");
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     fs::write(&path, text).unwrap();
-    verify(&path, keys, false, |_| {}).unwrap()
+    verify(&path, asked(keys, false), |_| {}).unwrap()
 }
 
 #[test]
@@ -55,7 +66,7 @@ fn a_log_is_whole_and_its_numbers_come_back() {
     let room = tempfile::tempdir().unwrap();
     let (lines, head) = written(room.path(), 9, None);
     let mut scores = Vec::new();
-    let report = verify(&room.path().join("log"), &[], false, |line| {
+    let report = verify(&room.path().join("log"), asked(&[], false), |line| {
         if let Entry::Verdict(verdict) = &line.entry {
             scores.push(verdict.pred_score.unwrap().to_bits());
         }
@@ -153,7 +164,7 @@ fn every_bit_of_a_line_is_covered() {
     for bit in 0..covered * 8 {
         bytes[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &bytes).unwrap();
-        let report = verify(&path, &[], false, |_| {}).unwrap();
+        let report = verify(&path, asked(&[], false), |_| {}).unwrap();
         assert!(!report.is_whole(), "bit {bit}");
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
@@ -167,24 +178,139 @@ fn a_log_goes_on_after_a_crash() {
     log.verdict(&settings(), verdict(0)).unwrap();
     let twice = EvidenceLog::open(&path, None, EvidenceParams::default());
     assert!(matches!(twice.err(), Some(EvidenceError::Locked { .. })));
-    // Killed in the middle of a line.
+    // Killed in the middle of a line, again and again, also while it began anew.
     drop(log);
-    let mut bytes = fs::read(&path).unwrap();
-    bytes.extend_from_slice(b"{\"sequence\":3,\"prev");
-    fs::write(&path, &bytes).unwrap();
-    let running = verify(&path, &[], true, |_| {}).unwrap();
-    assert!(running.is_whole(), "{running:?}");
+    for torn in [
+        "{\"sequence\":3,\"prev",
+        "{",
+        "\0\0\0",
+        "{\"sequence\":4\0\0",
+    ] {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_slice(torn.as_bytes());
+        fs::write(&path, &bytes).unwrap();
+        let running = verify(&path, asked(&[], true), |_| {}).unwrap();
+        assert!(running.is_whole(), "{running:?}");
+        drop(EvidenceLog::open(&path, None, EvidenceParams::default()).unwrap());
+    }
     let mut log = EvidenceLog::open(&path, None, EvidenceParams::default()).unwrap();
     log.verdict(&settings(), verdict(1)).unwrap();
     log.close().unwrap();
-    let report = verify(&path, &[], false, |_| {}).unwrap();
+    let report = verify(&path, asked(&[], false), |_| {}).unwrap();
     assert!(report.is_whole(), "{report:?}");
     assert_eq!(
         (report.verdicts, report.notices.len()),
-        (2, 2),
+        (2, 9),
         "{report:?}"
     );
+    // In its very first line.
+    for torn in ["", "{\"seq", "{\"sequence\":0,\"previous", "\0\0"] {
+        fs::write(&path, torn).unwrap();
+        let log = EvidenceLog::open(&path, None, EvidenceParams::default());
+        log.unwrap().close().unwrap();
+        assert!(verify(&path, asked(&[], false), |_| {}).unwrap().is_whole());
+    }
     fs::write(&path, "something else\n").unwrap();
     let foreign = EvidenceLog::open(&path, None, EvidenceParams::default());
     assert!(matches!(foreign.err(), Some(EvidenceError::Foreign { .. })));
+}
+
+/// A log in files of some four lines.
+fn in_files(folder: &Path, verdicts: u64, key: Option<SigningKey>) {
+    let params = EvidenceParams {
+        max_size: 1200,
+        ..EvidenceParams::default()
+    };
+    let mut log = EvidenceLog::open(&folder.join("log"), key, params).unwrap();
+    for number in 0..verdicts {
+        log.verdict(&settings(), verdict(number)).unwrap();
+    }
+    log.close().unwrap();
+}
+
+#[test]
+fn the_chain_goes_over_files_and_one_that_is_missing_is_found() {
+    let room = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate();
+    let keys = [key.public()];
+    in_files(room.path(), 9, Some(key));
+    let path = room.path().join("log");
+    let files = files::files_of(&path).unwrap();
+    assert!(files.len() >= 4, "{files:?}");
+    for place in [&path, room.path()] {
+        let report = verify(place, asked(&keys, false), |_| {}).unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        assert_eq!(report.verdicts, 9);
+    }
+    // It goes on in the newest, also where that could not be begun.
+    let last = files.last().unwrap();
+    in_files(room.path(), 2, None);
+    let before = fs::read(&files[1]).unwrap();
+    let aside = room.path().join("aside");
+    let found = |words: &str| {
+        let report = verify(&path, asked(&[], false), |_| {}).unwrap();
+        let all = report.faults.join("; ");
+        assert!(all.contains(words), "{words:?} is not in {all:?}");
+    };
+    assert!(verify(&path, asked(&[], false), |_| {}).unwrap().is_whole());
+    fs::rename(&files[1], &aside).unwrap();
+    found("were removed, from number ");
+    fs::rename(&aside, &files[1]).unwrap();
+    fs::rename(&files[0], &aside).unwrap();
+    found("the beginning was removed");
+    // Older files are kept elsewhere, and the digest of their last line is known.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(&aside, elsewhere.path().join("log")).unwrap();
+    let older = verify(elsewhere.path(), asked(&[], true), |_| {}).unwrap();
+    let after = |head: &str| {
+        let asked = EvidenceCheck {
+            after: Some(head),
+            ..EvidenceCheck::default()
+        };
+        verify(&path, asked, |_| {}).unwrap()
+    };
+    assert!(after(&older.head).is_whole());
+    assert!(after(NO_HEAD).faults[0].contains("not the one that was named"));
+    fs::rename(elsewhere.path().join("log"), &files[0]).unwrap();
+    let text = String::from_utf8(before.clone()).unwrap();
+    let cut = text.trim_end().rfind('\n').unwrap() + 1;
+    fs::write(&files[1], &text[..cut]).unwrap();
+    found("1 were removed");
+    fs::write(&files[1], &text[..cut + 9]).unwrap();
+    found(" is cut off");
+    fs::write(
+        &files[1],
+        text.replacen("\"pred_score\":0.", "\"pred_score\":1.", 1),
+    )
+    .unwrap();
+    found(" was changed");
+    fs::write(&files[1], before).unwrap();
+    // A power cut between the two steps of a new file.
+    fs::rename(last, files::part_path(&path, 900)).unwrap();
+    in_files(room.path(), 1, None);
+    assert!(verify(&path, asked(&[], false), |_| {}).unwrap().is_whole());
+    fs::write(room.path().join("other"), fs::read(&path).unwrap()).unwrap();
+    let several = verify(room.path(), asked(&[], false), |_| {}).unwrap_err();
+    assert!(
+        several
+            .to_string()
+            .contains("2 logs of evidence (log, other)")
+    );
+}
+
+const NO_HEAD: &str = "0123";
+
+#[test]
+#[cfg(unix)]
+fn a_new_file_that_cannot_be_begun_costs_no_line() {
+    let room = tempfile::tempdir().unwrap();
+    let path = room.path().join("log");
+    // In the way of what the full file is to be called.
+    fs::create_dir_all(files::part_path(&path, 0).join("x")).unwrap();
+    in_files(room.path(), 9, None);
+    let report = verify(&path, asked(&[], false), |_| {}).unwrap_err();
+    assert!(report.to_string().contains("cannot read"), "{report}");
+    fs::remove_dir_all(files::part_path(&path, 0)).unwrap();
+    let report = verify(&path, asked(&[], false), |_| {}).unwrap();
+    assert!(report.is_whole() && report.verdicts == 9, "{report:?}");
 }

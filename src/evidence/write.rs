@@ -1,7 +1,7 @@
 //! Writing the log.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::SystemTime,
@@ -12,23 +12,35 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{
     Entry, EvidenceError, EvidenceSettings, EvidenceVerdict, Line,
     entry::{NO_LINE, SCHEMA_VERSION, Signed},
+    files::{LINE_BEGINS, files_of, part_path, sequence_in},
 };
-use crate::{bundle::sha256, timestamp, trust::SigningKey};
+use crate::{
+    bundle::sha256,
+    replace::{flush_folder, folder_of},
+    timestamp,
+    trust::SigningKey,
+};
 
 /// Longest line that is looked for at the end of a log, in bytes.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// When the log is signed and flushed.
+/// When the log is signed and flushed, and when a new file is begun.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvidenceParams {
     /// Lines between signatures, with a key, and between waits for the disk. 1000: half a minute of
     /// a camera, which is the most that a power cut takes, at a cost that does not show.
     pub every: u64,
+    /// Bytes after which a new file is begun. 1 GB: about a day of a camera with 30 frames a
+    /// second, which can still be copied and searched.
+    pub max_size: u64,
 }
 
 impl Default for EvidenceParams {
     fn default() -> Self {
-        Self { every: 1000 }
+        Self {
+            every: 1000,
+            max_size: 1_000_000_000,
+        }
     }
 }
 
@@ -38,6 +50,8 @@ pub struct EvidenceLog {
     file: File,
     /// Length of the file up to its last whole line.
     length: u64,
+    /// Sequence of its first line.
+    first: u64,
     /// Of the last line.
     digest: String,
     next: u64,
@@ -66,33 +80,45 @@ impl EvidenceLog {
             path: path.to_owned(),
             source,
         };
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true);
-        let mut file = options.open(path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(EvidenceError::Locked {
+        let mut file =
+            begin(path, OpenOptions::new().create(true)).map_err(|error| match error {
+                TryLockError::WouldBlock => EvidenceError::Locked {
                     path: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        let end = End::read(&mut file).map_err(failed)?;
-        let end = end.ok_or_else(|| EvidenceError::Foreign {
+                },
+                TryLockError::Error(source) => failed(source),
+            })?;
+        let foreign = |path: &Path| EvidenceError::Foreign {
             path: path.to_owned(),
-        })?;
+        };
+        let end = End::read(&mut file).map_err(failed)?;
+        let end = end.ok_or_else(|| foreign(path))?;
+        // What is behind the last whole line was never an entry.
         if end.torn {
-            // What was cut off stays, as a line of its own.
-            file.write_all(b"\n").map_err(failed)?;
+            file.set_len(end.length).map_err(failed)?;
         }
-        let length = file.metadata().map_err(failed)?.len();
+        let (last, first) = match (end.last, files_of(path).map_err(failed)?.pop()) {
+            (Some(last), _) => (Some(last), end.first),
+            // A new file, or one that was cut off in its first line: the one before it goes on.
+            (None, Some(part)) if part != path => {
+                let before = File::open(&part).and_then(|mut file| End::read(&mut file));
+                let before = before.map_err(failed)?.and_then(|end| end.last);
+                let before = before.ok_or_else(|| foreign(&part))?;
+                let next = before.next;
+                (Some(before), next)
+            }
+            (None, _) => (None, 0),
+        };
+        let last = last.unwrap_or(LastLine {
+            digest: NO_LINE.to_owned(),
+            next: 0,
+        });
         let mut log = Self {
             path: path.to_owned(),
             file,
-            length,
-            digest: end.digest,
-            next: end.next,
+            length: end.length,
+            first,
+            digest: last.digest,
+            next: last.next,
             settings: None,
             verdicts: 0,
             lost: 0,
@@ -102,7 +128,7 @@ impl EvidenceLog {
         };
         log.append(Entry::Open {
             schema_version: SCHEMA_VERSION,
-            program: format!("edge-vae {}", env!("CARGO_PKG_VERSION")),
+            program: program(),
             after_torn: end.torn,
         })?;
         log.flush()?;
@@ -128,6 +154,10 @@ impl EvidenceLog {
         settings: &EvidenceSettings,
         verdict: EvidenceVerdict,
     ) -> Result<(), EvidenceError> {
+        if self.length >= self.params.max_size {
+            // Where no new file can be begun, the old one takes more.
+            let _ = self.rotate();
+        }
         if self.lost > 0 {
             self.append(Entry::Gap { lost: self.lost })?;
             self.lost = 0;
@@ -148,6 +178,37 @@ impl EvidenceLog {
         Ok(())
     }
 
+    /// Begins the next file: this one gets the number of its first line behind its name.
+    fn rotate(&mut self) -> Result<(), EvidenceError> {
+        if let Some(signed) = self.signed() {
+            self.append(Entry::Checkpoint(signed))?;
+        }
+        self.flush()?;
+        let part = part_path(&self.path, self.first);
+        let moved = fs::rename(&self.path, &part);
+        let begun = match moved {
+            // Moved before, when no new one could be begun.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => begin(&self.path, OpenOptions::new().create_new(true)).map_err(Into::into),
+        };
+        match begun {
+            Ok(file) => self.file = file,
+            Err(source) => {
+                if !self.path.exists() {
+                    let _ = fs::rename(&part, &self.path);
+                }
+                return Err(self.failed(source));
+            }
+        }
+        (self.length, self.first) = (0, self.next);
+        // Each file says how its frames were judged.
+        self.settings = None;
+        self.append(Entry::Continue {
+            schema_version: SCHEMA_VERSION,
+            program: program(),
+        })
+    }
+
     /// Writes that it ends here, and gives the digest of the last line: who keeps it elsewhere can
     /// tell whether this log was replaced.
     ///
@@ -163,6 +224,11 @@ impl EvidenceLog {
         })?;
         self.flush()?;
         Ok(self.digest)
+    }
+
+    /// So many verdicts were given before the log could be opened: the next line says so.
+    pub fn missed(&mut self, verdicts: u64) {
+        self.lost += verdicts;
     }
 
     /// Verdicts that are missing so far.
@@ -203,10 +269,7 @@ impl EvidenceLog {
         if let Err(source) = self.file.write_all(&bytes) {
             // A part of the line would make the next one part of it.
             let _ = self.file.set_len(self.length);
-            return Err(EvidenceError::Write {
-                path: self.path.clone(),
-                source,
-            });
+            return Err(self.failed(source));
         }
         self.length += bytes.len() as u64;
         self.digest = digest;
@@ -216,55 +279,85 @@ impl EvidenceLog {
     }
 
     fn flush(&mut self) -> Result<(), EvidenceError> {
-        self.file
-            .sync_data()
-            .map_err(|source| EvidenceError::Write {
-                path: self.path.clone(),
-                source,
-            })
+        let flushed = self.file.sync_data();
+        flushed.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> EvidenceError {
+        EvidenceError::Write {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
-/// Where a log ends that is there already.
+fn program() -> String {
+    format!("edge-vae {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Opens a file that no other process writes, and whose name is durable.
+fn begin(path: &Path, options: &mut OpenOptions) -> Result<File, TryLockError> {
+    let file = options.read(true).append(true).open(path);
+    let file = file.map_err(TryLockError::Error)?;
+    file.try_lock()?;
+    flush_folder(folder_of(path)).map_err(TryLockError::Error)?;
+    Ok(file)
+}
+
+/// Where a file ends that is there already.
 struct End {
-    digest: String,
-    next: u64,
-    /// Its last line has no end.
+    /// Sequence of its first line.
+    first: u64,
+    /// `None` where there is no whole line.
+    last: Option<LastLine>,
+    /// Bytes up to the end of the last whole line.
+    length: u64,
+    /// There is more behind it.
     torn: bool,
+}
+
+struct LastLine {
+    digest: String,
+    /// Sequence of the line after it.
+    next: u64,
 }
 
 impl End {
     /// `None` where it is no log.
     fn read(file: &mut File) -> io::Result<Option<Self>> {
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(2 * MAX_LINE_BYTES)))?;
+        let from = length.saturating_sub(2 * MAX_LINE_BYTES);
+        let mut head = [0; 64];
+        file.seek(SeekFrom::Start(0))?;
+        let read = file.read(&mut head)?;
+        file.seek(SeekFrom::Start(from))?;
         let mut tail = Vec::new();
         file.take(2 * MAX_LINE_BYTES).read_to_end(&mut tail)?;
-        if tail.is_empty() {
-            return Ok(Some(Self {
-                digest: NO_LINE.to_owned(),
-                next: 0,
-                torn: false,
+        let Some(end) = tail.iter().rposition(|&byte| byte == b'\n') else {
+            // Nothing, or a part of a first line; zeros are what some file systems leave of one.
+            let text: Vec<u8> = tail.iter().copied().filter(|&byte| byte != 0).collect();
+            let known = text.len().min(LINE_BEGINS.len());
+            let is_ours = from == 0 && text[..known] == LINE_BEGINS[..known];
+            return Ok(is_ours.then_some(Self {
+                first: 0,
+                last: None,
+                length: 0,
+                torn: length > 0,
             }));
-        }
-        let torn = !tail.ends_with(b"\n");
-        let text = tail.strip_suffix(b"\n").unwrap_or(&tail);
-        let mut lines = text.rsplit(|&byte| byte == b'\n');
-        let last = lines.next().unwrap_or_default();
-        let parsed = |line: &[u8]| serde_json::from_slice::<Line>(line).ok();
-        // A torn line has no number that could be read, the one before it has.
-        let next = match (parsed(last), torn) {
-            (Some(line), _) => Some(line.sequence + 1),
-            (None, true) => match lines.next() {
-                Some(before) => parsed(before).map(|line| line.sequence + 2),
-                None => last.starts_with(b"{\"sequence\":0").then_some(1),
-            },
-            (None, false) => None,
         };
-        Ok(next.map(|next| Self {
-            digest: sha256([last]),
-            next,
-            torn,
-        }))
+        let begin = tail[..end].iter().rposition(|&byte| byte == b'\n');
+        let last = &tail[begin.map_or(0, |begin| begin + 1)..end];
+        let line = serde_json::from_slice::<Line>(last).ok();
+        Ok(line
+            .zip(sequence_in(&head[..read]))
+            .map(|(line, first)| Self {
+                first,
+                last: Some(LastLine {
+                    digest: sha256([last]),
+                    next: line.sequence + 1,
+                }),
+                length: from + end as u64 + 1,
+                torn: from + (end as u64) + 1 < length,
+            }))
     }
 }

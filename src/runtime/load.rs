@@ -29,7 +29,7 @@ pub fn load_preprocessor(bundle: &Bundle) -> Result<Preprocessor, PreprocessErro
 ///
 /// # Errors
 /// [`BundleError::SealedCache`].
-pub(super) fn check_sealed(bundle: &Bundle, device: Device) -> Result<(), BundleError> {
+pub fn check_sealed(bundle: &Bundle, device: Device) -> Result<(), BundleError> {
     match bundle.is_sealed() && device == Device::TensorRt {
         true => Err(BundleError::SealedCache {
             path: bundle.path().to_owned(),

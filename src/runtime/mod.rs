@@ -25,7 +25,7 @@ pub use engine_choice::{EngineChoice, EngineTrial, MeasuredEngines};
 pub use golden::{GoldenTensor, GoldenValues};
 pub use golden_check::{Difference, GoldenCheck};
 pub use latency::Latency;
-pub use load::{golden_frame, load_model, load_preprocessor, load_scorer, load_vae};
+pub use load::{check_sealed, golden_frame, load_model, load_preprocessor, load_scorer, load_vae};
 pub use mask::{renew_golden, replace_mask};
 pub use session::InferenceSession;
 pub use verdict::{Label, Verdict};

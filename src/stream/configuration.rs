@@ -27,6 +27,7 @@ use super::{
     sink::{
         EvidenceSinkSettings, GpioSettings, LogSettings, MqttSettings, PicturesSettings,
         PrometheusSettings, ScreenSettings, SinkError, SinkNeeds, SinkSettings, WebhookSettings,
+        open_or_wait,
     },
     source::{self, SourceError, SourceSettings, SourceUri},
 };
@@ -435,7 +436,7 @@ fn sink_config<S: SinkSettings>(settings: &S) -> SinkConfig {
     let settings = settings.clone();
     SinkConfig {
         key: format!("{} {written}", std::any::type_name::<S>()),
-        open: Box::new(move || settings.open()),
+        open: Box::new(move || open_or_wait(&settings)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fs, io, path::Path};
 use image::{GrayImage, codecs::png::PngEncoder};
 
 use super::{DefectKind, Defects, SurfaceSettings, SynthError, surface_frame};
+use crate::replace::{FreshFolder, create_folder, flush_all_in, folder_of};
 
 /// How many frames a data set has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,8 @@ impl DatasetCounts {
 /// alike. `settings.defects` is not used. `progress` is told the frames written and all frames
 /// after each one.
 ///
-/// The set is written into a temporary folder beside `directory` and renamed when complete: there
-/// is never half a data set.
+/// The set is written into a folder beside `directory`, flushed, and renamed when complete: there is
+/// never half a data set.
 ///
 /// # Errors
 /// [`SynthError::NotEmpty`] and [`SynthError::NotAFolder`] if the target is in use,
@@ -57,17 +58,13 @@ pub fn write_dataset(
 ) -> Result<(), SynthError> {
     settings.check()?;
     refuse_used(directory)?;
-    let parent = match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent).map_err(write_error(parent))?;
-    let temporary = tempfile::Builder::new()
-        .prefix(".synth-")
-        .tempdir_in(parent)
-        .map_err(write_error(parent))?;
-    // A folder inside, because the temporary one is closed to other users.
-    let root = temporary.path().join("dataset");
+    let parent = folder_of(directory);
+    create_folder(parent).map_err(write_error(parent))?;
+    let name = directory
+        .file_name()
+        .ok_or_else(|| write_error(directory)(io::Error::other("has no name of its own")))?;
+    let fresh = FreshFolder::beside(parent, &name.to_owned()).map_err(write_error(parent))?;
+    let root = fresh.path();
 
     let mut groups = vec![
         ("train/good", Defects::Never, counts.train, None),
@@ -106,14 +103,14 @@ pub fn write_dataset(
             progress(index, counts.total());
         }
     }
-    // Renaming replaces an empty folder on Unix only.
-    match fs::remove_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(write_error(directory)(error));
-        }
-        _ => {}
-    }
-    fs::rename(&root, directory).map_err(write_error(directory))
+    // Names and pictures are durable before the set is in its place.
+    flush_all_in(root).map_err(write_error(root))?;
+    let empty = fresh
+        .take_place(directory)
+        .map_err(write_error(directory))?;
+    empty.map_or(Ok(()), |empty| {
+        fs::remove_dir(&empty).map_err(write_error(&empty))
+    })
 }
 
 fn write_error(path: &Path) -> impl FnOnce(io::Error) -> SynthError + '_ {

@@ -2,7 +2,6 @@
 
 use std::{
     fmt, fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +13,7 @@ use p256::{
 use zeroize::Zeroizing;
 
 use super::TrustError;
-use crate::bundle::sha256;
+use crate::{bundle::sha256, replace};
 
 /// Largest file of a key that is read, in bytes.
 const MAX_KEY_BYTES: u64 = 1 << 16;
@@ -200,19 +199,10 @@ fn read_text(path: &Path) -> Result<String, TrustError> {
     }
 }
 
-/// Writes a file that must not be there yet, with these rights from the first moment.
+/// Writes a file that must not be there yet, with these rights from the first moment, whole or not
+/// at all.
 pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TrustError> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|source| TrustError::Write {
+    replace::write_new(path, bytes, mode).map_err(|source| TrustError::Write {
         path: path.to_owned(),
         source,
     })

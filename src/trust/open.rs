@@ -16,6 +16,7 @@ use crate::bundle::{
     Bundle, BundleError, BundleSource, CALIBRATION, MANIFEST, MAX_SIGNATURE_BYTES, MAX_TOTAL_BYTES,
     Manifest, SEALED, SIGNATURE, is_calibration_file, read_plain, sha256, signature_path,
 };
+use crate::replace::is_partial;
 
 /// Room for what age adds: a header, and 16 bytes for each 64 KiB.
 const MAX_SEALED_BYTES: u64 = MAX_TOTAL_BYTES + (MAX_TOTAL_BYTES >> 12) + (1 << 20);
@@ -346,7 +347,11 @@ impl Source<'_> {
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                names.push((name, entry.file_type()?.is_symlink()));
+                let kind = entry.file_type()?;
+                // Left by a power cut, and read by nobody.
+                if !(kind.is_file() && is_partial(&name)) {
+                    names.push((name, kind.is_symlink()));
+                }
             }
             names.sort();
             Ok(names)

@@ -148,7 +148,7 @@ fn density() -> Vec<u8> {
 }
 
 /// A folder with a model that scores by [`density`]; its threshold is 4.8 for 5 %.
-fn dir() -> TestDir {
+pub fn dir() -> TestDir {
     let mut writer = tiny::writer();
     writer.scoring = Some(Scoring::of_one(
         "features",
@@ -171,7 +171,7 @@ fn dir() -> TestDir {
 }
 
 /// Frames of rising mean: each of its squares has (100 + contrast/2)/255.
-fn accepted(dir: &TestDir, count: u8) -> Vec<f64> {
+pub fn accepted(dir: &TestDir, count: u8) -> Vec<f64> {
     let grey = |index: u8| {
         dir.write(&format!("accepted/{index:03}.png"), chequers(10 + index));
         (100.0 + f64::from(10 + index) / 2.0) / 255.0

@@ -61,6 +61,89 @@ fn what_is_kept_can_be_verified_and_replayed() {
         .fails(&["lines are missing"]);
 }
 
+/// Killed in the middle again and again: the chain goes on, over files too, and the scores are
+/// those of the frames.
+#[test]
+#[cfg(all(feature = "watch", unix))]
+fn a_watch_that_is_killed_leaves_a_chain_that_goes_on() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+        time::Duration,
+    };
+    let dir = TestDir::new();
+    for number in 0..40 {
+        let spot = (number % 5 == 0).then_some((5, 2));
+        dir.frame(&format!("line/{number:02}.png"), spot);
+    }
+    let configuration = "[[evidence]]\npath = 'kept/day.evidence'\nkey = 'line.key'\n\
+        every = 7\nmax-size = 8000\n";
+    dir.write("edge-vae.toml", configuration);
+    dir.write("kept/notes.txt", "nothing");
+    dir.run(&["model", "keygen", "line"]).is_fine();
+    let watch = ["watch", "line?watch=false", "--model", "model", "--json"];
+    let mut printed = 0;
+    for kill_at in [3, 11, 25] {
+        let mut child = dir
+            .command(&watch)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let frames = out.lines().map(Result::unwrap);
+        let mut frames = frames.filter(|line| line.contains("\"type\":\"frame\""));
+        printed += frames.by_ref().take(kill_at).count();
+        std::thread::sleep(Duration::from_micros(300 * kill_at as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let verify = ["log", "verify", "kept", "--key", "line.pub", "--json"];
+    let killed = dir.run(&verify);
+    assert_eq!(killed.code, Some(2), "{killed:?}");
+    assert!(killed.stderr.contains("it is not closed"), "{killed:?}");
+    let ran = dir.run(&watch);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let verified = dir.run(&verify);
+    let report = &verified.json()[0];
+    assert_eq!((verified.code, &report["whole"]), (Some(0), &true.into()));
+    let verdicts = report["verdicts"].as_u64().unwrap();
+    assert!(
+        verdicts >= 40 + printed as u64 - 3,
+        "{verdicts} of {printed}"
+    );
+    assert!(report["signatures"].as_u64().unwrap() > 5, "{report}");
+    let closed = "a process ended without closing";
+    assert_eq!(verified.stderr.matches(closed).count(), 3, "{verified:?}");
+    let replay = [
+        "log", "replay", "kept", "line", "--model", "model", "--quiet",
+    ];
+    let replayed = dir.run(&replay);
+    let same = replayed.is_fine().stdout.lines();
+    let same = same.filter(|line| line.starts_with("same")).count() as u64;
+    assert_eq!(same, verdicts, "{replayed:?}");
+    // A file that is missing, and the first ones kept elsewhere.
+    let mut parts = dir.files("kept");
+    parts.retain(|name| name.starts_with("day.evidence."));
+    assert!(parts.len() > 3, "{parts:?}");
+    let missing = dir.at("kept").join(&parts[1]);
+    fs::rename(&missing, dir.at("missing")).unwrap();
+    let found = dir.run(&["log", "verify", "kept/day.evidence"]);
+    let words = format!("before {}, line 1, ", parts[2]);
+    assert!(
+        found.code == Some(2) && found.stderr.contains(&words),
+        "{found:?}"
+    );
+    fs::create_dir(dir.at("older")).unwrap();
+    fs::rename(dir.at("missing"), dir.at("older").join(&parts[1])).unwrap();
+    let first = dir.at("kept").join(&parts[0]);
+    fs::rename(first, dir.at("older").join(&parts[0])).unwrap();
+    let older = dir.run(&["log", "verify", "older", "--running", "--json"]);
+    let head = older.json()[0]["head"].as_str().unwrap().to_owned();
+    let after = dir.run(&[&verify[..], &["--after", &head]].concat());
+    assert_eq!(after.code, Some(0), "{after:?}");
+}
+
 #[test]
 fn a_log_that_was_touched_is_not_whole() {
     let dir = with_log(&[]);

@@ -5,6 +5,10 @@
 #[path = "../tiny/mod.rs"]
 mod tiny;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "../faults/driver.rs"]
+mod faults;
+
 mod adapt;
 mod bench;
 mod calibrate;
@@ -29,6 +33,7 @@ mod metrics;
 mod models;
 mod outputs;
 mod pictures;
+mod power;
 mod score;
 mod score_source;
 mod sealed;

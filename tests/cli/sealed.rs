@@ -257,12 +257,32 @@ fn weights_are_never_written() {
     assert_eq!(is_found(&dir.at(""), secret), None);
 }
 
-/// A crash on purpose: with the plain model there is a core file, with the sealed one none.
+/// Whether this machine has TensorRT or not, and before anything is compiled.
+#[test]
+fn no_engine_of_a_sealed_model_is_kept() {
+    let dir = sealed();
+    let refused = ["sealed: is sealed, and TensorRT keeps its engines on disk"];
+    score(
+        &dir,
+        &["--identity", "box.identity", "--device", "tensorrt"],
+    )
+    .fails_at_once(&refused);
+    let mut build = dir.command(&["engine", "build", "--model", "sealed"]);
+    let identity = fs::read_to_string(dir.at("box.identity")).unwrap();
+    let ran = Ran::of(build.env("EDGE_VAE_IDENTITY", identity).output().unwrap());
+    ran.fails_at_once(&refused);
+    assert!(!dir.at("cache").exists());
+}
+
+/// A crash on purpose: with the plain model there is a core file that has its weights, with the
+/// sealed one none, and nothing in the cache and the temporary folder.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_crash_leaves_no_weights() {
     use std::process::Command;
     let dir = sealed();
+    let encoder = fs::read(dir.at("model/encoder.onnx")).unwrap();
+    let secret = &encoder[encoder.len() / 2..][..48];
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let crash = |model: &str| {
         let folder = dir.at(&format!("crash-{model}"));
@@ -278,17 +298,23 @@ fn a_crash_leaves_no_weights() {
         );
         let mut command = Command::new("bash");
         command.args(["-c", &script]).current_dir(&folder);
-        let output = command.env("HOME", dir.at("")).output().unwrap();
+        for (name, inner) in [("HOME", ""), ("TMPDIR", "tmp"), ("EDGE_VAE_CACHE", "cache")] {
+            let inner = folder.join(inner);
+            fs::create_dir_all(&inner).unwrap();
+            command.env(name, inner);
+        }
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
-        // Beside the socket and the pipe.
-        entries
-            .filter(|entry| entry.metadata().unwrap().is_file())
-            .count()
+        // Beside the socket, the pipe and the folders.
+        let files = entries.filter(|entry| entry.metadata().unwrap().is_file());
+        (files.count(), is_found(&folder, secret))
     };
-    if crash("model") == 0 {
-        eprintln!("skipped: no core file is written here (core_pattern is {pattern:?})");
-        return;
+    let (cores, found) = crash("model");
+    if cores == 0 {
+        eprintln!("no core file is written here (core_pattern is {pattern:?})");
+    } else {
+        assert!(found.is_some(), "the search finds nothing in a core file");
     }
-    assert_eq!(crash("sealed"), 0);
+    assert_eq!(crash("sealed"), (0, None));
 }

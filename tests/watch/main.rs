@@ -3,6 +3,10 @@
 #[path = "../tiny/mod.rs"]
 mod tiny;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "../faults/driver.rs"]
+mod faults;
+
 mod addresses;
 mod authority;
 #[path = "../sinks/broker.rs"]
@@ -19,6 +23,7 @@ mod pictures;
 mod run;
 mod secrets;
 mod snapshot;
+mod storage;
 mod test_dir;
 mod tls;
 mod webhook;

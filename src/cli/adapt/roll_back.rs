@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -67,7 +66,7 @@ pub(super) fn run(
     // Nothing but a bundle's files may be removed.
     Bundle::check_target(&kept)?;
     earlier.save(&target)?;
-    fs::remove_dir_all(&kept).with_context(|| format!("{}: cannot remove", kept.display()))?;
+    Bundle::remove(&kept)?;
     let mut out = StandardOutput::new();
     if json {
         out.json(&Record {

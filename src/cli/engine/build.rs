@@ -19,7 +19,10 @@ use edge_vae::{
     Frame,
     backend::{BackendKind, Device, Engine, EngineOptions, Precision, TensorRtSettings},
     bundle::Bundle,
-    runtime::tensor_rt::{self, BuildProgress, Comparison, EngineStore},
+    runtime::{
+        check_sealed,
+        tensor_rt::{self, BuildProgress, Comparison, EngineStore},
+    },
 };
 
 use crate::cli::{
@@ -77,6 +80,7 @@ pub(super) struct BuildFlags {
 
 pub(super) fn run(flags: BuildFlags, reporter: Reporter) -> anyhow::Result<Outcome> {
     let bundle = inspected(&find_bundle(flags.model)?)?;
+    check_sealed(&bundle, Device::TensorRt)?;
     let settings = TensorRtSettings {
         precision: flags.precision,
         dla: flags.dla,

@@ -9,7 +9,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use edge_vae::{
     Detector,
-    evidence::{self, Entry, EvidenceSettings, EvidenceVerdict},
+    evidence::{self, Entry, EvidenceCheck, EvidenceSettings, EvidenceVerdict},
 };
 
 use crate::cli::{
@@ -138,7 +138,11 @@ pub(super) fn run(flags: ReplayFlags, reporter: Reporter) -> anyhow::Result<Outc
 fn read(path: &Path) -> anyhow::Result<Vec<Logged>> {
     let mut settings: Option<EvidenceSettings> = None;
     let mut logged = Vec::new();
-    let report = evidence::verify(path, &[], true, |line| match &line.entry {
+    let running = EvidenceCheck {
+        running: true,
+        ..EvidenceCheck::default()
+    };
+    let report = evidence::verify(path, running, |line| match &line.entry {
         Entry::Settings(new) => settings = Some(new.clone()),
         Entry::Verdict(verdict) => {
             logged.extend(settings.clone().map(|settings| Logged {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edge_vae::{
-    evidence::{self, EvidenceReport},
+    evidence::{self, EvidenceCheck, EvidenceReport},
     trust::PublicKey,
 };
 use serde::Serialize;
@@ -22,6 +22,10 @@ Examples:
   edge-vae score frames/ --evidence day.evidence --evidence-key line-3.key
   edge-vae log verify day.evidence --key line-3.pub
   edge-vae log verify day.evidence --head 5c1f…
+  edge-vae log verify evidence/ --after 5c1f…
+
+A full file of the log is called like it, with the number of its first line behind: line-3.evidence
+and line-3.evidence.000000250000 are verified together. A folder is the one log that is in it.
 
 Found are lines that were removed, changed, inserted, moved or cut off. Each line holds the SHA-256
 of the line before, so whoever writes a whole new log is found only by --key (every signature is by
@@ -29,7 +33,7 @@ this key, and the last line is signed) or by --head, the digest of the last line
 
 Exit codes: 0 the log is whole; 2 it is not, or something failed.")]
 pub(super) struct VerifyFlags {
-    /// The log.
+    /// The log, or the folder that it is in.
     #[arg(value_name = "LOG")]
     log: PathBuf,
 
@@ -40,6 +44,11 @@ pub(super) struct VerifyFlags {
     /// The digest that the last line must have, as an earlier `log verify` printed it.
     #[arg(long, value_name = "SHA256")]
     head: Option<String>,
+
+    /// The digest of the line before the first one, where older files are kept elsewhere: the head
+    /// that `log verify` printed of these.
+    #[arg(long, value_name = "SHA256")]
+    after: Option<String>,
 
     /// The log is still written: it need not be closed.
     #[arg(long)]
@@ -66,7 +75,12 @@ struct Record<'a> {
 
 pub(super) fn run(flags: &VerifyFlags, reporter: Reporter) -> anyhow::Result<Outcome> {
     let keys: Result<Vec<_>, _> = flags.key.iter().map(|path| PublicKey::read(path)).collect();
-    let mut report = evidence::verify(&flags.log, &keys?, flags.running, |_| {})?;
+    let asked = EvidenceCheck {
+        keys: &keys?,
+        running: flags.running,
+        after: flags.after.as_deref(),
+    };
+    let mut report = evidence::verify(&flags.log, asked, |_| {})?;
     if let Some(head) = &flags.head
         && *head != report.head
     {

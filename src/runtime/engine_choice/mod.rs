@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     golden_check::Checked,
+    load::check_sealed,
     tensor_rt::{EngineState, EngineStore},
 };
 use crate::{
@@ -217,6 +218,7 @@ fn open(bundle: &Bundle, options: &EngineOptions) -> Result<Engine, Error> {
 /// TensorRT on the fastest engine that was built for the bundle and accepted; without one it has to
 /// compile the graphs when they are loaded, as the options say, and the second value is true.
 fn on_tensor_rt(bundle: &Bundle, options: &EngineOptions) -> Result<(Engine, bool), Error> {
+    check_sealed(bundle, Device::TensorRt)?;
     let mut engine = Engine::open(options)?;
     let store = EngineStore::of(options)?;
     let machine = engine.tensor_rt_identity().cloned().unwrap_or_default();

@@ -167,7 +167,7 @@ pub fn build(
             &found.scores,
         ),
     };
-    store.keep(&built)?;
+    store.keep(bundle, &built)?;
     Ok(built)
 }
 

@@ -14,7 +14,8 @@ use crate::{
         BackendError, EngineOptions, Precision, TENSOR_RT_FOLDER, TensorRtSettings, graph_folder,
     },
     bundle::Bundle,
-    read_text_bounded, replace_file,
+    read_text_bounded,
+    replace::{flush_all_in, replace_file},
 };
 
 /// What is known of an engine that was built for a bundle.
@@ -155,11 +156,18 @@ impl EngineStore {
         built.any(|built| built.model_id == bundle.model_id() && built.agreement.refused.is_none())
     }
 
-    /// Keeps a record.
+    /// Keeps the record of a bundle's engine: once the engine itself is on the disk, which TensorRT
+    /// does not wait for.
     ///
     /// # Errors
     /// [`BackendError::Cache`].
-    pub fn keep(&self, built: &BuiltEngine) -> Result<(), BackendError> {
+    pub fn keep(&self, bundle: &Bundle, built: &BuiltEngine) -> Result<(), BackendError> {
+        for (_, onnx) in bundle.graphs() {
+            let folder = graph_folder(&self.folder, onnx);
+            if folder.exists() {
+                flush_all_in(&folder).map_err(|error| self.failed(&error))?;
+            }
+        }
         let text = toml::to_string(built).map_err(|error| self.failed(&error))?;
         let path = self.path(&built.model_id, built.settings());
         replace_file(&path, text.as_bytes()).map_err(|error| self.failed(&error))

@@ -1,5 +1,10 @@
 //! Why a sink did not take something.
 
+use std::io;
+
+/// Input/output error, on every Unix.
+const EIO: i32 = 5;
+
 /// Why a sink could not be opened or did not take a message. Every message names the sink.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +33,18 @@ impl SinkError {
         Self::Setting {
             sink: sink.to_owned(),
             problem: problem.into(),
+        }
+    }
+
+    /// What a sink could not open: a disk that is full, can only be read or is broken may take it
+    /// later, anything else is a setting that is impossible.
+    pub(super) fn opening(sink: &str, problem: impl Into<String>, error: &io::Error) -> Self {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let broken = cfg!(unix) && error.raw_os_error() == Some(EIO);
+        match error.kind() {
+            StorageFull | ReadOnlyFilesystem | QuotaExceeded => Self::unavailable(sink, problem),
+            _ if broken => Self::unavailable(sink, problem),
+            _ => Self::setting(sink, problem),
         }
     }
 

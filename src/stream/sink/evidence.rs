@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EventFilter, Message, ScoredFrame, Sink, SinkError, SinkNeeds, SinkSettings, SinkStatus, Wants,
+    quantity,
 };
 use crate::{
-    evidence::{EvidenceLog, EvidenceParams, EvidenceSettings, EvidenceVerdict},
+    evidence::{EvidenceError, EvidenceLog, EvidenceParams, EvidenceSettings, EvidenceVerdict},
     trust::SigningKey,
 };
 
@@ -16,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct EvidenceSinkSettings {
-    /// The file, which is only ever appended to.
+    /// The file, which is only ever appended to; full ones get the number of their first line.
     pub path: PathBuf,
     /// A private key, PEM: the log is signed with it now and then and at the end.
     #[serde(default)]
@@ -24,10 +25,17 @@ pub struct EvidenceSinkSettings {
     /// Lines between signatures, and between waits for the disk; 1000 by default.
     #[serde(default = "default_every")]
     pub every: u64,
+    /// Size at which a new file is begun; 1 GB by default.
+    #[serde(default = "default_max_size", deserialize_with = "quantity::bytes")]
+    pub max_size: u64,
 }
 
 fn default_every() -> u64 {
     EvidenceParams::default().every
+}
+
+fn default_max_size() -> u64 {
+    EvidenceParams::default().max_size
 }
 
 impl EvidenceSinkSettings {
@@ -37,6 +45,7 @@ impl EvidenceSinkSettings {
             path: path.into(),
             key: None,
             every: default_every(),
+            max_size: default_max_size(),
         }
     }
 
@@ -76,9 +85,19 @@ impl SinkSettings for EvidenceSinkSettings {
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
         self.check()?;
         let name = self.describe();
-        let params = EvidenceParams { every: self.every };
-        let log = EvidenceLog::open(&self.path, self.read_key()?, params)
-            .map_err(|error| SinkError::setting(&name, error.to_string()))?;
+        let params = EvidenceParams {
+            every: self.every,
+            max_size: self.max_size,
+        };
+        let log =
+            EvidenceLog::open(&self.path, self.read_key()?, params).map_err(
+                |error| match &error {
+                    EvidenceError::Write { source, .. } => {
+                        SinkError::opening(&name, error.to_string(), source)
+                    }
+                    _ => SinkError::setting(&name, error.to_string()),
+                },
+            )?;
         Ok(Box::new(Evidence {
             name,
             log: Some(log),
@@ -106,6 +125,12 @@ impl Sink for Evidence {
             events: EventFilter::All,
             every_frame: true,
             ..Wants::default()
+        }
+    }
+
+    fn missed(&mut self, frames: u64) {
+        if let Some(log) = &mut self.log {
+            log.missed(frames);
         }
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     EventFilter, Message, Sink, SinkError, SinkNeeds, SinkSettings, SinkStatus, Wants, quantity,
 };
+use crate::replace::{create_folder, flush_folder, folder_of};
 
 /// Events that are held while the disk takes nothing; of more, the oldest are lost.
 const MOST_HELD: usize = 10_000;
@@ -174,7 +175,7 @@ impl Log {
             return Err(SinkError::setting(&name, problem));
         }
         let current = begin(&settings.path)
-            .map_err(|error| SinkError::setting(&name, format!("cannot write: {error}")))?;
+            .map_err(|error| SinkError::opening(&name, format!("cannot write: {error}"), &error))?;
         Ok(Self {
             name,
             settings: settings.clone(),
@@ -357,12 +358,8 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
 
 /// Opens the file at its end, and closes a line that was torn when the last process was killed.
 fn begin(path: &Path) -> io::Result<Current> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        fs::create_dir_all(folder)?;
-    }
+    let folder = folder_of(path);
+    create_folder(folder)?;
     let mut file = OpenOptions::new()
         .read(true)
         .append(true)
@@ -385,14 +382,8 @@ fn begin(path: &Path) -> io::Result<Current> {
         torn = file.write_all(b"\n").is_err();
         length += u64::from(!torn);
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // A new name is durable once its folder is; only Unix can flush one.
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
+    // A new name is durable once its folder is.
+    flush_folder(folder)?;
     let begun = metadata
         .created()
         .or_else(|_| metadata.modified())

@@ -4,6 +4,7 @@ mod delivery;
 mod error;
 mod evidence;
 mod gpio;
+mod late;
 mod log;
 mod mqtt;
 pub(crate) mod outbox;
@@ -33,6 +34,7 @@ use super::record::{
 pub use error::SinkError;
 pub use evidence::EvidenceSinkSettings;
 pub use gpio::{Gpio, GpioCondition, GpioLevel, GpioSettings};
+pub(super) use late::open_or_wait;
 pub use log::{Log, LogSettings};
 pub use mqtt::{Mqtt, MqttSettings, Protocol};
 pub use outbox::{Outbox, OutboxMessage, OutboxSettings};
@@ -181,7 +183,8 @@ pub trait SinkSettings: Clone + Serialize + Send + 'static {
     /// Opens it.
     ///
     /// # Errors
-    /// [`SinkError::Setting`] for settings that can't work.
+    /// [`SinkError::Setting`] for settings that can't work; [`SinkError::Unavailable`] where a disk
+    /// takes nothing now: it is opened again later.
     fn open(&self) -> Result<Box<dyn Sink>, SinkError>;
 }
 
@@ -195,6 +198,10 @@ pub trait Sink: Send {
 
     /// Called once, before the first message: where it can send commands that reach it.
     fn control(&mut self, _handle: &ControlHandle) {}
+
+    /// Called once, before the first message, where the sink was opened late: so many frames were
+    /// judged until then.
+    fn missed(&mut self, _frames: u64) {}
 
     /// Takes a message.
     ///

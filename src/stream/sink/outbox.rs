@@ -25,7 +25,10 @@ use std::{
 
 use self::message::{read, written};
 use super::{SinkError, quantity};
-use crate::{read_bounded, replace_file};
+use crate::{
+    read_bounded,
+    replace::{create_folder, remove_partials, replace_file},
+};
 
 pub use message::OutboxMessage;
 pub use settings::OutboxSettings;
@@ -82,11 +85,12 @@ impl Outbox {
             ));
         }
         let unusable = |error: io::Error| {
-            setting(format!(
+            let problem = format!(
                 "outbox {shown}: cannot be used: {error}; name another folder in outbox.folder"
-            ))
+            );
+            SinkError::opening(sink, problem, &error)
         };
-        fs::create_dir_all(folder).map_err(unusable)?;
+        create_folder(folder).map_err(unusable)?;
         let lock = File::create(folder.join("lock")).map_err(unusable)?;
         let began = Instant::now();
         loop {
@@ -126,15 +130,14 @@ impl Outbox {
 
     /// Fills the index from the folder.
     fn find(&mut self) -> io::Result<()> {
+        // Interrupted before they were renamed: nobody was told that they were kept.
+        remove_partials(&self.folder);
         let mut found: Vec<Waiting> = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with(".edge-vae-") && name.ends_with(".partial") {
-                // Interrupted before it was renamed: nobody was told that it was kept.
-                let _ = fs::remove_file(entry.path());
-            } else if let Some(number) = number_of(&name) {
+            if let Some(number) = number_of(&name) {
                 self.next = self.next.max(number.saturating_add(1));
                 let metadata = entry.metadata()?;
                 if metadata.is_file() {
@@ -315,7 +318,7 @@ impl Outbox {
         if let Some(message) = unsaved {
             self.unsaved -= 1;
             // It could not be written before; if it still can't, its content is lost.
-            let _ = written(&message).and_then(|file| fs::write(self.path(number), file));
+            let _ = written(&message).and_then(|file| replace_file(&self.path(number), &file));
         }
         self.forget(number);
         self.move_aside(number, reason);

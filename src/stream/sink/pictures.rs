@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     render::{MapPicture, judged_overlay, png},
-    replace_file,
+    replace::{create_folder, is_left, is_partial, replace_file},
     stream::record::{EventPhase, EventRecord},
 };
 
@@ -158,10 +158,11 @@ impl Pictures {
                 "nothing is to be written; set frame, overlay or map".to_owned(),
             ));
         }
-        fs::create_dir_all(&settings.folder)
-            .map_err(|error| wrong(format!("cannot make the folder: {error}")))?;
-        tempfile::tempfile_in(&settings.folder)
-            .map_err(|error| wrong(format!("cannot write into the folder: {error}")))?;
+        let failed = |what: &str, error: io::Error| {
+            SinkError::opening(&name, format!("cannot {what} the folder: {error}"), &error)
+        };
+        create_folder(&settings.folder).map_err(|error| failed("make", error))?;
+        tempfile::tempfile_in(&settings.folder).map_err(|error| failed("write into", error))?;
         let mut pictures = Self {
             settings: settings.clone(),
             name,
@@ -188,9 +189,10 @@ impl Pictures {
             if !entry.file_type().is_file() || !day.is_some_and(is_day) {
                 continue;
             }
-            if name.starts_with(".edge-vae-") && name.ends_with(".partial") {
-                // Left by a process that was killed.
-                let _ = fs::remove_file(entry.path());
+            if is_partial(&name) {
+                if is_left(entry.path()) {
+                    let _ = fs::remove_file(entry.path());
+                }
             } else if ENDINGS.iter().any(|ending| name.ends_with(ending))
                 && let (Ok(metadata), Ok(below)) =
                     (entry.metadata(), entry.path().strip_prefix(folder))

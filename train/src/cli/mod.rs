@@ -7,6 +7,7 @@ mod man;
 mod preview;
 mod review;
 mod synth;
+mod trust;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::trust::TrustFlags;
 use crate::{
     data,
     options::FitOverrides,
@@ -46,14 +47,18 @@ pub(super) struct PreviewArgs {
     count: u64,
     #[command(flatten)]
     overrides: FitOverrides,
+    #[command(flatten)]
+    trust: TrustFlags,
 }
 
 pub(super) fn run(args: &PreviewArgs, reporter: &Reporter) -> Result<()> {
+    let model = args.model.as_deref();
+    let model = model.map(|model| args.trust.open(model, reporter));
     let dataset = data::open(&args.dataset, &args.overrides, None, reporter)?;
     let job = PreviewJob {
         out: args.out.clone(),
         options: args.overrides.over_defaults(data::usual_preset(&dataset))?,
-        model: args.model.clone(),
+        model: model.transpose()?,
         count: args.count as usize,
     };
     for path in preview(&dataset, &job, reporter)? {

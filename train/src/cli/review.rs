@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::trust::TrustFlags;
 use crate::{
     outliers::{ReviewJob, review},
     reporter::Reporter,
@@ -43,13 +44,15 @@ pub(super) struct ReviewArgs {
     /// The class of an IDX data set that is normal
     #[arg(long, value_name = "LABEL")]
     class: Option<u8>,
+    #[command(flatten)]
+    trust: TrustFlags,
 }
 
 pub(super) fn run(args: &ReviewArgs, reporter: &Reporter) -> Result<()> {
     let job = ReviewJob {
         dataset: args.dataset.clone(),
         class: args.class,
-        model: args.model.clone(),
+        model: args.trust.open(&args.model, reporter)?,
         out: args.out.clone(),
         count: args.count as usize,
         exclude: args.exclude.clone(),

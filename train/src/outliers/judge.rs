@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_vae::{
-    Detector, DetectorOptions, Explain,
+    Detector, Explain,
+    backend::{Engine, EngineOptions},
+    bundle::Bundle,
     dataset::Sample,
     frame::DecodeOptions,
     render::{MapScale, Thumbnail},
@@ -19,12 +21,13 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Opens a bundle on the default engine.
+    /// Loads a bundle on the default engine.
     ///
     /// # Errors
-    /// A bundle that can't be opened, or does not score.
-    pub fn open(model: &Path) -> Result<Self> {
-        let mut detector = Detector::open(model, &DetectorOptions::default())?;
+    /// A bundle that can't be used, or does not score.
+    pub fn open(model: &Bundle) -> Result<Self> {
+        let engine = Engine::for_bundle(model, &EngineOptions::default())?;
+        let mut detector = Detector::new(model, &engine)?;
         detector.explain(Explain::Anomalous);
         Ok(Self { detector })
     }

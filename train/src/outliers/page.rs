@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use edge_vae::{
+    bundle::Bundle,
     dataset::{Dataset, DatasetOptions, Sample},
     render::{Page, PageText},
     replace_file,
@@ -26,7 +27,7 @@ pub struct ReviewJob {
     /// Class of an IDX data set.
     pub class: Option<u8>,
     /// The bundle that was made of them.
-    pub model: PathBuf,
+    pub model: Bundle,
     /// The page.
     pub out: PathBuf,
     /// Frames on the page, the oddest first; suspicious ones are there in any case.
@@ -63,7 +64,7 @@ pub fn review(job: &ReviewJob, reporter: &Reporter) -> Result<()> {
         .iter()
         .map(|sample| (sample.name(), sample))
         .collect();
-    let ranking = ranking(&mut judge, &job.model, &dataset, reporter)?;
+    let ranking = ranking(&mut judge, job.model.path(), &dataset, reporter)?;
     let count = job.count.max(ranking.suspicious().count());
     let mut shown = Vec::new();
     let mut bar = reporter.bar(count.min(ranking.frames.len()), "frames drawn");

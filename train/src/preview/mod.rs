@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use candle_core::Device;
 use edge_vae::{
+    bundle::Bundle,
     dataset::{Dataset, Sample},
     preprocess::Normalise,
     render::{Tile, contact_sheet},
@@ -40,7 +41,7 @@ pub struct PreviewJob {
     /// The run that they are about.
     pub options: FitOptions,
     /// The bundle to show.
-    pub model: Option<PathBuf>,
+    pub model: Option<Bundle>,
     /// Frames shown, at least 1.
     pub count: usize,
 }
@@ -59,7 +60,7 @@ const ATTEMPTS: u64 = 40;
 /// # Errors
 /// Frames, a bundle or a folder that can't be used.
 pub fn preview(dataset: &Dataset, job: &PreviewJob, reporter: &Reporter) -> Result<Vec<PathBuf>> {
-    let mut watcher = job.model.as_deref().map(Watcher::open).transpose()?;
+    let mut watcher = job.model.as_ref().map(Watcher::open).transpose()?;
     let mask = data::read_mask(&job.options)?;
     let Input {
         spec,
@@ -124,13 +125,13 @@ fn spread(samples: &[Sample], wanted: usize) -> Vec<Sample> {
 
 /// The oddest frames of the model's ranking, each beside its map; `None` where it has no ranking.
 fn ranked(
-    model: &Path,
+    model: &Bundle,
     dataset: &Dataset,
     count: usize,
     reporter: &Reporter,
 ) -> Result<Option<Vec<Vec<Tile>>>> {
     let mut judge = Judge::open(model)?;
-    let Some(ranking) = judge.ranking_of_fit(model)? else {
+    let Some(ranking) = judge.ranking_of_fit(model.path())? else {
         return Ok(None);
     };
     let mut tiles = Vec::new();
@@ -343,7 +344,7 @@ mod tests {
         let job = |name: &str| PreviewJob {
             out: room.path().join(name),
             options: FitOptions::defaults(Preset::Small28),
-            model: Some(model.clone()),
+            model: Some(Bundle::open(&model).unwrap()),
             count: 3,
         };
         let written = preview(&dataset, &job("a"), &Reporter::new(true)).unwrap();

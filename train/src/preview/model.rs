@@ -1,10 +1,10 @@
 //! What a finished model makes of a picture.
 
-use std::path::Path;
-
 use anyhow::Result;
 use edge_vae::{
-    Detector, DetectorOptions, Frame,
+    Detector, Frame,
+    backend::{Engine, EngineOptions},
+    bundle::Bundle,
     frame::PixelFormat,
     preprocess::{Normalise, PreprocessSettings, denormalise},
     render::{MapScale, Tile, heat_map},
@@ -40,10 +40,11 @@ impl Seen {
 }
 
 impl Watcher {
-    /// Opens a bundle on the default engine.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Loads a bundle on the default engine.
+    pub(super) fn open(bundle: &Bundle) -> Result<Self> {
+        let engine = Engine::for_bundle(bundle, &EngineOptions::default())?;
         Ok(Self {
-            detector: Detector::open(path, &DetectorOptions::default())?,
+            detector: Detector::new(bundle, &engine)?,
         })
     }
 

@@ -1,5 +1,9 @@
 //! The trainer as a user meets it: the real binary in a scratch directory.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "../../../tests/faults/driver.rs"]
+mod faults;
+
 mod data;
 mod detection;
 mod devices;
@@ -7,9 +11,11 @@ mod few;
 mod flags;
 mod interruption;
 mod outliers;
+mod power;
 mod python;
 mod shape;
 mod tiles;
+mod trust;
 mod without_vae;
 
 use std::{
