@@ -1,7 +1,7 @@
 //! Where results go: standard output, and files that appear whole or not at all.
 
 use std::{
-    fmt, fs,
+    fmt,
     io::{self, Write},
     path::Path,
 };
@@ -72,7 +72,7 @@ impl StandardOutput {
 /// Makes a folder for results, and checks that files can be made in it before any work is done.
 pub(crate) fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
     let shown = folder.display();
-    fs::create_dir_all(folder).with_context(|| format!("{shown}: cannot make the folder"))?;
+    edge_vae::create_folder(folder).with_context(|| format!("{shown}: cannot make the folder"))?;
     check_writable(folder)
 }
 
@@ -134,6 +134,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

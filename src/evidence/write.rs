@@ -96,17 +96,19 @@ impl EvidenceLog {
         if end.torn {
             file.set_len(end.length).map_err(failed)?;
         }
-        let (last, first) = match (end.last, files_of(path).map_err(failed)?.pop()) {
+        let before = files_of(path).map_err(failed)?;
+        let before = before.into_iter().rfind(|file| file != path);
+        let (last, first) = match (end.last, before) {
             (Some(last), _) => (Some(last), end.first),
             // A new file, or one that was cut off in its first line: the one before it goes on.
-            (None, Some(part)) if part != path => {
+            (None, Some(part)) => {
                 let before = File::open(&part).and_then(|mut file| End::read(&mut file));
                 let before = before.map_err(failed)?.and_then(|end| end.last);
                 let before = before.ok_or_else(|| foreign(&part))?;
                 let next = before.next;
                 (Some(before), next)
             }
-            (None, _) => (None, 0),
+            (None, None) => (None, 0),
         };
         let last = last.unwrap_or(LastLine {
             digest: NO_LINE.to_owned(),

@@ -102,8 +102,11 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes a folder, and those above it, as durable as what will be in it.
-pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
+/// Makes a folder where it does not exist, and those above it, as durable as what will be in it.
+///
+/// # Errors
+/// What the system says.
+pub fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -42,8 +42,8 @@ impl DatasetCounts {
 /// alike. `settings.defects` is not used. `progress` is told the frames written and all frames
 /// after each one.
 ///
-/// The set is written into a folder beside `directory`, flushed, and renamed when complete: there is
-/// never half a data set.
+/// The set is written into a folder beside `directory`, flushed, and renamed when complete: there
+/// is never half a data set.
 ///
 /// # Errors
 /// [`SynthError::NotEmpty`] and [`SynthError::NotAFolder`] if the target is in use,

@@ -108,10 +108,9 @@ fn a_watch_that_is_killed_leaves_a_chain_that_goes_on() {
     let report = &verified.json()[0];
     assert_eq!((verified.code, &report["whole"]), (Some(0), &true.into()));
     let verdicts = report["verdicts"].as_u64().unwrap();
-    assert!(
-        verdicts >= 40 + printed as u64 - 3,
-        "{verdicts} of {printed}"
-    );
+    // A sink has a queue of 8 frames, and one in its hands.
+    let least = 40 + printed as u64 - 3 * 9;
+    assert!(verdicts >= least, "{verdicts} of {printed}");
     assert!(report["signatures"].as_u64().unwrap() > 5, "{report}");
     let closed = "a process ended without closing";
     assert_eq!(verified.stderr.matches(closed).count(), 3, "{verified:?}");

@@ -169,11 +169,12 @@ pub(crate) fn is_cut(output: &Output) -> bool {
     output.status.signal() == Some(9)
 }
 
-/// Tries a program with faults in copies of a folder. `command` makes it ready; `judge` says what
-/// is wrong afterwards.
+/// Tries a program with faults in copies of a folder, with not many more than `most`; what it does
+/// not wait for is not lost where it `may_lose` it. `command` makes it ready, `judge` says what is
+/// wrong afterwards.
 pub(crate) fn explore(
     template: &Path,
-    most: usize,
+    (most, may_lose): (usize, bool),
     command: &(dyn Fn(&Room) -> Command + Sync),
     judge: &(dyn Fn(&Room, Fault, &Output) -> Result<(), String> + Sync),
 ) -> Tally {
@@ -187,7 +188,8 @@ pub(crate) fn explore(
     let (room, output) = run(None);
     assert!(output.status.success(), "{output:?}");
     let calls = room.calls();
-    let faults = faults(&calls, most);
+    let mut faults = faults(&calls, most);
+    faults.retain(|fault| !may_lose || !fault.kind.starts_with("lost"));
     let next = AtomicUsize::new(0);
     let lost = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -45,7 +45,7 @@ enum Kind {
     After,
     /// The power goes before the call: of what was written since the last flush, half is lost.
     LostData,
-    /// The same, and all of that is lost, and names whose folders were not flushed are the old ones.
+    /// The same, all of that is lost, and names whose folders were not flushed are the old ones.
     LostNames,
     /// Every call fails that needs room.
     Full,

@@ -170,7 +170,7 @@ fn with_frames<T>(
         );
     }
     let folder = &plan.folder;
-    std::fs::create_dir_all(folder)
+    edge_vae::create_folder(folder)
         .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
     let shape = material.input.spec.input_shape();
     let backbone = plan.options.backbone.as_ref();

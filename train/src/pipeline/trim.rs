@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_vae::replace_file;
+use edge_vae::{create_folder, replace_file};
 
 use super::{Job, bundle::NOT_RANKED, with_frames};
 use crate::{data, options::FitOverrides, run_folder::run_folder};
@@ -85,7 +85,7 @@ pub(super) fn overrides(job: &Job, share: f64) -> Result<FitOverrides> {
         text.push_str(name);
         text.push('\n');
     }
-    fs::create_dir_all(&folder)
+    create_folder(&folder)
         .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
     replace_file(&list, text.as_bytes())?;
     job.reporter.line(format_args!(

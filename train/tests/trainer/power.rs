@@ -104,7 +104,7 @@ fn a_data_set_is_whole_or_not_there() {
         }
         Ok(())
     };
-    let tally = explore(scratch.directory.path(), 150, &command, &judge);
+    let tally = explore(scratch.directory.path(), (150, false), &command, &judge);
     println!(
         "| synth | {} | {} | {} |",
         tally.calls,
@@ -150,7 +150,7 @@ fn a_run_goes_on_or_begins_anew_and_ends_with_the_same_bits() {
             return Err(format!("the model is {found}, not {before} or {after}"));
         }
         says_why(fault, output)?;
-        // What is there is a checkpoint: of this run, or of the one before, which has other options.
+        // There is a checkpoint: of this run, or of the one before, which has other options.
         let mut ran = run(room, &["--resume"]).output().unwrap();
         let is_other = stderr(&ran).contains("--seed") || stderr(&ran).contains("checkpoint: ");
         if !ran.status.success() && is_other {
@@ -164,7 +164,12 @@ fn a_run_goes_on_or_begins_anew_and_ends_with_the_same_bits() {
         }
         no_strays(room)
     };
-    let tally = explore(scratch.directory.path(), 24, &|room| run(room, &[]), &judge);
+    let tally = explore(
+        scratch.directory.path(),
+        (24, false),
+        &|room| run(room, &[]),
+        &judge,
+    );
     println!(
         "| fit | {} | {} | {} |",
         tally.calls,
