@@ -429,3 +429,45 @@ fn the_log_of_evidence_goes_on_whatever_happens() {
     let score = [&score[..], &["--evidence", "day.evidence"]].concat();
     Writer::new("evidence", &score, &state).check(&dir);
 }
+
+/// Killed at any moment, not only at calls.
+#[test]
+fn a_run_that_is_killed_leaves_the_old_or_the_new_model() {
+    use rand::{RngExt, SeedableRng};
+    let mut random = rand_pcg::Pcg64::seed_from_u64(24);
+    let calibrated = with_normals();
+    let adapted = adapt::dir();
+    adapt::accepted(&adapted, 20);
+    let adapt = ["adapt", "--model", "model", "accepted", "--quiet"];
+    for (dir, verb) in [(&calibrated, &CALIBRATE[..]), (&adapted, &adapt)] {
+        let state = |room: &Room| threshold(&room.folder(), "model").unwrap();
+        let command = |room: &Room| {
+            let mut command = dir.command(verb);
+            command
+                .current_dir(room.folder())
+                .env("HOME", room.folder());
+            command
+        };
+        let undisturbed = Room::of(&dir.at(""));
+        let old = state(&undisturbed);
+        let began = std::time::Instant::now();
+        assert!(command(&undisturbed).output().unwrap().status.success());
+        let (whole, new) = (began.elapsed(), state(&undisturbed));
+        assert_ne!(old, new);
+        let mut kills = 0;
+        for _ in 0..20 {
+            let room = Room::of(&dir.at(""));
+            let mut child = command(&room).spawn().unwrap();
+            std::thread::sleep(whole.mul_f64(random.random_range(0.3..1.1)));
+            kills += usize::from(child.try_wait().unwrap().is_none());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let found = state(&room);
+            assert!(found == old || found == new, "{found}, not {old} or {new}");
+            assert!(command(&room).output().unwrap().status.success());
+            assert_eq!(state(&room), new);
+            no_strays(&room, true).unwrap();
+        }
+        assert!(kills > 3, "{kills}");
+    }
+}
