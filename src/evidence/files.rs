@@ -49,6 +49,7 @@ pub(super) fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
         let name = entry.file_name();
         if let Some((log, first)) = name.to_str().and_then(part_of)
             && path.file_name().is_some_and(|name| name == log)
+            && entry.file_type()?.is_file()
         {
             parts.push((first, path.with_file_name(&name)));
         }

@@ -308,9 +308,6 @@ fn a_new_file_that_cannot_be_begun_costs_no_line() {
     // In the way of what the full file is to be called.
     fs::create_dir_all(files::part_path(&path, 0).join("x")).unwrap();
     in_files(room.path(), 9, None);
-    let report = verify(&path, asked(&[], false), |_| {}).unwrap_err();
-    assert!(report.to_string().contains("cannot read"), "{report}");
-    fs::remove_dir_all(files::part_path(&path, 0)).unwrap();
     let report = verify(&path, asked(&[], false), |_| {}).unwrap();
     assert!(report.is_whole() && report.verdicts == 9, "{report:?}");
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Longest line that is looked for at the end of a log, in bytes.
-const MAX_LINE_BYTES: u64 = 1 << 20;
+pub(super) const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// When the log is signed and flushed, and when a new file is begun.
 #[derive(Clone, Copy, Debug, PartialEq)]

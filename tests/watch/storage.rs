@@ -94,7 +94,7 @@ fn a_disk_that_takes_nothing(kind: &str, cause: &str) {
     dir.line(5);
     let side = crate::tiny::SIDE;
     let camera = format!(
-        "pipe:?live=true&format=gray&width={side}&height={side} \
+        "pipe:?format=gray&width={side}&height={side} \
          while cat line.raw; do sleep 0.05; done"
     );
     let mut command = dir.watch(&[&camera, "--json", "--control", "ctl.sock"]);
