@@ -92,6 +92,10 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
         !(args.resume && args.vae == Switch::Off),
         "--resume continues the training of a VAE: give one of --resume and --vae off"
     );
+    ensure!(
+        !(args.device != Devices::Cpu(1) && args.vae == Switch::Off),
+        "--device is where a VAE is trained: give one of --device and --vae off"
+    );
     let job = Job {
         dataset: args.dataset.clone(),
         out: args.out.clone(),

@@ -72,6 +72,8 @@ fn devices_that_cannot_train_together_are_errors() {
         let run = scratch.train(&fit("model", &["--device", "cuda:0,cuda:1"]));
         assert_fails(&run, &["--device cuda", "without CUDA"]);
     }
+    let run = scratch.train(&fit("model", &["--device", "cpu,cpu", "--vae", "off"]));
+    assert_fails(&run, &["--device", "--vae off"]);
     let run = scratch.train(&fit("model", &["--shards", "9"]));
     assert_fails(&run, &["--shards", "8 frames"]);
     assert!(!scratch.path("model").exists());
