@@ -113,7 +113,7 @@ impl Compared<'_> {
         let is_distance = |place: usize| self.statistics()[place].candidate.is_distance();
         let (mut products, mut others) = (Vec::new(), Vec::new());
         if !is_one_cell {
-            others.push(plain);
+            others.push(plain.clone());
             others.push(map(&[own], !image.standardised, Mean::Arithmetic));
         }
         for other in (0..self.statistics().len()).filter(|&place| self.may_join(own, place)) {
@@ -126,6 +126,10 @@ impl Compared<'_> {
             }
         }
         products.extend(others);
+        if products.is_empty() {
+            // Without a VAE only prototypes of whole frames, which have no places, see digits.
+            products.push(plain);
+        }
         products
     }
 
