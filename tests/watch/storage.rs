@@ -303,7 +303,7 @@ fn a_power_cut_at_any_call_loses_no_event_that_was_announced() {
             None => Ok(()),
         }
     };
-    let tally = explore(&template, (120, false), &watch, &judge);
+    let tally = explore(&template, (60, false), &watch, &judge);
     println!(
         "| watch | {} | {} | {} |",
         tally.calls,
