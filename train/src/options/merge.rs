@@ -195,6 +195,14 @@ impl FitOverrides {
 
 /// Refuses what can't be trained together.
 fn check(options: &FitOptions) -> Result<()> {
+    if options.shards > options.batch {
+        bail!(
+            "--shards: a step has {} frames, they can't be cut into {} parts: name fewer devices \
+             or give a larger --batch",
+            options.batch,
+            options.shards
+        );
+    }
     if options.importance_samples > 1 {
         let what = "--importance-samples trains on a bound of its own";
         if options.beta != 1.0 || options.free_bits != 0.0 {

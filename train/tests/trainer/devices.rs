@@ -76,4 +76,5 @@ fn devices_that_cannot_train_together_are_errors() {
     assert_fails(&run, &["--device", "--vae off"]);
     let run = scratch.train(&fit("model", &["--shards", "9"]));
     assert_fails(&run, &["--shards", "8 frames"]);
+    assert!(!scratch.path("model").exists());
 }

@@ -61,10 +61,10 @@ fn features_judge_the_same_with_a_vae_and_without() {
     }
 
     let engine = Engine::open(&EngineOptions::default()).expect("an engine");
-    let refused = load_vae(&plain, &engine, 1)
-        .err()
-        .expect("no VAE")
-        .to_string();
+    let Err(refused) = load_vae(&plain, &engine, 1) else {
+        panic!("a VAE");
+    };
+    let refused = refused.to_string();
     assert!(refused.contains("has no VAE"), "{refused}");
 }
 
