@@ -465,7 +465,8 @@ fn a_run_that_is_killed_leaves_the_old_or_the_new_model() {
             let found = state(&room);
             assert!(found == old || found == new, "{found}, not {old} or {new}");
             assert!(command(&room).output().unwrap().status.success());
-            assert_eq!(state(&room), new);
+            // An adaptation of an adapted model is another one.
+            assert!(found == new || state(&room) == new);
             no_strays(&room, true).unwrap();
         }
         assert!(kills > 3, "{kills}");

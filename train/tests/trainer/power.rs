@@ -145,8 +145,12 @@ fn a_run_goes_on_or_begins_anew_and_ends_with_the_same_bits() {
     let after = id(&undisturbed.folder()).unwrap();
     assert_ne!(before, after);
     let judge = |room: &Room, fault: Fault, output: &Output| {
-        let found = id(&room.folder()).map_err(|error| error.to_string())?;
-        if found != after && (output.status.success() || found != before) {
+        let bundle =
+            Bundle::open(&room.folder().join("model")).map_err(|error| error.to_string())?;
+        let found = bundle.model_id();
+        // What judges without a VAE is written first.
+        let is_early = bundle.manifest().vae.is_none();
+        if found != after && (output.status.success() || found != before && !is_early) {
             return Err(format!("the model is {found}, not {before} or {after}"));
         }
         says_why(fault, output)?;
@@ -155,6 +159,11 @@ fn a_run_goes_on_or_begins_anew_and_ends_with_the_same_bits() {
         let said = stderr(&ran);
         let is_other = said.contains("made with other flags") || said.contains("cannot read the");
         if !ran.status.success() && is_other {
+            ran = run(room, &[]).output().unwrap();
+        }
+        if stderr(&ran).contains("whose bundle was never written") {
+            // The early model is in the place of the one before, whose checkpoint is still there.
+            std::fs::remove_dir_all(room.folder().join("model.training")).unwrap();
             ran = run(room, &[]).output().unwrap();
         }
         if !ran.status.success() {
