@@ -112,7 +112,7 @@ fn a_disk_that_takes_nothing(kind: &str, cause: &str) {
         let lines = errors.lock().unwrap();
         let is_of = |line: &String, sink: &str| line.contains(sink) && line.contains(words);
         let says = |sink: &&str| lines.iter().any(|line| is_of(line, sink));
-        sinks.iter().all(|sink| says(sink))
+        sinks.iter().all(says)
     };
     until("all sinks say why", || all_say(&sinks, cause));
     let seen = judged(&out);
@@ -178,7 +178,7 @@ fn identity(event: &Value) -> (String, String) {
     (text("event_id"), text("phase"))
 }
 
-/// Events of all files of the log; a line that is none must have been cut off by the power.
+/// Events of all files of the log.
 fn events(out: &Path) -> Result<HashSet<(String, String)>, String> {
     let mut known = HashSet::new();
     for entry in fs::read_dir(out)
@@ -194,13 +194,12 @@ fn events(out: &Path) -> Result<HashSet<(String, String)>, String> {
         }
         let text = fs::read(entry.path()).map_err(|error| error.to_string())?;
         for line in String::from_utf8_lossy(&text).lines() {
-            match serde_json::from_str::<Value>(line) {
-                Ok(event) if event["type"] == "event" => {
-                    if !known.insert(identity(&event)) {
-                        return Err(format!("{line} is there twice"));
-                    }
-                }
-                _ => {}
+            // A line that is none was cut off by the power.
+            if let Ok(event) = serde_json::from_str::<Value>(line)
+                && event["type"] == "event"
+                && !known.insert(identity(&event))
+            {
+                return Err(format!("{line} is there twice"));
             }
         }
     }
@@ -273,8 +272,9 @@ fn a_power_cut_at_any_call_loses_no_event_that_was_announced() {
         let said = String::from_utf8_lossy(&output.stderr);
         // All frames are judged; at the end it says what it could not keep.
         let is_told = output.status.code() == Some(2) && said.contains(NOT_DELIVERED);
-        let is_well = output.status.success() || is_told && fault.kind.starts_with('e');
-        if !is_cut(output) && !(is_well && said.contains("12 judged")) {
+        let ends = output.status.success() || is_told && fault.kind.starts_with('e');
+        let is_well = ends && said.contains("12 judged");
+        if !is_cut(output) && !is_well {
             return Err(format!("{} ended it", fault.kind));
         }
         if said.contains("panicked") {
