@@ -17,7 +17,7 @@ use edge_vae::{
 
 use crate::{
     adapt,
-    faults::{Fault, Room, explore, is_cut},
+    faults::{Fault, Limits, Room, explore, is_cut},
     test_dir::{Ran, TestDir},
 };
 
@@ -33,10 +33,8 @@ struct Writer<'a> {
     state: &'a (dyn Fn(&Path) -> Result<String, String> + Sync),
     /// States in between that are as good: of a verb that writes several things.
     also: &'a [&'a str],
-    /// Most faults that are tried.
-    most: usize,
-    /// Whether it does not wait for the disk, since its results can be made again.
-    may_lose: bool,
+    /// How much is tried.
+    limits: Limits,
 }
 
 impl<'a> Writer<'a> {
@@ -51,8 +49,7 @@ impl<'a> Writer<'a> {
             again: Some(verb),
             state,
             also: &[],
-            most: 150,
-            may_lose: false,
+            limits: Limits::most(150),
         }
     }
 
@@ -103,7 +100,7 @@ impl<'a> Writer<'a> {
         };
         let tally = explore(
             &template,
-            (self.most, self.may_lose),
+            self.limits,
             &|room| command(room, self.verb),
             &judge,
         );
@@ -221,7 +218,8 @@ fn a_signed_calibration_is_always_believed() {
     let verb = [&CALIBRATE[..], &required, &["--sign-key", "trainer.key"]].concat();
     let key = PublicKey::read(&dir.at("trainer.pub")).unwrap();
     let believed = |folder: &Path| {
-        let policy = TrustPolicy::of_keys(&[key.clone()], &[], &TrustSettings::default());
+        let policy =
+            TrustPolicy::of_keys(std::slice::from_ref(&key), &[], &TrustSettings::default());
         trust::open(&folder.join("model"), &policy).map_err(text)?;
         threshold(folder, "model")
     };
@@ -251,7 +249,8 @@ fn signing_and_sealing_leave_a_model_that_opens() {
     dir.run(&["model", "keygen", "--sealing", "box"]).is_fine();
     let key = PublicKey::read(&dir.at("trainer.pub")).unwrap();
     let signed = |folder: &Path| {
-        let policy = TrustPolicy::of_keys(&[key.clone()], &[], &TrustSettings::default());
+        let policy =
+            TrustPolicy::of_keys(std::slice::from_ref(&key), &[], &TrustSettings::default());
         match trust::open(&folder.join("model"), &policy) {
             Ok(_) => Ok("signed".to_owned()),
             Err(TrustError::NotSigned { .. }) => Ok("unsigned".to_owned()),
@@ -399,7 +398,11 @@ fn results_are_whole_or_not_there() {
     let score = [&score[..], &["--overlay", "seen", "--map", "maps"]].concat();
     let score = Writer {
         also: &["seen", "maps", "maps,maps", "seen,maps"],
-        may_lose: true,
+        // Not waited for, since it can be made again.
+        limits: Limits {
+            may_lose: true,
+            ..Limits::most(150)
+        },
         ..Writer::new("score --overlay --map", &score, &pictures)
     };
     score.check(&dir);

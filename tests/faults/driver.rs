@@ -12,8 +12,26 @@ use std::{
     thread,
 };
 
-/// Runs at the same time.
-const AT_ONCE: usize = 2;
+/// How much is tried.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Not many more faults than this.
+    pub(crate) most: usize,
+    /// What the program does not wait for is not lost.
+    pub(crate) may_lose: bool,
+    /// Runs at the same time.
+    pub(crate) at_once: usize,
+}
+
+impl Limits {
+    pub(crate) fn most(most: usize) -> Self {
+        Self {
+            most,
+            may_lose: false,
+            at_once: 2,
+        }
+    }
+}
 
 /// A fault at a call: its kind, as the library calls it, and the call's number from 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -169,12 +187,11 @@ pub(crate) fn is_cut(output: &Output) -> bool {
     output.status.signal() == Some(9)
 }
 
-/// Tries a program with faults in copies of a folder, with not many more than `most`; what it does
-/// not wait for is not lost where it `may_lose` it. `command` makes it ready, `judge` says what is
-/// wrong afterwards.
+/// Tries a program with faults in copies of a folder. `command` makes it ready, `judge` says what
+/// is wrong afterwards.
 pub(crate) fn explore(
     template: &Path,
-    (most, may_lose): (usize, bool),
+    limits: Limits,
     command: &(dyn Fn(&Room) -> Command + Sync),
     judge: &(dyn Fn(&Room, Fault, &Output) -> Result<(), String> + Sync),
 ) -> Tally {
@@ -188,12 +205,12 @@ pub(crate) fn explore(
     let (room, output) = run(None);
     assert!(output.status.success(), "{output:?}");
     let calls = room.calls();
-    let mut faults = faults(&calls, most);
-    faults.retain(|fault| !may_lose || !fault.kind.starts_with("lost"));
+    let mut faults = faults(&calls, limits.most);
+    faults.retain(|fault| !limits.may_lose || !fault.kind.starts_with("lost"));
     let next = AtomicUsize::new(0);
     let lost = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..limits.at_once {
             scope.spawn(|| {
                 while let Some(&fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (room, output) = run(Some(fault));

@@ -20,7 +20,7 @@ use edge_vae::{
 use serde_json::Value;
 
 use crate::{
-    faults::{Fault, Room, explore, is_cut, library},
+    faults::{Fault, Limits, Room, explore, is_cut, library},
     test_dir::TestDir,
     until,
 };
@@ -303,7 +303,12 @@ fn a_power_cut_at_any_call_loses_no_event_that_was_announced() {
             None => Ok(()),
         }
     };
-    let tally = explore(&template, (60, false), &watch, &judge);
+    // Each run waits for seconds for the web server that is not there.
+    let limits = Limits {
+        at_once: 8,
+        ..Limits::most(60)
+    };
+    let tally = explore(&template, limits, &watch, &judge);
     println!(
         "| watch | {} | {} | {} |",
         tally.calls,

@@ -8,7 +8,7 @@ use edge_vae::bundle::Bundle;
 
 use super::{
     Scratch,
-    faults::{Fault, Room, explore, is_cut},
+    faults::{Fault, Limits, Room, explore, is_cut},
     fit, graphs, stderr,
 };
 
@@ -104,7 +104,12 @@ fn a_data_set_is_whole_or_not_there() {
         }
         Ok(())
     };
-    let tally = explore(scratch.directory.path(), (150, false), &command, &judge);
+    let tally = explore(
+        scratch.directory.path(),
+        Limits::most(150),
+        &command,
+        &judge,
+    );
     println!(
         "| synth | {} | {} | {} |",
         tally.calls,
@@ -176,7 +181,7 @@ fn a_run_goes_on_or_begins_anew_and_ends_with_the_same_bits() {
     };
     let tally = explore(
         scratch.directory.path(),
-        (24, false),
+        Limits::most(24),
         &|room| run(room, &[]),
         &judge,
     );
