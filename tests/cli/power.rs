@@ -461,7 +461,7 @@ fn a_run_that_is_killed_leaves_the_old_or_the_new_model() {
         for _ in 0..20 {
             let room = Room::of(&dir.at(""));
             let mut child = command(&room).spawn().unwrap();
-            std::thread::sleep(whole.mul_f64(random.random_range(0.3..1.1)));
+            std::thread::sleep(whole.mul_f64(random.random_range(0.0..1.0)));
             kills += usize::from(child.try_wait().unwrap().is_none());
             child.kill().unwrap();
             child.wait().unwrap();
@@ -472,6 +472,6 @@ fn a_run_that_is_killed_leaves_the_old_or_the_new_model() {
             assert!(found == new || state(&room) == new);
             no_strays(&room, true).unwrap();
         }
-        assert!(kills > 3, "{kills}");
+        assert!(kills > 0);
     }
 }
