@@ -103,7 +103,7 @@ pub use bounded_read::{read_bounded, read_text_bounded};
 pub use error::{Error, one_line};
 pub use frame::Frame;
 pub use model::Model;
-pub use replace::{create_folder, replace_file, replace_file_unflushed};
+pub use replace::{create_folder, flush_folder, replace_file, replace_file_unflushed};
 pub use runtime::{Detection, Detector, DetectorOptions, Explain, InferenceSession, Latency};
 #[cfg(any(feature = "trust", all(feature = "watch", unix)))]
 use state_folder::state_folder;

@@ -120,7 +120,10 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a folder durable; only Unix can.
-pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says.
+pub fn flush_folder(folder: &Path) -> io::Result<()> {
     match cfg!(unix) {
         true => File::open(folder)?.sync_all(),
         false => Ok(()),

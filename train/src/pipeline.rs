@@ -89,6 +89,9 @@ pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
         };
         let mut first = None;
         if !job.vae || (checkpoint.is_none() && run.judges_without_vae()) {
+            if job.vae {
+                resume::forget(folder)?;
+            }
             let data = run.data(0);
             let written = run
                 .finished(&data, None)

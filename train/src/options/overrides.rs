@@ -56,7 +56,7 @@ pub struct FitOverrides {
     #[arg(long, value_name = "PATTERN", value_parser = group_by)]
     pub group_by: Option<String>,
     /// Part of the frame to look at, as fractions: LEFT,TOP,RIGHT,BOTTOM
-    #[arg(long, value_name = "L,T,R,B", value_parser = crop)]
+    #[arg(long, value_name = "L,T,R,B", value_parser = crop, hide_short_help = true)]
     pub crop: Option<Crop>,
     /// PNG over the whole frame: white where to look, black what to ignore
     #[arg(long, value_name = "PNG")]

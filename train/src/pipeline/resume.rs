@@ -1,9 +1,12 @@
 //! The checkpoint in a run's folder that a resumed run continues from.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result, bail};
-use edge_vae::bundle::{MANIFEST, Manifest};
+use edge_vae::{
+    bundle::{MANIFEST, Manifest},
+    flush_folder,
+};
 
 use crate::vae::{Checkpoint, FILE};
 
@@ -41,6 +44,22 @@ pub(super) fn find_checkpoint(
             }
             Ok(None)
         }
+    }
+}
+
+/// Removes the checkpoint of a finished run that a new one takes the place of: beside the model that
+/// is written before training it would pass for a run whose bundle was never written.
+///
+/// # Errors
+/// A file that can't be removed.
+pub(super) fn forget(folder: &Path) -> Result<()> {
+    let file = folder.join(FILE);
+    let removed = fs::remove_file(&file).and_then(|()| flush_folder(folder));
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: cannot remove", file.display()))
+        }
+        _ => Ok(()),
     }
 }
 
