@@ -44,7 +44,7 @@ pub(super) struct FitArgs {
     /// may change.
     #[arg(long)]
     resume: bool,
-    /// off: train no VAE. What reads features judges the same, after a minute or so; there is no
+    /// off: train no VAE. What reads features judges the same, after some minutes; there is no
     /// reconstruction and no likelihood
     ///
     /// With a VAE too a bundle that judges by features is written first, and replaced when the VAE
