@@ -47,8 +47,8 @@ pub(super) fn find_checkpoint(
     }
 }
 
-/// Removes the checkpoint of a finished run that a new one replaces: beside the model that is written
-/// before training it would pass for a run whose bundle was never written.
+/// Removes the checkpoint of a finished run that a new one replaces: beside the model that is
+/// written before training it would pass for a run whose bundle was never written.
 ///
 /// # Errors
 /// A file that can't be removed.
