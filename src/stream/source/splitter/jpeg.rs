@@ -40,7 +40,8 @@ impl Walk {
             if self.in_data {
                 let rest = bytes.get(self.at..).unwrap_or_default();
                 let Some(marker) = rest.iter().position(|&byte| byte == 0xff) else {
-                    self.at = bytes.len();
+                    // The header of the scan may go on beyond what has arrived.
+                    self.at = self.at.max(bytes.len());
                     return Step::More(bytes.len() + CHUNK);
                 };
                 self.at += marker;

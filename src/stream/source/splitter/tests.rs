@@ -123,6 +123,18 @@ fn jpegs_in_parts_of_a_web_page_are_found() {
     }
 }
 
+/// Found by the fuzzer.
+#[test]
+fn a_scan_s_header_that_has_not_arrived_whole_is_waited_for() {
+    // Start of image, a scan whose header has the bytes of an end in it, data, the end.
+    let header = [0xff, 0xda, 0, 6, 0xff, 0xd9, 0, 0];
+    let bytes = [&[0xff, 0xd8][..], &header, &[1, 2], &[0xff, 0xd9]].concat();
+    for at_once in [1, 3, bytes.len()] {
+        let pieces = split(Splitter::jpeg(), &bytes, at_once);
+        assert_eq!(pieces, whole(&[bytes.clone()]), "{at_once}");
+    }
+}
+
 #[test]
 fn a_truncated_picture_costs_one() {
     use image::ImageFormat::{Jpeg, Png};
