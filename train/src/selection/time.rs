@@ -11,7 +11,8 @@ use crate::features::SamplingParams;
 /// fitted, other graphs run. Measured with the shipped one at 256 and 512 pixels.
 const PASSES: f64 = 3.3;
 
-/// The same of [`seconds_of_maps`], whose passes are those of all graphs with hardly any fit.
+/// The same of [`seconds_of_maps`], whose passes are those of all graphs with hardly any fit: an
+/// estimate, not measured.
 const PASSES_OF_MAPS: f64 = 2.0;
 
 /// Seconds, roughly, for frames of `tiles` tiles where the pretrained backbone takes `pass` seconds
