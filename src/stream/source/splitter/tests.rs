@@ -131,7 +131,7 @@ fn a_scan_s_header_that_has_not_arrived_whole_is_waited_for() {
     let bytes = [&[0xff, 0xd8][..], &header, &[1, 2], &[0xff, 0xd9]].concat();
     for at_once in [1, 3, bytes.len()] {
         let pieces = split(Splitter::jpeg(), &bytes, at_once);
-        assert_eq!(pieces, whole(&[bytes.clone()]), "{at_once}");
+        assert_eq!(pieces, whole(std::slice::from_ref(&bytes)), "{at_once}");
     }
 }
 
