@@ -95,6 +95,23 @@ impl GraphBuilder {
         self.graph.initializer.push(tensor);
     }
 
+    #[cfg(feature = "tract")]
+    pub(crate) fn constant(
+        &mut self,
+        name: &str,
+        dims: &[usize],
+        kind: onnx::tensor_proto::DataType,
+        raw_data: Vec<u8>,
+    ) {
+        self.graph.initializer.push(onnx::TensorProto {
+            name: name.into(),
+            dims: dims.iter().map(|&dim| dim as i64).collect(),
+            data_type: kind as i32,
+            raw_data,
+            ..Default::default()
+        });
+    }
+
     pub(crate) fn integers(&mut self, name: &str, values: &[i64]) {
         let tensor = onnx::TensorProto::integers(name, values);
         self.graph.initializer.push(tensor);

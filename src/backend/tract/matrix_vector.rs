@@ -1,23 +1,15 @@
 //! Products of constant matrices and vectors, one matrix each cell: what whitens features.
 //!
 //! tract packs the vectors and then calls its kernel for each matrix, which takes longer than small
-//! products themselves. Here the rows of a matrix lie in panels of eight, column after column,
-//! without the columns after a panel's last that is not zero: of a lower triangle little more than
-//! half is read.
+//! products themselves. Here the rows of the matrices lie in [`Panels`].
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::constants;
+use super::panels::Panels;
 use super::plain_operator::plain_operator;
-use super::vectors::Vectors;
-
-/// Rows that are computed together.
-const PANEL: usize = 8;
-
-/// Columns that are added up apart from each other, as many as hide the latency of a multiply-add.
-const CHAINS: usize = 4;
 
 /// Replaces what [`MatrixVector`] can do in a decluttered model.
 pub(super) fn replace_products(model: &mut TypedModel) -> TractResult<()> {
@@ -38,13 +30,7 @@ struct MatrixVector {
     output_shape: TVec<usize>,
     /// Whether the vectors are columns of a matrix, one after the other in each of its rows.
     across: bool,
-    rows: usize,
-    columns: usize,
-    /// Columns of each panel, the same in all matrices.
-    panels: Vec<usize>,
-    /// Matrix, panel, column, row of the panel.
-    weights: Vec<f32>,
-    vectors: Vectors,
+    panels: Panels<f32>,
 }
 
 /// Weights that are NaN make it unlike itself, and then it is merely not merged with its like.
@@ -148,119 +134,33 @@ impl MatrixVector {
         {
             return Ok(None);
         }
+        let panels = Panels::new([count, rows, columns], |matrix, row, column| {
+            values[(matrix * rows + row) * columns + column]
+        });
+        let (input_shape, output_shape) = (from.into(), to.into());
         let op = Self {
+            input_shape,
+            output_shape,
             across,
-            ..Self::new((from.into(), to.into()), [count, rows, columns], values)
+            panels,
         };
         Ok(Some((op, vectors)))
     }
 
-    fn new(
-        (input_shape, output_shape): (TVec<usize>, TVec<usize>),
-        [count, rows, columns]: [usize; 3],
-        values: &[f32],
-    ) -> Self {
-        let places = 0..rows.div_ceil(PANEL);
-        let last = places.clone().next_back();
-        let panels: Vec<usize> = places
-            .map(|panel| {
-                let in_panel = values.chunks_exact(columns).enumerate();
-                let in_panel = in_panel.filter(|(row, _)| row % rows / PANEL == panel);
-                let needed = in_panel.filter_map(|(_, row)| row.iter().rposition(|&w| w != 0.0));
-                // The last looks at whole vectors, so that a NaN in them is never lost.
-                match Some(panel) == last {
-                    true => columns,
-                    false => needed.max().map_or(0, |column| column + 1),
-                }
-            })
-            .collect();
-        let mut weights = Vec::with_capacity(count * panels.iter().sum::<usize>() * PANEL);
-        for matrix in values.chunks_exact(rows * columns) {
-            for (panel, &needed) in panels.iter().enumerate() {
-                for column in 0..needed {
-                    weights.extend((panel * PANEL..(panel + 1) * PANEL).map(|row| {
-                        match row < rows {
-                            true => matrix[row * columns + column],
-                            false => 0.0,
-                        }
-                    }));
-                }
-            }
-        }
-        Self {
-            input_shape,
-            output_shape,
-            across: false,
-            rows,
-            columns,
-            panels,
-            weights,
-            vectors: Vectors::detect(),
-        }
-    }
-
     fn compute(&self, input: &[f32], output: &mut [f32]) {
-        match self.vectors {
-            Vectors::Baseline => self.baseline(input, output),
-            // SAFETY: `detect` found these instructions, and nothing else makes these values.
-            #[cfg(target_arch = "x86_64")]
-            Vectors::Avx2 => unsafe { self.avx2(input, output) },
-        }
-    }
-
-    fn baseline(&self, input: &[f32], output: &mut [f32]) {
-        // Without the instruction, a fused multiply-add is a call of a slow function.
-        #[cfg(not(target_arch = "aarch64"))]
-        self.body(|x, weight, sum| x * weight + sum, input, output);
-        #[cfg(target_arch = "aarch64")]
-        self.body(f32::mul_add, input, output);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2(&self, input: &[f32], output: &mut [f32]) {
-        self.body(f32::mul_add, input, output);
-    }
-
-    #[inline(always)]
-    fn body(&self, multiply_add: impl Fn(f32, f32, f32) -> f32, input: &[f32], output: &mut [f32]) {
-        let mut rest = &self.weights[..];
-        let mut vector = vec![0.0; self.columns];
-        let count = input.len() / self.columns;
-        for (place, output) in output.chunks_exact_mut(self.rows).enumerate() {
+        let mut vector = vec![0.0; self.panels.columns()];
+        let count = input.len() / vector.len();
+        for (place, output) in output.chunks_exact_mut(self.panels.rows()).enumerate() {
             if self.across {
                 let values = input[place..].iter().step_by(count);
                 vector
                     .iter_mut()
                     .zip(values)
                     .for_each(|(to, &from)| *to = from);
+                self.panels.multiply(place, &vector, output);
             } else {
-                vector.copy_from_slice(&input[place * self.columns..][..self.columns]);
-            }
-            for (&needed, output) in self.panels.iter().zip(output.chunks_mut(PANEL)) {
-                let (panel, after) = rest.split_at(needed * PANEL);
-                rest = after;
-                let (columns, last_columns) = panel.as_chunks::<{ CHAINS * PANEL }>();
-                let (values, last_values) = vector[..needed].as_chunks::<CHAINS>();
-                let mut sums = [[0.0; PANEL]; CHAINS];
-                for (columns, values) in columns.iter().zip(values) {
-                    for (chain, sums) in sums.iter_mut().enumerate() {
-                        for (row, sum) in sums.iter_mut().enumerate() {
-                            *sum = multiply_add(columns[chain * PANEL + row], values[chain], *sum);
-                        }
-                    }
-                }
-                let (last_columns, _) = last_columns.as_chunks::<PANEL>();
-                for (column, &value) in last_columns.iter().zip(last_values) {
-                    for (row, sum) in sums[0].iter_mut().enumerate() {
-                        *sum = multiply_add(column[row], value, *sum);
-                    }
-                }
-                let mut sum = [0.0; PANEL];
-                for row in 0..PANEL {
-                    sum[row] = (sums[0][row] + sums[1][row]) + (sums[2][row] + sums[3][row]);
-                }
-                output.copy_from_slice(&sum[..output.len()]);
+                let vector = &input[place * vector.len()..][..vector.len()];
+                self.panels.multiply(place, vector, output);
             }
         }
     }
@@ -359,13 +259,16 @@ mod tests {
                     across,
                 };
                 let mut graph = case.graph();
-                let mut op = operator(&graph).expect("an operator of our own");
+                let op = operator(&graph).expect("an operator of our own");
                 let input = values(61, count * columns);
                 let expected = case.by_loops(&input);
                 let mut found = vec![f32::NAN; expected.len()];
                 graph.run(&[&input], &mut [&mut found]).unwrap();
                 let mut baseline = vec![f32::NAN; expected.len()];
-                op.vectors = Vectors::Baseline;
+                let op = MatrixVector {
+                    panels: op.panels.without_vectors(),
+                    ..op
+                };
                 op.compute(&input, &mut baseline);
                 for ((expected, found), baseline) in expected.iter().zip(&found).zip(&baseline) {
                     assert!(
@@ -395,7 +298,7 @@ mod tests {
             ..square
         };
         let [square, triangle] =
-            [square, triangle].map(|case| operator(&case.graph()).unwrap().weights.len());
+            [square, triangle].map(|case| operator(&case.graph()).unwrap().panels.weights());
         assert_eq!(square, 3 * 64 * 64);
         assert_eq!(triangle, 3 * (8 + 16 + 24 + 32 + 40 + 48 + 56 + 64) * 8);
     }

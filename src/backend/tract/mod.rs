@@ -1,7 +1,9 @@
 //! The built-in engine: tract, pure Rust, CPU, one thread.
 
+mod byte_product;
 mod direct_conv;
 mod matrix_vector;
+mod panels;
 mod plain_operator;
 mod registers;
 mod vectors;
@@ -113,7 +115,7 @@ fn optimise(
     bytes: &[u8],
     file: &ModelFile,
 ) -> TractResult<(Arc<TypedRunnableModel>, TypedSimpleState)> {
-    let onnx = onnx();
+    let mut onnx = onnx();
     let mut proto = pb::ModelProto::decode(bytes)?;
     if let Some(graph) = &mut proto.graph {
         declare(graph, &file.signature);
@@ -126,6 +128,9 @@ fn optimise(
                 node.op_type, node.name
             )));
         }
+    }
+    if let Some(graph) = &mut proto.graph {
+        byte_product::join(graph, &mut onnx);
     }
     let mut model = onnx.model_for_proto_model(&proto)?;
     model.analyse(false)?;
