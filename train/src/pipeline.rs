@@ -9,7 +9,11 @@ mod report;
 mod resume;
 mod trim;
 
-use std::{path::PathBuf, sync::atomic::AtomicBool, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -93,6 +97,7 @@ pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
                 resume::forget(folder)?;
             }
             let data = run.data(0);
+            let fitting = Instant::now();
             let written = run
                 .finished(&data, None)
                 .write(&job.out, review_rate, None)?;
@@ -104,10 +109,11 @@ pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
                  reconstructions, explanations and likelihoods",
                 job.out.display()
             ));
-            first = Some(written.fitted);
+            first = Some((written.fitted, fitting.elapsed()));
         }
         let network = run.network();
-        let trained = run.train(&network, checkpoint, first.is_some())?;
+        let (first, fitted_in) = first.unzip();
+        let trained = run.train(&network, checkpoint, fitted_in)?;
         let data = run.data(trained.state.step);
         let finished = run.finished(&data, Some(TrainedVae::of(&network, &trained)));
         let written = finished.write(&job.out, review_rate, first);
@@ -129,7 +135,7 @@ pub fn compare(job: &Job) -> Result<Vec<ScoreComparison>> {
             return run.finished(&run.data(0), None).compare(test);
         }
         let network = run.network();
-        let trained = run.train(&network, checkpoint, false)?;
+        let trained = run.train(&network, checkpoint, None)?;
         let data = run.data(trained.state.step);
         let finished = run.finished(&data, Some(TrainedVae::of(&network, &trained)));
         finished.compare(test)
@@ -249,13 +255,13 @@ impl Run<'_> {
         }
     }
 
-    /// Trains it, or continues from a checkpoint; `is_fitted` says whether the features are fitted
-    /// already.
+    /// Trains it, or continues from a checkpoint. Where the features are fitted already,
+    /// `fitted_in` says how long that took.
     fn train(
         &self,
         network: &Network,
         checkpoint: Option<Checkpoint>,
-        is_fitted: bool,
+        fitted_in: Option<Duration>,
     ) -> Result<Trained> {
         let (plan, material) = (self.plan, self.material);
         let start = match checkpoint {
@@ -280,7 +286,7 @@ impl Run<'_> {
             validation: &material.parts.validation,
             crop: data::crop(&plan.options),
             began: self.began,
-            afterwards: self.seconds_afterwards(is_fitted)?,
+            afterwards: self.seconds_afterwards(fitted_in)?,
             folder: &plan.folder,
             devices: &self.job.devices,
             interrupted: self.job.interrupted,
@@ -289,8 +295,12 @@ impl Run<'_> {
         vae::train(&training, start)
     }
 
-    /// Seconds that what follows training takes, roughly; 0 where that is not known.
-    fn seconds_afterwards(&self, is_fitted: bool) -> Result<f64> {
+    /// Seconds that what follows training takes, roughly; 0 where that is not known. Where features
+    /// were fitted, completing them with the VAE reads the frames no oftener than that did.
+    fn seconds_afterwards(&self, fitted_in: Option<Duration>) -> Result<f64> {
+        if let Some(duration) = fitted_in {
+            return Ok(duration.as_secs_f64());
+        }
         let Some(backbone) = self.backbone else {
             return Ok(0.0);
         };
@@ -300,10 +310,12 @@ impl Run<'_> {
         let tiles = material.loaded.layout.tiles().count();
         let groups = material.groups.numbers();
         let params = SelectionParams::default();
-        let seconds = match is_fitted {
-            true => selection::seconds_of_maps,
-            false => selection::seconds,
-        };
-        Ok(seconds(&material.parts, groups, tiles, pass, &params))
+        Ok(selection::seconds(
+            &material.parts,
+            groups,
+            tiles,
+            pass,
+            &params,
+        ))
     }
 }

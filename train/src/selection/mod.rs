@@ -28,7 +28,7 @@ pub use report::report;
 pub use scoring::{SelectedScoring, scoring, statistics_file};
 pub use splits::cross_validation;
 pub use statistics::MapStatistics;
-pub use time::{seconds, seconds_of_maps};
+pub use time::seconds;
 pub use validation::{Label, SyntheticSample, make as validation_set, make_defects, make_normal};
 
 use crate::candidates::Candidate;

@@ -11,10 +11,6 @@ use crate::features::SamplingParams;
 /// fitted, other graphs run. Measured with the shipped one at 256 and 512 pixels.
 const PASSES: f64 = 3.3;
 
-/// The same of [`seconds_of_maps`], whose passes are those of all graphs with hardly any fit: an
-/// estimate, not measured.
-const PASSES_OF_MAPS: f64 = 2.0;
-
 /// Seconds, roughly, for frames of `tiles` tiles where the pretrained backbone takes `pass` seconds
 /// for a tensor; without the training of a VAE over features.
 pub fn seconds(
@@ -39,21 +35,4 @@ pub fn seconds(
     let passes = first + fitted + measured + validation::most(validation) * tiles + last;
     let processors = available_parallelism().map_or(1, usize::from) as f64;
     passes as f64 * pass * PASSES / processors
-}
-
-/// Seconds, roughly, for what is left when the features are fitted: every candidate's maps of
-/// training and validation frames, and the scores of all frames.
-pub fn seconds_of_maps(
-    split: &Split,
-    groups: &[usize],
-    tiles: usize,
-    pass: f64,
-    params: &SelectionParams,
-) -> f64 {
-    let (train, validation) = (split.train.len(), split.validation.len());
-    let folds = 1 + cross_validation(split, groups, params).len();
-    let measured = folds * train.min(params.statistics_frames) + train + validation;
-    let passes = (measured + validation::most(validation)) * tiles;
-    let processors = available_parallelism().map_or(1, usize::from) as f64;
-    passes as f64 * pass * PASSES_OF_MAPS / processors
 }
