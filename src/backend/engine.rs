@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::model_file::ModelFile;
 #[cfg(feature = "tract")]
-use super::tract::{self, TractGraph};
+use super::tract::{self, Plans, TractGraph};
 use super::{BackendError, BackendKind, Device, EngineOptions, Graph, Ranges};
 #[cfg(feature = "ort")]
 use super::{
@@ -24,7 +24,7 @@ pub struct Engine {
 #[derive(Debug)]
 enum Runner {
     #[cfg(feature = "tract")]
-    Tract,
+    Tract(Plans),
     #[cfg(feature = "ort")]
     Ort {
         runtime: Runtime,
@@ -77,7 +77,7 @@ impl Engine {
             ));
         }
         Ok(Self {
-            runner: Runner::Tract,
+            runner: Runner::Tract(Plans::default()),
             notices,
             score_tolerance: None,
             ranges: None,
@@ -130,6 +130,9 @@ impl Engine {
     /// Inputs and outputs are `f32` with a first dimension for the batch, named or dynamic or
     /// already `batch`, and others that are fixed; weights are inside the file.
     ///
+    /// Graphs of the same file and batch share their weights on tract: each one more takes little
+    /// time and memory.
+    ///
     /// # Errors
     /// [`BackendError::Model`] where the file breaks these rules or is no whole ONNX file,
     /// [`BackendError::Load`] where the engine refuses it. Hostile bytes do not panic.
@@ -154,7 +157,7 @@ impl Engine {
         let file = ModelFile::read(onnx, name, batch)?;
         Ok(match &self.runner {
             #[cfg(feature = "tract")]
-            Runner::Tract => Box::new(TractGraph::load(onnx, file)?),
+            Runner::Tract(plans) => Box::new(TractGraph::load(onnx, file, plans)?),
             #[cfg(feature = "ort")]
             Runner::Ort { runtime, placement } => {
                 Box::new(OrtGraph::load(runtime, placement, onnx, file)?)
@@ -166,7 +169,7 @@ impl Engine {
     pub fn backend(&self) -> BackendKind {
         match self.runner {
             #[cfg(feature = "tract")]
-            Runner::Tract => BackendKind::Tract,
+            Runner::Tract(_) => BackendKind::Tract,
             #[cfg(feature = "ort")]
             Runner::Ort { .. } => BackendKind::Ort,
         }
@@ -176,7 +179,7 @@ impl Engine {
     pub fn device(&self) -> Device {
         match &self.runner {
             #[cfg(feature = "tract")]
-            Runner::Tract => Device::Cpu,
+            Runner::Tract(_) => Device::Cpu,
             #[cfg(feature = "ort")]
             Runner::Ort { placement, .. } => placement.device,
         }
@@ -186,7 +189,7 @@ impl Engine {
     pub fn description(&self) -> String {
         match &self.runner {
             #[cfg(feature = "tract")]
-            Runner::Tract => format!("tract {} on cpu", tract::VERSION),
+            Runner::Tract(_) => format!("tract {} on cpu", tract::VERSION),
             #[cfg(feature = "ort")]
             Runner::Ort { runtime, placement } => {
                 let precision = match (placement.device, placement.tensor_rt) {

@@ -14,10 +14,6 @@ pub(crate) struct ModelFile {
     /// Inputs that are no initializers, outputs, and metadata, in the file's order.
     pub(crate) signature: Signature,
     /// First dimension of every input.
-    #[cfg_attr(
-        not(feature = "ort"),
-        allow(dead_code, reason = "tract reads it from shapes")
-    )]
     pub(crate) batch: usize,
     /// Names of the inputs' symbolic batch dimension, for instance `N`.
     #[cfg_attr(

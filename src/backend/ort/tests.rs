@@ -13,7 +13,7 @@ use crate::backend::onnx::ModelProto;
 use crate::backend::test_graphs::{
     absurd_size, bernoulli_decoder, encode, largest_difference, two_heads, unknown_operator, values,
 };
-use crate::backend::tract::TractGraph;
+use crate::backend::tract::{Plans, TractGraph};
 use crate::backend::{
     BackendError, Device, Graph, Precision, TensorInfo, TensorRtSettings, library,
 };
@@ -62,8 +62,12 @@ fn both_engines_agree_and_rows_are_independent() {
         let mut single = load(&runtime, &bytes, 1).unwrap();
         let input = values(40, 5 * row);
         let (a, b) = run(&mut load(&runtime, &bytes, 5).unwrap(), &input);
-        let mut tract =
-            TractGraph::load(&bytes, ModelFile::read(&bytes, "test.onnx", 5).unwrap()).unwrap();
+        let mut tract = TractGraph::load(
+            &bytes,
+            ModelFile::read(&bytes, "test.onnx", 5).unwrap(),
+            &Plans::default(),
+        )
+        .unwrap();
         assert_eq!(tract.outputs(), single_batch_as(&single, 5));
         let (c, d) = run(&mut tract, &input);
         assert!(largest_difference(&a, &c) < 1e-5 && largest_difference(&b, &d) < 1e-5);

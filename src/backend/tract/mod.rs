@@ -5,6 +5,7 @@ mod direct_conv;
 mod matrix_vector;
 mod panels;
 mod plain_operator;
+mod plans;
 mod registers;
 mod vectors;
 mod weighted_sum;
@@ -19,6 +20,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TypedSimpleState;
 use tract_onnx::tract_core::plan::eval;
 
+pub(super) use self::plans::Plans;
 use self::registers::clear_upper_halves;
 use super::error::one_line;
 use super::model_file::ModelFile;
@@ -39,14 +41,17 @@ pub(super) struct TractGraph {
 }
 
 impl TractGraph {
-    /// `bytes` are those that `file` was read from.
-    pub(super) fn load(bytes: &[u8], file: ModelFile) -> Result<Self, BackendError> {
+    /// `bytes` are those that `file` was read from; where they were loaded already, its plan among
+    /// `plans` is taken.
+    pub(super) fn load(bytes: &[u8], file: ModelFile, plans: &Plans) -> Result<Self, BackendError> {
         let load_error = |message: String| BackendError::Load {
             engine: ENGINE,
             graph: file.signature.name.clone(),
             message,
         };
-        let (plan, state) = guarded(|| optimise(bytes, &file)).map_err(load_error)?;
+        let make = || guarded(|| optimise(bytes, &file));
+        let plan = plans.get(bytes, file.batch, make).map_err(load_error)?;
+        let state = guarded(|| plan.spawn()).map_err(load_error)?;
         let buffers = file
             .signature
             .inputs
@@ -111,10 +116,7 @@ impl Graph for TractGraph {
     }
 }
 
-fn optimise(
-    bytes: &[u8],
-    file: &ModelFile,
-) -> TractResult<(Arc<TypedRunnableModel>, TypedSimpleState)> {
+fn optimise(bytes: &[u8], file: &ModelFile) -> TractResult<Arc<TypedRunnableModel>> {
     let mut onnx = onnx();
     let mut proto = pb::ModelProto::decode(bytes)?;
     if let Some(graph) = &mut proto.graph {
@@ -165,9 +167,7 @@ fn optimise(
             )));
         }
     }
-    let plan = model.into_runnable()?;
-    let state = plan.spawn()?;
-    Ok((plan, state))
+    model.into_runnable()
 }
 
 /// Declares the inputs with the concrete shapes of `signature`, and nothing else: a parser of

@@ -8,7 +8,48 @@ use crate::backend::test_graphs::{
 use super::*;
 
 pub(super) fn load(bytes: &[u8], batch: usize) -> Result<TractGraph, BackendError> {
-    TractGraph::load(bytes, ModelFile::read(bytes, "test.onnx", batch)?)
+    load_with(&Plans::default(), bytes, batch)
+}
+
+fn load_with(plans: &Plans, bytes: &[u8], batch: usize) -> Result<TractGraph, BackendError> {
+    TractGraph::load(bytes, ModelFile::read(bytes, "test.onnx", batch)?, plans)
+}
+
+#[test]
+fn graphs_of_one_file_share_a_plan_and_nothing_else() {
+    let plans = Plans::default();
+    let [file, other] = [two_heads(), bernoulli_decoder()].map(|file| encode(&file));
+    let mut first = load_with(&plans, &file, 1).unwrap();
+    let mut second = load_with(&plans, &file, 1).unwrap();
+    assert!(Arc::ptr_eq(&first.plan, &second.plan));
+    let apart = [(&file, 5), (&other, 1)].map(|(file, batch)| load_with(&plans, file, batch));
+    for graph in apart {
+        assert!(!Arc::ptr_eq(&first.plan, &graph.unwrap().plan));
+    }
+
+    let run = |graph: &mut TractGraph, seed| {
+        let (mut mean, mut log_variance) = (vec![0.0; 4], vec![0.0; 4]);
+        let input = values(seed, 72);
+        let made = graph.run(&[&input], &mut [&mut mean, &mut log_variance]);
+        made.map(|()| (mean, two_heads_by_loops(&input).0))
+    };
+    let inputs = [40, 41];
+    let apart = std::thread::scope(|scope| {
+        let running = [(&mut first, inputs[0]), (&mut second, inputs[1])]
+            .map(|(graph, seed)| scope.spawn(move || (0..50).map(|_| run(graph, seed)).last()));
+        running.map(|thread| thread.join().unwrap().unwrap().unwrap())
+    });
+    for (found, expected) in apart {
+        assert!(largest_difference(&found, &expected) < 1e-5);
+    }
+
+    // The last one takes the plan with it.
+    let plan = Arc::downgrade(&first.plan);
+    drop(first);
+    assert!(plan.upgrade().is_some());
+    drop(second);
+    assert!(plan.upgrade().is_none());
+    assert!(load_with(&plans, &file, 1).is_ok());
 }
 
 #[test]
