@@ -6,6 +6,8 @@ use tract_onnx::Onnx;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+use crate::backend::GraphLimits;
+
 use super::{BYTES, OP_TYPE, ORDER, SCALE, integers, sizes};
 
 /// Makes one node of each product of constant bytes that it finds in `graph`, and teaches `onnx` to
@@ -119,7 +121,11 @@ impl<'a> Sources<'a> {
             let fits = axis.is_some_and(|axis| axis.i == 1)
                 && [matrices, sizes(order)?[0]] == [count, rows]
                 && integers(order).all(|place| place < length);
-            fits.then_some(())?;
+            // Panels may hold eight times the matrices: those of few rows are filled up.
+            let columns = sizes(order)?[1];
+            let elements = count.checked_mul(rows)?.checked_mul(columns)?;
+            let most = GraphLimits::default().elements / 8;
+            (fits && elements <= most).then_some(())?;
             attributes.extend([attribute(BYTES, packed), attribute(ORDER, order)]);
         } else {
             let bytes = self.constant(bytes, DataType::Int8, 3)?;

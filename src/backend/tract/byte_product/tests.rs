@@ -1,3 +1,6 @@
+use prost::Message;
+use tract_onnx::onnx;
+
 use crate::backend::Graph;
 use crate::backend::onnx::tensor_proto::DataType::{Int8, Int32};
 use crate::backend::onnx::{ModelProto, TensorProto};
@@ -267,6 +270,32 @@ fn what_does_not_fit_is_left_as_it_is() {
             assert!(operator(&graph).is_none(), "{name}");
         }
     }
+    // A small file may not become a large operator.
+    let large = Case {
+        shape: [1, 1, 1],
+        ..triangles
+    };
+    let mut file = large.file();
+    let graph = file.graph.as_mut().unwrap();
+    for constant in &mut graph.initializer {
+        match &constant.name[..] {
+            "places" => {
+                constant.dims = vec![1, 1 << 14];
+                constant.raw_data = vec![0; 4 << 14];
+            }
+            name => {
+                constant.dims[0] = 1 << 13;
+                constant
+                    .raw_data
+                    .resize(if name == "scale" { 4 << 13 } else { 2 << 13 }, 0);
+            }
+        }
+    }
+    let tract = &mut tract_onnx::pb::ModelProto::decode(&encode(&file)[..]).unwrap();
+    let graph = tract.graph.as_mut().unwrap();
+    join(graph, &mut onnx());
+    assert!(graph.node.iter().all(|node| node.op_type != OP_TYPE));
+
     // A file may not have the node itself.
     let mut file = SQUARES.file();
     let nodes = &mut file.graph.as_mut().unwrap().node;
