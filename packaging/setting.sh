@@ -56,6 +56,9 @@ clean_paths() {
         CFLAGS+=" -ffile-prefix-map=$prefix"
     done
     export RUSTFLAGS CFLAGS
+    # By its name alone: its path would be in what Cargo calls the crates, and they in the programs.
+    PATH=$root/packaging/rustc:$PATH
+    export RUSTC_WORKSPACE_WRAPPER=edge-vae-rustc
 }
 
 # The newest glibc that a program asks for.
