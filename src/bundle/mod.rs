@@ -26,14 +26,13 @@ pub(crate) use manifest::SEALED;
 pub use manifest::{
     Adaptation, DECODER, ENCODER, FileEntry, Golden, MANIFEST, Manifest, ModelCard, SCHEMA_VERSION,
 };
-pub use open::Bundle;
+pub use open::{Bundle, MAX_MANIFEST_BYTES};
 pub use training_frames::{TRAINING_FRAMES, TrainingFrames};
 pub use write::BundleWriter;
 #[cfg(feature = "trust")]
 pub(crate) use {
     layer::{CalibrationLayer, MAX_SIGNATURE_BYTES, is_calibration_file, signature_path},
     manifest::{CALIBRATION, MAX_TOTAL_BYTES, SIGNATURE},
-    open::MAX_MANIFEST_BYTES,
     source::{BundleSource, read_plain},
 };
 

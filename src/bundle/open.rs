@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Largest manifest read, in bytes.
-pub(crate) const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// A model: its manifest, and its files by name, checked against the manifest and held in memory,
 /// so that what was checked is what runs.

@@ -4,8 +4,8 @@ use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result, bail};
 use edge_vae::{
-    bundle::{MANIFEST, Manifest},
-    flush_folder,
+    bundle::{MANIFEST, MAX_MANIFEST_BYTES, Manifest},
+    flush_folder, read_text_bounded,
 };
 
 use crate::vae::{Checkpoint, FILE};
@@ -67,7 +67,7 @@ pub(super) fn forget(folder: &Path) -> Result<()> {
 /// that can't be read was written by another version.
 fn holds_what_was_trained(out: &Path) -> bool {
     let path = out.join(MANIFEST);
-    fs::read_to_string(&path).is_ok_and(|text| {
+    read_text_bounded(&path, MAX_MANIFEST_BYTES).is_ok_and(|text| {
         let manifest = Manifest::parse(&text, &path);
         manifest.map_or(true, |manifest| manifest.vae.is_some())
     })
