@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Counts the instructions of the direct convolution's inner loop on arm64, as it is compiled and
-# without vectors: packaging/neon/count.sh EMULATOR LIBRARIES. Called by arm64.sh. The difference of
-# two calls and one is a call without the start of the program; qemu logs each instruction.
+# Counts the instructions of our operators' inner loops on arm64, as they are compiled and without
+# vectors: packaging/neon/count.sh EMULATOR LIBRARIES. Called by arm64.sh. The difference of two
+# calls and one is a call without the start of the program; qemu logs each instruction.
 set -euo pipefail
 # shellcheck source=packaging/setting.sh
 source "$(dirname "$0")/../setting.sh"
@@ -17,18 +17,25 @@ executed() {
     grep -c '^Trace' "$place/log"
     rm "$place/log"
 }
+# call LOOP NAME FLAG...: instructions of a call of LOOP.rs.
 call() {
-    local name=$1
-    shift
+    local loop=$1 name=$1-$2
+    shift 2
     rustc --edition 2024 --target aarch64-unknown-linux-gnu -C opt-level=3 -C panic=abort "$@" \
         --allow dead_code --allow unreachable_pub --crate-type staticlib -o "$place/$name.a" \
-        "$root/packaging/neon/weighted_sums.rs"
+        "$root/packaging/neon/$loop.rs"
     "$python" -m ziglang cc -target "aarch64-linux-gnu.$glibc" "$place/$name.a" -lunwind \
         -o "$place/$name"
     echo $(($(executed "$place/$name" again) - $(executed "$place/$name")))
 }
-vectors=$(call vectors)
-plain=$(call plain -C no-vectorize-loops -C no-vectorize-slp)
-printf '9 taps, 4096 sums: %d instructions, %d without vectors: %s times as many\n' \
-    "$vectors" "$plain" "$(awk "BEGIN { printf \"%.1f\", $plain / $vectors }")"
-[ $((plain)) -gt $((4 * vectors)) ] || fail "the loop is not vectorised on arm64"
+# compare LOOP WHAT
+compare() {
+    local vectors plain
+    vectors=$(call "$1" vectors)
+    plain=$(call "$1" plain -C no-vectorize-loops -C no-vectorize-slp)
+    printf '%s: %d instructions, %d without vectors: %s times as many\n' \
+        "$2" "$vectors" "$plain" "$(awk "BEGIN { printf \"%.1f\", $plain / $vectors }")"
+    [ $((plain)) -gt $((2 * vectors)) ] || fail "$1 is not vectorised on arm64"
+}
+compare weighted_sums "9 taps, 4096 sums"
+compare products "a triangle of 152×152 bytes times a vector"
