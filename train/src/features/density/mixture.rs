@@ -26,7 +26,7 @@ struct MixtureParams {
 
 const PARAMS: MixtureParams = MixtureParams {
     vectors_per_gaussian: 50,
-    centred: 10_000,
+    centred: 40_000,
 };
 
 /// Beyond the counters that the choice of vectors uses, which are frames.
