@@ -111,6 +111,7 @@ impl<'a> Sources<'a> {
             return None;
         };
         let mut attributes = vec![attribute(SCALE, scale)];
+        let columns;
         if let Some((gather, [packed, order])) = self.inputs(bytes, "Gather") {
             let axis = gather.attribute.iter().find(|a| a.name == "axis");
             let packed = self.constant(packed, DataType::Int8, 2)?;
@@ -121,18 +122,19 @@ impl<'a> Sources<'a> {
             let fits = axis.is_some_and(|axis| axis.i == 1)
                 && [matrices, sizes(order)?[0]] == [count, rows]
                 && integers(order).all(|place| place < length);
-            // Panels may hold eight times the matrices: those of few rows are filled up.
-            let columns = sizes(order)?[1];
-            let elements = count.checked_mul(rows)?.checked_mul(columns)?;
-            let most = GraphLimits::default().elements / 8;
-            (fits && elements <= most).then_some(())?;
+            fits.then_some(())?;
             attributes.extend([attribute(BYTES, packed), attribute(ORDER, order)]);
+            columns = sizes(order)?[1];
         } else {
             let bytes = self.constant(bytes, DataType::Int8, 3)?;
             (sizes(bytes)?[..2] == [count, rows]).then_some(())?;
             attributes.push(attribute(BYTES, bytes));
+            columns = sizes(bytes)?[2];
         }
-        (one == 1).then(|| NodeProto {
+        // Panels may hold eight times the matrices: those of few rows are filled up.
+        let elements = count.checked_mul(rows)?.checked_mul(columns)?;
+        let fits = elements <= GraphLimits::default().elements / 8;
+        (fits && one == 1).then(|| NodeProto {
             input: vec![vectors.clone()],
             op_type: OP_TYPE.to_owned(),
             attribute: attributes,
