@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::model_file::ModelFile;
 #[cfg(feature = "tract")]
 use super::tract::{self, Plans, TractGraph};
-use super::{BackendError, BackendKind, Device, EngineOptions, Graph, Ranges};
+use super::{BackendError, BackendKind, Device, EngineOptions, Graph, NodeTimes, Ranges};
 #[cfg(feature = "ort")]
 use super::{
     TENSOR_RT_FOLDER, TensorRtSettings, library,
@@ -19,6 +19,7 @@ pub struct Engine {
     notices: Vec<String>,
     score_tolerance: Option<f64>,
     ranges: Option<Ranges>,
+    node_times: Option<NodeTimes>,
 }
 
 #[derive(Debug)]
@@ -81,6 +82,7 @@ impl Engine {
             notices,
             score_tolerance: None,
             ranges: None,
+            node_times: None,
         })
     }
 
@@ -114,6 +116,7 @@ impl Engine {
             notices: Vec::new(),
             score_tolerance: None,
             ranges: None,
+            node_times: None,
         })
     }
 
@@ -155,12 +158,13 @@ impl Engine {
         batch: usize,
     ) -> Result<Box<dyn Graph>, BackendError> {
         let file = ModelFile::read(onnx, name, batch)?;
+        let times = self.node_times.clone();
         Ok(match &self.runner {
             #[cfg(feature = "tract")]
-            Runner::Tract(plans) => Box::new(TractGraph::load(onnx, file, plans)?),
+            Runner::Tract(plans) => Box::new(TractGraph::load(onnx, file, plans, times)?),
             #[cfg(feature = "ort")]
             Runner::Ort { runtime, placement } => {
-                Box::new(OrtGraph::load(runtime, placement, onnx, file)?)
+                Box::new(OrtGraph::load(runtime, placement, onnx, file, times)?)
             }
         })
     }
@@ -248,6 +252,11 @@ impl Engine {
     /// Notes the magnitudes of the tensors of all graphs that are loaded from now on.
     pub(crate) fn observe(&mut self) -> Ranges {
         self.ranges.get_or_insert_default().clone()
+    }
+
+    /// Times each node of the graphs that are loaded from now on, which makes them a little slower.
+    pub fn time_nodes(&mut self) -> NodeTimes {
+        self.node_times.get_or_insert_default().clone()
     }
 
     /// Adds a line to [`Engine::notices`].

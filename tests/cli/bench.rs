@@ -107,3 +107,28 @@ fn onnx_runtime_is_measured_where_it_is() {
             .contains("ONNX Runtime")
     );
 }
+
+#[test]
+fn nodes_are_timed_where_asked_for() {
+    let dir = TestDir::new();
+    let flags = ["--nodes", "--seconds", "0.05", "--backend", "tract"];
+    let records = dir.verb("bench", &[&flags[..], &["--json"]].concat());
+    let records = records.is_fine().json();
+    assert_eq!(records.len(), 1, "one thread, one frame at a time");
+    let nodes = records[0]["nodes"].as_array().unwrap();
+    assert!(nodes.len() > 3, "{nodes:?}");
+    let shares: f64 = nodes.iter().map(|node| number(node, &["share"])).sum();
+    assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+    assert!(nodes.is_sorted_by(|a, b| number(a, &["share"]) >= number(b, &["share"])));
+    for node in nodes {
+        let named = ["graph", "node", "operator"].map(|key| node[key].as_str().unwrap().is_empty());
+        assert_eq!(named, [false; 3], "{node}");
+        assert!(number(node, &["ms"]) >= 0.0, "{node}");
+    }
+    let text = dir.verb("bench", &flags);
+    let text = &text.is_fine().stdout;
+    assert!(
+        text.contains("nodes of tract") && text.contains("share"),
+        "{text}"
+    );
+}

@@ -61,7 +61,7 @@ impl Runtime {
         let onnx = check_graph();
         let file =
             ModelFile::read(&onnx, "the check graph", 1).map_err(|error| error.to_string())?;
-        let mut graph = OrtGraph::load(self, placement, &onnx, file).map_err(reason)?;
+        let mut graph = OrtGraph::load(self, placement, &onnx, file, None).map_err(reason)?;
         let mut sums = [0.0; 1];
         graph
             .run(&[&[1.0, 2.0, 3.0, 4.0]], &mut [&mut sums])

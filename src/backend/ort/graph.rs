@@ -8,15 +8,17 @@ use ::ort::session::{Session, SessionInputValue};
 use ::ort::value::TensorRef;
 
 use super::message::said;
+use super::profile::Profile;
 use super::{ENGINE, Placement, Runtime};
 use crate::backend::model_file::ModelFile;
 use crate::backend::tensor_rt::{digest, graph_folder};
-use crate::backend::{BackendError, Device, Graph, Signature, TensorInfo};
+use crate::backend::{BackendError, Device, Graph, NodeTimes, Signature, TensorInfo};
 
 /// A graph in ONNX Runtime.
 pub(in crate::backend) struct OrtGraph {
     signature: Signature,
     session: Session,
+    profile: Option<Profile>,
 }
 
 impl OrtGraph {
@@ -25,6 +27,7 @@ impl OrtGraph {
         placement: &Placement,
         onnx: &[u8],
         file: ModelFile,
+        times: Option<NodeTimes>,
     ) -> Result<Self, BackendError> {
         let engines = if placement.device == Device::TensorRt {
             let folder = engine_folder(placement, onnx);
@@ -36,17 +39,22 @@ impl OrtGraph {
         } else {
             PathBuf::new()
         };
-        let commit = || {
-            let mut builder = runtime.builder(placement, &engines)?;
-            for symbol in &file.batch_symbols {
-                builder = builder.with_dimension_override(symbol, file.batch as i64)?;
-            }
-            builder.commit_from_memory(onnx)
-        };
         let load_error = |message| BackendError::Load {
             engine: ENGINE,
             graph: file.signature.name.clone(),
             message,
+        };
+        let profile = times.as_ref().map(Profile::new).transpose();
+        let profile = profile.map_err(|error| load_error(error.to_string()))?;
+        let commit = || {
+            let mut builder = runtime.builder(placement, &engines)?;
+            if let Some(profile) = &profile {
+                builder = builder.with_profiling(profile.file())?;
+            }
+            for symbol in &file.batch_symbols {
+                builder = builder.with_dimension_override(symbol, file.batch as i64)?;
+            }
+            builder.commit_from_memory(onnx)
         };
         let session = commit().map_err(|error| load_error(said(&error)))?;
         let same_names = |outlets: &[::ort::value::Outlet], infos: &[TensorInfo]| {
@@ -65,7 +73,16 @@ impl OrtGraph {
         Ok(Self {
             signature: file.signature,
             session,
+            profile,
         })
+    }
+}
+
+impl Drop for OrtGraph {
+    fn drop(&mut self) {
+        if let Some(profile) = &self.profile {
+            profile.finish(&mut self.session, &self.signature.name);
+        }
     }
 }
 
@@ -76,7 +93,9 @@ impl Graph for OrtGraph {
 
     fn run(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<(), BackendError> {
         self.signature.check_buffers(inputs, outputs)?;
-        let Self { signature, session } = self;
+        let Self {
+            signature, session, ..
+        } = self;
         let run_error = |message| BackendError::Run {
             engine: ENGINE,
             graph: signature.name.clone(),

@@ -3,6 +3,7 @@
 mod device_check;
 mod graph;
 mod message;
+mod profile;
 mod runtime;
 mod tensor_rt;
 #[cfg(test)]

@@ -43,6 +43,7 @@ fn load(runtime: &Runtime, bytes: &[u8], batch: usize) -> Result<OrtGraph, Backe
         &cpu(1),
         bytes,
         ModelFile::read(bytes, "test.onnx", batch)?,
+        None,
     )
 }
 
@@ -66,6 +67,7 @@ fn both_engines_agree_and_rows_are_independent() {
             &bytes,
             ModelFile::read(&bytes, "test.onnx", 5).unwrap(),
             &Plans::default(),
+            None,
         )
         .unwrap();
         assert_eq!(tract.outputs(), single_batch_as(&single, 5));
@@ -75,9 +77,10 @@ fn both_engines_agree_and_rows_are_independent() {
             .chunks(row)
             .zip(a.chunks(a.len() / 5).zip(b.chunks(b.len() / 5)))
         {
+            // Another batch may be summed in another order, as arm64's kernels do.
             let (single_a, single_b) = run(&mut single, frame);
             assert!(
-                largest_difference(a, &single_a) < 1e-6 && largest_difference(b, &single_b) < 1e-6
+                largest_difference(a, &single_a) < 1e-5 && largest_difference(b, &single_b) < 1e-5
             );
         }
     }
@@ -97,7 +100,7 @@ fn threads_and_metadata() {
     let bytes = encode(&two_heads());
     let mut one = load(&runtime, &bytes, 2).unwrap();
     let file = ModelFile::read(&bytes, "test.onnx", 2).unwrap();
-    let mut two = OrtGraph::load(&runtime, &cpu(2), &bytes, file).unwrap();
+    let mut two = OrtGraph::load(&runtime, &cpu(2), &bytes, file, None).unwrap();
     let input = values(41, 144);
     assert!(largest_difference(&run(&mut one, &input).0, &run(&mut two, &input).0) < 1e-6);
     assert_eq!(two.metadata("edge_vae.model").as_deref(), Some("test"));
@@ -142,7 +145,7 @@ fn a_library_for_cpus_refuses_gpus() {
         };
         let bytes = encode(&two_heads());
         let file = ModelFile::read(&bytes, "test.onnx", 1).unwrap();
-        assert!(OrtGraph::load(&runtime, &placement, &bytes, file).is_err());
+        assert!(OrtGraph::load(&runtime, &placement, &bytes, file, None).is_err());
     }
 }
 

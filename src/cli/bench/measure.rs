@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use edge_vae::{
     Detector, Explain, Frame,
-    backend::{Engine, EngineOptions},
+    backend::{Engine, EngineOptions, NodeTimes},
     bundle::Bundle,
     frame::DecodeOptions,
     runtime::Latency,
@@ -35,6 +35,8 @@ pub(super) struct Setting {
     pub(super) time: Duration,
     /// When the program began.
     pub(super) began: Instant,
+    /// Whether each node is timed as well.
+    pub(super) nodes: bool,
 }
 
 /// One JSON line.
@@ -57,6 +59,21 @@ pub(super) struct Measurement {
     pub(super) frames_per_second: f64,
     /// Most memory that the process had, where the system tells.
     pub(super) peak_memory_bytes: Option<u64>,
+    /// The slowest first; empty where nodes were not timed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) nodes: Vec<Node>,
+}
+
+/// A node of a graph.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Node {
+    pub(super) graph: String,
+    pub(super) node: String,
+    pub(super) operator: String,
+    /// Of a frame.
+    pub(super) ms: f64,
+    /// Of the time in all nodes, 0 to 1.
+    pub(super) share: f64,
 }
 
 /// Of the times of all verdicts, each from the file or the frame to the verdict.
@@ -96,7 +113,8 @@ type Time = (Duration, Latency);
 pub(super) fn measure(setting: &Setting) -> anyhow::Result<Measurement> {
     let policy = TrustPolicy::load(&TrustSettings::default(), false)?;
     let bundle = trust::open(&setting.bundle, &policy)?.bundle;
-    let engine = Engine::open(&setting.engine)?;
+    let mut engine = Engine::open(&setting.engine)?;
+    let node_times = setting.nodes.then(|| engine.time_nodes());
     let source = match setting.frames.is_empty() {
         true => Source::Golden(golden_frame(&bundle)?),
         false => Source::Files(
@@ -161,6 +179,7 @@ pub(super) fn measure(setting: &Setting) -> anyhow::Result<Measurement> {
         stages_ms: stages(&times),
         frames_per_second: (10.0 * times.len() as f64 / elapsed).round() / 10.0,
         peak_memory_bytes: peak_memory(),
+        nodes: node_times.map_or_else(Vec::new, |times| nodes(&times)),
     })
 }
 
@@ -224,6 +243,27 @@ fn stages(times: &[Time]) -> Stages {
         detect: mean(|(_, latency)| latency.detect),
         score: mean(|(_, latency)| latency.score),
     }
+}
+
+/// The warm-up is counted too: it runs the same nodes.
+fn nodes(times: &NodeTimes) -> Vec<Node> {
+    let times = times.slowest_first();
+    let all: Duration = times.iter().map(|node| node.time).sum();
+    let share = |time: Duration| time.as_secs_f64() / all.as_secs_f64().max(f64::MIN_POSITIVE);
+    times
+        .into_iter()
+        .map(|node| Node {
+            ms: milliseconds(node.time) / node.runs.max(1) as f64,
+            share: share(node.time),
+            graph: Path::new(&node.graph)
+                .file_name()
+                .map_or(node.graph.clone(), |name| {
+                    name.to_string_lossy().into_owned()
+                }),
+            node: node.node,
+            operator: node.operator,
+        })
+        .collect()
 }
 
 /// `VmHWM` of Linux.

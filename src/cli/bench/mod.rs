@@ -20,7 +20,7 @@ use super::{
     output::StandardOutput,
     reporter::Reporter,
 };
-use measure::{Measurement, Setting, measure};
+use measure::{Measurement, Node, Setting, measure};
 
 /// Measure how fast a model is on this machine.
 #[derive(Args, Debug)]
@@ -29,6 +29,7 @@ Examples:
   edge-vae bench
   edge-vae bench --model models/part frames/*.jpg
   edge-vae bench --model models/part --backend tract --device cpu --threads 1 --jobs 1 --json
+  edge-vae bench --model models/part --nodes
 
 Each way to run the model is measured in a process of its own: tract and ONNX Runtime, on one thread
 and on all cores, one frame after the other and side by side, and on a GPU where there is one. What
@@ -40,6 +41,7 @@ the flags fix is not varied.
   stages     mean times of a frame: read (the file), prepare (to the networks' input), encode and
              decode (the VAE), detect (the other networks), score
   memory     the most that the process had
+  nodes      with --nodes: times of a frame in the engine's own nodes, the slowest first
 
 Nothing else should run on the machine. Exit codes: 0 measured; 2 something failed.")]
 pub(crate) struct BenchFlags {
@@ -58,6 +60,10 @@ pub(crate) struct BenchFlags {
     /// Seconds of each measurement.
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
+
+    /// Time each node of the graphs as well, on one thread, one frame after the other.
+    #[arg(long)]
+    nodes: bool,
 
     /// Print a JSON object for each measurement.
     #[arg(long)]
@@ -155,6 +161,7 @@ impl BenchFlags {
             frames: self.frames.clone(),
             time: Duration::from_secs_f64(self.seconds),
             began,
+            nodes: self.nodes,
         })
     }
 
@@ -179,7 +186,8 @@ impl BenchFlags {
             };
             let wanted = self.engine.backend.is_none_or(|wanted| wanted == backend);
             let runs = backend == BackendKind::Ort || way.device == Device::Cpu;
-            if wanted && runs && !ways.contains(&way) {
+            let shown = !self.nodes || (way.threads, way.jobs) == (1, 1);
+            if wanted && runs && shown && !ways.contains(&way) {
                 ways.push(way);
             }
         }
@@ -198,6 +206,9 @@ impl BenchFlags {
             .args(["--threads", &way.threads.to_string()])
             .args(["--jobs", &way.jobs.to_string()])
             .args(["--seconds", &self.seconds.to_string()]);
+        if self.nodes {
+            command.arg("--nodes");
+        }
         if let Some(library) = &self.engine.ort_library {
             command.arg("--ort-library").arg(library);
         }
@@ -264,5 +275,37 @@ fn print(out: &mut StandardOutput, measured: &[Measurement]) -> anyhow::Result<(
             stages.score,
         ))?;
     }
+    for row in measured.iter().filter(|row| !row.nodes.is_empty()) {
+        print_nodes(out, row)?;
+    }
+    Ok(())
+}
+
+/// The nodes that take a hundredth or more, and the rest as one.
+fn print_nodes(out: &mut StandardOutput, row: &Measurement) -> anyhow::Result<()> {
+    out.line(format_args!(""))?;
+    out.line(format_args!("nodes of {}", row.engine))?;
+    out.line(format_args!(
+        "     ms  share  {:<16}  {:<24}  node",
+        "graph", "operator"
+    ))?;
+    let (shown, rest): (Vec<_>, Vec<_>) = row.nodes.iter().partition(|node| node.share >= 0.01);
+    for node in shown {
+        out.line(format_args!(
+            "{:>7.3}  {:>4.1}%  {:<16}  {:<24}  {}",
+            node.ms,
+            100.0 * node.share,
+            node.graph,
+            node.operator,
+            node.node
+        ))?;
+    }
+    let sum = |of: fn(&Node) -> f64| rest.iter().map(|node| of(node)).sum::<f64>();
+    out.line(format_args!(
+        "{:>7.3}  {:>4.1}%  {} others",
+        sum(|node| node.ms),
+        100.0 * sum(|node| node.share),
+        rest.len()
+    ))?;
     Ok(())
 }
