@@ -39,3 +39,4 @@ compare() {
 }
 compare weighted_sums 4 "9 taps, 4096 sums"
 compare products 2 "a triangle of 152×152 bytes times a vector"
+compare pointwise 2 "6 channels of 40, 256 pixels"

@@ -15,13 +15,13 @@ extern "C" fn main(arguments: i32) -> i32 {
     let cells = vec![1.0; 4096 + 256];
     let mut sums = vec![0.0; 4096];
     for _ in 0..arguments {
-        weighted_sum::weighted_sums(
-            vectors::Vectors::detect(),
-            (black_box(&offsets), &weights),
-            0.5,
-            &cells,
-            &mut sums,
-        );
+        let taps = weighted_sum::Taps {
+            offsets: black_box(&offsets),
+            weights: &weights,
+            start: 0.5,
+            limits: [0.0, 6.0],
+        };
+        weighted_sum::weighted_sums(vectors::Vectors::detect(), &taps, &cells, &mut sums);
     }
     black_box(&sums);
     0

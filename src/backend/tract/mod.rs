@@ -1,11 +1,13 @@
 //! The built-in engine: tract, pure Rust, CPU, one thread.
 
+mod bottleneck;
 mod byte_product;
 mod direct_conv;
 mod matrix_vector;
 mod panels;
 mod plain_operator;
 mod plans;
+mod pointwise;
 mod registers;
 mod vectors;
 mod weighted_sum;
@@ -13,6 +15,7 @@ mod weighted_sum;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 use prost::Message;
 use tract_onnx::pb::{self, tensor_proto, tensor_shape_proto, type_proto};
@@ -24,7 +27,7 @@ pub(super) use self::plans::Plans;
 use self::registers::clear_upper_halves;
 use super::error::one_line;
 use super::model_file::ModelFile;
-use super::{BackendError, Graph, GraphLimits, Signature, TensorInfo};
+use super::{BackendError, Graph, GraphLimits, NodeTimes, Signature, TensorInfo};
 
 /// The version that `Cargo.toml` pins; tract does not tell its own.
 pub(super) const VERSION: &str = "0.23.9";
@@ -38,12 +41,18 @@ pub(super) struct TractGraph {
     state: TypedSimpleState,
     /// One tensor an input, written anew for each run.
     buffers: Vec<Arc<Tensor>>,
+    times: Option<NodeTimes>,
 }
 
 impl TractGraph {
     /// `bytes` are those that `file` was read from; where they were loaded already, its plan among
-    /// `plans` is taken.
-    pub(super) fn load(bytes: &[u8], file: ModelFile, plans: &Plans) -> Result<Self, BackendError> {
+    /// `plans` is taken. The time of each node is added to `times`.
+    pub(super) fn load(
+        bytes: &[u8],
+        file: ModelFile,
+        plans: &Plans,
+        times: Option<NodeTimes>,
+    ) -> Result<Self, BackendError> {
         let load_error = |message: String| BackendError::Load {
             engine: ENGINE,
             graph: file.signature.name.clone(),
@@ -64,6 +73,7 @@ impl TractGraph {
             plan,
             state,
             buffers,
+            times,
         })
     }
 
@@ -81,11 +91,16 @@ impl TractGraph {
             }
             values.push(buffer.clone().into_tvalue());
         }
+        let (times, graph) = (&self.times, &self.signature.name);
         let results = self
             .state
             .run_plan_with_eval(values, |context, state, node, inputs| {
+                let began = times.as_ref().map(|times| (times, Instant::now()));
                 let outputs = eval(context, state, node, inputs);
                 clear_upper_halves();
+                if let Some((times, began)) = began {
+                    times.note(graph, &node.name, &node.op().name(), began.elapsed());
+                }
                 outputs
             })?;
         for (buffer, result) in outputs.iter_mut().zip(&results) {
@@ -156,6 +171,7 @@ fn optimise(bytes: &[u8], file: &ModelFile) -> TractResult<Arc<TypedRunnableMode
     }
     let mut model = model.into_typed()?.into_decluttered()?;
     direct_conv::replace_convolutions(&mut model)?;
+    bottleneck::replace_blocks(&mut model)?;
     matrix_vector::replace_products(&mut model)?;
     model.optimize()?;
     for (info, outlet) in file.signature.outputs.iter().zip(&model.outputs) {

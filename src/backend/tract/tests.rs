@@ -12,7 +12,12 @@ pub(super) fn load(bytes: &[u8], batch: usize) -> Result<TractGraph, BackendErro
 }
 
 fn load_with(plans: &Plans, bytes: &[u8], batch: usize) -> Result<TractGraph, BackendError> {
-    TractGraph::load(bytes, ModelFile::read(bytes, "test.onnx", batch)?, plans)
+    TractGraph::load(
+        bytes,
+        ModelFile::read(bytes, "test.onnx", batch)?,
+        plans,
+        None,
+    )
 }
 
 #[test]

@@ -7,6 +7,8 @@
 //! fixed distance, whatever the stride, and the run is one long row without borders: a few columns
 //! at the end of each of its rows are computed for nothing.
 
+use std::ops::Range;
+
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -18,7 +20,7 @@ use super::{
     constants,
     plain_operator::plain_operator,
     vectors::Vectors,
-    weighted_sum::{BLOCK, weighted_sums},
+    weighted_sum::{BLOCK, Taps, clamp, weighted_sums},
 };
 
 #[cfg(test)]
@@ -60,13 +62,19 @@ pub(super) fn replace_convolutions(model: &mut TypedModel) -> TractResult<()> {
     Ok(())
 }
 
+/// What reads the output of node `id`, if it is one node and nobody outside.
+pub(super) fn only_reader(model: &TypedModel, id: usize) -> TractResult<Option<InletId>> {
+    let outside = model.output_outlets()?.contains(&id.into());
+    Ok(match model.outlet_successors(id.into()) {
+        &[inlet] if !outside => Some(inlet),
+        _ => None,
+    })
+}
+
 /// The node after `id` and its bounds, if it is the only one that reads it and takes the larger or
 /// the smaller of each value and a constant.
-fn clamp_after(model: &TypedModel, id: usize) -> TractResult<Option<(usize, f32, f32)>> {
-    if model.output_outlets()?.contains(&id.into()) {
-        return Ok(None);
-    }
-    let [inlet] = model.outlet_successors(id.into()) else {
+pub(super) fn clamp_after(model: &TypedModel, id: usize) -> TractResult<Option<(usize, f32, f32)>> {
+    let Some(inlet) = only_reader(model, id)? else {
         return Ok(None);
     };
     let next = model.node(inlet.node);
@@ -91,11 +99,11 @@ fn clamp_after(model: &TypedModel, id: usize) -> TractResult<Option<(usize, f32,
 
 /// One side of the picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Side {
-    input: usize,
-    output: usize,
-    kernel: usize,
-    stride: usize,
+pub(super) struct Side {
+    pub(super) input: usize,
+    pub(super) output: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
     /// Zeros before the first value.
     pad: usize,
 }
@@ -118,6 +126,13 @@ impl Side {
             .collect()
     }
 
+    /// The values that `count` outputs from `first` look at.
+    pub(super) fn span(&self, first: usize, count: usize) -> Range<usize> {
+        let end = (first + count - 1) * self.stride + self.kernel;
+        let end = end.saturating_sub(self.pad).min(self.input);
+        (first * self.stride).saturating_sub(self.pad).min(end)..end
+    }
+
     /// Phases of the stride that have a tap.
     fn phases(&self) -> usize {
         self.stride.min(self.kernel)
@@ -126,11 +141,11 @@ impl Side {
 
 /// A convolution of groups of few input channels, factors and a clamp.
 #[derive(Clone, Debug, PartialEq)]
-struct DirectConv {
-    rows: Side,
-    columns: Side,
-    input_shape: TVec<usize>,
-    output_shape: TVec<usize>,
+pub(super) struct DirectConv {
+    pub(super) rows: Side,
+    pub(super) columns: Side,
+    pub(super) input_shape: TVec<usize>,
+    pub(super) output_shape: TVec<usize>,
     groups: usize,
     /// Input channels of a group.
     inputs: usize,
@@ -308,6 +323,17 @@ impl DirectConv {
         self.columns.output + self.columns.reach()
     }
 
+    /// Whether each output channel is made of the input channel of the same number alone, without
+    /// factors.
+    pub(super) fn is_depthwise(&self) -> bool {
+        (self.inputs, self.outputs) == (1, 1) && self.factors.is_empty()
+    }
+
+    /// Input channels, which are the output channels of a depthwise convolution.
+    pub(super) fn channels(&self) -> usize {
+        self.groups * self.inputs
+    }
+
     /// Output rows that are computed together.
     fn run(&self) -> usize {
         let phases = self.inputs * self.rows.phases() * self.columns.phases();
@@ -325,12 +351,10 @@ impl DirectConv {
 
     fn compute(&self, input: &[f32], output: &mut [f32]) {
         let (run, width, plane) = (self.run(), self.width(), self.plane());
-        let taps = self.offsets.len();
-        let planes = self.inputs * self.rows.phases() * self.columns.phases();
-        // The last tap begins `reach` rows and columns into the last plane, whose rest holds a run;
-        // sums are rounded up to a block, and so look beyond it.
-        let mut cells = vec![0.0; planes * plane + BLOCK + self.columns.reach()];
-        let mut sums = vec![0.0; (run * width).next_multiple_of(BLOCK)];
+        let Rows {
+            mut cells,
+            mut sums,
+        } = self.make_rows();
         let from = self.inputs * self.rows.input * self.columns.input;
         let to = self.rows.output * self.columns.output;
         let groups = input
@@ -341,49 +365,110 @@ impl DirectConv {
             for first in (0..self.rows.output).step_by(run) {
                 let rows = run.min(self.rows.output - first);
                 for (channel, picture) in input.chunks_exact(from / self.inputs).enumerate() {
-                    let per_channel = planes / self.inputs * plane;
-                    self.copy_rows(first, rows, picture, &mut cells[channel * per_channel..]);
+                    let per_channel = self.rows.phases() * self.columns.phases() * plane;
+                    let cells = &mut cells[channel * per_channel..];
+                    self.copy_rows((first, rows), plane, cells, self.of_picture(picture));
                 }
                 let sums = &mut sums[..(rows * width).next_multiple_of(BLOCK)];
                 for (own, output) in output.chunks_exact_mut(to).enumerate() {
-                    let channel = group * self.outputs + own;
-                    let weights = &self.weights[channel * taps..][..taps];
-                    let tapped = (&self.offsets[..], weights);
-                    weighted_sums(self.vectors, tapped, self.bias[channel], &cells, sums);
+                    let taps = self.taps(group * self.outputs + own);
+                    weighted_sums(self.vectors, &taps, &cells, sums);
                     self.multiply(first, sums);
                     let output =
                         output[first * self.columns.output..].chunks_exact_mut(self.columns.output);
                     for (row, sums) in output.zip(sums.chunks(width)).take(rows) {
-                        for (value, &sum) in row.iter_mut().zip(sums) {
-                            // NaN stays NaN, to be found.
-                            let sum = if sum < self.low { self.low } else { sum };
-                            *value = if sum > self.high { self.high } else { sum };
-                        }
+                        row.copy_from_slice(&sums[..row.len()]);
                     }
                 }
             }
         }
     }
 
-    /// Multiplies the sums of output rows from `first` by their factors.
-    fn multiply(&self, first: usize, sums: &mut [f32]) {
-        let factors = self.factors.chunks_exact(self.columns.output).skip(first);
-        for (row, factors) in sums.chunks_mut(self.width()).zip(factors) {
-            for (sum, factor) in row.iter_mut().zip(factors) {
-                *sum *= factor;
+    /// Those of an output channel. What factors are to change is clamped after them.
+    fn taps(&self, channel: usize) -> Taps<'_> {
+        let taps = self.offsets.len();
+        Taps {
+            offsets: &self.offsets,
+            weights: &self.weights[channel * taps..][..taps],
+            start: self.bias[channel],
+            limits: match self.factors.is_empty() {
+                true => [self.low, self.high],
+                false => [f32::NEG_INFINITY, f32::INFINITY],
+            },
+        }
+    }
+
+    /// Room for the rows of a run.
+    pub(super) fn make_rows(&self) -> Rows {
+        let planes = self.inputs * self.rows.phases() * self.columns.phases();
+        // The last tap begins `reach` rows and columns into the last plane, whose rest holds a run;
+        // sums are rounded up to a block, and so look beyond it.
+        Rows {
+            cells: vec![0.0; planes * self.plane() + BLOCK + self.columns.reach()],
+            sums: vec![0.0; (self.run() * self.width()).next_multiple_of(BLOCK)],
+        }
+    }
+
+    /// A channel's `count` output rows from `first` of a depthwise convolution, each given to `sink`.
+    /// `copy` gives input: see [`copy_rows`](Self::copy_rows).
+    pub(super) fn depthwise_rows(
+        &self,
+        channel: usize,
+        (first, count): (usize, usize),
+        room: &mut Rows,
+        copy: impl Fn(usize, usize, &mut [f32]),
+        mut sink: impl FnMut(usize, &[f32]),
+    ) {
+        let (run, width, plane) = (self.run(), self.width(), self.plane());
+        let taps = self.taps(channel);
+        for start in (first..first + count).step_by(run) {
+            let rows = run.min(first + count - start);
+            self.copy_rows((start, rows), plane, &mut room.cells, &copy);
+            let sums = &mut room.sums[..(rows * width).next_multiple_of(BLOCK)];
+            weighted_sums(self.vectors, &taps, &room.cells, sums);
+            for (row, sums) in sums.chunks(width).take(rows).enumerate() {
+                sink(start + row, &sums[..self.columns.output]);
             }
         }
     }
 
-    /// Copies what the `rows` outputs from `first` look at, a plane each phase of the stride.
-    fn copy_rows(&self, first: usize, rows: usize, picture: &[f32], cells: &mut [f32]) {
-        let (width, plane, columns) = (self.width(), self.plane(), &self.columns);
+    /// What [`copy_rows`](Self::copy_rows) takes of a picture of one channel.
+    pub(super) fn of_picture(&self, picture: &[f32]) -> impl Fn(usize, usize, &mut [f32]) {
+        let columns = self.columns;
+        move |row, at, target| {
+            let row = &picture[row * columns.input..][..columns.input];
+            every(columns.stride, &row[at..], target);
+        }
+    }
+
+    /// Multiplies the sums of output rows from `first` by their factors, where there are any, and
+    /// clamps them.
+    fn multiply(&self, first: usize, sums: &mut [f32]) {
+        let factors = self.factors.chunks_exact(self.columns.output).skip(first);
+        for (row, factors) in sums.chunks_mut(self.width()).zip(factors) {
+            for (sum, factor) in row.iter_mut().zip(factors) {
+                *sum = clamp(*sum * factor, [self.low, self.high]);
+            }
+        }
+    }
+
+    /// Copies what the `rows` outputs from `first` look at, a plane each phase of the stride. `copy`
+    /// fills a slice with values of an input row, every `stride`-th from a column on.
+    #[inline(always)]
+    fn copy_rows(
+        &self,
+        (first, rows): (usize, usize),
+        plane: usize,
+        cells: &mut [f32],
+        copy: impl Fn(usize, usize, &mut [f32]),
+    ) {
+        let (width, columns) = (self.width(), &self.columns);
         for phase in 0..self.rows.phases() {
-            for row in 0..rows + self.rows.reach() {
+            // As far as the phase's last tap reaches.
+            for row in 0..rows + (self.rows.kernel - 1 - phase) / self.rows.stride {
                 let source = ((first + row) * self.rows.stride + phase)
                     .checked_sub(self.rows.pad)
-                    .filter(|&source| source < self.rows.input)
-                    .map(|source| &picture[source * columns.input..][..columns.input]);
+                    .filter(|&source| source < self.rows.input);
                 for column_phase in 0..columns.phases() {
                     let target = (phase * columns.phases() + column_phase) * plane + row * width;
                     let target = &mut cells[target..][..width];
@@ -396,10 +481,11 @@ impl DirectConv {
                     let at = (before * columns.stride + column_phase).saturating_sub(columns.pad);
                     let (left, target) = target.split_at_mut(before);
                     left.fill(0.0);
-                    let source = source.get(at..).unwrap_or_default();
-                    let inside = source.len().div_ceil(columns.stride).min(target.len());
-                    let (target, right) = target.split_at_mut(inside);
-                    every(columns.stride, source, target);
+                    let inside = columns.input.saturating_sub(at).div_ceil(columns.stride);
+                    let (target, right) = target.split_at_mut(inside.min(target.len()));
+                    if !target.is_empty() {
+                        copy(source, at, target);
+                    }
                     right.fill(0.0);
                 }
             }
@@ -407,8 +493,14 @@ impl DirectConv {
     }
 }
 
+/// Copied rows and their sums, of one run at a time.
+pub(super) struct Rows {
+    cells: Vec<f32>,
+    sums: Vec<f32>,
+}
+
 /// Copies every `stride`-th value, from the first.
-fn every(stride: usize, source: &[f32], target: &mut [f32]) {
+pub(super) fn every(stride: usize, source: &[f32], target: &mut [f32]) {
     match stride {
         1 => target.copy_from_slice(&source[..target.len()]),
         2 => {
