@@ -1,9 +1,9 @@
 //! 1×1 convolutions: a constant matrix times tiles of pixels.
 //!
 //! A tile holds sixteen neighbouring pixels of all channels, channel after channel, so that a
-//! product reads it from end to end. The rows of the matrix lie in panels of six: the sums of a panel
-//! and a tile are twelve vectors of 256 bits, as many as hide the latency of a multiply-add and leave
-//! registers for what is multiplied.
+//! product reads it from end to end. The rows of the matrix lie in panels of six: the sums of a
+//! panel and a tile are twelve vectors of 256 bits, as many as hide the latency of a multiply-add
+//! and leave registers for what is multiplied.
 
 use std::{ops::Range, sync::Arc};
 

@@ -6,8 +6,8 @@
 //! many channels at a time are expanded and filtered, and what the last step reads is kept in the
 //! second-level cache. Input rows that two runs of output rows look at are expanded for both.
 //!
-//! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, section 5.1,
-//! splits the block by channels; by rows nothing has to be added up in memory.
+//! Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, section
+//! 5.1, splits the block by channels; by rows nothing has to be added up in memory.
 
 mod find;
 
@@ -280,7 +280,8 @@ impl<'a> Expander<'a> {
         self.expand.multiply(panel, &self.room.tiles, planes);
     }
 
-    /// Fills `target` with a channel of the panel, every `stride`-th value of a row from column `at`.
+    /// Fills `target` with a channel of the panel: every `stride`-th value of a row from column
+    /// `at` on.
     fn copy(&self, channel: usize, row: usize, at: usize, target: &mut [f32]) {
         let column = self.phases()(at % self.stride) + at / self.stride;
         let from = channel * self.plane + row * self.columns + column;

@@ -7,7 +7,7 @@
 //! fixed distance, whatever the stride, and the run is one long row without borders: a few columns
 //! at the end of each of its rows are computed for nothing.
 
-use std::ops::Range;
+mod side;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -22,6 +22,8 @@ use super::{
     vectors::Vectors,
     weighted_sum::{BLOCK, Taps, clamp, weighted_sums},
 };
+
+pub(super) use self::side::{Side, every};
 
 #[cfg(test)]
 mod tests;
@@ -95,48 +97,6 @@ pub(super) fn clamp_after(model: &TypedModel, id: usize) -> TractResult<Option<(
     } else {
         None
     })
-}
-
-/// One side of the picture.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Side {
-    pub(super) input: usize,
-    pub(super) output: usize,
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    /// Zeros before the first value.
-    pad: usize,
-}
-
-impl Side {
-    /// Outputs further on that a tap may look at.
-    fn reach(&self) -> usize {
-        (self.kernel - 1) / self.stride
-    }
-
-    /// For each output, how many taps look at values and not at padding.
-    fn inside(&self) -> Vec<usize> {
-        let range = |output: usize| {
-            let first = output * self.stride;
-            (first..first + self.kernel)
-                .filter(|place| (self.pad..self.pad + self.input).contains(place))
-        };
-        (0..self.output)
-            .map(|output| range(output).count())
-            .collect()
-    }
-
-    /// The values that `count` outputs from `first` look at.
-    pub(super) fn span(&self, first: usize, count: usize) -> Range<usize> {
-        let end = (first + count - 1) * self.stride + self.kernel;
-        let end = end.saturating_sub(self.pad).min(self.input);
-        (first * self.stride).saturating_sub(self.pad).min(end)..end
-    }
-
-    /// Phases of the stride that have a tap.
-    fn phases(&self) -> usize {
-        self.stride.min(self.kernel)
-    }
 }
 
 /// A convolution of groups of few input channels, factors and a clamp.
@@ -409,8 +369,8 @@ impl DirectConv {
         }
     }
 
-    /// A channel's `count` output rows from `first` of a depthwise convolution, each given to `sink`.
-    /// `copy` gives input: see [`copy_rows`](Self::copy_rows).
+    /// A channel's `count` output rows from `first` of a depthwise convolution, each given to
+    /// `sink`. `copy` gives input: see [`copy_rows`](Self::copy_rows).
     pub(super) fn depthwise_rows(
         &self,
         channel: usize,
@@ -452,8 +412,8 @@ impl DirectConv {
         }
     }
 
-    /// Copies what the `rows` outputs from `first` look at, a plane each phase of the stride. `copy`
-    /// fills a slice with values of an input row, every `stride`-th from a column on.
+    /// Copies what the `rows` outputs from `first` look at, a plane each phase of the stride.
+    /// `copy` fills a slice with values of an input row, every `stride`-th from a column on.
     #[inline(always)]
     fn copy_rows(
         &self,
@@ -497,25 +457,6 @@ impl DirectConv {
 pub(super) struct Rows {
     cells: Vec<f32>,
     sums: Vec<f32>,
-}
-
-/// Copies every `stride`-th value, from the first.
-pub(super) fn every(stride: usize, source: &[f32], target: &mut [f32]) {
-    match stride {
-        1 => target.copy_from_slice(&source[..target.len()]),
-        2 => {
-            let (pairs, rest) = source.as_chunks::<2>();
-            let values = pairs.iter().map(|[first, _]| first).chain(rest);
-            for (target, &value) in target.iter_mut().zip(values) {
-                *target = value;
-            }
-        }
-        _ => {
-            for (target, &value) in target.iter_mut().zip(source.iter().step_by(stride)) {
-                *target = value;
-            }
-        }
-    }
 }
 
 plain_operator!(DirectConv);
