@@ -38,6 +38,7 @@ fn main() -> Result<()> {
         vae: true,
         overrides: arguments.overrides,
         trim: None,
+        memory: None,
         golden: None,
         devices: vec![candle_core::Device::Cpu],
         interrupted: &AtomicBool::new(false),

@@ -4,6 +4,7 @@ mod bundle;
 mod detector;
 mod frames;
 mod input_size;
+mod memory;
 mod models;
 mod report;
 mod resume;
@@ -48,6 +49,8 @@ pub struct Job<'a> {
     pub overrides: FitOverrides,
     /// Share of the training frames, those that look least normal, to leave out.
     pub trim: Option<f64>,
+    /// Most bytes that the process may take.
+    pub memory: Option<u64>,
     /// The golden frame; without it the checkpoint's, or one of the calibration frames.
     pub golden: Option<Golden>,
     /// Where to train, one at least; the first does what is done once.
@@ -86,7 +89,7 @@ pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
         None => job.overrides.clone(),
     };
     let job = &job.with(job.out.clone(), overrides);
-    with_frames(job, began, |run, checkpoint| {
+    let report = with_frames(job, began, |run, checkpoint| {
         let folder = &run.plan.folder;
         let report = |written: &Written, data: &FitData| {
             written.report(&run.plan.dataset.name, data, folder)
@@ -120,7 +123,9 @@ pub fn fit(job: &Job, review_rate: Option<f64>) -> Result<FitReport> {
         let written =
             written.context("training is finished and kept, `--resume` exports it again")?;
         report(&written, &data)
-    })
+    })?;
+    memory::say_peak(report.peak_memory_bytes, job);
+    Ok(report)
 }
 
 /// Trains on normal frames, and sets what every candidate makes of the synthetic validation set
@@ -212,6 +217,7 @@ impl Run<'_> {
             groups: material.groups.numbers(),
             steps,
             seed: self.plan.options.seed,
+            memory: &self.plan.memory,
             interrupted: self.job.interrupted,
             reporter: self.job.reporter,
         }

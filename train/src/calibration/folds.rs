@@ -266,7 +266,7 @@ impl Refit {
         let all = all_frames(data);
         let mut source = FrameFeatures::augmented(pool, data, of.features, of.sampling, &all);
         let tiles = source.tiles().to_vec();
-        let kept = Kept::read(&mut source, Some(like.grid()))?;
+        let kept = Kept::read(&mut source, Some(like.grid()), &data.memory.room)?;
         let fold_of = deal(data.groups, data.seed);
         let count = fold_of.iter().max().map_or(0, |most| most + 1);
         // Every density has what the one of the fewest frames can have: else distances would
@@ -277,6 +277,7 @@ impl Refit {
             fewest,
             &FitOptions {
                 seed: data.seed,
+                room: data.memory.room.clone(),
                 ..FitOptions::default()
             },
         );

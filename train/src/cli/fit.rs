@@ -71,6 +71,13 @@ pub(super) struct FitArgs {
     /// frames, normal ones are left out too, and there may be as many more false alarms.
     #[arg(long, value_name = "SHARE", value_parser = trimmed_share, hide_short_help = true)]
     trim: Option<f64>,
+    /// Most memory that the process may take, as 900MiB or 4GiB [default: no bound]
+    ///
+    /// What there is no room for lies in a file in OUT.training until the end; fewer frames are on
+    /// their way at once. The model is the same. Frames, synthetic defects and the network itself
+    /// stay in memory: a bound that is too small for them is an error at the beginning.
+    #[arg(long, value_name = "SIZE", value_parser = memory, hide_short_help = true)]
+    memory: Option<u64>,
     /// A second, larger rate of false alarms: normal frames above its threshold are for review
     #[arg(long, value_name = "RATE", hide_short_help = true)]
     review_rate: Option<f64>,
@@ -103,6 +110,7 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
         vae: args.vae == Switch::On,
         overrides: args.overrides.clone(),
         trim: args.trim,
+        memory: args.memory,
         golden: args.golden.as_deref().map(|golden| match golden {
             "glyph" => Golden::Glyph,
             path => Golden::File(path.into()),
@@ -117,6 +125,19 @@ pub(super) fn run(args: &FitArgs, reporter: &Reporter) -> Result<()> {
         writeln!(std::io::stdout(), "{text}").context("standard output: cannot write")?;
     }
     Ok(())
+}
+
+/// Bytes of `900MiB` or `4GiB`.
+fn memory(text: &str) -> Result<u64, String> {
+    let units = [("MiB", 20), ("GiB", 30)];
+    let number = units.iter().find_map(|(unit, power)| {
+        let number = text.strip_suffix(unit)?.trim().parse::<f64>().ok()?;
+        Some(number * f64::from(1_u32 << power))
+    });
+    match number {
+        Some(bytes) if bytes >= 1.0 && bytes.is_finite() => Ok(bytes as u64),
+        _ => Err("expected a size as 900MiB or 4GiB".to_owned()),
+    }
 }
 
 fn trimmed_share(text: &str) -> Result<f64, String> {

@@ -8,6 +8,7 @@ use edge_vae::{
     preprocess::{CanvasLayout, PreprocessSettings},
 };
 
+use super::FeatureMemory;
 use crate::{data::Frames, reporter::Reporter};
 
 /// Normal frames, and which of them serve what.
@@ -33,6 +34,8 @@ pub struct FitData<'a> {
     pub steps: u64,
     /// Seed of everything random.
     pub seed: u64,
+    /// Memory for what is kept of the features.
+    pub memory: &'a FeatureMemory,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
     /// Says how far it is.

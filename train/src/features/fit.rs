@@ -144,7 +144,8 @@ impl Reading<'_> {
         if bytes > MOST_KEPT {
             return Ok(None);
         }
-        Ok(Some((Kept::read(&mut source, options.grid)?, tiles)))
+        let kept = Kept::read(&mut source, options.grid, &data.memory.room)?;
+        Ok(Some((kept, tiles)))
     }
 
     fn fit_to_kept(
@@ -201,6 +202,7 @@ impl Reading<'_> {
             grid: self.pool.fine_grid().filter(|_| of_fine),
             steps: steps.min(VAE_STEPS.most) / splits.max(1),
             seed: self.data.seed,
+            room: self.data.memory.room.clone(),
             ..FitOptions::default()
         })
     }

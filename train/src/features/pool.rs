@@ -13,10 +13,6 @@ use edge_vae::{
 
 use super::Features;
 
-/// Frames that one model takes before results are handed over: enough to keep it busy, few enough
-/// for their maps to fit into memory.
-const ROUND: usize = 8;
-
 /// One model for each processor, shared by all that reads features.
 pub struct ModelPool<'a> {
     models: Mutex<Vec<Model>>,
@@ -25,6 +21,8 @@ pub struct ModelPool<'a> {
     has_backbone: bool,
     has: Vec<Features>,
     fine_grid: Option<[usize; 2]>,
+    /// Frames that one model takes before results are handed over.
+    round: usize,
     interrupted: &'a AtomicBool,
 }
 
@@ -38,11 +36,12 @@ pub struct Place {
 }
 
 impl<'a> ModelPool<'a> {
-    /// A pool of equal `models`, of which there are as many as processors.
+    /// A pool of equal `models`, of which there are as many as processors; each takes `round`
+    /// frames before results are handed over.
     ///
     /// # Errors
     /// No model.
-    pub fn new(models: Vec<Model>, interrupted: &'a AtomicBool) -> Result<Self> {
+    pub fn new(models: Vec<Model>, round: usize, interrupted: &'a AtomicBool) -> Result<Self> {
         let first = models.first();
         let first = first.ok_or_else(|| anyhow!("no model to run frames through"))?;
         let fine = first.detail_maps();
@@ -63,6 +62,7 @@ impl<'a> ModelPool<'a> {
             fine_grid: grids.max(),
             has: has.map(|(features, _)| features).collect(),
             models: Mutex::new(models),
+            round,
             interrupted,
         })
     }
@@ -109,11 +109,11 @@ impl<'a> ModelPool<'a> {
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let threads = models.len();
         let (run, tensors, read) = (&run, &tensors, &read);
-        for first in (0..count).step_by(threads * ROUND) {
+        for first in (0..count).step_by(threads * self.round) {
             if self.interrupted.load(Ordering::Relaxed) {
                 bail!("interrupted");
             }
-            let places = first..(first + threads * ROUND).min(count);
+            let places = first..(first + threads * self.round).min(count);
             let one = |thread: usize, model: &mut Model| {
                 let mine = places.clone().skip(thread).step_by(threads);
                 mine.map(|frame| {

@@ -1,5 +1,16 @@
 //! How the process holds its memory.
 
+use std::fs;
+
+/// The most bytes of memory that this process has had so far, where Linux tells.
+pub fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let mut lines = status.lines();
+    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024 * kibibytes)
+}
+
 /// Makes the C library keep freed memory for the next allocation instead of giving it back to the
 /// operating system; to be called once, before training.
 ///

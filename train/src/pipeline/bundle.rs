@@ -221,6 +221,7 @@ impl Finished<'_> {
             shape: self.data.preprocess.shape(),
             backbone: self.backbone,
             prepared: &self.data.preprocess.normalise,
+            round: self.data.memory.round,
             interrupted: self.data.interrupted,
         }
     }

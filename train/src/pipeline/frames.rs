@@ -11,10 +11,10 @@ use edge_vae::{
     vae::Likelihood,
 };
 
-use super::{Job, input_size, resume};
+use super::{Job, input_size, memory, resume};
 use crate::{
     data::{self, Groups, Input, Loaded},
-    features::PretrainedBackbone,
+    features::{FeatureMemory, PretrainedBackbone},
     options::{FitOptions, Golden, Score, Size},
     run_folder::run_folder,
     vae::Checkpoint,
@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub golden: Golden,
     /// Where an earlier call stopped.
     pub checkpoint: Option<Checkpoint>,
+    /// How features are kept.
+    pub memory: FeatureMemory,
 }
 
 /// Opens what the job names and settles the options; what would fail after hours of training fails
@@ -76,21 +78,26 @@ pub(super) fn plan(job: &Job, engine: &Engine) -> Result<Plan> {
         options,
         golden,
         checkpoint,
+        memory: FeatureMemory::default(),
     };
+    plan.memory = memory::within(job, &plan.dataset, &plan.options)?;
     if plan.checkpoint.is_none() && plan.options.size == Size::Auto {
         let mask = data::read_mask(&plan.options)?;
         let chosen = input_size::choose(
             &plan.dataset,
             &plan.options,
             mask.as_deref(),
+            &plan.memory,
             job.interrupted,
             job.reporter,
         )?;
         if let Some(chosen) = chosen {
             plan.options.size = chosen.size;
             plan.options.tiles = chosen.tiles;
+            plan.memory = memory::within(job, &plan.dataset, &plan.options)?;
         }
     }
+    memory::say_bound(&plan.memory, job);
     Ok(plan)
 }
 

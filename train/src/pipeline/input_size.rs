@@ -12,7 +12,7 @@ use edge_vae::{
 use crate::{
     candidates,
     data::{self, Frames, Groups, Input},
-    features::{Features, FitData, PretrainedBackbone},
+    features::{FeatureMemory, Features, FitData, PretrainedBackbone},
     options::{Budget, FitOptions, Size, TileChoice},
     reporter::Reporter,
     selection::{self, INPUT_SIZE, InputSize},
@@ -49,6 +49,7 @@ pub(super) fn choose(
     dataset: &Dataset,
     options: &FitOptions,
     mask: Option<&[u8]>,
+    memory: &FeatureMemory,
     interrupted: &AtomicBool,
     reporter: &Reporter,
 ) -> Result<Option<Chosen>> {
@@ -190,6 +191,7 @@ pub(super) fn choose(
         groups: groups.numbers(),
         steps: 0,
         seed: options.seed,
+        memory,
         interrupted,
         reporter,
     };
@@ -261,7 +263,8 @@ mod tests {
             let mut options = options();
             change(&mut options);
             let (stop, quiet) = (AtomicBool::new(stop), Reporter::new(true));
-            choose(&dataset, &options, None, &stop, &quiet)
+            let memory = FeatureMemory::default();
+            choose(&dataset, &options, None, &memory, &stop, &quiet)
         };
         assert_eq!(chosen(false, &|_| ()).unwrap(), None, "too few frames");
         add(LEAST);

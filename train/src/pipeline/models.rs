@@ -30,6 +30,8 @@ pub(super) struct Models<'a> {
     pub backbone: Option<&'a PretrainedBackbone>,
     /// By which tensors are normalised.
     pub prepared: &'a Normalise,
+    /// Frames that a model takes before results are handed over.
+    pub round: usize,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
 }
@@ -72,7 +74,7 @@ impl Models<'_> {
     pub(super) fn pool(&self, graphs: &[Graph], with_backbone: bool) -> Result<ModelPool<'_>> {
         let processors = available_parallelism().map_or(1, usize::from);
         let models = (0..processors).map(|_| self.model(graphs, with_backbone));
-        ModelPool::new(models.collect::<Result<_>>()?, self.interrupted)
+        ModelPool::new(models.collect::<Result<_>>()?, self.round, self.interrupted)
     }
 
     fn load_vae(&self) -> Result<Option<Vae>> {

@@ -13,6 +13,7 @@ use super::detector::FittedCandidates;
 use crate::{
     calibration::ScoredFrame,
     features::FitData,
+    nn::memory,
     outliers::{RANKING, RankedFrame, Ranking, ScoredBy},
     reporter::Reporter,
 };
@@ -44,6 +45,8 @@ pub struct FitReport {
     suspicious: Vec<RankedFrame>,
     /// File with all scored frames.
     ranking: PathBuf,
+    /// Of the process; none where the system does not tell.
+    pub(super) peak_memory_bytes: Option<u64>,
 }
 
 /// A bundle that was written, and the scores that calibrated it.
@@ -88,6 +91,7 @@ impl Written {
             false_discovery_rate: ranking.false_discovery_rate,
             suspicious: ranking.suspicious().cloned().collect(),
             ranking: folder.join(RANKING),
+            peak_memory_bytes: memory::peak(),
         })
     }
 }

@@ -5,26 +5,23 @@
 //! them shows, and prepared for each as photographs of that size would be, so that a defect of a
 //! few pixels is as small in the frame for all of them.
 
-use std::thread::available_parallelism;
+use std::borrow::Cow;
 
 use anyhow::{Context, Result};
-use edge_vae::{
-    backend::Engine,
-    metrics::auroc,
-    preprocess::{Normalise, PreprocessSettings, Preprocessor},
-    scoring::Aggregation,
-};
+use edge_vae::{backend::Engine, metrics::auroc, scoring::Aggregation};
 use rayon::prelude::*;
 
 use super::{
     SyntheticSample,
+    pictures::{Extraction, InputSize, Pictures},
     validation::{self, AS_DRAWN},
 };
 use crate::{
     features::{
-        FitData, FrameAugmentation, Maps, PretrainedBackbone, SMALL_JITTER, borrowed,
-        density::{self, ComponentSubset, DensityKind, FeatureMap, FeatureSource, FitOptions},
-        to_frame,
+        FitData, FrameAugmentation, SMALL_JITTER,
+        density::{
+            self, ComponentSubset, DensityKind, FeatureMap, FeatureSource, FitOptions, Room, Store,
+        },
     },
     random::{Purpose, stream},
 };
@@ -57,29 +54,6 @@ pub const INPUT_SIZE: InputSizeParams = InputSizeParams {
         Aggregation::TopFraction { fraction: 0.005 },
     ],
 };
-
-/// A size at which frames may be scored.
-#[derive(Clone, Copy, Debug)]
-pub struct InputSize<'a> {
-    /// From frame to tensors, with values in [0, 1].
-    pub preprocess: &'a PreprocessSettings,
-    /// The backbone for tensors of that size.
-    pub backbone: &'a PretrainedBackbone,
-}
-
-impl InputSize<'_> {
-    /// For people.
-    fn name(&self) -> String {
-        let [_, height, width] = self.preprocess.shape();
-        match self.preprocess.tiles {
-            None => format!("{width}×{height} pixels"),
-            Some(tiles) => format!(
-                "{}×{} pixels in tiles of {width}×{height}",
-                tiles.width, tiles.height
-            ),
-        }
-    }
-}
 
 /// The place of the best of `sizes`, the largest canvas first. Of `data` densities are fitted to
 /// the training frames, synthetic samples made of the validation frames; its frames are those of
@@ -122,22 +96,26 @@ fn measure(
     let anomalous: Vec<bool> = samples.iter().map(|s| s.label.is_anomalous()).collect();
     let train = augmented(data)?;
     let held_out = &data.split.validation;
-    let pictures = train
-        .iter()
-        .map(Vec::as_slice)
-        .chain(held_out.iter().map(|&frame| data.frames.get(frame)))
-        .chain(samples.iter().map(|sample| &sample.canvas[..]));
-    let pictures: Vec<&[f32]> = pictures.collect();
+    let all = train.frames() + held_out.len() + samples.len();
+    let picture = |place: usize| {
+        let Some(rest) = place.checked_sub(train.frames()) else {
+            return train.get(place);
+        };
+        let sample = |place: usize| &samples[place].canvas[..];
+        let held_out = held_out.get(rest).map(|&frame| data.frames.get(frame));
+        let of_sample = || sample(rest - data.split.validation.len());
+        Ok(Cow::Borrowed(held_out.unwrap_or_else(of_sample)))
+    };
     let measure = |size: &InputSize| {
         let extraction = Extraction {
             data,
             size: *size,
             engine,
         };
-        let mut maps = extraction.all(&pictures)?;
-        let scored = maps.split_off(train.len() + held_out.len());
-        let held_out = maps.split_off(train.len());
-        separation(maps, held_out, &scored, &anomalous)
+        let maps = extraction.all(all, picture)?;
+        let (train, rest) = maps.pictures(0..all).split_at(train.frames());
+        let (held_out, scored) = rest.split_at(held_out.len());
+        separation(train, held_out, &scored, &anomalous, &data.memory.room)
     };
     sizes.iter().map(measure).collect()
 }
@@ -151,9 +129,9 @@ fn preferred(found: &[f64]) -> Option<usize> {
 }
 
 /// The training frames and their augmented samples, on the canvas to draw on.
-fn augmented(data: &FitData) -> Result<Vec<Vec<f32>>> {
+fn augmented(data: &FitData) -> Result<Store> {
     let augmentation = FrameAugmentation::to_fit(data.preprocess, data.split.train.len());
-    let each = data.split.train.par_iter().map(|&frame| {
+    let of_frame = |&frame: &usize| {
         let picture = data.frames.get(frame);
         let mut all = vec![picture.to_vec()];
         for number in 1..=INPUT_SIZE.samples {
@@ -162,75 +140,37 @@ fn augmented(data: &FitData) -> Result<Vec<Vec<f32>>> {
             all.push(augmentation.apply(picture, &SMALL_JITTER, &mut random)?);
         }
         Ok(all)
-    });
-    let each = each.collect::<Result<Vec<_>>>()?;
-    Ok(each.into_iter().flatten().collect())
-}
-
-/// The backbone at one size.
-struct Extraction<'a> {
-    data: &'a FitData<'a>,
-    size: InputSize<'a>,
-    engine: &'a Engine,
-}
-
-impl Extraction<'_> {
-    /// Feature maps of `pictures` of the canvas to draw on, those of each tile, on all
-    /// processors.
-    fn all(&self, pictures: &[&[f32]]) -> Result<Vec<Vec<Maps>>> {
-        let processors = available_parallelism().map_or(1, usize::from);
-        let part = pictures.len().div_ceil(processors).max(1);
-        let parts = pictures.par_chunks(part).map(|part| self.some(part));
-        Ok(parts.collect::<Result<Vec<_>>>()?.concat())
+    };
+    let mut store = Store::new(&data.memory.room);
+    for frames in data
+        .split
+        .train
+        .chunks(ROUND * rayon::current_num_threads())
+    {
+        let each = frames
+            .par_iter()
+            .map(of_frame)
+            .collect::<Result<Vec<_>>>()?;
+        for picture in each.into_iter().flatten() {
+            store.push(picture)?;
+        }
     }
-
-    fn some(&self, pictures: &[&[f32]]) -> Result<Vec<Vec<Maps>>> {
-        let settings = self.size.preprocess.clone();
-        let shape = settings.shape();
-        let mut tensor = vec![0.0; shape.iter().product()];
-        let identity = Normalise::identity(shape[0]);
-        let mut backbone = self.size.backbone.load(self.engine, shape, &identity)?;
-        let mut preprocessor = Preprocessor::with_mask(settings, self.data.mask)?;
-        let drawn = self.data.frames.shape();
-        let extract = |picture: &&[f32]| {
-            self.data.check_interrupted()?;
-            if preprocessor.settings().canvas_shape() == drawn {
-                preprocessor.prepare_values(picture, NAME)?;
-            } else {
-                preprocessor.prepare_canvas(&to_frame(picture, drawn, 16, NAME)?)?;
-            }
-            let tiles = 0..preprocessor.layout().count();
-            let maps = tiles.map(|tile| {
-                preprocessor.tile(tile, &mut tensor)?;
-                backbone.run(&tensor)?;
-                let maps = backbone.maps().iter().enumerate().map(|(place, map)| {
-                    let shape = [map.shape[1], map.shape[2], map.shape[3]];
-                    (map.name.clone(), shape, backbone.values(place).to_vec())
-                });
-                Ok(maps.collect())
-            });
-            maps.collect()
-        };
-        pictures.iter().map(extract).collect()
-    }
+    Ok(store)
 }
 
-/// What drawn pictures are called in errors.
-const NAME: &str = "a frame at another size";
+/// Frames of a thread that are augmented before they are kept.
+const ROUND: usize = 4;
 
-/// Feature maps that are all there, and how many of the frames are no augmented samples.
-struct ReadMaps {
-    maps: Vec<Maps>,
-    originals: usize,
-}
+/// Frames, each followed by its augmented samples.
+struct WithSamples<'a>(Pictures<'a>);
 
-impl FeatureSource for ReadMaps {
+impl FeatureSource for WithSamples<'_> {
     fn frames(&self) -> usize {
-        self.maps.len()
+        self.0.frames()
     }
 
     fn originals(&self) -> usize {
-        self.originals
+        self.0.frames() / (1 + INPUT_SIZE.samples)
     }
 
     fn visit(
@@ -238,22 +178,22 @@ impl FeatureSource for ReadMaps {
         frames: &[usize],
         visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
     ) -> Result<()> {
-        frames
-            .iter()
-            .try_for_each(|&frame| visit(&borrowed(&self.maps[frame])))
+        self.0.visit(frames, visit)
     }
 }
 
 /// The largest AUROC with which Gaussians of the features `train` separate the anomalous pictures
 /// of `scored`; of each picture there are the maps of its tiles.
 fn separation(
-    train: Vec<Vec<Maps>>,
-    held_out: Vec<Vec<Maps>>,
-    scored: &[Vec<Maps>],
+    train: Pictures,
+    mut held_out: Pictures,
+    scored: &Pictures,
     anomalous: &[bool],
+    room: &Room,
 ) -> Result<f64> {
+    let tiles = scored.tiles();
     // A cell of a tile is no place of the part.
-    let tiled = scored.first().is_some_and(|tiles| tiles.len() > 1);
+    let tiled = tiles > 1;
     let kinds = match tiled {
         true => &[DensityKind::Mixture(ComponentSubset::All)][..],
         false => &[
@@ -262,24 +202,19 @@ fn separation(
             DensityKind::Mixture(ComponentSubset::All),
         ],
     };
-    let (train, held_out) = (train.concat(), held_out.concat());
-    let mut train = ReadMaps {
-        originals: train.len() / (1 + INPUT_SIZE.samples),
-        maps: train,
+    let mut train = WithSamples(train);
+    let options = FitOptions {
+        room: room.clone(),
+        ..FitOptions::default()
     };
-    let mut held_out = ReadMaps {
-        originals: held_out.len(),
-        maps: held_out,
-    };
-    let options = FitOptions::default();
     let densities = density::fit(&mut train, &mut held_out, kinds, &options)?;
     let mut best: f64 = 0.0;
     for density in densities {
         let [rows, columns] = density.grid();
-        let distances = scored.par_iter().map(|tiles| {
-            let mut map = vec![0.0; tiles.len() * rows * columns];
-            for (maps, map) in tiles.iter().zip(map.chunks_exact_mut(rows * columns)) {
-                density.distance(&borrowed(maps), map)?;
+        let distances = (0..anomalous.len()).into_par_iter().map(|picture| {
+            let mut map = vec![0.0; tiles * rows * columns];
+            for (tile, map) in map.chunks_exact_mut(rows * columns).enumerate() {
+                scored.tile(picture * tiles + tile, |maps| density.distance(maps, map))?;
             }
             Ok(map)
         });
@@ -307,11 +242,16 @@ mod tests {
     use edge_vae::{
         backend::{BackendKind, EngineOptions},
         dataset::{Dataset, DatasetOptions, Sample, Split},
-        preprocess::{Colour, Tiles},
+        preprocess::{Colour, PreprocessSettings, Preprocessor, Tiles},
     };
 
     use super::*;
-    use crate::{data::Frames, options::BackboneOptions, reporter::Reporter};
+    use crate::{
+        data::Frames,
+        features::{FeatureMemory, PretrainedBackbone},
+        options::BackboneOptions,
+        reporter::Reporter,
+    };
 
     #[test]
     fn the_largest_size_is_kept_unless_a_smaller_one_is_better() {
@@ -376,6 +316,7 @@ mod tests {
             groups: &(0..samples.len()).collect::<Vec<_>>(),
             steps: 0,
             seed: 1,
+            memory: &FeatureMemory::default(),
             interrupted: &interrupted,
             reporter: &Reporter::new(true),
         };

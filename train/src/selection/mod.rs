@@ -7,6 +7,7 @@ mod input_size;
 mod map;
 mod maps;
 mod params;
+mod pictures;
 mod proportions;
 mod report;
 mod scoring;
@@ -20,16 +21,20 @@ use edge_vae::scoring::{ImageScore, MapScore};
 
 pub use compare::{ScoreComparison, compare, real_samples};
 pub use image::{ImageRow, Separation};
-pub use input_size::{INPUT_SIZE, InputSize, InputSizeParams, select_input_size};
+pub use input_size::{INPUT_SIZE, InputSizeParams, select_input_size};
 pub use map::{MapRow, PixelMetrics};
 pub use maps::{CandidateMaps, SampleMaps};
 pub use params::SelectionParams;
+pub use pictures::InputSize;
 pub use report::report;
 pub use scoring::{SelectedScoring, scoring, statistics_file};
 pub use splits::cross_validation;
 pub use statistics::MapStatistics;
 pub use time::seconds;
-pub use validation::{Label, SyntheticSample, make as validation_set, make_defects, make_normal};
+pub use validation::{
+    Label, SyntheticSample, make as validation_set, make_defects, make_normal,
+    most_bytes as validation_bytes,
+};
 
 use crate::candidates::Candidate;
 

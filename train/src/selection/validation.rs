@@ -132,6 +132,17 @@ impl Label {
     }
 }
 
+/// Bytes that the samples on canvases of `shape` take at most.
+pub fn most_bytes(shape: [usize; 3]) -> u64 {
+    let values: usize = shape.iter().product();
+    let times = match shape[1].max(shape[2]) <= PARAMS.whole {
+        true => PARAMS.with_shapes,
+        false => 1,
+    };
+    let samples = times * PARAMS.samples.iter().sum::<usize>();
+    ((samples * values).min(PARAMS.most_values) * size_of::<f32>()) as u64
+}
+
 /// How many samples are made of so many held-out frames, at most.
 pub(super) fn most(held_out: usize) -> usize {
     let of_group = PARAMS.samples.iter().zip(PARAMS.of_one_frame);

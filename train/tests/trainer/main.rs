@@ -10,6 +10,7 @@ mod devices;
 mod few;
 mod flags;
 mod interruption;
+mod memory;
 mod outliers;
 mod power;
 mod python;

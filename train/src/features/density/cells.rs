@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use anyhow::{Context as _, Result};
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DMatrixView, DVector};
 use rayon::prelude::*;
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     per_location::{CellSums, PARAMS},
     scale::{self, Seen},
     source::evenly_spaced,
+    store::Store,
 };
 
 /// Sums over the frames, in the components that any of the densities asks for.
@@ -33,8 +34,10 @@ pub(super) struct Cells {
     sums: Option<CellSums>,
     /// The frames that the scale correction is fitted to.
     looked_at: BTreeSet<usize>,
-    /// Their vectors, covariates and weights.
-    seen: Vec<(DMatrix<f32>, DVector<f32>, f64)>,
+    /// Their covariates and weights.
+    seen: Vec<(DVector<f32>, f64)>,
+    /// Their vectors, components×cells.
+    vectors: Store,
 }
 
 impl Cells {
@@ -71,11 +74,20 @@ impl Cells {
                 .into_iter()
                 .collect(),
             seen: Vec::new(),
+            vectors: Store::new(&options.room),
         })
     }
 
     /// Adds the vectors of `frames` with their weights.
-    pub(super) fn add(&mut self, frames: &[usize], batch: &[DMatrix<f32>], weights: &[f64]) {
+    ///
+    /// # Errors
+    /// A file for vectors that can't be written.
+    pub(super) fn add(
+        &mut self,
+        frames: &[usize],
+        batch: &[DMatrix<f32>],
+        weights: &[f64],
+    ) -> Result<()> {
         let projected: Vec<_> = batch
             .par_iter()
             .map(|vectors| {
@@ -90,13 +102,15 @@ impl Cells {
                 .add(&projected, weights);
         }
         if self.covariate.components() == 0 {
-            return;
+            return Ok(());
         }
         for ((frame, (vectors, covariate)), &weight) in frames.iter().zip(projected).zip(weights) {
             if self.looked_at.contains(frame) {
-                self.seen.push((vectors, covariate, weight));
+                self.vectors.push(vectors.data.into())?;
+                self.seen.push((covariate, weight));
             }
         }
+        Ok(())
     }
 
     /// The Gaussians in each of the subsets.
@@ -123,16 +137,20 @@ impl Cells {
         let seen: Vec<Seen> = self
             .seen
             .par_iter()
-            .map(|(vectors, all, weight)| {
+            .enumerate()
+            .map(|(place, (all, weight))| {
+                let values = self.vectors.get(place)?;
+                let components = self.projection.components();
+                let vectors = DMatrixView::from_slice(&values, components, sums.cells());
                 let vectors = vectors.rows(own.start, own.len()).clone_owned();
                 let covariate = all.rows(0, given).clone_owned();
-                Seen {
+                Ok(Seen {
                     mean_squared: widened.mean_squared(&vectors, covariate.as_slice()),
                     covariate: covariate.map(f64::from),
                     weight: *weight,
-                }
+                })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         stored.scale_correction = scale::fit(&seen, sums.weight())?;
         Ok(Density::Cells {
             widened: Arc::new(stored.widen()),

@@ -15,6 +15,7 @@ use super::{
     grid::Grid,
     model::{Density, Fitted},
     source::evenly_spaced,
+    store::Store,
     vectors::Vectors,
 };
 use crate::random::{Purpose, stream};
@@ -47,7 +48,7 @@ pub fn fit(
         Ok(())
     })?;
     let grid = grid.context("the source of feature maps gave none for its first frame")?;
-    let (statistics, kept) = channel_statistics(train, &grid, options)?;
+    let (statistics, mut kept) = channel_statistics(train, &grid, options)?;
 
     let mut cells = Cells::new(kinds, &grid, train, &statistics, options);
     let mut vectors = Vectors::new(kinds, &grid, &statistics, options);
@@ -78,16 +79,18 @@ pub fn fit(
         seed: options.seed,
         part: 0,
     };
-    let seen: BTreeSet<usize> = kept.iter().map(|(frame, _)| *frame).collect();
+    let seen: BTreeSet<usize> = kept.frames.iter().copied().collect();
     let rest: Vec<usize> = (0..train.frames()).filter(|f| !seen.contains(f)).collect();
-    let mut kept = kept.into_iter().peekable();
-    while kept.peek().is_some() {
-        let (frames, batch): (Vec<_>, Vec<_>) = kept.by_ref().take(BATCH).unzip();
-        pass.add(frames, batch);
+    let places: Vec<usize> = (0..kept.frames.len()).collect();
+    for places in places.chunks(BATCH) {
+        let vectors = |&place: &usize| kept.take(place, &grid);
+        let batch = places.iter().map(vectors).collect::<Result<Vec<_>>>()?;
+        let frames = places.iter().map(|&place| kept.frames[place]);
+        pass.add(frames.collect(), batch)?;
     }
+    drop(kept);
     batches(train, &rest, &grid, &mut |first, batch| {
-        pass.add(rest[first..first + batch.len()].to_vec(), batch);
-        Ok(())
+        pass.add(rest[first..first + batch.len()].to_vec(), batch)
     })?;
     let cells = cells.map(Cells::fit).transpose()?.unwrap_or_default();
     let mixtures = match vectors {
@@ -107,8 +110,7 @@ pub fn fit(
                 part: 1,
             };
             batches(held_out, &frames, &grid, &mut |first, batch| {
-                pass.add(frames[first..first + batch.len()].to_vec(), batch);
-                Ok(())
+                pass.add(frames[first..first + batch.len()].to_vec(), batch)
             })?;
             vectors.fit(&tested, options)?
         }
@@ -182,21 +184,35 @@ fn check(
     Ok(())
 }
 
-/// A frame and its feature vectors, channels×cells.
-type OfFrame = (usize, DMatrix<f32>);
+/// Feature vectors that the first pass keeps for the second.
+struct FirstPass {
+    frames: Vec<usize>,
+    /// Of each of these, channels×cells.
+    vectors: Store,
+}
 
-/// Also the vectors of the frames that it looked at, as many as there is room for, each with its
-/// frame.
+impl FirstPass {
+    /// Those of the frame at `place`, once.
+    fn take(&mut self, place: usize, grid: &Grid) -> Result<DMatrix<f32>> {
+        let values = self.vectors.take(place)?;
+        Ok(DMatrix::from_vec(grid.channels(), grid.cells(), values))
+    }
+}
+
+/// Also the vectors of the frames that it looked at, as many as are kept.
 fn channel_statistics(
     source: &mut dyn FeatureSource,
     grid: &Grid,
     options: &FitOptions,
-) -> Result<(ChannelStatistics, Vec<OfFrame>)> {
+) -> Result<(ChannelStatistics, FirstPass)> {
     let frames = evenly_spaced(source.frames(), options.statistics_frames);
     let weights = weights_of(source, &frames);
     let mut sums: Option<ChannelSums> = None;
-    let room = options.kept_bytes / (grid.cells() * grid.channels() * size_of::<f32>()).max(1);
-    let mut kept = Vec::new();
+    let most = options.kept_bytes / (grid.cells() * grid.channels() * size_of::<f32>()).max(1);
+    let mut kept = FirstPass {
+        frames: Vec::new(),
+        vectors: Store::new(&options.room),
+    };
     batches(source, &frames, grid, &mut |place, batch| {
         let Some(first) = batch.first() else {
             return Ok(());
@@ -209,8 +225,12 @@ fn channel_statistics(
         for (contribution, &weight) in contributions.into_iter().zip(&weights[place..]) {
             sums.add(contribution, weight);
         }
-        kept.extend(frames[place..].iter().copied().zip(batch));
-        kept.truncate(room);
+        for (&frame, vectors) in frames[place..].iter().zip(batch) {
+            if kept.frames.len() < most {
+                kept.frames.push(frame);
+                kept.vectors.push(vectors.data.into())?;
+            }
+        }
         Ok(())
     })?;
     let sums = sums.context("the source of feature maps gave no frame")?;
@@ -268,16 +288,16 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn add(&mut self, frames: Vec<usize>, batch: Vec<DMatrix<f32>>) {
+    fn add(&mut self, frames: Vec<usize>, batch: Vec<DMatrix<f32>>) -> Result<()> {
         let weights: Vec<f64> = frames.iter().map(|&frame| self.weights[frame]).collect();
         if let Some(cells) = &mut self.cells {
-            cells.add(&frames, &batch, &weights);
+            cells.add(&frames, &batch, &weights)?;
         }
         if let Some(whole) = &mut self.whole {
             whole.add(&frames, &batch, &weights);
         }
         let Some(vectors) = &mut self.vectors else {
-            return;
+            return Ok(());
         };
         for (frame, of_frame) in frames.into_iter().zip(batch) {
             let weight = self.mixture_weights[frame];
@@ -288,6 +308,7 @@ impl Pass<'_> {
             let chosen = index::sample(&mut random, of_frame.ncols(), each).into_vec();
             vectors.add(of_frame.select_columns(&chosen));
         }
+        Ok(())
     }
 }
 

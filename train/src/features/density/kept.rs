@@ -2,18 +2,18 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{FeatureMap, FeatureSource, FittedDensity, grid::Grid};
+use super::{FeatureMap, FeatureSource, FittedDensity, Room, grid::Grid, store::Store};
 
 /// Name of the one map that kept vectors are.
 const VECTORS: &str = "vectors";
 
 /// Feature vectors of frames on a grid.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Kept {
     /// Of the maps that the vectors are made of.
     grid: Grid,
     /// C·h·w values of each frame, channel after channel.
-    frames: Vec<Vec<f32>>,
+    frames: Store,
     weights: Vec<f64>,
     mixture_weights: Vec<f64>,
 }
@@ -29,23 +29,27 @@ pub struct Part<'a> {
 
 impl Kept {
     /// The vectors of all frames of `source` on a grid of so many rows and columns, or on the one
-    /// that suits its maps.
+    /// that suits its maps; in memory as far as there is `room`.
     ///
     /// # Errors
-    /// Maps that suit no grid, NaN or infinities in them, the errors of the source.
-    pub fn read(source: &mut dyn FeatureSource, size: Option<[usize; 2]>) -> Result<Self> {
+    /// Maps that suit no grid, NaN or infinities in them, the errors of the source, a file for
+    /// vectors that can't be written.
+    pub fn read(
+        source: &mut dyn FeatureSource,
+        size: Option<[usize; 2]>,
+        room: &Room,
+    ) -> Result<Self> {
         let all: Vec<usize> = (0..source.frames()).collect();
         let mut grid = None;
-        let mut frames = Vec::with_capacity(all.len());
+        let mut frames = Store::new(room);
         source.visit(&all, &mut |maps| {
             let grid = match &mut grid {
                 Some(grid) => grid,
                 None => grid.insert(Grid::choose(maps, size)?),
             };
             let vectors = grid.pool(maps);
-            let vectors = vectors.with_context(|| format!("normal frame {}", frames.len()))?;
-            frames.push(vectors.transpose().as_slice().to_vec());
-            Ok(())
+            let vectors = vectors.with_context(|| format!("normal frame {}", frames.frames()))?;
+            frames.push(vectors.transpose().data.into())
         })?;
         let grid = grid.context("the source of feature maps gave no frame")?;
         Ok(Self {
@@ -88,10 +92,10 @@ impl Kept {
     /// The distance at each cell of the frame `place` under a model that was fitted to kept frames.
     ///
     /// # Errors
-    /// Those of [`FittedDensity::distance`].
+    /// Those of [`FittedDensity::distance`]; vectors that can't be read from their file.
     pub fn distance(&self, place: usize, model: &FittedDensity) -> Result<Vec<f32>> {
         let mut distance = vec![0.0; self.grid.cells()];
-        model.distance(&[self.map(place)], &mut distance)?;
+        model.distance(&[self.map(&self.frames.get(place)?)], &mut distance)?;
         Ok(distance)
     }
 
@@ -111,11 +115,11 @@ impl Kept {
         })
     }
 
-    fn map(&self, place: usize) -> FeatureMap<'_> {
+    fn map<'a>(&self, values: &'a [f32]) -> FeatureMap<'a> {
         FeatureMap {
             name: VECTORS,
             shape: [self.grid.channels(), self.grid.size[0], self.grid.size[1]],
-            values: &self.frames[place],
+            values,
         }
     }
 }
@@ -142,8 +146,9 @@ impl FeatureSource for Part<'_> {
         frames: &[usize],
         visit: &mut dyn FnMut(&[FeatureMap<'_>]) -> Result<()>,
     ) -> Result<()> {
-        frames
-            .iter()
-            .try_for_each(|&frame| visit(&[self.kept.map(self.places[frame])]))
+        frames.iter().try_for_each(|&frame| {
+            let values = self.kept.frames.get(self.places[frame])?;
+            visit(&[self.kept.map(&values)])
+        })
     }
 }

@@ -39,6 +39,7 @@ mod prototypes;
 mod scale;
 mod shrinkage;
 mod source;
+mod store;
 mod triangle;
 mod vae_graph;
 mod vectors;
@@ -53,6 +54,7 @@ pub use options::FitOptions;
 pub use prototypes::Prototypes;
 pub use shrinkage::Shrinkage;
 pub use source::{FeatureMap, FeatureSource};
+pub use store::{Room, Store};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! How to fit a density.
 
-use super::Shrinkage;
+use super::{Room, Shrinkage};
 
 /// How to fit.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct FitOptions {
     pub statistics_frames: usize,
     /// Bytes of feature vectors that are kept from the first pass for the second.
     pub kept_bytes: usize,
+    /// Memory for kept vectors; the rest of them lies in a file.
+    pub room: Room,
     /// Feature vectors to which a mixture is fitted, and by which the number of its Gaussians is
     /// chosen: more change no covariance.
     pub mixture_vectors: [usize; 2],
@@ -55,6 +57,7 @@ impl Default for FitOptions {
             seed: 0,
             statistics_frames: 512,
             kept_bytes: 512 << 20,
+            room: Room::default(),
             mixture_vectors: [100_000, 10_000],
         }
     }

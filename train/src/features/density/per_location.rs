@@ -114,6 +114,11 @@ impl CellSums {
             });
     }
 
+    /// Number of cells.
+    pub(super) fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Sum of the frames' weights.
     pub(super) fn weight(&self) -> f64 {
         self.weight

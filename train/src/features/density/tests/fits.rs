@@ -5,7 +5,7 @@ fn kept_vectors_give_the_same_models() {
     let kinds = GAUSSIANS;
     let (mut train, mut held_out, models) = fitted(60, &kinds, &FitOptions::default());
     for model in &models {
-        let kept = Kept::read(&mut train, Some(model.grid())).unwrap();
+        let kept = Kept::read(&mut train, Some(model.grid()), &Room::default()).unwrap();
         let options = model.options(60, &FitOptions::default());
         let mut all = kept.part((0..60).collect(), 60);
         let kind = [model.kind()];
@@ -47,8 +47,32 @@ fn kept_vectors_give_the_same_models() {
         &options,
     )
     .unwrap();
-    let kept = Kept::read(&mut train, None).unwrap();
+    let kept = Kept::read(&mut train, None, &Room::default()).unwrap();
     assert!(kept.of_maps(other[0].clone()).is_err());
+}
+
+#[test]
+fn vectors_in_a_file_give_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |room: Room| {
+        let options = FitOptions {
+            room: room.clone(),
+            ..FitOptions::default()
+        };
+        let (mut train, _, mut models) = fitted(60, &GAUSSIANS, &options);
+        let kept = Kept::read(&mut train, Some([4, 4]), &room).unwrap();
+        let mut all = kept.part((0..60).collect(), 60);
+        models.extend(fit(&mut all.clone(), &mut all, &GAUSSIANS, &options).unwrap());
+        let graph = |model: &FittedDensity| model.to_onnx("test", "distance").unwrap();
+        let distance = kept.distance(59, &models[0]).unwrap();
+        (models.iter().flat_map(graph).collect::<Vec<u8>>(), distance)
+    };
+    let in_memory = bytes(Room::default());
+    // A frame has nine channels in sixteen cells.
+    for frames in [0, 1, 13] {
+        let some = Room::new(frames * 9 * 16 * 4, folder.path().to_owned());
+        assert!(bytes(some) == in_memory, "{frames} frames in memory");
+    }
 }
 
 #[test]
