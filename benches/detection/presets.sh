@@ -52,7 +52,7 @@ def row(preset):
     Path(f"{model}.json").write_bytes(evaluation)
     bench, evaluation = json.loads(bench.splitlines()[0]), json.loads(evaluation)
     size = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
-    info = json.loads(run(judge, "model", "info", str(model))[0])
+    info = json.loads(run(judge, "model", "info", str(model), "--json")[0])
     channels, height, width = info["input_shape"]
     fit_peak = json.loads(report).get("peak_memory_bytes")
     metric = lambda key: f"{100 * evaluation[key]:.1f}" if evaluation.get(key) is not None else "–"
