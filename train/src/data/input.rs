@@ -255,6 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn the_fastest_preset_is_small_whatever_the_frames_are() {
+        let tiny = |options: &mut FitOptions| *options = FitOptions::defaults(Preset::Tiny);
+        for large in [[200, 200], [640, 640], [4000, 4000]] {
+            let input = of(&[large], &tiny).unwrap();
+            assert_eq!(input.spec.input_shape()[1..], [128; 2]);
+            assert_eq!(input.preprocess.tiles, None);
+        }
+        let long = of(&[[4000, 1600]], &tiny).unwrap();
+        assert_eq!(long.spec.input_shape()[1..], [80, 192]);
+    }
+
+    #[test]
     fn tiles_are_square_and_their_canvas_has_the_proportions() {
         let large = |tiles| {
             let change = move |options: &mut FitOptions| options.tiles = tiles;

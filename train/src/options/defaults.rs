@@ -73,6 +73,11 @@ impl FitOptions {
             }),
         };
         match preset {
+            Preset::Tiny => Self {
+                size: Size::Budget(preset.usual_side()),
+                tiles: TileChoice::Off,
+                ..common
+            },
             Preset::Edge | Preset::Balanced | Preset::Best => common,
             // Digits and stamps: frames are many, small, centred and of one exposure, steps are
             // short, and the pretrained backbone sees nothing at this size.

@@ -14,7 +14,8 @@ use crate::{
     selection,
 };
 
-/// Bytes that parts of a fit take: measured ones, rounded up.
+/// Bytes that parts of a fit take, rounded up: those of a training step by measurement, the others
+/// by the sizes of what is kept, which has been enough at 64 to 256 pixels.
 #[derive(Debug)]
 struct MemoryParams {
     /// Program and small things.
@@ -44,7 +45,7 @@ const PARAMS: MemoryParams = MemoryParams {
     of_map_pixel: 6,
     samples: 17,
     of_step_pixel: |preset| match preset {
-        Preset::Small28 | Preset::Edge => 1600,
+        Preset::Small28 | Preset::Tiny | Preset::Edge => 1600,
         Preset::Balanced => 2200,
         Preset::Best => 2900,
     },

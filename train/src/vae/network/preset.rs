@@ -12,7 +12,7 @@ use crate::{nn::Layer, options::Preset};
 pub(super) fn widths(preset: Preset) -> Option<Widths> {
     match preset {
         Preset::Small28 => None,
-        Preset::Edge => Some(fully_convolutional::EDGE),
+        Preset::Tiny | Preset::Edge => Some(fully_convolutional::EDGE),
         Preset::Balanced => Some(fully_convolutional::BALANCED),
         Preset::Best => Some(fully_convolutional::BEST),
     }
