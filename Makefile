@@ -48,8 +48,9 @@ dist-test:
 	packaging/test/chroot.sh bookworm --boot
 	packaging/test/chroot.sh jammy --boot
 
-# Each part of a verdict, then a whole process. Nothing else should run on the machine.
+# Each part of a verdict, then whole processes and nodes. Nothing else should run on the machine.
 bench:
 	cargo build --locked --profile dist
 	cargo bench --locked --workspace --profile dist --bench parts
 	benches/start_to_verdict.sh
+	target/dist/edge-vae bench --nodes
