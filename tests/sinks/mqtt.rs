@@ -46,6 +46,10 @@ fn a_broker_that_is_killed_and_restarted_gets_every_event_in_order_once() {
             mqtt.take(&event(number)).unwrap();
         }
         until("the first events", || received(&subscriber).len() >= 20);
+        // A broker that is killed before it confirmed an event does not know that it has it.
+        until("their confirmations", || {
+            mqtt.status().is_some_and(|status| status.waiting == 0)
+        });
         broker.kill();
         gate.shut();
         for number in 20..40 {

@@ -26,6 +26,8 @@ struct Case {
     bias: bool,
 }
 
+/// Fewer than sixteen channels: of more, tract on arm64 makes depthwise convolutions of its own, and
+/// no block is found.
 const BLOCK: Case = Case {
     batch: 1,
     inputs: 5,
@@ -271,7 +273,7 @@ fn blocks_give_what_plain_loops_give() {
 #[test]
 fn the_input_is_added_where_the_graph_adds_it() {
     for (batch, expands) in [(1, true), (2, true), (1, false), (2, false)] {
-        let channels = if expands { 20 } else { 6 };
+        let channels = if expands { 14 } else { 6 };
         let case = Case {
             batch,
             inputs: 6,
@@ -296,8 +298,8 @@ fn the_input_is_added_where_the_graph_adds_it() {
 fn runs_of_rows_join() {
     for (stride, kernel, pads) in [([1, 1], [5, 5], [2; 4]), ([2, 2], [3, 3], [0, 0, 1, 1])] {
         let case = Case {
-            channels: 64,
-            size: [150, 129],
+            channels: 15,
+            size: [300, 129],
             stride,
             kernel,
             pads,
