@@ -26,8 +26,8 @@ struct Case {
     bias: bool,
 }
 
-/// Fewer than sixteen channels: of more, tract on arm64 makes depthwise convolutions of its own, and
-/// no block is found.
+/// Fewer than sixteen channels: of more, tract on arm64 makes depthwise convolutions of its own,
+/// and no block is found.
 const BLOCK: Case = Case {
     batch: 1,
     inputs: 5,
