@@ -125,6 +125,8 @@ fn nodes_are_timed_where_asked_for() {
         assert_eq!(named, [false; 3], "{node}");
         assert!(number(node, &["ms"]) >= 0.0, "{node}");
     }
+    let several = dir.verb("bench", &["--nodes", "--jobs", "2"]);
+    several.fails_at_once(&["--nodes", "--jobs"]);
     let text = dir.verb("bench", &flags);
     let text = &text.is_fine().stdout;
     assert!(

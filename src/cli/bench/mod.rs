@@ -89,6 +89,15 @@ pub(crate) fn run(flags: &BenchFlags, reporter: Reporter) -> anyhow::Result<Outc
         "--seconds: found {}, expected a number above 0, of at most 3600",
         flags.seconds
     );
+    let several = flags
+        .engine
+        .threads
+        .is_some_and(|threads| usize::from(threads) > 1)
+        || flags.jobs.is_some_and(|jobs| jobs.get() > 1);
+    ensure!(
+        !flags.nodes || !several,
+        "--nodes times one frame after the other on one thread: leave out --threads and --jobs"
+    );
     let mut out = StandardOutput::new();
     if let Some(way) = flags.fixed() {
         let measured = measure(&flags.setting(way, began)?)?;

@@ -180,8 +180,8 @@ impl Bottleneck {
 }
 
 thread_local! {
-    /// What blocks write on the way, one after the other in a thread: to clear new memory for each
-    /// of them takes a fiftieth of a frame.
+    /// What blocks write on the way, one after the other in a thread, so that none has to clear new
+    /// memory.
     static KEPT_ROOM: Cell<Room> = Cell::default();
 }
 
